@@ -1,0 +1,43 @@
+# Every target sets itself up in .venv; that is quick when nothing has changed.
+
+PYTHON ?= $(shell for python in python3 python3.11 python3.12 python3.13; do \
+	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null \
+	&& echo $$python && break; done)
+BIN := .venv/bin
+READY := .venv/ready
+
+.PHONY: help demo test lint bench clean
+
+help:
+	@echo "make demo    see it work: no key, no network (ten seconds, once it is set up)"
+	@echo "make test    the whole test suite; ARGS='-k word' for some of it"
+	@echo "make lint    ruff, mypy, and which module may import which"
+	@echo "make bench   the benchmarks"
+	@echo "make clean   remove .venv and everything that was made"
+
+demo: $(READY)
+	@$(BIN)/yamlgraph-prompts demo
+
+test: $(READY)
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY)
+	@for bench in benchmarks/bench_*.py; do echo "== $$bench"; $(BIN)/python $$bench || exit 1; done
+
+# Installing in groups needs pip 25.1.
+$(READY): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "CPython 3.11 or newer is needed: make PYTHON=/path/to/it" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --editable '.[yamlgraph]' --group test --group lint
+	@touch $@
+
+clean:
+	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .langgraph_api
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,166 @@
+"""Shared fixtures: a model server, copies of the test graphs, a clean environment for each test."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.graphs.catalog import FOLDER
+from tests.model_server import ModelServer
+
+ROOT = Path(__file__).parent.parent
+_KEYS = ("_API_KEY", "_API_TOKEN", "_AI_ENDPOINT")
+_PREFIXES = ("YAMLGRAPH_", "LANGSMITH_", "LANGCHAIN_", "LMSTUDIO_", "AWS_")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let through the warnings of other packages that no test can avoid."""
+    # langchain-openai streams an answer that has a schema: openai's `parsed` field is typed None.
+    config.addinivalue_line(
+        "filterwarnings", "ignore:Pydantic serializer warnings:UserWarning:pydantic.main"
+    )
+
+
+def wait_until(predicate: Callable[[], object], timeout_s: float = 10.0) -> None:
+    """Return as soon as `predicate()` is true; AssertionError when it is not in time.
+
+    Args:
+        predicate: Asked every 10 ms.
+        timeout_s: How long to ask, in seconds.
+    """
+    deadline = time.monotonic() + timeout_s
+    while not predicate():
+        assert time.monotonic() < deadline, f"{predicate} is still false after {timeout_s} s"
+        time.sleep(0.01)
+
+
+def run_in(
+    cwd: Path, script: str, *, env: dict[str, str] | None = None, timeout_s: float = 60.0
+) -> str:
+    """Run a Python script in a process of its own that starts in `cwd`; its standard output.
+
+    Args:
+        cwd: The working directory, from which YAMLGraph takes its default prompts folder.
+        script: Python source.
+        env: Further environment variables.
+        timeout_s: Its time, in seconds.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """No test sees the developer's settings, store or keys, nor another test's live objects."""
+    for name in list(os.environ):
+        if name == "ENVIRONMENT" or name.startswith(_PREFIXES) or name.endswith(_KEYS):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("YAMLGRAPH_PROMPTS_STORE", str(tmp_path_factory.mktemp("store")))
+    monkeypatch.setenv("LANGSMITH_TRACING", "false")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    yield
+    _close_shared()
+    if cache := sys.modules.get("yamlgraph.graph_cache"):
+        cache.clear_cache()
+
+
+def _close_shared() -> None:
+    # Only where a test has imported it: most tests need no LangGraph.
+    if module := sys.modules.get("yamlgraph_prompts.live_prompts"):
+        for prompts in list(module._all):
+            prompts.close()
+
+
+@pytest.fixture
+def no_network_env(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection through a proxy, or a call of a model that was not set up, fails at once."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+        monkeypatch.setenv(name.lower(), "http://127.0.0.1:9")
+    monkeypatch.setenv("PROVIDER", "lmstudio")
+    monkeypatch.setenv("LMSTUDIO_BASE_URL", "http://127.0.0.1:9/v1")
+
+
+@pytest.fixture(scope="session")
+def _one_model_server() -> Iterator[ModelServer]:
+    """One server and one URL for all tests, so that YAMLGraph's cached clients stay good."""
+    with ModelServer() as server:
+        yield server
+        _close_clients()
+
+
+def _close_clients() -> None:
+    factory = sys.modules.get("yamlgraph.utils.llm_factory")
+    if factory is None:
+        return
+    from yamlgraph.utils.bridge import run_coro_sync_safe
+
+    for llm in factory._llm_cache.values():
+        llm.root_client.close()
+        run_coro_sync_safe(llm.root_async_client.close())
+    factory.clear_cache()
+
+
+@pytest.fixture
+def model_server(
+    _one_model_server: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[ModelServer]:
+    """The model that YAMLGraph calls in this test; it starts with nothing recorded or scripted."""
+    monkeypatch.setenv("PROVIDER", "lmstudio")
+    monkeypatch.setenv("LMSTUDIO_BASE_URL", _one_model_server.url)
+    monkeypatch.setenv("OPENAI_BASE_URL", _one_model_server.url)
+    monkeypatch.setenv("OPENAI_API_KEY", "dummy")
+    _one_model_server.reset()
+    yield _one_model_server
+    _one_model_server.reset()
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """`stand_in(folder)`: everything is as in a process that was started in that folder."""
+
+    def stand_in(folder: Path) -> None:
+        import yamlgraph.config
+        import yamlgraph.utils.prompts
+
+        monkeypatch.chdir(folder)
+        monkeypatch.setattr(yamlgraph.config, "WORKING_DIR", folder)
+        monkeypatch.setattr(yamlgraph.config, "PROMPTS_DIR", folder / "prompts")
+        monkeypatch.setattr(yamlgraph.utils.prompts, "PROMPTS_DIR", folder / "prompts")
+
+    return stand_in
+
+
+@pytest.fixture
+def graph_folder(tmp_path: Path, stand_in: Callable[[Path], None]) -> Callable[..., Path]:
+    """`graph_folder("chain")`: a copy of tests/graphs/chain to edit; the test then stands in it.
+
+    `graph_folder("chain", enter=False)` leaves the working directory alone.
+    """
+
+    def copy(name: str, *, enter: bool = True) -> Path:
+        folder = tmp_path / name
+        shutil.copytree(FOLDER / name, folder, ignore=shutil.ignore_patterns("__pycache__"))
+        if enter:
+            stand_in(folder)
+        return folder
+
+    return copy

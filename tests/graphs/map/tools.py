@@ -1,0 +1,2 @@
+def double(state):
+    return {"doubled": state["thing"] * 2}

@@ -1,0 +1,108 @@
+"""Deploy prompts without deploying the app: live, checked, versioned prompts for LangGraph."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from yamlgraph_prompts.errors import (
+        GraphChanged,
+        GraphNotFound,
+        InvalidEnvironment,
+        LayerError,
+        LayerNotFound,
+        LayerUnavailable,
+        MissingExtra,
+        PromptNotFound,
+        PromptRenderError,
+        PromptsError,
+        PromptsRejected,
+        ReleaseNotFound,
+        StoreCorrupted,
+        StoreError,
+        UnknownScheme,
+        UnsupportedYamlgraph,
+    )
+    from yamlgraph_prompts.events import Event
+    from yamlgraph_prompts.findings import Finding
+    from yamlgraph_prompts.layers import Layer
+    from yamlgraph_prompts.live_graph import LiveGraph
+    from yamlgraph_prompts.live_prompts import LivePrompts
+    from yamlgraph_prompts.load import live_graph, load_and_compile, load_and_compile_async
+    from yamlgraph_prompts.release import Outcome, Prompt, Release, StoredRelease
+
+_HOMES = {
+    "errors": (
+        "GraphChanged",
+        "GraphNotFound",
+        "InvalidEnvironment",
+        "LayerError",
+        "LayerNotFound",
+        "LayerUnavailable",
+        "MissingExtra",
+        "PromptNotFound",
+        "PromptRenderError",
+        "PromptsError",
+        "PromptsRejected",
+        "ReleaseNotFound",
+        "StoreCorrupted",
+        "StoreError",
+        "UnknownScheme",
+        "UnsupportedYamlgraph",
+    ),
+    "events": ("Event",),
+    "findings": ("Finding",),
+    "layers": ("Layer",),
+    "live_graph": ("LiveGraph",),
+    "live_prompts": ("LivePrompts",),
+    "load": ("live_graph", "load_and_compile", "load_and_compile_async"),
+    "release": ("Outcome", "Prompt", "Release", "StoredRelease"),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Event",
+    "Finding",
+    "GraphChanged",
+    "GraphNotFound",
+    "InvalidEnvironment",
+    "Layer",
+    "LayerError",
+    "LayerNotFound",
+    "LayerUnavailable",
+    "LiveGraph",
+    "LivePrompts",
+    "MissingExtra",
+    "Outcome",
+    "Prompt",
+    "PromptNotFound",
+    "PromptRenderError",
+    "PromptsError",
+    "PromptsRejected",
+    "Release",
+    "ReleaseNotFound",
+    "StoreCorrupted",
+    "StoreError",
+    "StoredRelease",
+    "UnknownScheme",
+    "UnsupportedYamlgraph",
+    "live_graph",
+    "load_and_compile",
+    "load_and_compile_async",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when used: a program that only reads a release should not load LangGraph.
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,171 @@
+"""Every attached graph, built on a release: the live builds, and those that old runs still need."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+from yamlgraph_prompts.candidate import Candidate, Graph, View
+from yamlgraph_prompts.live_state_graph import Recipe
+from yamlgraph_prompts.feed import Build, Pin
+from yamlgraph_prompts.release import GraphFacts, Release
+
+if TYPE_CHECKING:
+    from langgraph.graph import StateGraph
+
+    from yamlgraph_prompts.live_prompts import LivePrompts
+
+# How many builds of a handle, and how many revisions of a graph, are kept for runs that wait.
+KEEP_BUILDS = 8
+KEEP_REVISIONS = 32
+
+_tokens = itertools.count(1)
+
+
+@dataclass(eq=False)
+class Handle:
+    """What one compiled graph asks its `LivePrompts`; see `pinning.Feed`."""
+
+    prompts: LivePrompts
+    graph: Graph
+    recipe: Recipe
+    pin: Pin
+    allow_release_override: bool
+    token: int = field(default_factory=_tokens.__next__)
+
+    @property
+    def owner(self) -> object:
+        return self.prompts
+
+    def current(self) -> Build:
+        return self.prompts.build_of(self)
+
+    def at(self, release: str, graph: str | None) -> Build:
+        return self.prompts.build_at(self, release, graph)
+
+    def live_release(self) -> Release:
+        return self.prompts.release
+
+    def ran(self, build: Build) -> None:
+        self.prompts.used(build.release)
+
+
+class Builds:
+    """Builds graphs on releases. Thread-safe; building is slow, so it has a lock of its own.
+
+    Args:
+        view: Makes the folders that a graph's build reads.
+    """
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._handles: WeakValueDictionary[int, Handle] = WeakValueDictionary()
+        self._newest: dict[Graph, tuple[str, str, StateGraph[Any, Any, Any, Any]]] = {}
+        self._recent: OrderedDict[tuple[int, str, str], Build] = OrderedDict()
+        self._facts: OrderedDict[tuple[Graph, str], GraphFacts] = OrderedDict()
+        self.renew()
+
+    def renew(self) -> None:
+        """Make the lock anew, after a fork."""
+        self._lock = threading.RLock()
+
+    def state_graph(
+        self, graph: Graph, facts: GraphFacts, release: Release
+    ) -> StateGraph[Any, Any, Any, Any]:
+        """The graph on `release`, not compiled; must not be changed.
+
+        Raises:
+            Exception: Whatever the graph's builder raises.
+        """
+        revision = facts.revision(release)
+        with self._lock:
+            newest = self._newest.get(graph)
+            if newest is not None and newest[:2] == (release.id, revision):
+                return newest[2]
+            built = graph.build(facts, release, self._view)
+            self._newest[graph] = (release.id, revision, built)
+            return built
+
+    def make(
+        self, candidate: Candidate, live: Mapping[int, Build]
+    ) -> Mapping[int, Build]:
+        """The builds of every handle on a candidate; what did not change is taken over.
+
+        Raises:
+            Exception: Whatever a graph's builder raises.
+        """
+        builds: dict[int, Build] = {}
+        with self._lock:
+            for graph, facts in candidate.graphs.items():
+                self._remember(graph, facts, candidate.release)
+                self.state_graph(graph, facts, candidate.release)
+            for handle in list(self._handles.values()):
+                facts = candidate.graphs[handle.graph]
+                builds[handle.token] = self._make(
+                    handle, facts, candidate.release, live.get(handle.token)
+                )
+        return MappingProxyType(builds)
+
+    def add(self, handle: Handle, facts: GraphFacts, release: Release) -> Build:
+        """The first build of a new handle."""
+        with self._lock:
+            build = self._make(handle, facts, release, None)
+            self._handles[handle.token] = handle
+            return build
+
+    def at(
+        self,
+        handle: Handle,
+        release_id: str,
+        revision: str | None,
+        today: GraphFacts,
+        find: Callable[[str], Release],
+    ) -> Build:
+        """The build of a pair that is not live; on today's graph where the revision is gone.
+
+        Raises:
+            ReleaseNotFound: `find` does not know the release.
+        """
+        if revision is not None:
+            kept = self._recent.get((handle.token, release_id, revision))
+            if kept is not None:
+                return kept
+        release = find(release_id)
+        with self._lock:
+            facts = self._facts.get((handle.graph, revision or ""), today)
+            revision = facts.revision(release)
+            kept = self._recent.get((handle.token, release_id, revision))
+            if kept is not None:
+                return kept
+            built = handle.graph.build(facts, release, self._view)
+            return self._keep(handle, handle.recipe.make(built, release.id, revision))
+
+    def views(self, graphs: Iterable[Graph]) -> set[str]:
+        """The names of the views that living builds read."""
+        return {view for graph in graphs for view in graph.views()}
+
+    def _make(
+        self, handle: Handle, facts: GraphFacts, release: Release, live: Build | None
+    ) -> Build:
+        revision = facts.revision(release)
+        if live is not None and (live.release, live.graph) == (release.id, revision):
+            return live
+        built = self.state_graph(handle.graph, facts, release)
+        return self._keep(handle, handle.recipe.make(built, release.id, revision))
+
+    def _keep(self, handle: Handle, build: Build) -> Build:
+        self._recent[handle.token, build.release, build.graph] = build
+        while len(self._recent) > KEEP_BUILDS * max(1, len(self._handles)):
+            self._recent.popitem(last=False)
+        return build
+
+    def _remember(self, graph: Graph, facts: GraphFacts, release: Release) -> None:
+        self._facts[graph, facts.revision(release)] = facts
+        while len(self._facts) > KEEP_REVISIONS:
+            self._facts.popitem(last=False)

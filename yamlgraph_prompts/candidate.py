@@ -1,0 +1,256 @@
+"""The first half of the road: fetch, resolve, render, check. Nothing in it is live yet."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from yamlgraph_prompts.fetch import LayerReader, read_within
+from yamlgraph_prompts.findings import Finding
+from yamlgraph_prompts.layers import LayerContent, Resolved, resolve
+from yamlgraph_prompts.release import GraphFacts, LayerVersion, Prompt, Release
+
+if TYPE_CHECKING:
+    from langgraph.graph import StateGraph
+
+    from yamlgraph_prompts.check import Checker
+    from yamlgraph_prompts.pack import PackFacts
+    from yamlgraph_prompts.render import J2Renderer
+
+logger = logging.getLogger("yamlgraph_prompts")
+
+Check = Callable[[Release, Sequence[GraphFacts]], Iterable[Finding]]
+View = Callable[[str, Mapping[str, bytes]], Path]
+
+
+class Graph(Protocol):
+    """A graph that runs on the releases of a `LivePrompts`."""
+
+    def read(self, has: Callable[[str], bool]) -> GraphFacts:
+        """What it asks of its prompts now; `has` says which names the layers have."""
+
+    def build(
+        self, facts: GraphFacts, release: Release, view: View
+    ) -> StateGraph[Any, Any, Any, Any]:
+        """A fresh StateGraph on `release`; raises anything for a graph that cannot be built."""
+
+    def watched(self) -> tuple[Path, ...]:
+        """The files whose change is news for it."""
+
+    def views(self) -> frozenset[str]:
+        """The names of the views that its living builds read."""
+
+    def output_model(self, prompt: Prompt) -> None:
+        """Build a prompt's inline schema; raises anything for one that does not build."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A release that could become live, with the graphs that would run on it.
+
+    Args:
+        release: The release.
+        graphs: Every attached graph, and what it asks for today.
+        findings: What the check has to say.
+    """
+
+    release: Release
+    graphs: Mapping[Graph, GraphFacts]
+    findings: tuple[Finding, ...]
+
+    @property
+    def refused(self) -> bool:
+        """Whether a finding rejects it."""
+        return any(finding.severity == "error" for finding in self.findings)
+
+    def revisions(self) -> dict[Graph, str]:
+        """The graph revision of every graph on this release."""
+        return {graph: facts.revision(self.release) for graph, facts in self.graphs.items()}
+
+
+class Candidates:
+    """Makes candidates from the layers, or from a release that was kept. Not thread-safe.
+
+    Args:
+        readers: The layers, highest priority first.
+        environment: Their environment.
+        checks: Further checks of the user's.
+        known: What the store knows of a release that was checked before.
+    """
+
+    def __init__(
+        self,
+        readers: Sequence[LayerReader],
+        environment: str,
+        checks: Sequence[Check],
+        known: Callable[[str], PackFacts | None],
+    ) -> None:
+        self._readers = readers
+        self._environment = environment
+        self._checks = checks
+        self._known = known
+        self._checker: Checker | None = None
+        self._renderer: J2Renderer | None = None
+        self._rendered: tuple[str, Mapping[str, bytes], tuple[Finding, ...]] = ("", {}, ())
+
+    def fetch(
+        self,
+        graphs: Sequence[Graph],
+        before: Release | None,
+        *,
+        deadline_s: float | None = None,
+        strict: bool = False,
+    ) -> Candidate:
+        """What the layers and graphs hold now.
+
+        Args:
+            graphs: The attached graphs.
+            before: The live release, whose unchanged prompts are taken over as they are.
+            deadline_s: Seconds that remote layers may take together; None for no bound.
+            strict: Duplicate keys and the like are errors too.
+
+        Raises:
+            LayerError: A layer cannot be read.
+        """
+        contents = read_within(self._readers, deadline_s)
+        resolved = resolve(contents, self._environment)
+        outputs, rendering = self._render(resolved)
+        ready = {**resolved.prompts, **{prompt.name: prompt for prompt in outputs}}
+        names = {*ready, *resolved.templates}
+        facts = {graph: graph.read(names.__contains__) for graph in graphs}
+        prompts = [*ready.values(), *_bundled(facts.values())]
+        release = self._release(prompts, contents, before)
+        extra = (*resolved.findings, *rendering)
+        return self._checked(release, facts, before, extra, strict=strict)
+
+    def kept(
+        self, release: Release, graphs: Sequence[Graph], before: Release | None
+    ) -> Candidate:
+        """A release that exists already, with today's graphs."""
+        facts = {graph: graph.read(release.prompts.__contains__) for graph in graphs}
+        return self._checked(release, facts, before, ())
+
+    def clean(self, release: Release) -> tuple[Iterable[str], str]:
+        """The digests of what the check found clean in `release`, and the check's version."""
+        from yamlgraph_prompts.check import CHECK_VERSION
+
+        return (self._checker.clean(release) if self._checker else ()), CHECK_VERSION
+
+    def close(self) -> None:
+        """End the rendering process."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+
+    def _release(
+        self, prompts: Iterable[Prompt], contents: Iterable[LayerContent], before: Release | None
+    ) -> Release:
+        # The same Prompt object again where nothing changed: it may be parsed and compiled already.
+        old = before.prompts if before else {}
+        return Release.of(
+            (old[p.name] if old.get(p.name) == p else p for p in prompts),
+            environment=self._environment,
+            layers=(LayerVersion(content.url, content.version) for content in contents),
+        )
+
+    def _render(self, resolved: Resolved) -> tuple[list[Prompt], tuple[Finding, ...]]:
+        templates = resolved.templates.values()
+        if not templates:
+            return [], ()
+        key = _digest(resolved, self._environment)
+        if self._rendered[0] != key:
+            if self._renderer is None:
+                from yamlgraph_prompts.render import J2Renderer
+
+                self._renderer = J2Renderer()
+            result = self._renderer.render(
+                self._environment,
+                resolved.variables,
+                {template.path: template.text for template in templates},
+                resolved.parts,
+            )
+            shown = {template.path: template.shown for template in templates}
+            findings = tuple(f.at(file=shown.get(f.file or "", f.file)) for f in result.findings)
+            self._rendered = (key, result.outputs, findings)
+        _, outputs, findings = self._rendered
+        prompts = [
+            Prompt(template.name, outputs[template.path], template.layer, template.shown)
+            for template in templates
+            if template.path in outputs
+        ]
+        return prompts, findings
+
+    def _checked(
+        self,
+        release: Release,
+        facts: Mapping[Graph, GraphFacts],
+        before: Release | None,
+        extra: Iterable[Finding],
+        *,
+        strict: bool = False,
+    ) -> Candidate:
+        findings = self._prepared(release).check(
+            release,
+            tuple(facts.values()),
+            strict=strict,
+            previous=before,
+            extra=extra,
+            schema_problem=_schema_problem(facts),
+        )
+        further = self._further(release, tuple(facts.values()))
+        return Candidate(release, facts, (*findings, *further))
+
+    def _prepared(self, release: Release) -> Checker:
+        if self._checker is None:
+            from yamlgraph_prompts.check import CHECK_VERSION, Checker
+
+            self._checker = Checker()
+            known = self._known(release.id)
+            if known is not None and known.check_version == CHECK_VERSION:
+                self._checker.prime(known.clean)
+        return self._checker
+
+    def _further(self, release: Release, graphs: Sequence[GraphFacts]) -> Iterator[Finding]:
+        for check in self._checks:
+            try:
+                yield from check(release, graphs)
+            except Exception as problem:  # noqa: BLE001 - a check may be anybody's code
+                logger.exception("A check failed")
+                yield Finding("error", "custom", f"The check {check!r} failed: {problem!r}")
+
+
+def _schema_problem(graphs: Iterable[Graph]) -> Callable[[Prompt], str | None] | None:
+    graph = next(iter(graphs), None)
+    if graph is None:
+        return None
+
+    def problem(prompt: Prompt) -> str | None:
+        try:
+            graph.output_model(prompt)
+        except Exception as error:  # noqa: BLE001 - whatever a schema's builder raises
+            return str(error) or type(error).__name__
+        return None
+
+    return problem
+
+
+def _bundled(graphs: Iterable[GraphFacts]) -> Iterator[Prompt]:
+    """The graphs' own prompts, where they are the release."""
+    for facts in graphs:
+        if facts.bundled:
+            for file in facts.files:
+                for name, own in file.own.items():
+                    yield Prompt(file.own_name(name), own.data, f"graph:{file.file}", own.file)
+
+
+def _digest(resolved: Resolved, environment: str) -> str:
+    digest = hashlib.sha256(environment.encode())
+    for path, text in sorted(resolved.parts.items()):
+        digest.update(f"{path}\0{len(text)}\0{text}".encode("utf-8", "surrogatepass"))
+    digest.update(repr(sorted(resolved.variables.items())).encode("utf-8", "surrogatepass"))
+    digest.update(repr(sorted(t.path for t in resolved.templates.values())).encode())
+    return digest.hexdigest()

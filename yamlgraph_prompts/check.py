@@ -1,0 +1,256 @@
+"""A release, and the graphs that use it → findings, in a stable order. Reads and runs nothing.
+
+What a file says by itself is examined once for its bytes (`prompt_check`); here stands what
+depends on names and on the release before, and how severe each finding is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Generic, TypeVar
+
+from yamlgraph_prompts.findings import Finding
+from yamlgraph_prompts.prompt_check import Need, examine_prompt, finding_at, needs
+from yamlgraph_prompts.prompt_file import parse_prompt, parse_yaml
+from yamlgraph_prompts.release import GraphFacts, Prompt, Release
+from yamlgraph_prompts.use_check import (
+    Used,
+    UsedPrompts,
+    missing_prompt,
+    missing_variables,
+    own_prompts,
+    prompts_in_use,
+    unread_parts,
+    unused_prompts,
+)
+
+__all__ = ["CHECK_VERSION", "Checker", "check"]
+
+CHECK_VERSION = "1"
+"""Changes when the rules for one file change; what was clean under another is examined again."""
+
+SchemaProblem = Callable[[Prompt], str | None]
+
+_STRICT = frozenset({"duplicate-key", "unused-prompt", "missing-variable"})
+_UNSAFE = frozenset({"unsafe-template", "alias-bomb", "too-deep", "too-large"})
+_REFUSED_AT_LOAD = frozenset({"yaml-syntax", "not-utf8", "schema"})
+_MAX_NAME_BYTES = 250
+
+_PART = r"(?!\.\.?(?:/|\Z))[^/\\\x00-\x1f\x7f\ud800-\udfff]+"
+_SAFE_NAME = re.compile(f"{_PART}(?:/{_PART})*")
+
+T = TypeVar("T")
+
+
+class _Recent(Generic[T]):
+    """What was made for the keys of this check and the one before; nothing older is kept."""
+
+    def __init__(self) -> None:
+        self.now: dict[str, T] = {}
+        self.before: dict[str, T] = {}
+
+    def turn(self) -> None:
+        self.before, self.now = self.now, {}
+
+    def get(self, key: str, make: Callable[[], T]) -> T:
+        now, before = self.now, self.before
+        if key not in now:
+            now[key] = before[key] if key in before else make()
+        return now[key]
+
+
+class Checker:
+    """Checks releases, and examines a file again only when its bytes changed. Thread-safe.
+
+    Example:
+        >>> from yamlgraph_prompts.release import Prompt, Release
+        >>> release = Release.of([Prompt("greeting", b"user: Hi {{ name | uper }}")])
+        >>> for finding in Checker().check(release):
+        ...     print(finding.prompt, finding.line, finding.code)
+        greeting 1 unknown-filter
+    """
+
+    def __init__(self) -> None:
+        self._found: _Recent[tuple[Finding, ...]] = _Recent()
+        self._needs: _Recent[tuple[Need, ...]] = _Recent()
+        self._schemas: _Recent[str | None] = _Recent()
+
+    def prime(self, digests: Iterable[str]) -> None:
+        """Take files to be clean without examining them.
+
+        Args:
+            digests: SHA-256 digests, in hex, that `clean` gave under the same `CHECK_VERSION`.
+        """
+        self._found.now.update(dict.fromkeys(digests, ()))
+
+    def clean(self, release: Release) -> tuple[str, ...]:
+        """The digests of the release's files that were found clean by themselves."""
+        found = self._found.now
+        return tuple(p.sha256 for p in release.prompts.values() if found.get(p.sha256) == ())
+
+    def check(
+        self,
+        release: Release,
+        graphs: Sequence[GraphFacts] = (),
+        *,
+        strict: bool = False,
+        previous: Release | None = None,
+        extra: Iterable[Finding] = (),
+        schema_problem: SchemaProblem | None = None,
+    ) -> tuple[Finding, ...]:
+        """Everything that is wrong with a release for these graphs.
+
+        Args:
+            release: The release.
+            graphs: What the attached graphs ask for.
+            strict: Duplicate keys, unused prompts and missing variables are errors.
+            previous: The live release, to tell when a prompt's provider or model changes.
+            extra: Findings from before the check, which are merged in.
+            schema_problem: Builds a prompt's inline schema as YAMLGraph would and says why it
+                cannot be built; None where it can.
+
+        Returns:
+            The findings by prompt, then by line.
+        """
+        for recent in (self._found, self._needs, self._schemas):
+            recent.turn()
+        used, missing = prompts_in_use(release, graphs)
+        found = list(extra)
+        for facts in graphs:
+            found += (f.at(graph=f.graph or facts.name) for f in facts.findings)
+        found += _names(release)
+        for one in used.values():
+            found += self._in_use(one, schema_problem)
+        found += self._not_in_use(release, used, attached=bool(graphs))
+        found += (missing_prompt(release, use) for use in missing)
+        found += own_prompts(used)
+        found += unused_prompts(release, used, missing, graphs)
+        if previous is not None:
+            found += _destinations(previous, release)
+        if strict:
+            found = [f.at(severity="error") if f.code in _STRICT else f for f in found]
+        return tuple(sorted(dict.fromkeys(found), key=_order))
+
+    def _examined(self, prompt: Prompt) -> tuple[Finding, ...]:
+        return self._found.get(prompt.sha256, lambda: examine_prompt(prompt.data))
+
+    def _in_use(self, one: Used, schema_problem: SchemaProblem | None) -> Iterator[Finding]:
+        prompt = one.prompt
+        alone = self._examined(prompt)
+        found = [*alone, *unread_parts(one)]
+        if schema_problem is not None and b"schema" in prompt.data:
+            found = self._with_schema(prompt, found, schema_problem)
+        for finding in found:
+            if judged := _judged(finding, one):
+                yield judged.at(prompt=prompt.name, file=prompt.file or None)
+        if not any(finding.severity == "error" for finding in alone):
+            needed = self._needs.get(
+                prompt.sha256, lambda: needs(parse_prompt(prompt.data).content)
+            )
+            yield from missing_variables(one, needed)
+
+    def _with_schema(
+        self, prompt: Prompt, found: list[Finding], schema_problem: SchemaProblem
+    ) -> list[Finding]:
+        errors = {finding.code for finding in found if finding.severity == "error"}
+        if errors - {"schema"}:
+            return found
+        problem = self._schemas.get(prompt.sha256, lambda: schema_problem(prompt))
+        if problem is None:
+            # What YAMLGraph can build is no error, whatever is odd about it.
+            return [f.at(severity="warning") if f.code == "schema" else f for f in found]
+        if errors:
+            return found
+        file = parse_prompt(prompt.data)
+        key = "schema" if "schema" in file.content else "output_schema"
+        message = f"the inline schema cannot be built: {problem}"
+        return [*found, finding_at(file, (key,), "error", "schema", message, key=True)]
+
+    def _not_in_use(
+        self, release: Release, used: UsedPrompts, *, attached: bool
+    ) -> Iterator[Finding]:
+        for name, prompt in release.prompts.items():
+            if (name, prompt.sha256) not in used:
+                for finding in self._examined(prompt):
+                    # What no attached graph reads must not keep the others from going live.
+                    severity = "warning" if attached else finding.severity
+                    yield finding.at(severity=severity, prompt=name, file=prompt.file or None)
+
+
+check = Checker().check
+"""`Checker.check` of one checker that everybody shares."""
+
+
+def _order(finding: Finding) -> tuple[str, int, int, str, str]:
+    place = (finding.line or 0, finding.column or 0)
+    return (finding.prompt or "", *place, finding.code, finding.message)
+
+
+def _judged(finding: Finding, one: Used) -> Finding | None:
+    """The finding as these graphs see it; None where it does not concern them."""
+    if finding.code == "missing-user":
+        if not one.needs_user:
+            return None
+        finding = finding.at(severity="error")
+    if one.bundled and finding.severity == "error" and not _stops_a_bundle(finding, one):
+        return finding.at(severity="warning")
+    return finding
+
+
+def _stops_a_bundle(finding: Finding, one: Used) -> bool:
+    """Whether YAMLGraph alone refuses to load the graph, or the text must not be run at all."""
+    if finding.code in _UNSAFE:
+        return True
+    if finding.code == "not-a-mapping":
+        # It looks for the word `schema` in whatever the file says.
+        return one.schema_is_read and not isinstance(
+            parse_yaml(one.prompt.data)[0], str | list | set
+        )
+    return one.schema_is_read and finding.code in _REFUSED_AT_LOAD
+
+
+def _names(release: Release) -> Iterator[Finding]:
+    seen: dict[str, str] = {}
+    for name, prompt in release.prompts.items():
+        if prompt.layer.startswith("graph:"):
+            continue
+        file = prompt.file or None
+        if why := _unsafe_name(name):
+            message = f"the name {name!r} {why}"
+            hint = "Names are folders and a file name with `/` between them, such as `a/b`."
+            yield Finding("error", "escaping-name", message, prompt=name, file=file, hint=hint)
+        twin = seen.setdefault(name.casefold(), name)
+        if twin != name:
+            message = f"the name differs only in case from {twin!r}"
+            hint = "On macOS and Windows one file would replace the other; rename one."
+            yield Finding("warning", "case-collision", message, prompt=name, file=file, hint=hint)
+
+
+def _unsafe_name(name: str) -> str | None:
+    if not _SAFE_NAME.fullmatch(name):
+        if name.startswith("/") or ".." in name.split("/"):
+            return "leads out of its folder"
+        return "has an empty part, a backslash or a control character"
+    if len(name) > 60 and max(len(part.encode()) for part in name.split("/")) > _MAX_NAME_BYTES:
+        return f"has a part of more than {_MAX_NAME_BYTES} bytes"
+    return None
+
+
+def _destinations(before: Release, after: Release) -> Iterator[Finding]:
+    """A change of provider or model, which decide where the data goes."""
+    for name, prompt in after.prompts.items():
+        old = before.prompts.get(name)
+        if old is None or old.sha256 == prompt.sha256:
+            continue
+        if b"provider" not in old.data + prompt.data and b"model" not in old.data + prompt.data:
+            continue
+        then, now = parse_prompt(old.data).content, parse_prompt(prompt.data)
+        for key in ("provider", "model"):
+            was, will = then.get(key), now.content.get(key)
+            if was != will and now.content:
+                message = (
+                    f"the {key} changes from {was or 'the default'} to {will or 'the default'}"
+                )
+                finding = finding_at(now, (key,), "warning", f"{key}-changed", message)
+                yield finding.at(prompt=name, file=prompt.file or None)

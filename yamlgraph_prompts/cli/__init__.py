@@ -1,0 +1,57 @@
+"""The command `yamlgraph-prompts`. Every part is imported when it is used, so `--help` is quick."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from yamlgraph_prompts.errors import PromptsError
+
+__all__ = ["main"]
+
+USAGE = 2
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        argv: The arguments; the process's own when left out.
+
+    Returns:
+        The exit code: 0; 1 for findings, differences or a refusal; 2 for a usage error or
+        something that cannot be read; 130 after Ctrl-C.
+
+    Example:
+        >>> main(["check", "--help"])  # doctest: +SKIP
+    """
+    from yamlgraph_prompts.cli.arguments import parse
+
+    try:
+        try:
+            arguments = parse(list(sys.argv[1:] if argv is None else argv))
+        except SystemExit as ended:
+            return ended.code if isinstance(ended.code, int) else USAGE
+        from yamlgraph_prompts.cli.terminal import hear_log
+
+        with hear_log(debug=arguments.debug, quiet=arguments.command != "run"):
+            code: int = import_module(arguments.module).run(arguments)
+        sys.stdout.flush()
+        return code
+    except PromptsError as problem:
+        if arguments.debug:
+            raise
+        from yamlgraph_prompts.cli.terminal import tell_problem
+
+        tell_problem(problem)
+        return USAGE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read has seen enough; Python would complain when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE

@@ -1,0 +1,259 @@
+"""What can be said to `yamlgraph-prompts`. Parses only; imports nothing of the package's work."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+_COMMANDS = "yamlgraph_prompts.cli"
+_REACH = (
+    "It reaches every process that shares the store folder, that is: with the same layers and "
+    "environment, on this machine or a mounted volume."
+)
+
+_DESCRIPTION = """\
+Ship prompts without shipping the app: check, look at and roll back the prompts of YAMLGraph and
+LangGraph apps. A GRAPH is a graph's YAML file; without --layer its own prompts are meant, exactly
+as load_and_compile would take them.
+"""
+
+_EPILOG = """\
+examples:
+  yamlgraph-prompts check graph.yaml -l 'prompts/{environment}' -l prompts/base -e staging
+  yamlgraph-prompts show greeting -l 'prompts/{environment}' -l prompts/base -e production
+  yamlgraph-prompts rollback -l 'prompts/{environment}' -l prompts/base -e production
+  yamlgraph-prompts demo
+
+exit codes: 0 good; 1 findings, differences or a refusal; 2 usage, or something cannot be read
+"""
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The arguments of one call; `module` names what runs it.
+
+    Raises:
+        SystemExit: They make no sense, or only help was asked for.
+    """
+    parser = _parser()
+    if not argv:
+        parser.print_help()
+        raise SystemExit(2)
+    # `run` hands whatever it does not know itself to YAMLGraph's own command.
+    given, rest = parser.parse_known_args(argv)
+    if rest and given.command != "run":
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    given.rest = rest
+    return given
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="yamlgraph-prompts",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="the version, and exit")
+    parser.set_defaults(debug=False)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for add in (_check, _show, _diff, _run, _releases, _activate, _rollback, _follow, _demo):
+        add(commands)
+    return parser
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from yamlgraph_prompts import __version__
+
+        sys.stdout.write(f"yamlgraph-prompts {__version__}\n")
+        parser.exit()
+
+
+class _AddLayer(argparse.Action):
+    """Both kinds of layer in one list, since their order counts."""
+
+    def __call__(self, _: argparse.ArgumentParser, namespace: Any, values: Any, *__: Any) -> None:
+        namespace.layers = [*(namespace.layers or ()), (values, self.const is True)]
+
+
+def _command(
+    commands: Any,
+    name: str,
+    help_: str,
+    example: str,
+    *,
+    module: str,
+    more: str = "",
+    short: bool = True,
+) -> argparse.ArgumentParser:
+    made: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=help_,
+        description=f"{help_[0].upper()}{help_[1:]}. {more}".strip(),
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        add_help=short,
+    )
+    made.set_defaults(module=f"{_COMMANDS}.{module}")
+    made.add_argument(
+        "--debug", action="store_true", help="tracebacks, and everything that is logged"
+    )
+    return made
+
+
+def _prompts(parser: argparse.ArgumentParser, *, short: bool = True) -> None:
+    places = parser.add_argument_group("which prompts")
+    places.add_argument(
+        "-l", "--layer", action=_AddLayer, dest="layers", metavar="URL",
+        help="a folder or URL that prompts come from, which may hold {environment}; "
+        "repeat it, highest priority first",
+    )  # fmt: skip
+    places.add_argument(
+        "--optional-layer", action=_AddLayer, const=True, dest="layers", metavar="URL",
+        help="the same, but it need not exist",
+    )  # fmt: skip
+    # YAMLGraph's own `graph run -e` is something else.
+    names = ("-e", "--environment") if short else ("--environment",)
+    places.add_argument(
+        *names, metavar="NAME",
+        help="what {environment} stands for; else YAMLGRAPH_PROMPTS_ENVIRONMENT, else ENVIRONMENT",
+    )  # fmt: skip
+    places.add_argument(
+        "--store", metavar="FOLDER",
+        help="the folder that keeps releases; else YAMLGRAPH_PROMPTS_STORE, else your cache folder",
+    )  # fmt: skip
+
+
+def _graphs(parser: argparse.ArgumentParser, words: str, help_: str) -> None:
+    parser.add_argument("words", nargs="*", metavar=words, help=help_)
+
+
+def _json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="for a machine to read")
+
+
+def _check(commands: Any) -> None:
+    parser = _command(
+        commands, "check", "check prompts and graphs; nothing becomes live",
+        "yamlgraph-prompts check graph.yaml -l prompts/base --format github", module="check",
+    )  # fmt: skip
+    _graphs(
+        parser, "PATH",
+        "graphs; prompt files and folders of prompts too: they are checked by themselves, or, "
+        "where graphs or layers are given, together with those",
+    )  # fmt: skip
+    _prompts(parser)
+    parser.add_argument(
+        "--format", choices=("text", "json", "github"), default="text",
+        help="for people, for machines, or as GitHub's annotations",
+    )  # fmt: skip
+    parser.add_argument(
+        "--json", action="store_const", const="json", dest="format", help="--format json"
+    )
+    parser.add_argument(
+        "--strict", action="store_true", help="duplicate keys and the like are errors too"
+    )
+
+
+def _show(commands: Any) -> None:
+    parser = _command(
+        commands, "show", "show a prompt as it is served, or list them all",
+        "yamlgraph-prompts show greeting -l prompts/base --rendered --var name=Ada", module="show",
+    )  # fmt: skip
+    _graphs(parser, "NAME | GRAPH", "a prompt's name (none: list them all), and graphs")
+    _prompts(parser)
+    parser.add_argument(
+        "--release", metavar="ID", default="layers",
+        help="a kept release's id, the beginning of it, or 'live'; what the layers hold now "
+        "when left out",
+    )  # fmt: skip
+    parser.add_argument("--rendered", action="store_true", help="the messages that a model gets")
+    parser.add_argument(
+        "--var", action="append", default=[], metavar="NAME=TEXT", dest="variables",
+        help="a variable for --rendered; NAME:=JSON for anything but text",
+    )  # fmt: skip
+    _json(parser)
+
+
+def _diff(commands: Any) -> None:
+    parser = _command(
+        commands, "diff", "what differs between two releases",
+        "yamlgraph-prompts diff live layers -l prompts/base", module="diff",
+    )  # fmt: skip
+    _graphs(
+        parser, "A B | GRAPH",
+        "two releases: an id, the beginning of one, 'live', or 'layers' for what the layers hold "
+        "now; and graphs",
+    )  # fmt: skip
+    _prompts(parser)
+    _json(parser)
+
+
+def _run(commands: Any) -> None:
+    parser = _command(
+        commands, "run", "run a graph once, as `yamlgraph graph run` does",
+        "yamlgraph-prompts run graph.yaml --var name=Ada --environment staging",
+        module="run", short=False,
+    )  # fmt: skip
+    parser.add_argument(
+        "-h", "--help", action="store_true", help="this, and YAMLGraph's own options"
+    )
+    _prompts(parser, short=False)
+    parser.set_defaults(usage=parser.format_help)
+
+
+def _releases(commands: Any) -> None:
+    parser = _command(
+        commands, "releases", "list the releases that are kept, newest first",
+        "yamlgraph-prompts releases -l prompts/base", module="history",
+    )  # fmt: skip
+    _graphs(parser, "GRAPH", "graphs, to say which prompts are meant")
+    _prompts(parser)
+    _json(parser)
+
+
+def _activate(commands: Any) -> None:
+    parser = _command(
+        commands, "activate",
+        "make a kept release live, and hold it",
+        "yamlgraph-prompts activate 3f2a91 graph.yaml -l prompts/base", module="history",
+        more=_REACH,
+    )  # fmt: skip
+    _graphs(
+        parser, "ID | GRAPH", "the release's id or the beginning of it, and graphs to check it with"
+    )
+    _prompts(parser)
+    _json(parser)
+
+
+def _rollback(commands: Any) -> None:
+    parser = _command(
+        commands, "rollback",
+        "activate the release before the live one",
+        "yamlgraph-prompts rollback graph.yaml -l prompts/base", module="history", more=_REACH,
+    )  # fmt: skip
+    _graphs(parser, "GRAPH", "graphs to check it with")
+    _prompts(parser)
+    _json(parser)
+
+
+def _follow(commands: Any) -> None:
+    parser = _command(
+        commands, "follow", "end a hold: follow the layers again",
+        "yamlgraph-prompts follow graph.yaml -l prompts/base", module="history", more=_REACH,
+    )  # fmt: skip
+    _graphs(parser, "GRAPH", "graphs to check it with")
+    _prompts(parser)
+    _json(parser)
+
+
+def _demo(commands: Any) -> None:
+    parser = _command(
+        commands, "demo", "see it work, in ten seconds, without a key",
+        "yamlgraph-prompts demo", module="demo",
+    )  # fmt: skip
+    parser.set_defaults(module="yamlgraph_prompts.demo")

@@ -1,0 +1,167 @@
+"""`yamlgraph-prompts check`: findings for people, machines and pull requests. Touches no store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from yamlgraph_prompts.cli.places import Place, places
+from yamlgraph_prompts.cli.terminal import finding_lines, note, paint, say, say_json
+from yamlgraph_prompts.errors import PromptsError
+from yamlgraph_prompts.findings import Finding
+from yamlgraph_prompts.layers import _is_graph
+
+if TYPE_CHECKING:
+    from yamlgraph_prompts.candidate import Candidate
+
+
+def run(arguments: Any) -> int:
+    """Check; 1 where there is an error."""
+    findings: dict[Finding, None] = {}
+    candidates: list[tuple[Place, Candidate]] = []
+    for place in _places(arguments):
+        candidate = place.candidate(strict=arguments.strict)
+        candidates.append((place, candidate))
+        findings.update(dict.fromkeys(candidate.findings))
+        if not candidate.refused:
+            findings.update(dict.fromkeys(_building(candidate)))
+    errors = sum(finding.severity == "error" for finding in findings)
+    if arguments.format == "json":
+        say_json(_facts(candidates, list(findings), errors))
+    elif arguments.format == "github":
+        for finding in findings:
+            say(annotation(finding))
+        note(_summary(candidates, findings, errors))
+    else:
+        for line in finding_lines(findings):
+            say(line)
+        say(_summary(candidates, findings, errors))
+    return 1 if errors else 0
+
+
+def annotation(finding: Finding) -> str:
+    """A finding as GitHub's workflow command.
+
+    Example:
+        >>> annotation(Finding("error", "yaml-syntax", "50% is\\nbad", file="a,b.yaml", line=3))
+        '::error file=a%2Cb.yaml,line=3,title=yaml-syntax::50%25 is%0Abad'
+    """
+    facts = {
+        "file": finding.file,
+        "line": finding.line,
+        "col": finding.column,
+        "title": finding.code,
+    }
+    told = ",".join(f"{key}={_property(str(value))}" for key, value in facts.items() if value)
+    text = f"{finding.message} {finding.hint}" if finding.hint else finding.message
+    return f"::{finding.severity} {told}::{_data(text)}"
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def _places(arguments: Any) -> list[Place]:
+    """What to check: graphs on their layers, folders as layers, and prompt files by themselves.
+
+    A tool such as pre-commit names the files that changed. Where graphs or layers are configured
+    those say what to check, and a prompt file among the names adds nothing.
+    """
+    graphs, folders, files = _sorted(arguments.words)
+    common = {"given": arguments.environment, "root": arguments.store}
+    found = [Place((folder,), **common) for folder in folders]
+    configured = bool(graphs or arguments.layers)
+    if configured or not (folders or files):
+        found += places(arguments, graphs)
+    if not configured and files:
+        # A template needs what stands beside it; a prompt is complete in itself.
+        beside = {str(Path(file).parent) for file in files if file.endswith(".j2")}
+        alone = [file for file in files if str(Path(file).parent) not in beside]
+        found += [Place((folder,), **common) for folder in sorted(beside - set(folders))]
+        if alone:
+            found.append(Place(({file: Path(file).read_bytes() for file in alone},), **common))
+    return found
+
+
+def _sorted(words: Iterable[str]) -> tuple[list[str], list[str], list[str]]:
+    """(graphs, folders, prompt files) among the paths that were given."""
+    graphs: list[str] = []
+    folders: list[str] = []
+    files: list[str] = []
+    for word in words:
+        path = Path(word)
+        try:
+            if path.is_dir():
+                folders.append(word)
+            elif word.endswith((".yaml", ".yml")) and _is_graph(path.read_bytes()):
+                graphs.append(word)
+            elif word.endswith((".yaml", ".j2")) and path.is_file():
+                files.append(word)
+            else:
+                raise PromptsError(
+                    f"{word} is neither a graph, nor a prompt, nor a folder.",
+                    hint="Prompts end in .yaml or .yaml.j2; a graph has nodes and edges.",
+                )
+        except OSError as problem:
+            raise PromptsError(f"{word} cannot be read: {problem.strerror}.") from problem
+    return graphs, folders, files
+
+
+def _building(candidate: Candidate) -> Iterator[Finding]:
+    """What only building a graph shows; a publication would build it too."""
+    from yamlgraph_prompts.memory_store import MemoryStore
+
+    store = MemoryStore()
+    try:
+        for graph, facts in candidate.graphs.items():
+            try:
+                graph.build(facts, candidate.release, store.view).compile()
+            except Exception as problem:  # noqa: BLE001 - a graph's builder may raise anything
+                text = f"The graph does not build: {problem}"
+                yield Finding("error", "compile", text, file=facts.name, graph=facts.name)
+    finally:
+        store.close()
+
+
+def _facts(
+    candidates: list[tuple[Place, Candidate]], findings: list[Finding], errors: int
+) -> dict[str, Any]:
+    return {
+        "ok": not errors,
+        "errors": errors,
+        "warnings": len(findings) - errors,
+        "checked": [
+            {
+                "release": candidate.release.id,
+                "environment": place.environment,
+                "layers": [reader.url for reader in place.readers],
+                "graphs": [str(path) for path in place.graphs],
+                "prompts": len(candidate.release),
+            }
+            for place, candidate in candidates
+        ],
+        "findings": [asdict(finding) for finding in findings],
+    }
+
+
+def _summary(
+    candidates: list[tuple[Place, Candidate]], findings: Iterable[Finding], errors: int
+) -> str:
+    warnings = sum(1 for _ in findings) - errors
+    prompts = sum(len(candidate.release) for _, candidate in candidates)
+    graphs = sum(len(place.graphs) for place, _ in candidates)
+    what = _count(prompts, "prompt") + (f", {_count(graphs, 'graph')}" if graphs else "")
+    told = f"{_count(errors, 'error')}, {_count(warnings, 'warning')} in {what}"
+    if errors:
+        return paint(f"✗ {told}", "bold", "red")
+    return paint(f"✓ {told}", "yellow" if warnings else "green")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

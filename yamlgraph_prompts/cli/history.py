@@ -1,0 +1,91 @@
+"""`yamlgraph-prompts releases | activate | rollback | follow`: the store that workers share."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from yamlgraph_prompts.cli.places import Place, one_place, split
+from yamlgraph_prompts.cli.terminal import finding_lines, note, paint, say, say_json, table
+from yamlgraph_prompts.errors import PromptsError
+
+if TYPE_CHECKING:
+    from yamlgraph_prompts.live_prompts import LivePrompts
+    from yamlgraph_prompts.release import Outcome
+
+
+def run(arguments: Any) -> int:
+    """List releases, or change which one is live; 1 where that is refused."""
+    graphs, words = split(arguments.words)
+    wanted = 1 if arguments.command == "activate" else 0
+    if len(words) != wanted:
+        raise PromptsError(
+            f"{arguments.command} takes {'one release id' if wanted else 'only graphs'}, "
+            f"not {' '.join(words) or 'none'}.",
+            hint="yamlgraph-prompts releases lists the ids.",
+        )
+    place = one_place(arguments, graphs)
+    if arguments.command == "releases":
+        return _list(place, arguments)
+    with place.live() as prompts:
+        outcome = _act(prompts, arguments.command, words)
+    return _told(place, arguments, outcome)
+
+
+def _list(place: Place, arguments: Any) -> int:
+    pointer = place.store.pointer()
+    held = pointer is not None and pointer.held
+    kept = place.store.releases()
+    if arguments.json:
+        facts = [{**asdict(release), "held": release.live and held} for release in kept]
+        say_json({"store": str(place.store.folder), "releases": facts})
+        return 0
+    if not kept:
+        note(f"No releases of {place.shown} ({place.environment}) in {place.store.folder} yet.")
+        return 0
+    rows = [("release", "live since", "why", "prompts", "")]
+    for release in kept:
+        mark = ("live, held" if held else "live") if release.live else ""
+        when = datetime.fromtimestamp(release.at_s).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        rows.append((release.id[:12], when, release.reason, str(release.prompts), mark))
+    head, *lines = table(rows)
+    say(paint(head, "dim"))
+    for line, release in zip(lines, kept, strict=True):
+        say(paint(line, "green") if release.live else line)
+    return 0
+
+
+def _act(prompts: LivePrompts, command: str, words: list[str]) -> Outcome:
+    if command == "activate":
+        return prompts.activate(words[0])
+    return prompts.rollback() if command == "rollback" else prompts.follow()
+
+
+def _told(place: Place, arguments: Any, outcome: Outcome) -> int:
+    release = outcome.release
+    folder = str(place.store.folder)
+    refused = outcome.status == "rejected"
+    if arguments.json:
+        say_json(
+            {
+                "status": outcome.status,
+                "release": release.id if release else None,
+                "held": arguments.command != "follow" and not refused,
+                "store": folder,
+                "findings": [asdict(finding) for finding in outcome.findings],
+            }
+        )
+        return int(refused)
+    for line in finding_lines(outcome.findings):
+        say(line)
+    name = release.id[:12] if release else "nothing"
+    if refused:
+        say(paint(f"✗ Refused. {name} stays live.", "bold", "red"))
+    elif arguments.command == "follow":
+        say(paint(f"✓ {name} is live, and the layers are followed again", "green"))
+    else:
+        say(paint(f"✓ {name} is live and held for {place.environment}", "green"))
+        say("  News in the layers is checked, not taken, until: yamlgraph-prompts follow")
+    say(f"  Reach: every process that shares the store {folder}")
+    return int(refused)

@@ -1,0 +1,202 @@
+"""Which prompts a call means: its graphs, layers, environment and store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from yamlgraph_prompts.errors import GraphNotFound, PromptsError, ReleaseNotFound
+from yamlgraph_prompts.fetch import LayerReader
+from yamlgraph_prompts.layers import PLACEHOLDER, AnyLayer, Layer, as_layer, environment_name
+from yamlgraph_prompts.release import Release
+
+if TYPE_CHECKING:
+    from yamlgraph_prompts.candidate import Candidate, Candidates, Graph
+    from yamlgraph_prompts.live_prompts import LivePrompts
+    from yamlgraph_prompts.store import Store
+
+LIVE = "live"
+LAYERS = "layers"
+
+
+@dataclass(frozen=True)
+class Place:
+    """The prompts of some layers, or a graph's own, for one environment.
+
+    Args:
+        layers: Highest priority first; none: the graph's own prompts.
+        graphs: The files of the graphs that run on them.
+        base: What relative layers are relative to.
+        given: The environment that was said, if any.
+        root: The folder of stores that was said, if any.
+    """
+
+    layers: tuple[AnyLayer, ...]
+    graphs: tuple[Path, ...] = ()
+    base: Path | None = None
+    given: str | None = None
+    root: str | None = None
+
+    @cached_property
+    def environment(self) -> str:
+        name, said = environment_name(self.given)
+        if not said and any(as_layer(layer).uses_environment for layer in self.layers):
+            from yamlgraph_prompts.cli.terminal import note
+
+            note(f"No environment is set, so {name!r} is used: say --environment.")
+        return name
+
+    @cached_property
+    def readers(self) -> tuple[LayerReader, ...]:
+        return tuple(
+            LayerReader(as_layer(layer), self.environment, self.base) for layer in self.layers
+        )
+
+    @cached_property
+    def attached(self) -> tuple[Graph, ...]:
+        """The graphs, as a publication sees them."""
+        if not self.graphs:
+            return ()
+        from yamlgraph_prompts.yamlgraph_bridge import YamlGraph
+
+        folders = tuple(path for reader in self.readers for path in reader.watched())
+        return tuple(
+            YamlGraph(path, environment=self.environment, bundled=not self.layers, guarded=folders)
+            for path in self.graphs
+        )
+
+    @cached_property
+    def store(self) -> Store:
+        """The store of every process that runs on the same layers and environment."""
+        from yamlgraph_prompts.store import Store
+
+        urls = [reader.place for reader in self.readers] or [f"graph:{self.graphs[0].resolve()}"]
+        return Store.default(self.environment, urls, root=self.root)
+
+    @property
+    def shown(self) -> str:
+        """The layers in words."""
+        urls = ", ".join(reader.url for reader in self.readers)
+        return urls or f"the prompts of {', '.join(map(str, self.graphs))}"
+
+    def candidate(self, *, strict: bool = False) -> Candidate:
+        """What the layers and graphs hold now; nothing becomes live, and no store is touched."""
+        candidates = self._candidates()
+        try:
+            return candidates.fetch(self.attached, None, strict=strict)
+        finally:
+            candidates.close()
+
+    def live(self) -> LivePrompts:
+        """The `LivePrompts` that the graphs run on, in the store that workers share; not followed.
+
+        Raises:
+            PromptsRejected: The prompts were refused and there is no earlier good release.
+        """
+        from yamlgraph_prompts.live_prompts import LivePrompts
+
+        prompts = LivePrompts(
+            *self.layers,
+            environment=self.environment,
+            store=self.root,
+            watch=False,
+            _base=self.base,
+            _graph=None if self.layers else self.graphs[0].resolve(),
+        )
+        try:
+            for graph in self.attached:
+                prompts.attach(graph)
+        except BaseException:
+            prompts.close()
+            raise
+        return prompts
+
+    def release(self, said: str) -> Release:
+        """The release that a word names: an id, the beginning of one, `live`, or `layers`.
+
+        Raises:
+            ReleaseNotFound: There is none.
+        """
+        if said == LAYERS:
+            return self.candidate().release
+        if said == LIVE:
+            pointer = self.store.pointer()
+            if pointer is None:
+                raise ReleaseNotFound(
+                    f"No release is live for {self.shown} ({self.environment}) yet.",
+                    release_id=said,
+                    hint="Say --store if the app keeps its releases elsewhere.",
+                )
+            said = pointer.release
+        return self.store.get(self.store.find(said))
+
+    def _candidates(self) -> Candidates:
+        from yamlgraph_prompts.candidate import Candidates
+
+        return Candidates(self.readers, self.environment, (), lambda _: None)
+
+
+def places(arguments: Any, graphs: Sequence[str]) -> list[Place]:
+    """The places that a call means, graphs that share their prompts together.
+
+    Raises:
+        GraphNotFound: A graph's file is not there.
+        PromptsError: Neither a graph nor a layer was given.
+    """
+    layers = tuple(Layer(url, optional) for url, optional in arguments.layers or ())
+    if not graphs:
+        if not layers:
+            raise PromptsError(
+                "Which prompts? Neither a graph nor a layer was given.",
+                hint=f"For example: yamlgraph-prompts {arguments.command} graph.yaml, "
+                f"or {arguments.command} -l prompts/base",
+            )
+        return [Place(layers, given=arguments.environment, root=arguments.store)]
+    grouped: dict[tuple[Any, ...], list[Path]] = {}
+    for path in map(Path, graphs):
+        key = _home(path, layers)
+        grouped.setdefault((*key, None if key[0] else path.resolve()), []).append(path)
+    return [
+        Place(found, tuple(files), base, arguments.environment, arguments.store)
+        for (found, base, _), files in grouped.items()
+    ]
+
+
+def one_place(arguments: Any, graphs: Sequence[str]) -> Place:
+    """The one place that a call means.
+
+    Raises:
+        PromptsError: The graphs do not share their prompts.
+    """
+    found = places(arguments, graphs)
+    if len(found) > 1:
+        raise PromptsError(
+            "These graphs do not share their prompts.", hint="Name one graph, or say --layer."
+        )
+    return found[0]
+
+
+def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """(graph files, other words) among what was given."""
+    graphs = [word for word in words if word.endswith((".yaml", ".yml"))]
+    return graphs, [word for word in words if word not in graphs]
+
+
+def _home(path: Path, layers: tuple[AnyLayer, ...]) -> tuple[tuple[AnyLayer, ...], Path | None]:
+    """A graph's layers, and what they are relative to, as `load_and_compile` would have it."""
+    if not path.exists():
+        raise GraphNotFound(
+            f"Graph config not found: {path}", hint="Check the path and the working directory."
+        )
+    from yamlgraph_prompts.yamlgraph_bridge import peek
+    from yamlgraph_prompts.yamlgraph_bridge.known import supported
+
+    supported()
+    said = peek(path)
+    named = said.prompts_dir
+    if not layers and named and (PLACEHOLDER in named or "://" in named):
+        layers = (Layer(named),)
+    return layers, path.resolve().parent if said.prompts_relative else None

@@ -1,0 +1,32 @@
+"""`yamlgraph-prompts run`: YAMLGraph's own `graph run`, all its options, on our release."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from yamlgraph_prompts.cli.places import one_place
+from yamlgraph_prompts.cli.terminal import note, paint, say
+
+
+def run(arguments: Any) -> int:
+    """Run the graph once; YAMLGraph's exit code."""
+    from yamlgraph_prompts.yamlgraph_bridge.known import supported
+
+    supported()
+    from yamlgraph_prompts.yamlgraph_bridge.run_command import overrides, run_graph, run_parser
+
+    parser = run_parser("yamlgraph-prompts run")
+    if arguments.help:
+        say(arguments.usage())
+        say("All options of YAMLGraph's own command work too:\n")
+        say(parser.format_help())
+        return 0
+    said = parser.parse_args(arguments.rest)
+    place = one_place(arguments, [said.graph_path])
+    with overrides(said), place.live() as prompts:
+        held = ", held" if prompts.held else ""
+        where = f"environment {place.environment} · {place.shown}"
+        text = f"release {prompts.release.id[:12]}{held} · {where}"
+        note(paint(text, "dim", stream=sys.stderr))
+        return run_graph(said, prompts, place.attached[0])

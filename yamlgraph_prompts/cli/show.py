@@ -1,0 +1,160 @@
+"""`yamlgraph-prompts show`: a prompt as it is served, its provenance, its messages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from yamlgraph_prompts.cli.places import LAYERS, Place, one_place, split
+from yamlgraph_prompts.cli.terminal import paint, say, say_json, table
+from yamlgraph_prompts.errors import PromptsError
+from yamlgraph_prompts.layers import resolve
+from yamlgraph_prompts.release import GraphFacts, Prompt, Release
+
+
+def run(arguments: Any) -> int:
+    """Show; PromptNotFound where there is no such prompt."""
+    graphs, names = split(arguments.words)
+    place = one_place(arguments, graphs)
+    facts: tuple[GraphFacts, ...] = ()
+    if arguments.release == LAYERS:
+        candidate = place.candidate()
+        release, facts = candidate.release, tuple(candidate.graphs.values())
+        homes = _homes(place)
+    else:
+        release, homes = place.release(arguments.release), {}
+    served = _served(release, facts)
+    for name in names:
+        if name not in served:
+            raise release.not_found(name)
+    if arguments.rendered:
+        return _rendered([served[name] for name in names], arguments)
+    told = [_facts(served[name], homes, facts) for name in names or sorted(served)]
+    if arguments.json:
+        whole = {"release": release.id, "environment": release.environment, "prompts": told}
+        say_json(whole)
+    elif names:
+        for fact in told:
+            _say_prompt(fact)
+    else:
+        _say_list(release, told)
+    return 0
+
+
+def _served(release: Release, graphs: tuple[GraphFacts, ...]) -> dict[str, Prompt]:
+    """The release's prompts, and those that the graphs take from their own folders."""
+    served = dict(release.prompts)
+    for facts in graphs:
+        for file in facts.files:
+            for use in file.uses:
+                prompt = facts.prompt(file, use.prompt, release)
+                if prompt is not None and use.prompt not in release:
+                    served.setdefault(file.own_name(use.prompt), prompt)
+    return served
+
+
+def _homes(place: Place) -> dict[str, list[str]]:
+    """Prompt name → the layers that have it, highest priority first."""
+    homes: dict[str, list[str]] = {}
+    for reader in place.readers:
+        resolved = resolve([reader.read()], place.environment)
+        for name in (*resolved.prompts, *resolved.templates):
+            homes.setdefault(name, []).append(reader.url)
+    return homes
+
+
+def _facts(
+    prompt: Prompt, homes: Mapping[str, list[str]], graphs: tuple[GraphFacts, ...]
+) -> dict[str, Any]:
+    try:
+        variables: list[str] | None = sorted(prompt.variables)
+    except PromptsError:
+        variables = None
+    return {
+        "name": prompt.name,
+        "layer": prompt.layer,
+        "file": prompt.file,
+        "hides": [url for url in homes.get(prompt.name, ()) if url != prompt.layer],
+        "variables": variables,
+        "used_by": [
+            f"{file.file}: {use.node} ({use.kind})"
+            for facts in graphs
+            for file in facts.files
+            for use in file.uses
+            if prompt.name in (use.prompt, file.own_name(use.prompt))
+        ],
+        "sha256": prompt.sha256,
+        "text": prompt.data.decode("utf-8", "replace"),
+    }
+
+
+def _say_prompt(fact: Mapping[str, Any]) -> None:
+    variables = fact["variables"]
+    lines = {
+        "layer": fact["layer"],
+        "file": fact["file"],
+        "hides": ", ".join(fact["hides"]),
+        "variables": "cannot be read; see check" if variables is None else ", ".join(variables),
+        "used by": ", ".join(fact["used_by"]),
+        "sha256": fact["sha256"],
+    }
+    say(paint(fact["name"], "bold"))
+    for key, value in lines.items():
+        if value:
+            say(f"  {paint(f'{key:<9}', 'dim')}  {paint(value)}")
+    say()
+    for line in fact["text"].splitlines():
+        say(f"  {paint(line, 'cyan')}")
+    say()
+
+
+def _say_list(release: Release, told: list[dict[str, Any]]) -> None:
+    say(f"{paint(f'release {release.id[:12]}', 'bold')}  environment {release.environment}")
+    rows = [
+        (fact["name"], fact["layer"], f"hides {', '.join(fact['hides'])}" if fact["hides"] else "")
+        for fact in told
+    ]
+    for line in table(rows, indent="  ") if rows else ():
+        say(line)
+
+
+def _rendered(prompts: list[Prompt], arguments: Any) -> int:
+    if not prompts:
+        raise PromptsError("Which prompt? --rendered needs a name.")
+    variables = dict(map(_variable, arguments.variables))
+    rendered = [
+        {"prompt": prompt.name, "role": _role(message.type), "content": message.content}
+        for prompt in prompts
+        for message in prompt.messages(**variables)
+    ]
+    if arguments.json:
+        say_json(rendered)
+        return 0
+    for message in rendered:
+        say(paint(f"[{message['role']}]", "bold"))
+        say(_text(message["content"]))
+        say()
+    return 0
+
+
+def _role(kind: str) -> str:
+    return {"human": "user", "ai": "assistant"}.get(kind, kind)
+
+
+def _text(content: Any) -> str:
+    if isinstance(content, str):
+        return paint(content, "cyan")
+    return paint("\n".join(str(part.get("text", part)) for part in content), "cyan")
+
+
+def _variable(said: str) -> tuple[str, Any]:
+    name, equals, value = said.partition("=")
+    if not equals or not name.rstrip(":"):
+        raise PromptsError(f"{said!r} is no variable.", hint="Say NAME=TEXT, or NAME:=JSON.")
+    if not name.endswith(":"):
+        return name, value
+    try:
+        return name[:-1], json.loads(value)
+    except ValueError as problem:
+        raise PromptsError(f"The value of {name[:-1]} is no JSON: {problem}.") from None

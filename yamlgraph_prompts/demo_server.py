@@ -1,0 +1,80 @@
+"""A model that only repeats what it is told: OpenAI's chat API on loopback, for the demo."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Self
+
+
+class EchoModel:
+    """Answers each request with its system message and its user message.
+
+    Example:
+        >>> with EchoModel() as model:
+        ...     model.url.startswith("http://127.0.0.1:")
+        True
+    """
+
+    def __init__(self) -> None:
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _Answer)
+        self._http.daemon_threads = True
+        self._thread = threading.Thread(
+            target=self._http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+        )
+
+    @property
+    def url(self) -> str:
+        """The base URL, with ``/v1``."""
+        return f"http://127.0.0.1:{self._http.server_port}/v1"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        problem: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+        self._thread.join()
+
+
+class _Answer(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        body = json.dumps(_completion(asked)).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Silent: the demo tells what happens."""
+
+
+def _completion(asked: Mapping[str, Any]) -> dict[str, Any]:
+    said = " | ".join(str(message["content"]).strip() for message in asked["messages"])
+    return {
+        "id": "echo",
+        "object": "chat.completion",
+        "created": 0,
+        "model": asked["model"],
+        "choices": [
+            {
+                "index": 0,
+                "finish_reason": "stop",
+                "message": {"role": "assistant", "content": said},
+            }
+        ],
+        "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
+    }

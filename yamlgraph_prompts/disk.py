@@ -1,0 +1,270 @@
+"""Small, durable file operations: private folders, writing beside and renaming, locks, forks.
+
+Never leaves half a file under its final name, and knows nothing of releases.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import stat
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Protocol
+from weakref import WeakSet
+
+from yamlgraph_prompts.errors import StoreCorrupted, StoreError
+
+logger = logging.getLogger("yamlgraph_prompts")
+
+TEMPORARY = ".tmp-"
+_READ = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+_BINARY = getattr(os, "O_BINARY", 0)
+_HINTS = {
+    errno.ENOSPC: "Free some space, or name a folder on another disk in YAMLGRAPH_PROMPTS_STORE.",
+    errno.EDQUOT: "Free some space, or name a folder on another disk in YAMLGRAPH_PROMPTS_STORE.",
+}
+_ANOTHER = "Make it writable for this user, or name another folder in YAMLGRAPH_PROMPTS_STORE."
+
+
+@contextmanager
+def told(doing: str, path: Path) -> Iterator[None]:
+    """Turn an `OSError` in the block into a `StoreError` that says what to do."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except OSError as error:
+        raise refusal(doing, path, error) from error
+
+
+def refusal(doing: str, path: Path, error: OSError) -> StoreError:
+    """The `StoreError` for an `OSError`, with its errno kept."""
+    known = StoreError(
+        f"{doing} {path}: {error.strerror or error}.", hint=_HINTS.get(error.errno or 0, _ANOTHER)
+    )
+    known.errno = error.errno
+    return known
+
+
+def private_folder(folder: Path) -> None:
+    """Make `folder` (mode 0700) when it is not there; refuse one that others can change.
+
+    Raises:
+        StoreError: It is a link, no folder, another user's, or writable for others.
+        OSError: It cannot be made or looked at.
+    """
+    try:
+        found = os.lstat(folder)
+    except FileNotFoundError:
+        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            os.mkdir(folder, 0o700)
+        found = os.lstat(folder)
+    if stat.S_ISLNK(found.st_mode):
+        raise StoreError(
+            f"The store {folder} is a link.", hint="Name the folder that it leads to instead."
+        )
+    if not stat.S_ISDIR(found.st_mode):
+        raise StoreError(f"The store {folder} is not a folder.", hint="Move it out of the way.")
+    if sys.platform == "win32":
+        return
+    if found.st_uid != os.geteuid():
+        raise StoreError(
+            f"The store {folder} belongs to user {found.st_uid}, not to {os.geteuid()}: "
+            "its owner could change what is served.",
+            hint="Change its owner, or name another folder in YAMLGRAPH_PROMPTS_STORE.",
+        )
+    if found.st_mode & 0o022:
+        raise StoreError(
+            f"The store {folder} can be written by other users: they could change what is served.",
+            hint=f"Run: chmod go-w {folder}",
+        )
+
+
+def read_file(path: Path, limit: int, start: int = 0) -> tuple[bytes, os.stat_result]:
+    """At most `limit` bytes of a regular file from `start` on, and its facts; never blocks."""
+    fd = os.open(path, _READ | _BINARY)
+    try:
+        facts = os.fstat(fd)
+        if not stat.S_ISREG(facts.st_mode):
+            raise StoreCorrupted(f"{path} is not a regular file.", hint="Remove it.")
+        if start:
+            os.lseek(fd, start, os.SEEK_SET)
+        wanted = min(limit, max(facts.st_size - start, 0))
+        data = os.read(fd, wanted) if wanted else b""
+        while len(data) < wanted and (more := os.read(fd, wanted - len(data))):
+            data += more
+        return data, facts
+    finally:
+        os.close(fd)
+
+
+def temporary_name() -> str:
+    return f"{TEMPORARY}{os.getpid()}-{os.urandom(6).hex()}"
+
+
+def write_new(path: Path | str, data: bytes, mode: int = 0o600, *, sync: bool = True) -> None:
+    """Write a file that must not be there yet."""
+    fd = os.open(path, _NEW | _BINARY, mode)
+    try:
+        _write_all(fd, data)
+        if sync:
+            os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def replace(path: Path, data: bytes, *, stamp_ns: int | None = None) -> None:
+    """Give `path` the content `data`, at once and for good; on an error nothing has changed.
+
+    Args:
+        stamp_ns: The time of modification to set, in nanoseconds.
+    """
+    beside = path.parent / temporary_name()
+    try:
+        write_new(beside, data)
+        if stamp_ns is not None:
+            os.utime(beside, ns=(stamp_ns, stamp_ns))
+        os.replace(beside, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(beside)
+        raise
+    sync_folder(path.parent)
+
+
+def append(path: Path, data: bytes) -> None:
+    """Add `data` to a file in one write."""
+    fd = os.open(
+        path,
+        os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | _BINARY,
+        0o600,
+    )
+    try:
+        _write_all(fd, data)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    done = os.write(fd, data)
+    while done < len(data):
+        done += os.write(fd, memoryview(data)[done:])
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in `folder` durable."""
+    if sys.platform == "win32":
+        return
+    try:
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        # The rename is visible to everybody already: calling it failed would be the larger lie.
+        logger.warning("Could not sync the folder %s: %s", folder, error)
+
+
+def names_in(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
+def unlink(path: Path) -> None:
+    with suppress(OSError):
+        os.unlink(path)
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder and all in it; what cannot be removed is left for the next sweep."""
+    from shutil import rmtree
+
+    rmtree(folder, ignore_errors=True)
+
+
+def try_lock(fd: int) -> bool:
+    """Take the lock on an open file unless somebody has it. The kernel gives it back at exit."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        try:
+            msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def unlock(fd: int) -> None:
+    """Give the lock back, also where a forked child has a copy of the descriptor; close it."""
+    if sys.platform != "win32":
+        import fcntl
+
+        with suppress(OSError):
+            fcntl.flock(fd, fcntl.LOCK_UN)
+    os.close(fd)
+
+
+def take_lock(path: Path, timeout_s: float) -> int:
+    """A descriptor of `path` that holds its lock.
+
+    Raises:
+        StoreError: Somebody else has held it for `timeout_s` seconds.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    try:
+        deadline, pause_s = time.monotonic() + timeout_s, 0.001
+        while not try_lock(fd):
+            if time.monotonic() >= deadline:
+                raise StoreError(
+                    f"Another process has held the store's lock {path} for {timeout_s:g} s.",
+                    hint="Look for a stopped process that uses the same store.",
+                )
+            time.sleep(pause_s)
+            pause_s = min(pause_s * 2, 0.02)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+class Forked(Protocol):
+    """Something that must know when the process has forked."""
+
+    def forked(self, *, child: bool) -> None: ...
+
+
+_followers: WeakSet[Forked] = WeakSet()
+
+
+def follow_forks(follower: Forked) -> None:
+    """Call `follower.forked` after each fork, in the parent and in the child."""
+    _followers.add(follower)
+
+
+def _tell(*, child: bool) -> None:
+    for follower in list(_followers):
+        follower.forked(child=child)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        after_in_parent=lambda: _tell(child=False), after_in_child=lambda: _tell(child=True)
+    )

@@ -1,0 +1,152 @@
+"""The exception tree. Every error says what, where and what to do next.
+
+    PromptsError
+    ├── InvalidEnvironment (ValueError)      a name that no environment can have
+    ├── LayerError                           a place that prompts come from
+    │   ├── LayerNotFound (LookupError)      nothing is there; lists what is
+    │   └── LayerUnavailable (OSError)       there, but it cannot be read now
+    ├── UnknownScheme (ValueError)           no source reads such a URL
+    ├── MissingExtra (ImportError)           a pip extra is not installed
+    ├── PromptNotFound (LookupError)         no layer has it; lists every place tried
+    ├── PromptsRejected (ValueError)         the check refused it and nothing good is kept
+    ├── PromptRenderError (ValueError)       a prompt that cannot be filled in
+    ├── ReleaseNotFound (LookupError)        neither in memory, nor in the store, nor in a layer
+    ├── GraphNotFound (FileNotFoundError)    the graph file is not there
+    ├── GraphChanged (RuntimeError)          the node that a run waits at is gone
+    ├── StoreError (OSError)                 the local folder of releases
+    │   └── StoreCorrupted                   a pack whose content is not what its name says
+    └── UnsupportedYamlgraph (RuntimeError)  a yamlgraph that the bridge does not know
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from yamlgraph_prompts.release import Outcome
+
+
+class PromptsError(Exception):
+    """The root of every error that this package raises.
+
+    Args:
+        message: What happened, and where.
+        hint: What to do about it; shown after the message.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}" if self.hint else self.message
+
+
+class InvalidEnvironment(PromptsError, ValueError):
+    """An environment's name must match ``[A-Za-z0-9][A-Za-z0-9._-]*``."""
+
+
+class LayerError(PromptsError):
+    """Trouble with one layer, whose URL is `layer`."""
+
+    def __init__(self, message: str, *, layer: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.layer = layer
+
+
+class LayerNotFound(LayerError, LookupError):
+    """Nothing is at the layer's place. `available` lists the environments that do exist."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        layer: str,
+        available: Sequence[str] = (),
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, layer=layer, hint=hint)
+        self.available = tuple(available)
+
+
+class LayerUnavailable(LayerError, OSError):
+    """The layer exists, or may exist, but cannot be read now."""
+
+
+class UnknownScheme(PromptsError, ValueError):
+    """No source reads URLs of this scheme."""
+
+
+class MissingExtra(PromptsError, ImportError):
+    """A pip extra is needed and is not installed."""
+
+
+class PromptNotFound(PromptsError, LookupError):
+    """No layer has a prompt of that name. `tried` lists every place that was looked at."""
+
+    def __init__(
+        self, message: str, *, name: str, tried: Sequence[str] = (), hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.name = name
+        self.tried = tuple(tried)
+
+
+class PromptsRejected(PromptsError, ValueError):
+    """The check refused a release and there is no earlier good one. `outcome` says why."""
+
+    def __init__(self, message: str, *, outcome: Outcome, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.outcome = outcome
+
+
+class PromptRenderError(PromptsError, ValueError):
+    """A prompt could not be filled in. Never holds a variable's value."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        prompt: str | None = None,
+        line: int | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.prompt = prompt
+        self.line = line
+
+
+class ReleaseNotFound(PromptsError, LookupError):
+    """The release `release_id` is neither in memory, nor in the store, nor in a layer."""
+
+    def __init__(self, message: str, *, release_id: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.release_id = release_id
+
+
+class GraphNotFound(PromptsError, FileNotFoundError):
+    """The graph's YAML file is not there."""
+
+
+class GraphChanged(PromptsError, RuntimeError):
+    """An interrupted run waits at nodes (`missing`) that today's graph does not have."""
+
+    def __init__(
+        self, message: str, *, missing: Sequence[str] = (), hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.missing = tuple(missing)
+
+
+class StoreError(PromptsError, OSError):
+    """The local folder of releases cannot be used as asked."""
+
+
+class StoreCorrupted(StoreError):
+    """A stored release is not what its name says; it is never served."""
+
+
+class UnsupportedYamlgraph(PromptsError, RuntimeError):
+    """The installed yamlgraph is not one that the bridge knows how to work with."""

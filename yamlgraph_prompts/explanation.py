@@ -1,0 +1,116 @@
+"""An exception that a template raised, in words that hold no variable's value."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from jinja2 import Template
+from jinja2.exceptions import TemplateNotFound, TemplateSyntaxError, UndefinedError
+
+from yamlgraph_prompts.budget import Refused
+
+# Python's own words that name only types and operators.
+_HARMLESS = re.compile(
+    r"unsupported operand type\(s\) for \S+( or pow\(\))?: '[\w.]+' and '[\w.]+'"
+    r"|'[\w.]+' object is not (iterable|callable|subscriptable|reversible|a mapping|an iterator)"
+    r"|'[\w.]+' object has no attribute '\w+'"
+    r"|can only concatenate \w+ \(not \"[\w.]+\"\) to \w+"
+    r"|can't multiply sequence by non-int of type '[\w.]+'"
+    r"|'\S+' not supported between instances of '[\w.]+' and '[\w.]+'"
+    r"|object of type '[\w.]+' has no len\(\)"
+    r"|Object of type \w+ is not JSON serializable"
+    r"|must be real number, not \w+"
+    r"|(integer )?division( or modulo)? by zero|float division by zero"
+    r"|not all arguments converted during string formatting"
+    r"|not enough arguments for format string"
+    r"|format requires a mapping"
+    r"|macro '\w+' takes (not more than \d+ argument\(s\)|no keyword argument '\w+')"
+    r"|[\w. ]*\(\) (takes|missing|got) [\w ,()']+"
+    r"|No (filter|test) named '\w+'( found)?\."
+    r"|cannot assign attribute on non-namespace object"
+    r"|Range too big\. The sandbox blocks ranges larger than MAX_RANGE \(\d+\)\."
+)
+_QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
+_MAX_SHOWN = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a template failed.
+
+    Args:
+        message: In words; nothing of a value is in them.
+        template: The name of the template that was running, if it has one.
+        line: Its line, from 1, where known.
+        name: The name that is undefined, if that is it.
+    """
+
+    message: str
+    template: str | None = None
+    line: int | None = None
+    name: str | None = None
+
+
+def explain(error: BaseException, text: str) -> Explanation:
+    """Say why a template failed.
+
+    Args:
+        error: What it raised.
+        text: The templates' own text: a name that stands in it may be shown.
+
+    Returns:
+        The explanation.
+    """
+    if isinstance(error, TemplateSyntaxError):
+        return Explanation(error.message or "syntax error", error.name, error.lineno)
+    template, line = _place(error)
+    message, name = _words(error, text)
+    return Explanation(message, template, line, name)
+
+
+def _place(error: BaseException) -> tuple[str | None, int | None]:
+    template, line, traceback = None, None, error.__traceback__
+    while traceback is not None:
+        running = traceback.tb_frame.f_globals.get("__jinja_template__")
+        if isinstance(running, Template):
+            template = running.name
+            line = running.get_corresponding_lineno(traceback.tb_lineno)
+        traceback = traceback.tb_next
+    return template, line
+
+
+def _words(error: BaseException, text: str) -> tuple[str, str | None]:
+    said = str(error) if isinstance(error, (Refused, UndefinedError, TypeError)) else ""
+    if isinstance(error, Refused):
+        return (said if _shown(said, text) else "It reaches for something that is not for prompts."), None
+    if isinstance(error, UndefinedError):
+        if not _shown(said, text):
+            return "Something in it is undefined.", None
+        name = re.match(r"'(\w+)' is undefined", said)
+        return said, name[1] if name else None
+    if isinstance(error, TemplateNotFound):
+        named = error.name or ""
+        shown = f"There is no template {named!r}." if named in text else "A template is not there."
+        return shown, None
+    if isinstance(error, RecursionError):
+        return "It nests or calls itself too deeply.", None
+    if isinstance(error, MemoryError):
+        return "It takes too much memory.", None
+    try:
+        said = str(error)
+    except Exception:  # noqa: BLE001 - an exception of the app's own
+        said = ""
+    if len(said) < _MAX_SHOWN and _HARMLESS.fullmatch(said):
+        return f"{said[0].upper()}{said[1:]}", None
+    return f"{type(error).__name__} while it was filled in.", None
+
+
+def _shown(said: str, text: str) -> bool:
+    """Whether every quoted name stands in the template, or is a type's."""
+    if len(said) > _MAX_SHOWN:
+        return False
+    quoted = [one or other for one, other in _QUOTED.findall(said)]
+    if said.endswith("object is not for prompts.") or " object' has no attribute " in said:
+        quoted = quoted[:1] if said.startswith("The attribute") else quoted[1:]
+    return all(name in text for name in quoted)

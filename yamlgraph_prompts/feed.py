@@ -1,0 +1,98 @@
+"""What runs, and who publishes it: a build, its pair, and the feed that a live graph asks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeAlias
+
+from langgraph.checkpoint.base import CheckpointTuple
+from langgraph.graph.state import CompiledStateGraph
+
+RELEASE = "prompts_release"
+GRAPH = "prompts_graph"
+
+Compiled: TypeAlias = "CompiledStateGraph[Any, Any, Any, Any]"
+Pin: TypeAlias = Literal["run", "thread", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """What runs: a pair of release and graph revision, and the graph compiled from it.
+
+    Args:
+        release: The release's id.
+        graph: The graph revision.
+        compiled: The graph, compiled for exactly this pair. Never changed afterwards.
+
+    Example:
+        >>> from langgraph.graph import START, StateGraph
+        >>> graph = StateGraph(dict).add_node("a", lambda state: state).add_edge(START, "a")
+        >>> Build("r1", "g1", graph.compile()).release
+        'r1'
+    """
+
+    release: str
+    graph: str
+    compiled: Compiled
+
+
+class Feed(Protocol):
+    """What a live graph asks of whoever publishes its builds. Every method is thread-safe."""
+
+    @property
+    def pin(self) -> Pin:
+        """Which release a run takes when the live one has moved on."""
+        ...
+
+    @property
+    def allow_release_override(self) -> bool:
+        """Whether a caller's ``prompts_release`` chooses the release of a fresh run."""
+        ...
+
+    @property
+    def owner(self) -> object:
+        """Live graphs with the same owner share the release of one run."""
+        ...
+
+    def current(self) -> Build:
+        """The live build: one attribute read, never blocks."""
+        ...
+
+    def at(self, release: str, graph: str | None) -> Build:
+        """The build of that pair, compiled now if need be.
+
+        Raises:
+            ReleaseNotFound: The release is nowhere.
+        """
+        ...
+
+    def live_release(self) -> Any:
+        """The release that is live, as an object."""
+        ...
+
+    def ran(self, build: Build) -> None:
+        """Told once for each run; must be cheap."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The release and graph revision that a checkpoint says it was made with."""
+
+    release: str | None = None
+    graph: str | None = None
+
+    @classmethod
+    def of(cls, saved: CheckpointTuple | None) -> Pair:
+        metadata: Mapping[str, Any] = saved.metadata if saved and saved.metadata else {}
+        return cls(metadata.get(RELEASE), metadata.get(GRAPH))
+
+    def stamp(self, metadata: Mapping[str, Any] | None) -> Any:
+        stamped: dict[str, Any] = {**(metadata or {})}
+        for key, value in ((RELEASE, self.release), (GRAPH, self.graph)):
+            if value is None:
+                stamped.pop(key, None)
+            else:
+                stamped[key] = value
+        return stamped

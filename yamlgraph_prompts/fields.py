@@ -1,0 +1,183 @@
+"""The `str.format` dialect: what its braces mean, and filling them in without giving anything away.
+
+Which braces YAMLGraph takes for fields is YAMLGraph's rule (`yamlgraph.utils.template`), kept here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from string import Formatter
+from typing import Any
+
+from _string import formatter_field_name_split  # type: ignore[import-not-found]
+
+from yamlgraph_prompts.budget import Refused, current
+from yamlgraph_prompts.guards import BoundedFormatter
+from yamlgraph_prompts.sandbox import check_attribute, refuse_attribute
+
+_RAW = re.compile(r"\{%-?\s*raw\s*-?%\}")
+_ENDRAW = re.compile(r"\{%-?\s*endraw\s*-?%\}")
+_LONG_NUMBER = re.compile(r"\d{5}")
+_MAX_RESCANNED = 50_000_000  # characters; a text of nothing but wrong braces is quadratic
+_MANY_FIELDS = 1_000
+
+Field = tuple[str, str, str | None]  # name, format spec, conversion
+
+
+@dataclass(frozen=True, slots=True)
+class FieldScan:
+    """What `str.format` would make of a text: YAMLGraph's `SimpleFieldScan`."""
+
+    roots: frozenset[str]
+    invalid: tuple[str, ...]
+    brace_error: str | None
+
+
+def without_raw(text: str) -> str:
+    """`text` without its ``{% raw %}`` blocks."""
+    kept, position = [], 0
+    while start := _RAW.search(text, position):
+        end = _ENDRAW.search(text, start.end())
+        if end is None:
+            break
+        kept.append(text[position : start.start()])
+        position = end.end()
+    kept.append(text[position:])
+    return "".join(kept)
+
+
+def scan(text: str) -> FieldScan:
+    """The fields of `text`, and YAMLGraph's complaint about its braces."""
+    roots: set[str] = set()
+    invalid: set[str] = set()
+    brace_error: str | None = None
+    remaining, rescanned = text, 0
+    while remaining:
+        try:
+            for name, spec, _conversion in _parsed(remaining):
+                root = re.split(r"[.\[]", name, maxsplit=1)[0]
+                if not root.isidentifier():
+                    invalid.add(name)
+                    continue
+                roots.add(root)
+                if "{" in spec:
+                    roots |= scan(spec).roots
+            break
+        except ValueError as error:
+            brace_error = brace_error or str(error)
+            opening, closing = remaining.find("{"), remaining.find("}")
+            offsets = [offset for offset in (opening, closing) if offset >= 0]
+            rescanned += len(remaining)
+            if not offsets or rescanned > _MAX_RESCANNED:
+                break
+            remaining = remaining[min(offsets) + 1 :]
+    return FieldScan(frozenset(roots), tuple(sorted(invalid)), brace_error)
+
+
+def _parsed(text: str) -> Iterator[Field]:
+    for _literal, name, spec, conversion in Formatter().parse(text):
+        if name is not None:
+            yield name, spec or "", conversion
+
+
+def fields(text: str) -> Iterator[Field]:
+    """Every field of a text whose braces are right, nested ones too.
+
+    Raises:
+        ValueError: The braces are wrong.
+    """
+    for name, spec, conversion in _parsed(text):
+        yield name, spec, conversion
+        if "{" in spec:
+            yield from fields(spec)
+
+
+def private_part(name: str) -> str | None:
+    """The part of a field's name that reaches for something private, if one does."""
+    try:
+        _first, rest = formatter_field_name_split(name)
+        for is_attribute, part in rest:
+            if isinstance(part, str) and part.startswith("_" if is_attribute else "__"):
+                return part
+    except ValueError:
+        return None
+    return None
+
+
+class _Values(BoundedFormatter):
+    def get_field(self, field_name: str, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        first, rest = formatter_field_name_split(field_name)
+        value = kwargs[first]
+        for is_attribute, name in rest:
+            if is_attribute:
+                if name.startswith("_"):
+                    refuse_attribute(value, name)
+                found = getattr(value, name)
+                check_attribute(value, name, found)
+                value = found
+            else:
+                if isinstance(name, str) and name.startswith("_"):
+                    if name.startswith("__") or not isinstance(value, Mapping):
+                        refuse_attribute(value, name)
+                value = value[name]
+        return value, first
+
+
+class FormatText:
+    """A text of the `str.format` dialect, read once.
+
+    Args:
+        text: The text; its braces must be right.
+    """
+
+    __slots__ = ("_counts", "_simple", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._counts: dict[str, int] = {}
+        self._simple = True
+        for name, spec, _conversion in fields(text):
+            self._counts[name] = self._counts.get(name, 0) + 1
+            if not name.isidentifier() or "{" in spec or _LONG_NUMBER.search(spec):
+                self._simple = False
+        if sum(self._counts.values()) > _MANY_FIELDS:
+            self._simple = False
+
+    def render(self, variables: Mapping[str, Any]) -> str:
+        """The text with its fields filled in; within `budget.using`.
+
+        Raises:
+            Exception: Whatever the values raise, and `Refused`.
+        """
+        given = {
+            name: ", ".join(map(str, value)) if isinstance(value, list) else value
+            for name, value in variables.items()
+            if not self._simple or name in self._counts
+        }
+        budget = current()
+        if not self._simple:
+            text = _Values().vformat(self.text, (), given)
+            budget.room(len(text))
+            return text
+        budget.room(
+            sum(n * len(given[k]) for k, n in self._counts.items() if type(given[k]) is str)
+        )
+        text = self.text.format(**given)
+        budget.room(len(text))
+        return text
+
+    def culprit(self, variables: Mapping[str, Any]) -> tuple[str, type] | None:
+        """The first field that cannot be filled in, as it is written, and its value's type."""
+        for name, spec, conversion in _parsed(self.text):
+            written = "{" + name + (f"!{conversion}" if conversion else "")
+            written += (f":{spec}" if spec else "") + "}"
+            try:
+                FormatText(written).render(variables)
+            except Refused:
+                raise
+            except Exception:  # noqa: BLE001 - the value's own code may raise anything
+                root = re.split(r"[.\[]", name, maxsplit=1)[0]
+                return written, type(variables.get(root))
+        return None

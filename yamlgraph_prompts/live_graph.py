@@ -1,0 +1,309 @@
+"""LiveGraph: a LangGraph graph whose every run uses exactly one build, and whose next run uses
+the newest. It knows LangGraph only, never changes a compiled graph and takes no lock.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing
+from typing import Any, Self
+
+from langchain_core.runnables import Runnable, RunnableConfig
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.pregel import Pregel
+from langgraph.types import StateSnapshot, StateUpdate
+
+from yamlgraph_prompts.feed import Build, Feed, Pin
+from yamlgraph_prompts.live_state_graph import LiveStateGraph, Recipe
+from yamlgraph_prompts.lookups import asettle, settle
+from yamlgraph_prompts.release_cache import ReleaseCache
+from yamlgraph_prompts.runs import Runs
+
+__all__ = ["Build", "Feed", "LiveGraph", "LiveStateGraph", "Pin", "Recipe", "ReleaseCache"]
+
+# What LangGraph's graphs are made of; setting one of these on a handle changes its next run.
+_FIELDS = frozenset(inspect.signature(Pregel.__init__).parameters) - {"self"}
+
+# Runnable's methods that are made of invoke and stream: they run with the handle as self.
+_MIXINS = frozenset(
+    {
+        "_abatch_with_config",
+        "_acall_with_config",
+        "_astream_events_v1_v2",
+        "_astream_events_v3_unsupported",
+        "_atransform_stream_with_config",
+        "_batch_with_config",
+        "_call_with_config",
+        "_transform_stream_with_config",
+        "as_tool",
+        "assign",
+        "astream_log",
+        "atransform",
+        "bind",
+        "map",
+        "pick",
+        "pipe",
+        "transform",
+        "with_alisteners",
+        "with_fallbacks",
+        "with_listeners",
+        "with_retry",
+        "with_types",
+    }
+)
+
+
+class LiveGraph(CompiledStateGraph[Any, Any, Any, Any]):
+    """A compiled graph that is always the newest one. Each run keeps the build it starts with.
+
+    Made by `LiveGraph.of`; `prompts` and `release` say where its builds come from. Everything
+    else is as in LangGraph: what is not defined here is the live compiled graph's.
+
+    Example:
+        >>> from langgraph.graph import START, StateGraph
+        >>> from types import SimpleNamespace
+        >>> graph = StateGraph(dict).add_node("a", lambda state: {"said": "hi"})
+        >>> build = Recipe().make(graph.add_edge(START, "a"), "r1", "g1")
+        >>> feed = SimpleNamespace(
+        ...     pin="run", allow_release_override=False, owner=None, ran=lambda build: None,
+        ...     current=lambda: build,
+        ... )
+        >>> LiveGraph.of(feed, prompts=None).invoke({})
+        {'said': 'hi'}
+    """
+
+    __slots__ = ("_prompts", "_runs")
+
+    _prompts: Any
+    _runs: Runs
+
+    @classmethod
+    def of(cls, feed: Feed, prompts: Any) -> Self:
+        """The live graph of what `feed` publishes; `prompts` is what its `prompts` gives back."""
+        return cls._made(Runs(feed, {}), prompts, {})
+
+    @classmethod
+    def _made(cls, runs: Runs, prompts: Any, attributes: dict[str, Any]) -> Self:
+        made = object.__new__(cls)
+        object.__setattr__(made, "_runs", runs)
+        object.__setattr__(made, "_prompts", prompts)
+        made.__dict__.update(attributes)
+        return made
+
+    @property
+    def prompts(self) -> Any:
+        """The `LivePrompts` that its releases come from."""
+        return self._prompts
+
+    @property
+    def release(self) -> Any:
+        """The release that is live now."""
+        return self._runs.feed.live_release()
+
+    # Running
+
+    def invoke(
+        self,
+        input: Any,  # noqa: A002
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """As in LangGraph, on one build."""
+        runs = _runs_of(self)
+        graph, config = runs.start(runs.feed.current(), input, config)
+        return graph.invoke(input, config, **kwargs)
+
+    async def ainvoke(
+        self,
+        input: Any,  # noqa: A002
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """As in LangGraph, on one build."""
+        runs = _runs_of(self)
+        graph, config = await runs.astart(runs.feed.current(), input, config)
+        return await graph.ainvoke(input, config, **kwargs)
+
+    def stream(
+        self,
+        input: Any,  # noqa: A002
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> Iterator[Any]:
+        """As in LangGraph, on one build, which it holds until it is exhausted."""
+        return self._streamed(self._runs.feed.current(), input, config, kwargs)
+
+    def _streamed(
+        self, live: Build, given: Any, config: RunnableConfig | None, kwargs: dict[str, Any]
+    ) -> Iterator[Any]:
+        graph, config = self._runs.start(live, given, config)
+        yield from graph.stream(given, config, **kwargs)
+
+    def astream(
+        self,
+        input: Any,  # noqa: A002
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[Any]:
+        """As in LangGraph, on one build, which it holds until it is exhausted."""
+        return self._astreamed(self._runs.feed.current(), input, config, kwargs)
+
+    async def _astreamed(
+        self, live: Build, given: Any, config: RunnableConfig | None, kwargs: dict[str, Any]
+    ) -> AsyncIterator[Any]:
+        graph, config = await self._runs.astart(live, given, config)
+        async with aclosing(graph.astream(given, config, **kwargs)) as chunks:  # type: ignore[type-var]
+            async for chunk in chunks:
+                yield chunk
+
+    def stream_events(
+        self,
+        input: Any,  # noqa: A002
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """As in LangGraph, on one build."""
+        runs = _runs_of(self)
+        graph, config = runs.start(runs.feed.current(), input, config)
+        return graph.stream_events(input, config, **kwargs)
+
+    def astream_events(
+        self,
+        input: Any,  # noqa: A002
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """As in LangGraph, on one build; with ``version="v3"`` it is to be awaited."""
+        live = self._runs.feed.current()
+        if kwargs.get("version") == "v3":
+            return self._aevents_v3(live, input, config, kwargs)
+        return self._aevents(live, input, config, kwargs)
+
+    async def _aevents_v3(
+        self, live: Build, given: Any, config: RunnableConfig | None, kwargs: dict[str, Any]
+    ) -> Any:
+        graph, config = await self._runs.astart(live, given, config)
+        return await graph.astream_events(given, config, **kwargs)
+
+    async def _aevents(
+        self, live: Build, given: Any, config: RunnableConfig | None, kwargs: dict[str, Any]
+    ) -> AsyncIterator[Any]:
+        graph, config = await self._runs.astart(live, given, config)
+        async with aclosing(graph.astream_events(given, config, **kwargs)) as events:
+            async for event in events:
+                yield event
+
+    def batch(self, inputs: Any, config: Any = None, **kwargs: Any) -> list[Any]:
+        """As in LangGraph; every fresh item takes the same release."""
+        return Runnable.batch(self._held(), inputs, config, **kwargs)
+
+    async def abatch(self, inputs: Any, config: Any = None, **kwargs: Any) -> list[Any]:
+        """As in LangGraph; every fresh item takes the same release."""
+        return await Runnable.abatch(self._held(), inputs, config, **kwargs)
+
+    def batch_as_completed(self, inputs: Any, config: Any = None, **kwargs: Any) -> Iterator[Any]:
+        """As in LangGraph; every fresh item takes the same release."""
+        return Runnable.batch_as_completed(self._held(), inputs, config, **kwargs)
+
+    def abatch_as_completed(
+        self, inputs: Any, config: Any = None, **kwargs: Any
+    ) -> AsyncIterator[Any]:
+        """As in LangGraph; every fresh item takes the same release."""
+        return Runnable.abatch_as_completed(self._held(), inputs, config, **kwargs)
+
+    # State
+
+    def get_state(self, config: RunnableConfig, *, subgraphs: bool = False) -> StateSnapshot:
+        """As in LangGraph, with the graph that the thread runs on."""
+        return settle(self._runs.reading(config)).get_state(config, subgraphs=subgraphs)
+
+    async def aget_state(self, config: RunnableConfig, *, subgraphs: bool = False) -> StateSnapshot:
+        """As in LangGraph, with the graph that the thread runs on."""
+        return await (await asettle(self._runs.reading(config))).aget_state(
+            config, subgraphs=subgraphs
+        )
+
+    def get_state_history(self, config: RunnableConfig, **kwargs: Any) -> Iterator[StateSnapshot]:
+        """As in LangGraph, with the graph that the thread runs on."""
+        yield from settle(self._runs.reading(config)).get_state_history(config, **kwargs)
+
+    async def aget_state_history(
+        self, config: RunnableConfig, **kwargs: Any
+    ) -> AsyncIterator[StateSnapshot]:
+        """As in LangGraph, with the graph that the thread runs on."""
+        graph = await asettle(self._runs.reading(config))
+        async for snapshot in graph.aget_state_history(config, **kwargs):
+            yield snapshot
+
+    def bulk_update_state(
+        self, config: RunnableConfig, supersteps: Sequence[Sequence[StateUpdate]]
+    ) -> RunnableConfig:
+        """As in LangGraph; the new checkpoint keeps the thread's release and graph revision."""
+        graph, config = settle(self._runs.updating(config, supersteps))
+        return graph.bulk_update_state(config, supersteps)
+
+    async def abulk_update_state(
+        self, config: RunnableConfig, supersteps: Sequence[Sequence[StateUpdate]]
+    ) -> RunnableConfig:
+        """As in LangGraph; the new checkpoint keeps the thread's release and graph revision."""
+        graph, config = await asettle(self._runs.updating(config, supersteps))
+        return await graph.abulk_update_state(config, supersteps)
+
+    def update_state(
+        self,
+        config: RunnableConfig,
+        values: Any,
+        as_node: str | None = None,
+        task_id: str | None = None,
+    ) -> RunnableConfig:
+        """As in LangGraph; the new checkpoint keeps the thread's release and graph revision."""
+        return self.bulk_update_state(config, [[StateUpdate(values, as_node, task_id)]])
+
+    async def aupdate_state(
+        self,
+        config: RunnableConfig,
+        values: Any,
+        as_node: str | None = None,
+        task_id: str | None = None,
+    ) -> RunnableConfig:
+        """As in LangGraph; the new checkpoint keeps the thread's release and graph revision."""
+        return await self.abulk_update_state(config, [[StateUpdate(values, as_node, task_id)]])
+
+    # Copies stay live
+
+    def copy(self, update: dict[str, Any] | None = None) -> Self:
+        """A live graph whose every build has these changes, as `Pregel.copy` would make them."""
+        return self._made(self._runs.changed(update or {}), self._prompts, self.__dict__)
+
+    __copy__ = copy
+
+    def with_config(self, config: RunnableConfig | None = None, **kwargs: Any) -> Self:
+        """A live graph with these defaults for the config of its runs."""
+        merged = self._runs.live_graph().with_config(config, **kwargs).config
+        return self.copy({"config": merged})
+
+    def _held(self) -> LiveGraph:
+        return self._made(self._runs.held(), self._prompts, self.__dict__)
+
+    # Names
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in _HERE or name.startswith("__"):
+            return object.__getattribute__(self, name)
+        own = object.__getattribute__(self, "__dict__")
+        if name in own:
+            return own[name]
+        return getattr(_runs_of(self).live_graph(), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _FIELDS:
+            object.__setattr__(self, "_runs", self._runs.changed({name: value}))
+        else:
+            self.__dict__[name] = value
+
+
+_HERE = _MIXINS | {name for name in vars(LiveGraph) if not name.startswith("__")}
+
+# Past __getattribute__, whose Python call would be most of what an invoke costs.
+_runs_of: Callable[[LiveGraph], Runs] = vars(LiveGraph)["_runs"].__get__

@@ -1,0 +1,718 @@
+"""The one road from layers to a live graph: a candidate is made and checked, kept, built, swapped in.
+
+Every change goes through `LivePrompts.publish`. Whatever fails in it leaves what is live untouched.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from yamlgraph_prompts.builds import Builds, Handle
+from yamlgraph_prompts.candidate import Candidate, Candidates, Check, Graph
+from yamlgraph_prompts.errors import (
+    LayerError,
+    PromptsError,
+    PromptsRejected,
+    ReleaseNotFound,
+    StoreError,
+)
+from yamlgraph_prompts.events import Event, EventKind, Hook, tell
+from yamlgraph_prompts.fetch import LayerReader
+from yamlgraph_prompts.findings import Finding
+from yamlgraph_prompts.following import Following
+from yamlgraph_prompts.layers import AnyLayer, as_layer, environment_name
+from yamlgraph_prompts.live_graph import LiveGraph
+from yamlgraph_prompts.live_state_graph import LiveStateGraph, Recipe
+from yamlgraph_prompts.feed import Build, Pin
+from yamlgraph_prompts.release import Outcome, Prompt, Release, Status, StoredRelease
+
+if TYPE_CHECKING:
+    from yamlgraph_prompts.memory_store import MemoryStore
+    from yamlgraph_prompts.store import Store
+
+logger = logging.getLogger("yamlgraph_prompts")
+
+
+@dataclass(frozen=True)
+class _Live:
+    """All that changes in a swap, behind one reference."""
+
+    candidate: Candidate
+    builds: Mapping[int, Build]
+    held: bool
+
+    @property
+    def release(self) -> Release:
+        return self.candidate.release
+
+
+class LivePrompts:
+    """Prompts that stay fresh: the live release of some layers, for one environment.
+
+    Share one between several graphs and the admin app. All methods are thread-safe; they are plain
+    blocking calls, so call them through ``asyncio.to_thread`` on an event loop.
+
+    Args:
+        layers: Paths, URLs, mappings or `Layer`s, highest priority first. With none, the attached
+            graph's own prompts are the release.
+        environment: What ``{environment}`` stands for; else ``YAMLGRAPH_PROMPTS_ENVIRONMENT``,
+            else ``ENVIRONMENT``, else ``development``.
+        store: The folder that keeps releases; a per-user cache folder when left out.
+        watch: Whether to follow changes. Threads start with the first use.
+        refresh_s: Seconds between two looks at what tells no news by itself.
+        startup_deadline_s: Seconds that reading remote layers may take at the start, together.
+        missing_release: What a run does whose pinned release is gone: ``"raise"`` or take the
+            ``"live"`` one.
+        checks: Further checks, each ``check(release, graphs) -> Iterable[Finding]``.
+        hooks: Observers, each ``hook(event)``.
+
+    Raises:
+        InvalidEnvironment: The environment's name cannot be one.
+
+    Example:
+        >>> with LivePrompts({"greeting": "user: Hi {name}"}) as prompts:
+        ...     prompts["greeting"].messages(name="Ada")[0].content
+        'Hi Ada'
+    """
+
+    def __init__(
+        self,
+        *layers: AnyLayer,
+        environment: str | None = None,
+        store: str | os.PathLike[str] | None = None,
+        watch: bool = True,
+        refresh_s: float = 30.0,
+        startup_deadline_s: float = 5.0,
+        missing_release: Literal["raise", "live"] = "raise",
+        checks: Iterable[Check] = (),
+        hooks: Iterable[Hook] = (),
+        _base: Path | None = None,
+        _graph: Path | None = None,
+    ) -> None:
+        if missing_release not in ("raise", "live"):
+            raise ValueError(f"missing_release is 'raise' or 'live', not {missing_release!r}.")
+        self.layers = tuple(as_layer(layer) for layer in layers)
+        self.environment, said = environment_name(environment)
+        if not said and any(layer.uses_environment for layer in self.layers):
+            logger.warning(
+                "No environment is set, so %r is used. Say environment=, or set "
+                "YAMLGRAPH_PROMPTS_ENVIRONMENT or ENVIRONMENT.",
+                self.environment,
+            )
+        self._readers = tuple(LayerReader(layer, self.environment, _base) for layer in self.layers)
+        self._startup_deadline_s = startup_deadline_s
+        self._missing_release = missing_release
+        self._hooks = tuple(hooks)
+        self._watching = watch
+        self._graphs: list[Graph] = []
+        self._store = _store(self._readers, self.environment, store, _graph)
+        self._candidates = Candidates(
+            self._readers, self.environment, tuple(checks), self._store.facts
+        )
+        self._builds = Builds(self._store.view)
+        self._following = Following(
+            self._readers,
+            self._graphs,
+            self._store.changed_paths,
+            self._changed,
+            self._pointed,
+            self._watcher_trouble,
+            refresh_s,
+        )
+        self._trouble: dict[str, str] = {}
+        self._lock = threading.RLock()
+        self._live: _Live | None = None
+        self._closed = False
+        _all.add(self)
+
+    # Reading
+
+    @property
+    def release(self) -> Release:
+        """The live release.
+
+        Raises:
+            PromptsRejected: The first release was refused and the store has no earlier good one.
+            LayerError: A layer cannot be read and the store has no earlier good release.
+        """
+        release = self._started().release
+        self.follow_changes()
+        return release
+
+    def __getitem__(self, name: str) -> Prompt:
+        return self.release[name]
+
+    @property
+    def held(self) -> bool:
+        """Whether the layers are not followed until `follow()`."""
+        return self._started().held
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    def releases(self) -> list[StoredRelease]:
+        """The releases that are kept, newest first."""
+        self._started()
+        return self._store.releases()
+
+    def find(self, release_id: str) -> Release:
+        """The release whose id is, or begins with, `release_id`.
+
+        Raises:
+            ReleaseNotFound: It is neither live nor in the store, or several begin so.
+        """
+        live = self._live
+        if live is not None and live.release.id == release_id:
+            return live.release
+        return self._store.get(self._store.find(release_id))
+
+    def folders(self) -> tuple[Path, ...]:
+        """The local folders that the layers are read from."""
+        return tuple(path for reader in self._readers for path in reader.watched())
+
+    # The road
+
+    def publish(self, reason: str = "call") -> Outcome:
+        """Look at the layers and graphs now, and make live what they hold.
+
+        Args:
+            reason: Why, for the log and the history.
+
+        Returns:
+            What became of it. Nothing is raised for a bad prompt or a layer that cannot be read:
+            the outcome says it, and what was live still is.
+
+        Raises:
+            PromptsError: There is nothing live yet, and nothing to fall back on.
+        """
+        with self._publishing() as live:
+            if live is None:
+                return self._first()
+            return self._told(self._publish(reason))
+
+    def activate(self, release_id: str, *, reason: str = "activate") -> Outcome:
+        """Make a kept release live and hold it: the layers are not followed until `follow()`.
+
+        Args:
+            release_id: The id, or the beginning of it.
+            reason: Why, for the history.
+
+        Returns:
+            What became of it; ``"rejected"`` when it does not go together with today's graphs.
+
+        Raises:
+            ReleaseNotFound: There is no such release.
+        """
+        self._started()
+        release = self.find(release_id)
+        with self._publishing():
+            outcome = self._told(self._take(release, reason, held=True))
+        if outcome.status != "rejected":
+            self._tell("held", f"Release {release.id[:12]} is held.", release=release.id)
+        return outcome
+
+    def rollback(self) -> Outcome:
+        """Activate the release that was live before this one.
+
+        Raises:
+            ReleaseNotFound: There was none.
+        """
+        now = self._started().release.id
+        before = self._store.previous(now)
+        if before is None:
+            raise ReleaseNotFound("There is no earlier release to go back to.", release_id=now)
+        return self.activate(before, reason="rollback")
+
+    def follow(self) -> Outcome:
+        """End a hold: take what the layers hold now, and follow them again."""
+        self._started()
+        with self._publishing():
+            outcome = self._told(self._publish("follow", obey=False))
+            if self._is_held():
+                # What the layers hold is refused; news is taken from now on all the same.
+                now = self._started()
+                self._store.make_live(now.release.id, reason="follow", held=False)
+                self._live = replace(now, held=False)
+        self._tell("following", "The layers are followed again.")
+        return outcome
+
+    def check(self, *, strict: bool = False) -> tuple[Release, tuple[Finding, ...]]:
+        """What the layers hold now and what is to be said of it; nothing becomes live.
+
+        Args:
+            strict: Duplicate keys and the like are errors too.
+
+        Returns:
+            The release that a publication would make, and its findings.
+
+        Raises:
+            LayerError: A layer cannot be read.
+        """
+        with self._publishing() as live:
+            before = live.release if live else None
+            candidate = self._candidates.fetch(self._graphs, before, strict=strict)
+            return candidate.release, candidate.findings
+
+    # Graphs
+
+    def attach(self, graph: Graph) -> None:
+        """Let `graph` run on these prompts; from now on every release is checked with it.
+
+        Raises:
+            PromptsRejected: The graph and the live release do not go together.
+        """
+        with self._publishing() as live:
+            if graph in self._graphs:
+                return
+            self._graphs.append(graph)
+            try:
+                if live is None:
+                    self._first()
+                else:
+                    self._admit(live)
+            except BaseException:
+                self._graphs.remove(graph)
+                raise
+            self._following.rearm()
+
+    def live(
+        self,
+        graph: Graph,
+        *,
+        pin: Pin = "run",
+        allow_release_override: bool = False,
+        marks: Callable[[], Mapping[str, Any]] = dict,
+    ) -> LiveStateGraph:
+        """`graph` as a StateGraph whose `.compile()` gives a `LiveGraph`.
+
+        Args:
+            graph: The graph; it is attached.
+            pin: Which release a run or thread uses when the live one has moved on.
+            allow_release_override: Whether a caller's config may choose a release.
+            marks: Gives the attributes to set on each compiled handle.
+        """
+        if pin not in ("run", "thread", "none"):
+            raise ValueError(f"pin is 'run', 'thread' or 'none', not {pin!r}.")
+        self.attach(graph)
+
+        def compiled(recipe: Recipe) -> LiveGraph:
+            handle = Handle(self, graph, recipe, pin, allow_release_override)
+            with self._publishing():
+                live = self._started()
+                build = self._builds.add(handle, live.candidate.graphs[graph], live.release)
+                builds = {**live.builds, handle.token: build}
+                self._live = replace(live, builds=MappingProxyType(builds))
+            made = LiveGraph.of(handle, self)
+            for name, value in marks().items():
+                setattr(made, name, value)
+            return made
+
+        with self._publishing():
+            live = self._started()
+            facts = live.candidate.graphs[graph]
+            return LiveStateGraph(
+                self._builds.state_graph(graph, facts, live.release), compiled
+            )
+
+    def build_of(self, handle: Handle) -> Build:
+        """The live build of a compiled graph; one read, never blocks."""
+        live = self._live
+        assert live is not None
+        return live.builds[handle.token]
+
+    def build_at(self, handle: Handle, release_id: str, revision: str | None) -> Build:
+        """The build of a compiled graph for a pair that need not be live.
+
+        Raises:
+            ReleaseNotFound: The release is gone, and `missing_release` is ``"raise"``.
+        """
+        live = self._started()
+        now = live.builds[handle.token]
+        if now.release == release_id and revision in (None, now.graph):
+            return now
+        today = live.candidate.graphs[handle.graph]
+        try:
+            return self._builds.at(handle, release_id, revision, today, self.find)
+        except ReleaseNotFound as problem:
+            if self._missing_release == "raise":
+                raise
+            logger.warning("%s The live release is taken instead.", problem)
+            self._tell("missing-release", str(problem), release=release_id)
+            return now
+
+    def used(self, release_id: str) -> None:
+        """A run begins on a release: it is kept for as long as the run may wait for a human."""
+        self._store.mark_used(release_id)
+        self.follow_changes()
+
+    # Life
+
+    def follow_changes(self) -> None:
+        """Begin to follow changes, once in each process; every use of the prompts calls it."""
+        if self._watching and not self._following.started and not self._closed:
+            with self._lock:
+                self._following.start()
+                self._watching = self._following.started
+
+    def close(self) -> None:
+        """Stop following changes and let go of everything. What runs goes on with what it has."""
+        self._closed = True
+        self._following.close()
+        with self._lock:
+            self._candidates.close()
+            for reader in self._readers:
+                reader.close()
+            self._store.close()
+
+    def __enter__(self) -> Self:
+        self._started()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        problem: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        live = self._live
+        now = f"release {live.release.id[:12]}" if live else "not started"
+        places = ", ".join(reader.url for reader in self._readers) or "the graph's own prompts"
+        return f"<LivePrompts {places}, environment {self.environment!r}, {now}>"
+
+    def _renew(self) -> None:
+        """Locks, threads and child processes belong to one process; a fork makes them anew."""
+        self._lock = threading.RLock()
+        self._builds.renew()
+        self._following.forget()
+
+    @contextmanager
+    def _publishing(self) -> Iterator[_Live | None]:
+        with self._lock:
+            if self._closed:
+                raise PromptsError("These prompts are closed.", hint="Make a new LivePrompts.")
+            yield self._live
+
+    def _started(self) -> _Live:
+        live = self._live
+        if live is None:
+            with self._publishing():
+                if self._live is None:
+                    self._first()
+                live = self._live
+        assert live is not None
+        return live
+
+    # The steps
+
+    def _first(self) -> Outcome:
+        """The first publication, or the last good release where that fails."""
+        problem: PromptsError | None = None
+        outcome: Outcome | None = None
+        try:
+            outcome = self._told(self._publish("start"))
+        except LayerError as error:
+            problem = error
+        if self._live is None:
+            outcome = self._last_good(str(problem or _summary(outcome))) or outcome
+        if self._live is None and problem is not None:
+            raise problem
+        assert outcome is not None
+        if self._live is None:
+            raise PromptsRejected(_summary(outcome), outcome=outcome)
+        return outcome
+
+    def _last_good(self, why: str) -> Outcome | None:
+        last = self._store.last_good()
+        if last is None:
+            return None
+        outcome = self._take(last, "last good", held=self._is_held(), point=False)
+        if self._live is not None:
+            message = f"The last good release {last.id[:12]} is served, because at the start: {why}"
+            logger.error(message)
+            self._tell("layer-unavailable", message, release=last.id)
+        return outcome
+
+    def _publish(self, reason: str, *, obey: bool = True) -> Outcome:
+        """What `publish` does; `obey`: stay on a release that somebody holds."""
+        started = time.perf_counter()
+        refused = self._obey_pointer(reason) if obey else None
+        if refused is not None:
+            return refused
+        live = self._live
+        try:
+            candidate = self._candidates.fetch(
+                self._graphs,
+                live.release if live else None,
+                deadline_s=None if live else self._startup_deadline_s,
+            )
+        except LayerError as problem:
+            if live is None:
+                raise
+            self._layer_trouble(problem)
+            bad = Finding("error", "layer", problem.message, file=problem.layer, hint=problem.hint)
+            return self._outcome("rejected", (bad,), started, reason)
+        self._layers_well()
+        if candidate.refused:
+            return self._outcome("rejected", candidate.findings, started, reason, candidate)
+        if obey and live is not None and live.held:
+            return self._hold(live, candidate, started, reason)
+        return self._go(candidate, reason, started, held=False)
+
+    def _obey_pointer(self, reason: str) -> Outcome | None:
+        """Do what another process said of holding; the outcome where that is refused."""
+        live, pointer = self._live, self._store.pointer()
+        if pointer is None or not pointer.held:
+            if live is not None and live.held:
+                self._live = replace(live, held=False)
+            return None
+        if live is not None and live.held and live.release.id == pointer.release:
+            return None
+        try:
+            outcome = self._take(self.find(pointer.release), reason, held=True, point=False)
+        except PromptsError as problem:
+            message = f"Release {pointer.release[:12]} is held, but cannot be served: {problem}"
+            logger.error(message)
+            self._tell("store-trouble", message, release=pointer.release)
+            return None
+        return outcome if outcome.status == "rejected" and live is not None else None
+
+    def _hold(self, live: _Live, news: Candidate, started: float, reason: str) -> Outcome:
+        """Stay on the held release, on today's graphs; keep the news for later."""
+        outcome = self._take(live.release, reason, held=True, point=False)
+        if outcome.status == "rejected" or news.release.id == live.release.id:
+            return outcome
+        refused = self._keep(news, started, reason)
+        return refused or self._outcome("held", news.findings, started, reason, news)
+
+    def _take(
+        self, release: Release, reason: str, *, held: bool, point: bool = True
+    ) -> Outcome:
+        """Make a kept release live, after checking it with today's graphs."""
+        started = time.perf_counter()
+        live = self._live
+        candidate = self._candidates.kept(release, self._graphs, live.release if live else None)
+        if candidate.refused:
+            return self._outcome("rejected", candidate.findings, started, reason, candidate)
+        return self._go(candidate, reason, started, held=held, point=point)
+
+    def _go(
+        self,
+        candidate: Candidate,
+        reason: str,
+        started: float,
+        *,
+        held: bool,
+        point: bool = True,
+    ) -> Outcome:
+        """Keep it, build every graph on it, point at it, swap."""
+        live = self._live
+        if (
+            live is not None
+            and live.release.id == candidate.release.id
+            and live.candidate.revisions() == candidate.revisions()
+            and live.held == held
+        ):
+            self._live = replace(live, candidate=candidate)
+            return self._outcome("unchanged", candidate.findings, started, reason, candidate)
+        refused = self._keep(candidate, started, reason)
+        if refused is not None:
+            return refused
+        try:
+            builds = self._builds.make(candidate, live.builds if live else {})
+        except Exception as problem:  # noqa: BLE001 - a graph's builder may raise anything
+            logger.debug("A graph does not build", exc_info=True)
+            return self._refuse(
+                candidate, "compile", f"The graph does not build: {problem}", started, reason
+            )
+        if point:
+            refused = self._point(candidate, held, started, reason)
+            if refused is not None:
+                return refused
+        self._live = _Live(candidate, builds, held)
+        self._store.drop_views(self._builds.views(self._graphs))
+        return self._outcome("published", candidate.findings, started, reason, candidate)
+
+    def _keep(self, candidate: Candidate, started: float, reason: str) -> Outcome | None:
+        clean, version = self._candidates.clean(candidate.release)
+        try:
+            self._store.put(
+                candidate.release, findings=candidate.findings, clean=clean, check_version=version
+            )
+        except StoreError as problem:
+            return self._store_trouble(candidate, problem, started, reason)
+        return None
+
+    def _point(
+        self, candidate: Candidate, held: bool, started: float, reason: str
+    ) -> Outcome | None:
+        pointer, release = self._store.pointer(), candidate.release.id
+        if pointer is not None and (pointer.release, pointer.held) == (release, held):
+            return None
+        try:
+            self._store.make_live(release, reason=reason, held=held)
+        except (StoreError, ReleaseNotFound) as problem:
+            return self._store_trouble(candidate, problem, started, reason)
+        return None
+
+    def _store_trouble(
+        self, candidate: Candidate, problem: PromptsError, started: float, reason: str
+    ) -> Outcome | None:
+        self._tell("store-trouble", str(problem))
+        if self._live is None:
+            # Better served and not kept than not served at all.
+            logger.error("The first release cannot be kept: %s", problem)
+            return None
+        return self._refuse(candidate, "store", str(problem), started, reason)
+
+    def _admit(self, live: _Live) -> None:
+        """Check the live release with a graph that came later, and build it."""
+        started = time.perf_counter()
+        candidate = self._candidates.kept(live.release, self._graphs, live.release)
+        if candidate.refused:
+            outcome = self._outcome("rejected", candidate.findings, started, "attach", candidate)
+            raise PromptsRejected(_summary(outcome), outcome=outcome)
+        try:
+            builds = self._builds.make(candidate, live.builds)
+        except Exception as problem:
+            outcome = self._refuse(
+                candidate, "compile", f"The graph does not build: {problem}", started, "attach"
+            )
+            raise PromptsRejected(_summary(outcome), outcome=outcome) from problem
+        self._live = _Live(candidate, builds, live.held)
+
+    def _is_held(self) -> bool:
+        pointer = self._store.pointer()
+        return pointer is not None and pointer.held
+
+    # Telling
+
+    def _outcome(
+        self,
+        status: Status,
+        findings: tuple[Finding, ...],
+        started: float,
+        reason: str,
+        candidate: Candidate | None = None,
+    ) -> Outcome:
+        return Outcome(
+            status,
+            self._live.release if self._live else None,
+            findings,
+            time.perf_counter() - started,
+            candidate.release.id if candidate else None,
+            reason,
+        )
+
+    def _refuse(
+        self, candidate: Candidate, code: str, message: str, started: float, reason: str
+    ) -> Outcome:
+        findings = (*candidate.findings, Finding("error", code, message))
+        return self._outcome("rejected", findings, started, reason, candidate)
+
+    def _told(self, outcome: Outcome) -> Outcome:
+        if outcome.status == "published" and outcome.release is not None:
+            logger.info(
+                "Release %s of %d prompts is live (%s, %.1f ms).",
+                outcome.release.id[:12],
+                len(outcome.release),
+                outcome.reason,
+                outcome.elapsed_s * 1e3,
+            )
+        elif outcome.status == "rejected":
+            logger.warning("Not published (%s): %s", outcome.reason, _summary(outcome))
+        elif outcome.status == "held":
+            logger.info("News is kept back until follow() (%s).", outcome.reason)
+        message = f"{outcome.status} ({outcome.reason})"
+        release = outcome.release.id if outcome.release else None
+        self._tell(
+            "publication", message, outcome=outcome, reason=outcome.reason, release=release
+        )
+        return outcome
+
+    def _tell(self, kind: EventKind, message: str, **facts: Any) -> None:
+        if self._hooks:
+            tell(self._hooks, Event(kind, message, environment=self.environment, **facts))
+
+    def _layer_trouble(self, problem: LayerError) -> None:
+        if self._trouble.get(problem.layer) != problem.message:
+            self._trouble[problem.layer] = problem.message
+            self._tell("layer-unavailable", str(problem), layer=problem.layer)
+
+    def _layers_well(self) -> None:
+        for layer in list(self._trouble):
+            del self._trouble[layer]
+            self._tell("layer-recovered", f"{layer} can be read again.", layer=layer)
+
+    def _watcher_trouble(self, kind: str, message: str) -> None:
+        logger.warning(message)
+        self._tell(
+            "watcher-polling" if kind == "watcher-polling" else "watcher-restarted", message
+        )
+
+    def _changed(self, reason: str) -> None:
+        try:
+            self.publish(reason)
+        except PromptsError:
+            if not self._closed:
+                logger.exception("A publication failed")
+
+
+    def _pointed(self, reason: str) -> None:
+        with self._lock:
+            live, pointer = self._live, self._store.pointer()
+            if live is None or pointer is None:
+                return
+            if (pointer.release, pointer.held) != (live.release.id, live.held):
+                self._changed("another process")
+
+
+_all: weakref.WeakSet[LivePrompts] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for prompts in list(_all):
+        prompts._renew()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def _store(
+    readers: Sequence[LayerReader],
+    environment: str,
+    folder: str | os.PathLike[str] | None,
+    graph: Path | None,
+) -> Store | MemoryStore:
+    if folder is None and readers and all(reader.url == "memory:" for reader in readers):
+        from yamlgraph_prompts.memory_store import MemoryStore
+
+        return MemoryStore()
+    from yamlgraph_prompts.store import Store
+
+    places = [reader.place for reader in readers] or [f"graph:{graph}"]
+    return Store.default(environment, places, root=Path(folder) if folder is not None else None)
+
+
+def _summary(outcome: Outcome | None) -> str:
+    if outcome is None:
+        return "nothing was found"
+    errors = outcome.errors
+    lines = [str(error) for error in errors[:20]]
+    if len(errors) > 20:
+        lines.append(f"and {len(errors) - 20} more")
+    return "\n  ".join([f"{len(errors)} error{'' if len(errors) == 1 else 's'}:", *lines])

@@ -1,0 +1,286 @@
+"""The drop-ins: `load_and_compile`, `load_and_compile_async` and `live_graph`."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from os import PathLike, fspath
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+from yamlgraph_prompts.errors import GraphNotFound
+from yamlgraph_prompts.layers import PLACEHOLDER, AnyLayer, as_layer, environment_name
+from yamlgraph_prompts.live_graph import LiveGraph, LiveStateGraph, Pin
+from yamlgraph_prompts.live_prompts import LivePrompts
+from yamlgraph_prompts.release import GraphFacts, Prompt, Release
+
+if TYPE_CHECKING:
+    from langgraph.graph import StateGraph
+
+    from yamlgraph_prompts.yamlgraph_bridge import YamlGraph
+
+PromptsDir = AnyLayer | Sequence[AnyLayer] | None
+
+# Stands for YAMLGraph's own cache, which cannot be named before yamlgraph is imported.
+GRAPH_CACHE: MutableMapping[str, Any] = {}
+
+# Where a cached handle keeps the arguments that it was loaded with.
+_CALL = "_yamlgraph_prompts_call"
+
+_shared: WeakValueDictionary[tuple[object, ...], LivePrompts] = WeakValueDictionary()
+_shared_lock = threading.Lock()
+
+
+def load_and_compile(
+    path: str | PathLike[str],
+    prompts_dir: PromptsDir = None,
+    *,
+    environment: str | None = None,
+    prompts: LivePrompts | None = None,
+    watch: bool = True,
+    pin: Pin = "run",
+    allow_release_override: bool = False,
+) -> LiveStateGraph:
+    """Load a YAMLGraph graph whose prompts stay fresh; replaces `yamlgraph.load_and_compile`.
+
+    Args:
+        path: The graph's YAML file.
+        prompts_dir: A path, a URL, or a sequence of them, highest priority first; each may hold
+            ``{environment}``. None: what the graph's own YAML says, else the prompts that
+            YAMLGraph itself would read.
+        environment: What ``{environment}`` stands for.
+        prompts: A `LivePrompts` to share, instead of `prompts_dir` and `environment`.
+        watch: Whether to follow changes.
+        pin: Which release a run uses when the live one has moved on: ``"run"`` (an interrupted run
+            resumes on the one that it started with), ``"thread"`` or ``"none"``.
+        allow_release_override: Whether a caller's config may choose a release by
+            ``prompts_release``.
+
+    Returns:
+        A StateGraph; its ``.compile(...)`` gives a `LiveGraph`.
+
+    Raises:
+        GraphNotFound: The graph's file is not there.
+        LayerNotFound: A layer, or its environment, does not exist; the error lists what does.
+        PromptsRejected: The prompts were refused and there is no earlier good release.
+        UnsupportedYamlgraph: The installed yamlgraph is not one that this version knows.
+    """
+    return _load(path, prompts_dir, environment, prompts, watch).state_graph(
+        pin, allow_release_override
+    )
+
+
+async def load_and_compile_async(
+    path: str | PathLike[str],
+    prompts_dir: PromptsDir = None,
+    *,
+    cache: MutableMapping[str, Any] | None = GRAPH_CACHE,
+    environment: str | None = None,
+    prompts: LivePrompts | None = None,
+    watch: bool = True,
+    pin: Pin = "run",
+    allow_release_override: bool = False,
+) -> LiveGraph:
+    """Load and compile; replaces `yamlgraph.executor_async.load_and_compile_async`.
+
+    Args:
+        path: The graph's YAML file.
+        prompts_dir: As for `load_and_compile`, and so for the other arguments.
+        cache: Where compiled graphs are kept by path; YAMLGraph's own cache when left out, so that
+            `run_graph_async` and `run_graph_streaming_native` run the live graph. None: nowhere.
+        environment: As for `load_and_compile`.
+        prompts: As for `load_and_compile`.
+        watch: As for `load_and_compile`.
+        pin: As for `load_and_compile`.
+        allow_release_override: As for `load_and_compile`.
+
+    Returns:
+        The live graph, with the checkpointer that the graph's YAML names.
+
+    Raises:
+        PromptsError: As for `load_and_compile`.
+    """
+    call = (prompts_dir, environment, prompts, watch, pin, allow_release_override)
+    if cache is GRAPH_CACHE:
+        cache = await asyncio.to_thread(_yamlgraph_cache)
+    key = fspath(path)
+    if cache is not None:
+        kept = cache.get(key)
+        if isinstance(kept, LiveGraph) and vars(kept).get(_CALL) == call:
+            return kept
+    loaded = await asyncio.to_thread(_load, path, prompts_dir, environment, prompts, watch)
+    from yamlgraph.storage.checkpointer_factory import get_checkpointer_async
+
+    graph = await asyncio.to_thread(loaded.state_graph, pin, allow_release_override)
+    checkpointer = await get_checkpointer_async(loaded.config.checkpointer)
+    live = await asyncio.to_thread(graph.compile, checkpointer=checkpointer)
+    setattr(live, _CALL, call)
+    if cache is not None:
+        cache[key] = live
+    return live
+
+
+def _yamlgraph_cache() -> MutableMapping[str, Any]:
+    from yamlgraph.graph_cache import GRAPH_CACHE as YAMLGRAPH_CACHE
+
+    return YAMLGRAPH_CACHE
+
+
+def live_graph(
+    build: Callable[[Release], StateGraph[Any, Any, Any, Any]],
+    *layers: AnyLayer,
+    environment: str | None = None,
+    prompts: LivePrompts | None = None,
+    watch: bool = True,
+    pin: Pin = "run",
+    allow_release_override: bool = False,
+) -> LiveStateGraph:
+    """A plain LangGraph graph that is built anew for every release.
+
+    Args:
+        build: Called with the release to build on; returns a StateGraph that is not compiled.
+        layers: Paths, URLs or mappings, highest priority first.
+        environment: What ``{environment}`` stands for.
+        prompts: A `LivePrompts` to share, instead of `layers` and `environment`.
+        watch: Whether to follow changes.
+        pin: As for `load_and_compile`.
+        allow_release_override: As for `load_and_compile`.
+
+    Returns:
+        A StateGraph; its ``.compile(...)`` gives a `LiveGraph`.
+
+    Raises:
+        PromptsError: As for `load_and_compile`.
+
+    Example:
+        >>> from langgraph.graph import StateGraph
+        >>> def build(release):
+        ...     def hello(state):
+        ...         return {"text": release["greeting"].messages(name=state["text"])[0].content}
+        ...     return StateGraph(dict).add_node(hello).set_entry_point("hello")
+        >>> live_graph(build, {"greeting": "user: Hi {name}"}).compile().invoke({"text": "Ada"})
+        {'text': 'Hi Ada'}
+    """
+    _one_way(layers or None, environment, prompts)
+    if prompts is None:
+        if not layers:
+            raise TypeError("live_graph needs a layer, or prompts=.")
+        prompts = _share(layers, environment, watch, None)
+    return prompts.live(
+        _Built(build), pin=pin, allow_release_override=allow_release_override
+    )
+
+
+class _Built:
+    """A graph that a function builds, as `LivePrompts` sees it."""
+
+    def __init__(self, build: Callable[[Release], StateGraph[Any, Any, Any, Any]]) -> None:
+        self._build = build
+
+    def read(self, has: Callable[[str], bool]) -> GraphFacts:
+        return GraphFacts(getattr(self._build, "__qualname__", "graph"), ())
+
+    def build(
+        self, facts: GraphFacts, release: Release, view: object
+    ) -> StateGraph[Any, Any, Any, Any]:
+        return self._build(release)
+
+    def watched(self) -> tuple[Path, ...]:
+        return ()
+
+    def views(self) -> frozenset[str]:
+        return frozenset()
+
+    def output_model(self, prompt: Prompt) -> None:
+        """Plain LangGraph knows no inline schemas."""
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    prompts: LivePrompts
+    graph: YamlGraph
+
+    @property
+    def config(self) -> Any:
+        return self.graph.config
+
+    def state_graph(self, pin: Pin, allow_release_override: bool) -> LiveStateGraph:
+        return self.prompts.live(
+            self.graph,
+            pin=pin,
+            allow_release_override=allow_release_override,
+            marks=self.graph.marks,
+        )
+
+
+def _load(
+    path: str | PathLike[str],
+    prompts_dir: PromptsDir,
+    environment: str | None,
+    prompts: LivePrompts | None,
+    watch: bool,
+) -> _Loaded:
+    _one_way(prompts_dir, environment, prompts)
+    # First of all: yamlgraph loads .env when it is imported, and .env may name the environment.
+    from yamlgraph_prompts.yamlgraph_bridge import YamlGraph, peek
+
+    file = Path(path)
+    if not file.exists():
+        raise GraphNotFound(
+            f"Graph config not found: {file}", hint="Check the path and the working directory."
+        )
+    if prompts is None:
+        said = peek(file)
+        base = file.resolve().parent if said.prompts_relative else None
+        layers = _layers(prompts_dir, said.prompts_dir)
+        prompts = _share(layers, environment, watch, base, None if layers else file.resolve())
+    graph = YamlGraph(
+        file,
+        environment=prompts.environment,
+        bundled=not prompts.layers,
+        guarded=prompts.folders(),
+    )
+    return _Loaded(prompts, graph)
+
+
+def _one_way(layers: object, environment: str | None, prompts: LivePrompts | None) -> None:
+    if prompts is not None and (layers is not None or environment is not None):
+        raise TypeError(
+            "Give prompts=, or layers and environment=, not both: a LivePrompts has its own."
+        )
+
+
+def _layers(given: PromptsDir, said: str | None) -> tuple[AnyLayer, ...]:
+    """The layers that were given, else the graph's own `prompts_dir` where it needs us to read it."""
+    if given is None:
+        return (said,) if said and (PLACEHOLDER in said or "://" in said) else ()
+    if isinstance(given, (str, PathLike, Mapping)) or not isinstance(given, Sequence):
+        return (given,)
+    return tuple(given)
+
+
+def _share(
+    layers: Sequence[AnyLayer],
+    environment: str | None,
+    watch: bool,
+    base: Path | None,
+    graph: Path | None = None,
+) -> LivePrompts:
+    """One LivePrompts for equal load calls."""
+    def make() -> LivePrompts:
+        return LivePrompts(
+            *layers, environment=environment, watch=watch, _base=base, _graph=graph
+        )
+
+    if any(isinstance(as_layer(layer).url, Mapping) for layer in layers):
+        return make()
+    places = tuple((as_layer(layer).text, as_layer(layer).optional) for layer in layers)
+    key = (places, environment_name(environment), watch, base or Path.cwd(), graph)
+    with _shared_lock:
+        kept = _shared.get(key)
+        if kept is None or kept.closed:
+            kept = _shared[key] = make()
+        return kept

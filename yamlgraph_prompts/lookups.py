@@ -1,0 +1,92 @@
+"""What the choice of a build asks for, and the two ways to answer: at once, or on an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+from langchain_core.runnables import RunnableConfig
+from langgraph._internal._constants import (
+    CONF,
+    CONFIG_KEY_CHECKPOINT_ID,
+    CONFIG_KEY_CHECKPOINT_NS,
+)
+from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
+
+from yamlgraph_prompts.errors import ReleaseNotFound
+from yamlgraph_prompts.feed import Build, Feed
+
+logger = logging.getLogger("yamlgraph_prompts")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Asks for a checkpoint."""
+
+    saver: BaseCheckpointSaver[Any]
+    config: RunnableConfig
+
+    def now(self) -> CheckpointTuple | None:
+        return self.saver.get_tuple(self.config)
+
+    async def later(self) -> CheckpointTuple | None:
+        return await self.saver.aget_tuple(self.config)
+
+    def within(self, namespace: str) -> Read:
+        conf = {k: v for k, v in self.config[CONF].items() if k != CONFIG_KEY_CHECKPOINT_ID}
+        conf[CONFIG_KEY_CHECKPOINT_NS] = namespace
+        return Read(self.saver, {**self.config, CONF: conf})
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Asks for the build of a pair; `instead` is taken where the release is gone."""
+
+    feed: Feed
+    release: str
+    graph: str | None
+    instead: Build | None = None
+
+    def now(self) -> Build:
+        try:
+            return self.feed.at(self.release, self.graph)
+        except ReleaseNotFound as gone:
+            if self.instead is None:
+                raise
+            logger.warning("Reading a thread's state with the live graph instead: %s", gone)
+            return self.instead
+
+    async def later(self) -> Build:
+        return await asyncio.to_thread(self.now)
+
+
+Steps: TypeAlias = Generator[Read | Fetch, Any, T]
+
+
+def settle(steps: Steps[T]) -> T:
+    """The result of `steps`, answered in this thread."""
+    answer: Any = None
+    while True:
+        try:
+            asked = steps.send(answer)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        answer = asked.now()
+
+
+async def asettle(steps: Steps[T]) -> T:
+    """The result of `steps`, without ever blocking the event loop."""
+    answer: Any = None
+    while True:
+        try:
+            asked = steps.send(answer)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        answer = await asked.later()

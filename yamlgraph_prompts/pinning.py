@@ -1,0 +1,276 @@
+"""Which build a run takes: the live one, its thread's own, or its parent's.
+
+The choice is written once, as generators that ask for what they need and that a sync or an async
+caller answers. It never runs a graph and never holds a lock.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import var_child_runnable_config
+from langgraph._internal._config import ensure_config
+from langgraph._internal._constants import (
+    CONF,
+    CONFIG_KEY_CACHE,
+    CONFIG_KEY_CHECKPOINT_ID,
+    CONFIG_KEY_CHECKPOINT_MAP,
+    CONFIG_KEY_CHECKPOINT_NS,
+    CONFIG_KEY_CHECKPOINTER,
+    CONFIG_KEY_REPLAY_STATE,
+    CONFIG_KEY_RESUMING,
+    CONFIG_KEY_SCRATCHPAD,
+    CONFIG_KEY_TASK_ID,
+    NS_SEP,
+)
+from langgraph._internal._scratchpad import PregelScratchpad
+from langgraph.cache.base import BaseCache
+from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
+from langgraph.types import Command
+
+from yamlgraph_prompts.feed import GRAPH, RELEASE, Build, Compiled, Feed, Pair
+from yamlgraph_prompts.lookups import Fetch, Read, Steps
+from yamlgraph_prompts.release_cache import ReleaseCache
+from yamlgraph_prompts.waiting import refuse_lost_answers, waiting, without_tasks
+
+
+class RunRelease(str):
+    """The release in a running graph's metadata; the live graphs inside recognise it by its type.
+
+    Whatever leaves the process (a checkpoint, a trace, a RemoteGraph's request) holds a plain
+    string, so no client can send one.
+    """
+
+    __slots__ = ("above", "owner")
+
+    owner: object
+    above: RunRelease | None
+
+    def __new__(cls, release: str, owner: object, above: RunRelease | None = None) -> RunRelease:
+        made = str.__new__(cls, release)
+        made.owner = owner
+        made.above = above
+        return made
+
+    def of(self, owner: object) -> str | None:
+        """The release that the run of `owner` is on."""
+        found: RunRelease | None = self
+        while found is not None:
+            if found.owner is owner:
+                return str.__str__(found)
+            found = found.above
+        return None
+
+    def __deepcopy__(self, memo: Any) -> RunRelease:
+        return self
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        return str, (str.__str__(self),)
+
+
+# A caller may not set these; the cache is a parent's, and knows nothing of releases.
+_OURS = frozenset({RELEASE, GRAPH, CONFIG_KEY_CACHE})
+# A call whose configurable has none of these, and no surrounding run, cannot be anything but fresh.
+_TELLING = frozenset({CONFIG_KEY_TASK_ID, CONFIG_KEY_RESUMING, "run_id"})
+
+
+def surely_fresh(feed: Feed, graph: Compiled, given: Any, config: RunnableConfig | None) -> bool:
+    """Whether the live build can be taken without looking any further."""
+    if given is None or isinstance(given, Command) or feed.pin == "thread":
+        return False
+    if feed.allow_release_override or graph.config or var_child_runnable_config.get() is not None:
+        return False
+    if not config:
+        return True
+    metadata = config.get("metadata") or {}
+    return (
+        _TELLING.isdisjoint(config.get(CONF) or ())
+        and "run_id" not in metadata
+        and not isinstance(metadata.get(RELEASE), RunRelease)
+    )
+
+
+def run_on(
+    feed: Feed, live: Build, graph: Compiled, given: Any, config: RunnableConfig | None
+) -> Steps[tuple[Build, RunnableConfig]]:
+    """The build that this run takes, and the config that says so. `graph` is the live one.
+
+    Only for a run that is not `surely_fresh`.
+    """
+    full = ensure_config(graph.config, config)
+    conf = full[CONF]
+    above = full["metadata"].get(RELEASE)
+    above = above if isinstance(above, RunRelease) else None
+    parent = above.of(feed.owner) if above else None
+    saved: CheckpointTuple | None = None
+    read: Read | None = None
+    patch: dict[str, Any] = {}
+    if _may_resume(given, full) or (feed.pin == "thread" and parent is None):
+        read, patch = _own_checkpoint(graph, full)
+        if read:
+            saved = yield read
+    pair = Pair.of(saved)
+    resuming = saved is not None and _resumes(given, full, saved)
+    release, revision = live.release, None
+    if parent is not None:
+        release = parent
+        revision = pair.graph if resuming and pair.release == parent else None
+    elif resuming and feed.pin != "none":
+        release, revision = pair.release or live.release, pair.graph
+    elif not resuming and (chosen := _override(feed, full, above)):
+        release = chosen
+    elif feed.pin == "thread":
+        release, revision = pair.release or live.release, pair.graph
+    if release == live.release and revision in (None, live.graph):
+        build = live
+    else:
+        build = yield Fetch(feed, release, revision)
+    if resuming and read and saved and build.graph != pair.graph:
+        yield from refuse_lost_answers(build.compiled, read, saved)
+    return build, stamped(config, build, feed.owner, above, patch)
+
+
+def state_on(
+    feed: Feed, live: Build, graph: Compiled, config: RunnableConfig
+) -> Steps[tuple[Build, Read | None, Pair]]:
+    """The build that shows a thread's state, where it was read, and the thread's pair.
+
+    A namespace that no parent lends its saver for is a subgraph's: then the build is the one of
+    the thread's root, which has that subgraph.
+    """
+    full = ensure_config(graph.config, config)
+    conf = full[CONF]
+    saver = _saver(graph, conf)
+    if saver is None or conf.get("thread_id") is None:
+        return live, None, Pair()
+    namespace = conf.get(CONFIG_KEY_CHECKPOINT_NS, "")
+    if graph.checkpointer is True:
+        namespace = without_tasks(namespace)
+    addressed = _read(saver, full, namespace, conf.get(CONFIG_KEY_CHECKPOINT_ID))
+    lent = CONFIG_KEY_CHECKPOINTER in conf
+    saved = yield addressed if lent or not namespace else addressed.within("")
+    pair = Pair.of(saved)
+    if feed.pin == "none" or pair.release is None or pair == Pair(live.release, live.graph):
+        return live, addressed, pair
+    build = yield Fetch(feed, pair.release, pair.graph, instead=live)
+    return build, addressed, pair
+
+
+def update_on(
+    feed: Feed, live: Build, graph: Compiled, config: RunnableConfig
+) -> Steps[tuple[Build, Pair]]:
+    """The build that a state update runs on, and the pair that its checkpoint must carry on."""
+    build, addressed, pair = yield from state_on(feed, live, graph, config)
+    conf = config.get(CONF) or {}
+    if addressed and CONFIG_KEY_CHECKPOINTER not in conf and conf.get(CONFIG_KEY_CHECKPOINT_NS):
+        pair = Pair.of((yield addressed))
+    return build, pair
+
+
+def stamped(
+    config: RunnableConfig | None,
+    build: Build,
+    owner: object,
+    above: RunRelease | None = None,
+    patch: Mapping[str, Any] | None = None,
+) -> RunnableConfig:
+    """`config` with the build's pair in its metadata, for checkpoints, traces and graphs inside."""
+    out: RunnableConfig = {**config} if config else {}
+    metadata = {**out["metadata"]} if out.get("metadata") else {}
+    metadata[RELEASE] = RunRelease(build.release, owner, above)
+    metadata[GRAPH] = build.graph
+    out["metadata"] = metadata
+    conf = out.get(CONF)
+    if patch or (conf and not _OURS.isdisjoint(conf)):
+        conf = {**(conf or {}), **(patch or {})}
+        conf.pop(RELEASE, None)
+        conf.pop(GRAPH, None)
+        if isinstance(cache := conf.get(CONFIG_KEY_CACHE), BaseCache):
+            conf[CONFIG_KEY_CACHE] = ReleaseCache(cache, build.release, build.graph)
+        out[CONF] = conf
+    return out
+
+
+def _override(feed: Feed, full: RunnableConfig, above: RunRelease | None) -> str | None:
+    # Below a live graph the metadata holds that graph's release, not a caller's wish.
+    if above or not feed.allow_release_override:
+        return None
+    wish = full[CONF].get(RELEASE) or full["metadata"].get(RELEASE)
+    return wish if isinstance(wish, str) else None
+
+
+def _continues(given: Any, conf: Mapping[str, Any]) -> bool:
+    return bool(conf.get(CONFIG_KEY_RESUMING, given is None or isinstance(given, Command)))
+
+
+def _may_resume(given: Any, full: RunnableConfig) -> bool:
+    """LangGraph's rule, as far as it can be told without reading the checkpoint."""
+    conf, metadata = full[CONF], full["metadata"]
+    if _continues(given, conf):
+        return True
+    if CONFIG_KEY_RESUMING in conf or CONFIG_KEY_TASK_ID in conf:
+        return False
+    # The same run id continues a run; the LangGraph server says which attempt it is.
+    return "run_id" in metadata and metadata.get("run_attempt") != 1
+
+
+def _resumes(given: Any, full: RunnableConfig, saved: CheckpointTuple) -> bool:
+    """Whether this call continues an interrupted run: one that still has something to do."""
+    if not saved.checkpoint["channel_versions"] or not waiting(saved):
+        return False
+    if _continues(given, full[CONF]):
+        return True
+    run_id = full["metadata"].get("run_id")
+    return _may_resume(given, full) and run_id == (saved.metadata or {}).get("run_id")
+
+
+def _saver(graph: Compiled, conf: Mapping[str, Any]) -> BaseCheckpointSaver[Any] | None:
+    if graph.checkpointer is False:
+        return None
+    saver = conf.get(CONFIG_KEY_CHECKPOINTER, graph.checkpointer)
+    return saver if isinstance(saver, BaseCheckpointSaver) else None
+
+
+def _own_checkpoint(graph: Compiled, full: RunnableConfig) -> tuple[Read | None, dict[str, Any]]:
+    """Where LangGraph's loop will look for this run's checkpoint, and what it must be told."""
+    conf = full[CONF]
+    saver = _saver(graph, conf)
+    if saver is None or conf.get("thread_id") is None:
+        return None, {}
+    namespace = conf.get(CONFIG_KEY_CHECKPOINT_NS, "")
+    checkpoint_id = conf.get(CONFIG_KEY_CHECKPOINT_ID)
+    patch: dict[str, Any] = {}
+    if graph.checkpointer is True:
+        namespace = without_tasks(namespace)
+    if isinstance(scratchpad := conf.get(CONFIG_KEY_SCRATCHPAD), PregelScratchpad):
+        # The loop draws this number to tell a task's second subgraph from its first. It can be
+        # drawn once only, so the loop gets the one that was drawn here.
+        count = scratchpad.subgraph_counter()
+        patch[CONFIG_KEY_SCRATCHPAD] = dataclasses.replace(
+            scratchpad, subgraph_counter=lambda: count
+        )
+        namespace = f"{namespace}{NS_SEP}{count}" if count else namespace
+    if CONFIG_KEY_TASK_ID not in conf and namespace:
+        namespace, checkpoint_id = "", None
+    addresses = conf.get(CONFIG_KEY_CHECKPOINT_MAP) or {}
+    checkpoint_id = addresses.get(namespace, checkpoint_id)
+    if checkpoint_id is None and conf.get(CONFIG_KEY_REPLAY_STATE):
+        return None, patch  # LangGraph starts this subgraph over, from its input
+    return _read(saver, full, namespace, checkpoint_id), patch
+
+
+def _read(
+    saver: BaseCheckpointSaver[Any], full: RunnableConfig, namespace: str, checkpoint_id: Any
+) -> Read:
+    conf = {
+        **full[CONF],
+        "thread_id": str(full[CONF]["thread_id"]),
+        CONFIG_KEY_CHECKPOINT_NS: namespace,
+        CONFIG_KEY_CHECKPOINT_ID: checkpoint_id,
+    }
+    if checkpoint_id is None:
+        del conf[CONFIG_KEY_CHECKPOINT_ID]
+    return Read(saver, {**full, CONF: conf})

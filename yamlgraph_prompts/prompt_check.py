@@ -1,0 +1,249 @@
+"""What is wrong with one prompt file by itself: its YAML, its shape, its templates, its schema.
+
+Depends on nothing but the file's bytes. Knows no graphs, releases or layers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any, NamedTuple
+
+from yamlgraph_prompts.findings import Finding, Severity
+from yamlgraph_prompts.prompt_file import PromptFile, parse_prompt
+from yamlgraph_prompts.schema_check import schema_troubles
+from yamlgraph_prompts.template import MessageTemplate, examine
+
+Path = tuple[str | int, ...]
+
+_KEYS = (
+    *("system", "user", "system_segments", "schema", "output_schema"),
+    *("provider", "model", "temperature", "metadata"),
+)
+_SEGMENT_KEYS = ("content", "cache")
+_IN_QUOTES = "Put the value in quotes, or write it as a block under `|`."
+
+
+class Need(NamedTuple):
+    """One message of a prompt and the variables that it needs."""
+
+    path: Path
+    dialect: str
+    variables: frozenset[str]
+
+
+def examine_prompt(data: bytes) -> tuple[Finding, ...]:
+    """Everything that is wrong with a prompt file by itself.
+
+    Args:
+        data: The file's bytes.
+
+    Returns:
+        The findings by line. Their `prompt` and `file` are not filled in.
+
+    Example:
+        >>> for finding in examine_prompt(b"system: Be kind.\\nusr: Hi {name}"):
+        ...     print(finding.line, finding.code, finding.message)
+        None missing-user the prompt has no `user`
+        2 shape the key 'usr' is not read
+    """
+    file = parse_prompt(data)
+    if not file.content and any(finding.severity == "error" for finding in file.findings):
+        return file.findings
+    found = [*file.findings, *_shape(file), *_templates(file), *_schema(file)]
+    return tuple(sorted(found, key=lambda f: (f.line or 0, f.column or 0))) if found else ()
+
+
+def messages(content: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    """The texts that YAMLGraph renders, with the path of keys to each."""
+    segments, system = content.get("system_segments"), content.get("system")
+    for key, items in (("system_segments", segments), ("system", system)):
+        for at, item in enumerate(items if isinstance(items, list) else ()):
+            if isinstance(item, str):
+                yield (key, at), item
+            elif isinstance(item, dict) and isinstance(item.get("content"), str):
+                yield (key, at, "content"), item["content"]
+    if isinstance(system, str):
+        yield ("system",), system
+    if isinstance(content.get("user"), str):
+        yield ("user",), content["user"]
+
+
+def needs(content: Mapping[str, Any]) -> tuple[Need, ...]:
+    """The variables that each message needs; the path ``()`` is what an agent sends without `user`."""
+    found = [] if "user" in content else [Need((), "format", frozenset({"input"}))]
+    for path, text in messages(content):
+        template = MessageTemplate(text)
+        if template.variables:
+            found.append(Need(path, template.dialect, frozenset(template.variables)))
+    return tuple(found)
+
+
+def variable_position(file: PromptFile, path: Path, variable: str) -> tuple[int, int] | None:
+    """The line and column in the file where a message first names a variable."""
+    text = dict(messages(file.content)).get(path, "")
+    at = re.search(rf"\{{[^{{}}]*?(?<![\w.])({re.escape(variable)})\b", text)
+    if at is None:
+        return file.position(*path)
+    line = text.count("\n", 0, at.start(1)) + 1
+    column = at.start(1) - text.rfind("\n", 0, at.start(1))
+    return file.text_position(path, line, column)
+
+
+def finding_at(
+    file: PromptFile,
+    path: Path,
+    severity: Severity,
+    code: str,
+    message: str,
+    hint: str | None = None,
+    *,
+    key: bool = False,
+) -> Finding:
+    """A finding at the value (or the key) that stands at a path."""
+    line, column = (file.key_position(*path) if key else file.position(*path)) or (None, None)
+    return Finding(severity, code, message, line=line, column=column, hint=hint)
+
+
+def _templates(file: PromptFile) -> Iterator[Finding]:
+    for path, text in messages(file.content):
+        if "{" not in text and "}" not in text:
+            continue
+        for finding in examine(text):
+            place = file.text_position(path, finding.line or 1, finding.column)
+            line, column = place or (None, None)
+            is_exact = finding.column is not None or finding.line is None
+            yield finding.at(line=line, column=column if is_exact else None)
+
+
+def _schema(file: PromptFile) -> Iterator[Finding]:
+    for path, message, hint, severity in schema_troubles(file.content):
+        yield finding_at(file, path, severity, "schema", message, hint, key=True)
+
+
+def _shape(file: PromptFile) -> Iterator[Finding]:
+    content = file.content
+    if "messages" in content and "system" not in content and "user" not in content:
+        yield finding_at(
+            file,
+            ("messages",),
+            "error",
+            "messages-list",
+            "uses 'messages:' role list; YAMLGraph prompts use top-level keys",
+            "Write the texts under top-level 'system:' and 'user:'.",
+            key=True,
+        )
+    elif "user" not in content:
+        hint = "Add `user: ...`; only agent and copilot nodes do without."
+        yield Finding("warning", "missing-user", "the prompt has no `user`", hint=hint)
+    elif not isinstance(content["user"], str):
+        yield _not_text(file, ("user",), content["user"])
+    if content.get("system") and "system_segments" in content:
+        yield finding_at(
+            file,
+            ("system_segments",),
+            "error",
+            "system-conflict",
+            "Cannot specify both 'system' and 'system_segments' fields",
+            "Keep one of them.",
+            key=True,
+        )
+    yield from _system(file, content.get("system"))
+    if "system_segments" in content:
+        yield from _segments(file, content["system_segments"])
+    yield from _settings(file)
+    for key in content:
+        if key not in _KEYS and (near := _near(key, _KEYS)):
+            message, hint = f"the key {key!r} is not read", f"Did you mean {near!r}?"
+            yield finding_at(file, (key,), "warning", "shape", message, hint, key=True)
+
+
+def _system(file: PromptFile, system: Any) -> Iterator[Finding]:
+    if not system or isinstance(system, str):
+        return
+    if not isinstance(system, list):
+        yield _not_text(file, ("system",), system)
+        return
+    for at, item in enumerate(system):
+        path: Path = ("system", at)
+        if isinstance(item, dict):
+            yield from _segment(file, path, item)
+        elif not isinstance(item, str):
+            message = f"this item is {_kind(item)} and will be written out as text"
+            yield finding_at(file, path, "warning", "shape", message, _IN_QUOTES)
+
+
+def _segments(file: PromptFile, segments: Any) -> Iterator[Finding]:
+    hint = "Write `- content: ...` for each segment."
+    if not isinstance(segments, list):
+        message = f"`system_segments` must be a list, not {_kind(segments)}"
+        yield finding_at(file, ("system_segments",), "error", "shape", message, hint)
+        return
+    for at, segment in enumerate(segments):
+        path: Path = ("system_segments", at)
+        if isinstance(segment, dict):
+            yield from _segment(file, path, segment)
+        else:
+            message = f"a segment must be a mapping with `content`, not {_kind(segment)}"
+            yield finding_at(file, path, "error", "shape", message, hint)
+
+
+def _segment(file: PromptFile, path: Path, segment: Mapping[Any, Any]) -> Iterator[Finding]:
+    for key in segment:
+        if key not in _SEGMENT_KEYS and (near := _near(key, _SEGMENT_KEYS)):
+            message, hint = f"the key {key!r} is not read", f"Did you mean {near!r}?"
+            yield finding_at(file, (*path, key), "warning", "shape", message, hint, key=True)
+    if "content" not in segment:
+        if len(segment) == 1 and None in segment.values():
+            yield _not_text(file, path, segment)
+        else:
+            message = "the segment has no `content`, so nothing of it is sent"
+            yield finding_at(file, path, "error", "shape", message, "Add `content: ...`.")
+    elif not isinstance(segment["content"], str) and segment["content"]:
+        yield _not_text(file, (*path, "content"), segment["content"])
+    if not isinstance(segment.get("cache", False), bool):
+        message = "`cache` must be true or false"
+        yield finding_at(file, (*path, "cache"), "warning", "shape", message)
+
+
+def _settings(file: PromptFile) -> Iterator[Finding]:
+    for key in ("provider", "model"):
+        value = file.content.get(key)
+        if value is not None and not isinstance(value, str):
+            message = f"`{key}` must be text, not {_kind(value)}"
+            yield finding_at(file, (key,), "error", "shape", message, "Put it in quotes.")
+    value = file.content.get("temperature")
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+        message = f"`temperature` must be a number, not {_kind(value)}"
+        yield finding_at(file, ("temperature",), "error", "shape", message, "For example 0.7.")
+
+
+def _not_text(file: PromptFile, path: Path, value: Any) -> Finding:
+    name = "this" if isinstance(path[-1], int) else f"`{path[-1]}`"
+    message = f"{name} must be text, not {_kind(value)}"
+    hint = _IN_QUOTES
+    if value is None:
+        hint = "Write the text after the colon, or below it under `|`."
+    elif isinstance(value, dict) and None in value.values():
+        hint = f"`{{` at the start of a value begins a YAML mapping. {_IN_QUOTES}"
+    elif isinstance(value, list):
+        hint = f"`- ` or `[` at the start of a value begins a YAML list. {_IN_QUOTES}"
+    return finding_at(file, path, "error", "shape", message, hint)
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return f"the value {str(value).lower()}"
+    if isinstance(value, int | float):
+        return "a number"
+    words = {"dict": "a mapping", "list": "a list", "str": "text"}
+    name = type(value).__name__
+    return words.get(name, f"a {name}")
+
+
+def _near(key: Any, known: tuple[str, ...]) -> str | None:
+    near = get_close_matches(str(key).lower(), known, n=1, cutoff=0.8)
+    return near[0] if near else None

@@ -1,0 +1,79 @@
+"""Reads a file only if it is an ordinary one, without ever waiting for it."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+LIMIT_FILE_BYTES = 1 << 20
+
+
+class SpecialFile(OSError):
+    """A pipe, socket, device or folder, or a link where none may be."""
+
+
+class TooLarge(OSError):
+    """The file has more bytes than the limit; `size` says how many, as far as is known."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"the file has {size} bytes")
+        self.size = size
+
+
+def read_regular(
+    path: str | os.PathLike[str],
+    *,
+    limit_bytes: int = LIMIT_FILE_BYTES,
+    follow: bool = True,
+) -> bytes:
+    """The bytes of an ordinary file.
+
+    Args:
+        path: The file.
+        limit_bytes: The most bytes that it may have.
+        follow: Whether the last part of the path may be a link.
+
+    Raises:
+        SpecialFile: It is not an ordinary file.
+        TooLarge: It has more bytes than allowed.
+        OSError: It cannot be opened or read.
+    """
+    # O_NONBLOCK: opening a pipe that nobody writes to would wait for ever.
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+    try:
+        handle = os.open(path, flags)
+    except OSError as problem:
+        if _is_special(path, follow):
+            raise SpecialFile(str(problem)) from None
+        raise
+    try:
+        facts = os.fstat(handle)
+        if not stat.S_ISREG(facts.st_mode):
+            raise SpecialFile("not an ordinary file")
+        if facts.st_size > limit_bytes:
+            raise TooLarge(facts.st_size)
+        data = os.read(handle, facts.st_size + 1)
+        if len(data) != facts.st_size:
+            data = _read_on(handle, data, limit_bytes)
+        if len(data) > limit_bytes:
+            raise TooLarge(len(data))
+        return data
+    finally:
+        os.close(handle)
+
+
+def _read_on(handle: int, data: bytes, limit_bytes: int) -> bytes:
+    """The rest of a file that is longer or shorter than it said, because it is being written."""
+    pieces = [data]
+    while data and sum(map(len, pieces)) <= limit_bytes:
+        data = os.read(handle, limit_bytes)
+        pieces.append(data)
+    return b"".join(pieces)
+
+
+def _is_special(path: str | os.PathLike[str], follow: bool) -> bool:
+    try:
+        mode = os.stat(path, follow_symlinks=follow).st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode))

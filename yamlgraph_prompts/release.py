@@ -1,0 +1,371 @@
+"""Frozen facts: Prompt, Release, Outcome, and what a graph asks of its prompts. No I/O."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches, unified_diff
+from functools import cached_property
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
+
+from yamlgraph_prompts.errors import PromptNotFound
+from yamlgraph_prompts.findings import Finding
+
+if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
+
+    from yamlgraph_prompts.template import PromptTemplate
+
+Status = Literal["published", "unchanged", "rejected", "held"]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One prompt: the bytes of its YAML file, and what they say.
+
+    Args:
+        name: Its path without ``.yaml``, such as ``"router/classify"``.
+        data: The YAML file's bytes; for a ``.yaml.j2`` the bytes that it rendered to.
+        layer: The URL of the layer that it came from.
+        file: The file, as a person would name it.
+
+    Example:
+        >>> prompt = Prompt("greeting", b"system: Be kind.\\nuser: Hi {name}\\n")
+        >>> prompt.user, sorted(prompt.variables)
+        ('Hi {name}', ['name'])
+        >>> prompt.messages(name="Ada")[1].content
+        'Hi Ada'
+    """
+
+    name: str
+    data: bytes = field(repr=False)
+    layer: str = "memory:"
+    file: str = ""
+
+    @cached_property
+    def sha256(self) -> str:
+        """The digest of `data`, in hex."""
+        return hashlib.sha256(self.data).hexdigest()
+
+    @cached_property
+    def content(self) -> Mapping[str, Any]:
+        """The file's mapping as YAMLGraph would read it."""
+        from yamlgraph_prompts.prompt_file import parse_prompt
+
+        return MappingProxyType(parse_prompt(self.data).content)
+
+    @cached_property
+    def template(self) -> PromptTemplate:
+        """The messages' templates, compiled when first rendered."""
+        from yamlgraph_prompts.template import PromptTemplate
+
+        return PromptTemplate(dict(self.content), prompt=self.name)
+
+    @property
+    def system(self) -> str:
+        """The system message's text, segments joined by newlines; ``""`` without one."""
+        return "\n".join(self.template.system_texts)
+
+    @property
+    def user(self) -> str:
+        """The user message's text; ``""`` without one."""
+        return self.template.user_text
+
+    @property
+    def variables(self) -> frozenset[str]:
+        """The names that must be given to `messages`."""
+        return self.template.variables
+
+    def messages(self, **variables: Any) -> list[BaseMessage]:
+        """The LangChain messages for these variables.
+
+        Args:
+            variables: A value for each name in `variables`. A mapping named ``state`` is what
+                ``{{ state.field }}`` reads.
+
+        Returns:
+            A system message, where there is one, and a human message.
+
+        Raises:
+            PromptRenderError: A variable is missing, or the template fails on these values.
+        """
+        return self.template.messages(variables, state=variables.get("state"))
+
+
+@dataclass(frozen=True, slots=True)
+class LayerVersion:
+    """A layer that a release was made from: its URL and the version that was read."""
+
+    url: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Release:
+    """The immutable set of prompts that the layers give for one environment.
+
+    Args:
+        prompts: Name → `Prompt`.
+        environment: The environment that it was made for.
+        layers: The layers that it was made from, highest priority first.
+
+    Example:
+        >>> hello = Release.of([Prompt("greeting", b"user: Hi {name}")])
+        >>> "greeting" in hello, hello["greeting"].user
+        (True, 'Hi {name}')
+    """
+
+    prompts: Mapping[str, Prompt]
+    environment: str | None = None
+    layers: tuple[LayerVersion, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        prompts: Iterable[Prompt],
+        *,
+        environment: str | None = None,
+        layers: Iterable[LayerVersion] = (),
+    ) -> Release:
+        """A release of these prompts, in the order of their names."""
+        ordered = {p.name: p for p in sorted(prompts, key=lambda p: p.name)}
+        return cls(MappingProxyType(ordered), environment, tuple(layers))
+
+    @cached_property
+    def id(self) -> str:
+        """SHA-256, in hex, over each prompt's name and digest in the order of the names.
+
+        Nothing else enters it: the same content has the same id in every environment, on every
+        machine and in every bucket.
+        """
+        digest = hashlib.sha256(b"yamlgraph-prompts release 1\n")
+        for name in sorted(self.prompts):
+            encoded = name.encode()
+            digest.update(b"%d %s %s\n" % (len(encoded), encoded, self.prompts[name].sha256.encode()))
+        return digest.hexdigest()
+
+    def __getitem__(self, name: str) -> Prompt:
+        try:
+            return self.prompts[name]
+        except KeyError:
+            raise self.not_found(name) from None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.prompts
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.prompts)
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    def __repr__(self) -> str:
+        return f"<Release {self.id[:12]} of {len(self)} prompts, environment {self.environment!r}>"
+
+    def not_found(self, name: str, tried: Iterable[str] = ()) -> PromptNotFound:
+        """The error for a name that is not here, with the nearest names that are."""
+        places = [*tried, *(f"{layer.url.rstrip('/')}/{name}.yaml" for layer in self.layers)]
+        near = get_close_matches(name, self.prompts, n=3)
+        return PromptNotFound(
+            f"There is no prompt {name!r} for environment {self.environment!r}."
+            + (f" Looked at: {', '.join(places)}." if places else ""),
+            name=name,
+            tried=places,
+            hint=f"Did you mean {' or '.join(map(repr, near))}?" if near else None,
+        )
+
+    def diff(self, other: Release) -> ReleaseDiff:
+        """What changes when `other` follows this release."""
+        mine, theirs = self.prompts, other.prompts
+        return ReleaseDiff(
+            before=self,
+            after=other,
+            added=tuple(n for n in theirs if n not in mine),
+            removed=tuple(n for n in mine if n not in theirs),
+            changed=tuple(
+                n for n in theirs if n in mine and mine[n].sha256 != theirs[n].sha256
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseDiff:
+    """The names that differ between two releases. `str()` of it is a unified diff."""
+
+    before: Release = field(repr=False)
+    after: Release = field(repr=False)
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    changed: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.removed or self.changed)
+
+    def __str__(self) -> str:
+        return "".join(self.unified(name) for name in sorted([*self.added, *self.removed, *self.changed]))
+
+    def unified(self, name: str) -> str:
+        """One prompt's change as a unified diff."""
+        old, new = self.before.prompts.get(name), self.after.prompts.get(name)
+        lines = unified_diff(
+            _lines(old),
+            _lines(new),
+            fromfile=f"{name}.yaml ({self.before.id[:12]})" if old else "/dev/null",
+            tofile=f"{name}.yaml ({self.after.id[:12]})" if new else "/dev/null",
+            lineterm="",
+        )
+        return "".join(line + "\n" for line in lines)
+
+
+def _lines(prompt: Prompt | None) -> list[str]:
+    return prompt.data.decode("utf-8", "replace").splitlines() if prompt else []
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one attempt to publish.
+
+    Args:
+        status: ``"published"``: it is live now. ``"unchanged"``: it was live already.
+            ``"rejected"``: refused, what was live still is. ``"held"``: it is good, but a hold
+            keeps another release live.
+        release: The release that is live after the attempt; None where there is none yet.
+        findings: What the check had to say about the candidate.
+        elapsed_s: How long it took, in seconds.
+        candidate: The id of the release that was tried, where one could be made.
+        reason: Why it was tried, such as ``"file change"``.
+    """
+
+    status: Status
+    release: Release | None
+    findings: tuple[Finding, ...]
+    elapsed_s: float
+    candidate: str | None = None
+    reason: str = "call"
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        """The findings that reject a release."""
+        return tuple(f for f in self.findings if f.severity == "error")
+
+    @property
+    def warnings(self) -> tuple[Finding, ...]:
+        """The findings that are only told."""
+        return tuple(f for f in self.findings if f.severity == "warning")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRelease:
+    """One line of the store's history.
+
+    Args:
+        id: The release's id.
+        environment: The environment that it was published for.
+        at_s: When it was last made live, in seconds since the epoch.
+        reason: Why it was published.
+        live: Whether it is the live one.
+        prompts: How many prompts it has.
+    """
+
+    id: str
+    environment: str | None
+    at_s: float
+    reason: str
+    live: bool
+    prompts: int
+
+
+@dataclass(frozen=True, slots=True)
+class PromptUse:
+    """One place in a graph that asks for a prompt.
+
+    Args:
+        node: The node's name.
+        kind: The node's type, such as ``"llm"``.
+        prompt: The prompt's name as the graph's YAML says it.
+        passes: The names that the node passes to the prompt; None when it passes its state.
+        line: The line of the node in its graph file, from 1, where known.
+        validates: Whether YAMLGraph itself refuses to run the node without all variables.
+    """
+
+    node: str
+    kind: str
+    prompt: str
+    passes: frozenset[str] | None
+    line: int | None = None
+    validates: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class OwnPrompt:
+    """A prompt that YAMLGraph alone would read for a graph: its bytes and the file they are in."""
+
+    data: bytes
+    file: str
+
+
+@dataclass(frozen=True)
+class GraphFile:
+    """One graph file, root or child, and what it asks for.
+
+    Args:
+        key: ``""`` for the root; for a child its path from the root's folder, without suffix.
+        file: The graph file, as a person would name it.
+        sha256: The digest of the file's bytes.
+        uses: Every place that asks for a prompt.
+        state_keys: The names that a node's state can have; None when they cannot be known.
+        own: For each prompt name that YAMLGraph alone would find: what it would read.
+        tried: Where YAMLGraph alone would look for `{name}`.
+    """
+
+    key: str
+    file: str
+    sha256: str
+    uses: tuple[PromptUse, ...] = ()
+    state_keys: frozenset[str] | None = None
+    own: Mapping[str, OwnPrompt] = field(default_factory=dict)
+    tried: tuple[str, ...] = ()
+
+    def own_name(self, name: str) -> str:
+        """The name in a release of a prompt that this graph brings along itself."""
+        return f"{self.key}:{name}" if self.key else name
+
+
+@dataclass(frozen=True)
+class GraphFacts:
+    """What a graph (its root file and every child) asks of its prompts.
+
+    Args:
+        name: The graph as a person would name it.
+        files: The root file first, then every child file.
+        findings: What was wrong with the graph's own files.
+        bundled: The graph's own prompts are the release (no layers were given).
+        plan: Whatever its reader wants to keep with it for building; it does not count.
+    """
+
+    name: str
+    files: tuple[GraphFile, ...]
+    findings: tuple[Finding, ...] = ()
+    bundled: bool = False
+    plan: Any = field(default=None, compare=False, repr=False)
+
+    def prompt(self, file: GraphFile, name: str, release: Release) -> Prompt | None:
+        """The prompt that `file` gets for `name`: the release's, else its own; None if neither."""
+        found = release.prompts.get(file.own_name(name) if self.bundled else name)
+        if found is None and not self.bundled and (own := file.own.get(name)):
+            found = Prompt(name, own.data, layer=f"graph:{file.file}", file=own.file)
+        return found
+
+    def revision(self, release: Release) -> str:
+        """The graph revision: a digest of its files and of the prompts that no layer has."""
+        digest = hashlib.sha256(b"yamlgraph-prompts graph 1\n")
+        for file in self.files:
+            digest.update(f"{file.key}\0{file.sha256}\n".encode())
+            if self.bundled:
+                continue
+            for name in sorted({use.prompt for use in file.uses}):
+                if name not in release.prompts and (own := file.own.get(name)):
+                    digest.update(f"{name}\0{hashlib.sha256(own.data).hexdigest()}\n".encode())
+        return digest.hexdigest()

@@ -1,0 +1,403 @@
+"""The Jinja environment that every template runs in, build-time and run-time alike.
+
+Nothing is evaluated while it compiles, no private name can be reached, and what a render uses is
+counted. It reads no files: a loader is handed in.
+"""
+
+from __future__ import annotations
+
+import types
+from collections import deque
+from collections.abc import (
+    Callable,
+    Iterable,
+    Mapping,
+    MutableMapping,
+    MutableSequence,
+    MutableSet,
+)
+from typing import Any, NoReturn
+
+from _string import formatter_field_name_split  # type: ignore[import-not-found]
+from jinja2 import nodes
+from jinja2.compiler import CodeGenerator, Frame
+from jinja2.loaders import BaseLoader
+from jinja2.runtime import Context, Undefined
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import missing, pass_context
+from markupsafe import EscapeFormatter, Markup
+
+from yamlgraph_prompts import guards
+from yamlgraph_prompts.budget import CONTAINERS, PLAIN, Budget, Limits, Refused, current
+
+__all__ = ["Budget", "GuardedEnvironment", "Limits", "Refused", "check_attribute", "environment"]
+
+# Things whose every attribute leads to the interpreter.
+_OPAQUE = (
+    types.AsyncGeneratorType,
+    types.BuiltinFunctionType,
+    types.ClassMethodDescriptorType,
+    types.CodeType,
+    types.CoroutineType,
+    types.FrameType,
+    types.FunctionType,
+    types.GeneratorType,
+    types.GetSetDescriptorType,
+    types.MemberDescriptorType,
+    types.MethodDescriptorType,
+    types.MethodType,
+    types.MethodWrapperType,
+    types.ModuleType,
+    types.TracebackType,
+    types.WrapperDescriptorType,
+)
+_MUTATORS = frozenset(
+    "add append appendleft clear difference_update discard extend extendleft insert "
+    "intersection_update pop popitem popleft remove reverse rotate setdefault sort "
+    "symmetric_difference_update update".split()
+)
+# pydantic's methods that read files, unpickle (`parse_raw`), or build models of anything.
+_MODEL_METHODS = frozenset(
+    "construct copy from_orm model_construct model_copy model_parametrized_name model_post_init "
+    "model_rebuild model_validate model_validate_json model_validate_strings parse_file parse_obj "
+    "parse_raw update_forward_refs validate".split()
+)
+_MUTABLE = (MutableMapping, MutableSequence, MutableSet, deque)
+_CLASS_METHODS = frozenset({"mro", "register"})
+# Modules whose objects do input and output; None: not one of their methods may be called.
+_OUTSIDE: Mapping[str, frozenset[str] | None] = {
+    **dict.fromkeys(
+        "_io asyncio concurrent ctypes ftplib http importlib inspect io logging multiprocessing os "
+        "pathlib pickle requests httpx shutil socket sqlite3 ssl subprocess sys tempfile threading "
+        "urllib zipfile".split()
+    ),
+    "numpy": frozenset({"dump", "tofile"}),
+    "pandas": frozenset(
+        "eval query pipe to_clipboard to_csv to_excel to_feather to_gbq to_hdf to_html to_json "
+        "to_latex to_markdown to_orc to_parquet to_pickle to_sql to_stata to_xml".split()
+    ),
+}
+_BUILTINS = frozenset(
+    "__import__ breakpoint compile delattr dir eval exec getattr globals help input locals "
+    "memoryview open setattr vars".split()
+)
+_CALL = 10  # iterations that a call takes as long as
+_DICT_NAMES = frozenset(dir(dict))
+
+
+def _private(name: Any) -> bool:
+    return isinstance(name, str) and str.startswith(name, "_")
+
+
+def refuse_attribute(obj: Any, name: str) -> NoReturn:
+    raise Refused(f"The attribute {name!r} of a {type(obj).__name__!r} object is not for prompts.")
+
+
+def check_attribute(obj: Any, name: str, value: Any) -> None:
+    """Refuse what a template may not read of an object.
+
+    Args:
+        obj: The object.
+        name: The attribute's name.
+        value: What it is.
+
+    Raises:
+        Refused: It is private, internal to Python, changes the object, or does input or output.
+    """
+    if str.startswith(name, "_") or isinstance(obj, _OPAQUE):
+        refuse_attribute(obj, name)
+    if name in _MUTATORS and isinstance(obj, _MUTABLE):
+        refuse_attribute(obj, name)
+    owner = obj if isinstance(obj, type) else type(obj)
+    if owner is obj and name in _CLASS_METHODS:
+        refuse_attribute(obj, name)
+    if name in _MODEL_METHODS and hasattr(owner, "__pydantic_complete__"):
+        refuse_attribute(obj, name)
+    root = owner.__module__.partition(".")[0] if isinstance(owner.__module__, str) else ""
+    if root in _OUTSIDE and callable(value):
+        refused = _OUTSIDE[root]
+        if refused is None or name in refused:
+            refuse_attribute(obj, name)
+
+
+class _Formatter(guards.BoundedFormatter):
+    def __init__(self, env: GuardedEnvironment) -> None:
+        self._env = env
+
+    def get_field(self, field_name: str, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        first, rest = formatter_field_name_split(field_name)
+        obj = self.get_value(first, args, kwargs)
+        for is_attribute, name in rest:
+            obj = self._env.getattr(obj, name) if is_attribute else self._env.getitem(obj, name)
+        return obj, first
+
+
+class _EscapeFormatter(_Formatter, EscapeFormatter):
+    def __init__(self, env: GuardedEnvironment, escape: Callable[[Any], Markup]) -> None:
+        _Formatter.__init__(self, env)
+        self.escape = escape
+
+
+class _Generator(CodeGenerator):
+    """Jinja's compiler, which counts every loop, macro and block, and evaluates nothing."""
+
+    def write_commons(self) -> None:
+        super().write_commons()
+        self.writeline("tick = environment.ticker()")
+
+    def enter_frame(self, frame: Frame) -> None:
+        # once in each round of a loop and each run of a macro, a block, a recursive loop
+        super().enter_frame(frame)
+        if frame.symbols.level:
+            self.writeline("tick()")
+
+    def visit_For(self, node: nodes.For, frame: Frame) -> None:
+        if node.test is not None:
+            node.test = nodes.Or(_raw("tick()", node), node.test, lineno=node.test.lineno)
+        super().visit_For(node, frame)
+
+    def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:
+        self.write("environment.join_values(context, (")
+        for part in node.nodes:
+            self.visit(part, frame)
+            self.write(", ")
+        self.write("))")
+
+    def visit_List(self, node: nodes.List, frame: Frame) -> None:
+        self._built(super().visit_List, node, frame, bool(node.items))
+
+    def visit_Dict(self, node: nodes.Dict, frame: Frame) -> None:
+        self._built(super().visit_Dict, node, frame, bool(node.items))
+
+    def visit_Tuple(self, node: nodes.Tuple, frame: Frame) -> None:
+        self._built(super().visit_Tuple, node, frame, node.ctx == "load" and bool(node.items))
+
+    def _built(self, visit: Callable[..., None], node: Any, frame: Frame, counted: bool) -> None:
+        if counted:
+            self.write("environment.built(")
+        visit(node, frame)
+        if counted:
+            self.write(")")
+
+    def visit_Getitem(self, node: nodes.Getitem, frame: Frame) -> None:
+        if not isinstance(node.arg, nodes.Slice):
+            super().visit_Getitem(node, frame)
+            return
+        self.write("environment.cut(")
+        self.visit(node.node, frame)
+        self.write(", slice(")
+        for bound in (node.arg.start, node.arg.stop, node.arg.step):
+            if bound is None:
+                self.write("None")
+            else:
+                self.visit(bound, frame)
+            self.write(", ")
+        self.write("))")
+
+    def visit_EvalContextModifier(self, node: nodes.EvalContextModifier, frame: Frame) -> None:
+        if not all(isinstance(option.value, nodes.Const) for option in node.options):
+            self.fail("autoescape needs true or false", node.lineno)
+        super().visit_EvalContextModifier(node, frame)
+
+
+def _raw(source: str, node: nodes.Node) -> nodes.InternalName:
+    name = object.__new__(nodes.InternalName)
+    nodes.Node.__init__(name, source, lineno=node.lineno)
+    return name
+
+
+@pass_context
+def _finalize(context: Context, value: Any) -> Any:
+    # With @pass_context Jinja cannot call it, so it folds no constant while it compiles.
+    if type(value) not in PLAIN and isinstance(value, CONTAINERS):
+        current().measure(value)
+    return value
+
+
+class GuardedEnvironment(ImmutableSandboxedEnvironment):
+    """Jinja's immutable sandbox with the guards of this package; made by `environment`."""
+
+    code_generator_class = _Generator
+    intercepted_binops = frozenset({"+", "*", "**", "%"})
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(optimized=False, finalize=_finalize, **options)
+        self.filters.clear()
+        self.filters.update(guards.FILTERS)
+        self.tests.clear()
+        self.tests.update(guards.TESTS)
+        self.globals["lipsum"] = guards.lipsum
+        self.formatter = _Formatter(self)
+
+    # -- what compiled templates call
+
+    def ticker(self) -> Callable[[], None]:
+        return current().tick
+
+    def concat(self, pieces: Iterable[str]) -> str:  # type: ignore[override]
+        return current().join(pieces)
+
+    def join_values(self, context: Context, values: tuple[Any, ...]) -> str:
+        budget = current()
+        texts = []
+        for value in values:
+            if type(value) is not str:
+                budget.measure(value)
+                if not (context.eval_ctx.autoescape and hasattr(value, "__html__")):
+                    value = str(value)
+            texts.append(value)
+        budget.room(sum(map(len, texts)))
+        if context.eval_ctx.autoescape and any(hasattr(text, "__html__") for text in texts):
+            joined: str = Markup("").join(texts)
+        else:
+            joined = "".join(texts)
+        budget.text(joined)
+        return joined
+
+    def built(self, value: Any) -> Any:
+        budget = current()
+        budget.spend(1 + (len(value) >> 4))
+        for part in value.values() if type(value) is dict else value:
+            if type(part) not in PLAIN and isinstance(part, CONTAINERS):
+                budget.weigh(value)
+                break
+        return value
+
+    def cut(self, obj: Any, part: slice) -> Any:
+        return guards.made(current(), obj[part])
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        if type(left) in (float, bool) and type(right) in (int, float, bool):
+            return self.binop_table[operator](left, right)
+        budget = current()
+        guards.binop(budget, operator, left, right)
+        return guards.made(budget, self.binop_table[operator](left, right))
+
+    # -- attributes and items
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        kind = type(obj)
+        if kind is dict and attribute not in _DICT_NAMES:
+            value = obj.get(attribute, missing)
+            return self.undefined(obj=obj, name=attribute) if value is missing else value
+        if str.startswith(attribute, "_"):
+            return self._private_item(obj, attribute)
+        try:
+            value = getattr(obj, attribute)
+        except AttributeError:
+            try:
+                return obj[attribute]
+            except (TypeError, LookupError, AttributeError):
+                return self.undefined(obj=obj, name=attribute)
+        check_attribute(obj, attribute, value)
+        return self.wrap_str_format(value) or value if callable(value) else value
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        if _private(argument):
+            return self._private_item(obj, argument)
+        try:
+            return obj[argument]
+        except (AttributeError, TypeError, LookupError):
+            if isinstance(argument, str):
+                try:
+                    value = getattr(obj, str(argument))
+                except AttributeError:
+                    pass
+                else:
+                    check_attribute(obj, str(argument), value)
+                    return self.wrap_str_format(value) or value if callable(value) else value
+        return self.undefined(obj=obj, name=argument)
+
+    def _private_item(self, obj: Any, name: str) -> Any:
+        """`name` as the key of a mapping, which is data; never as an attribute."""
+        if isinstance(obj, Undefined):
+            return obj[name]
+        if isinstance(obj, Mapping) and not str.startswith(name, "__"):
+            try:
+                return obj[name]
+            except LookupError:
+                return self.undefined(obj=obj, name=name)
+        refuse_attribute(obj, name)
+
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        try:
+            check_attribute(obj, attr, value)
+        except Refused:
+            return False
+        return True
+
+    # -- calls
+
+    def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
+        if not isinstance(value, types.BuiltinMethodType | types.MethodType):
+            return None
+        if value.__name__ not in ("format", "format_map") or not isinstance(value.__self__, str):
+            return None
+        text, is_map = value.__self__, value.__name__ == "format_map"
+        formatter = self.formatter
+        if isinstance(text, Markup):
+            formatter = _EscapeFormatter(self, text.escape)
+
+        def format(*args: Any, **kwargs: Any) -> str:  # noqa: A001
+            if is_map:
+                if kwargs or len(args) != 1:
+                    raise TypeError("format_map() takes exactly one argument")
+                kwargs, args = args[0], ()
+            return type(text)(formatter.vformat(text, args, kwargs))
+
+        return format
+
+    def is_safe_callable(self, obj: Any) -> bool:
+        if isinstance(obj, types.MethodDescriptorType | types.WrapperDescriptorType):
+            return False
+        if isinstance(obj, types.BuiltinFunctionType | types.FunctionType):
+            if (obj.__module__ or "").partition(".")[0] in _OUTSIDE:
+                return False
+            if obj.__module__ == "builtins" and obj.__name__ in _BUILTINS:
+                return False
+        return super().is_safe_callable(obj)
+
+    def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: B902, N805
+        if not __self.is_safe_callable(__obj):
+            raise Refused(f"A {type(__obj).__name__!r} object is not to be called by prompts.")
+        budget = current()
+        budget.spend(_CALL)
+        for given in args:
+            if type(given) not in PLAIN:
+                budget.weigh(given)
+        for given in kwargs.values():
+            if type(given) not in PLAIN:
+                budget.weigh(given)
+        if isinstance(__obj, types.BuiltinMethodType):
+            __obj = __self.wrap_str_format(__obj) or __obj
+            if isinstance(__obj, types.BuiltinMethodType):
+                guards.method(budget, __obj, args, kwargs)
+        budget.enter()
+        result = __context.call(__obj, *args, **kwargs)
+        budget.leave()
+        return guards.made(budget, result) if type(result) not in PLAIN else result
+
+
+def environment(
+    *,
+    undefined: type[Undefined] = Undefined,
+    keep_trailing_newline: bool = False,
+    loader: BaseLoader | None = None,
+) -> GuardedEnvironment:
+    """The guarded Jinja environment.
+
+    Args:
+        undefined: What an unknown name becomes.
+        keep_trailing_newline: Whether a template's last line end is kept.
+        loader: Where ``{% include %}`` and its like find templates; nowhere by default.
+
+    Returns:
+        An environment whose templates must be rendered within `budget.using`.
+    """
+    return GuardedEnvironment(
+        undefined=undefined,
+        keep_trailing_newline=keep_trailing_newline,
+        loader=loader,
+        cache_size=-1 if loader else 0,
+        auto_reload=False,
+    )

@@ -1,0 +1,150 @@
+"""Inline `schema:` and `output_schema:` blocks that YAMLGraph could not build a model from.
+
+Follows the rules of yamlgraph 0.6's `schema_loader`; builds nothing and imports nothing of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, NamedTuple
+
+_TYPES = ("str", "int", "float", "bool", "dict", "Any")
+_JSON_TYPES = ("string", "integer", "number", "boolean", "array", "object")
+_LIST = re.compile(r"list\[(\w+)\]")
+_DICT = re.compile(r"dict\[(\w+),\s*(\w+)\]")
+
+
+class Trouble(NamedTuple):
+    """One thing that is wrong, and the path of keys to where it stands."""
+
+    path: tuple[str | int, ...]
+    message: str
+    hint: str | None = None
+    severity: Literal["error", "warning"] = "error"
+
+
+def schema_troubles(content: Mapping[str, Any]) -> Iterator[Trouble]:
+    """What is wrong with a prompt's inline schemas.
+
+    Args:
+        content: The prompt's mapping.
+
+    Example:
+        >>> for trouble in schema_troubles({"schema": {"name": "Out", "fields": {"n": {}}}}):
+        ...     print(trouble.message)
+        the field 'n' has no `type`
+    """
+    if "schema" in content:
+        yield from _native(content["schema"])
+        if "output_schema" in content:
+            message = "`output_schema` is not read: the prompt has a `schema` too"
+            yield Trouble(("output_schema",), message, "Keep one of them.", "warning")
+    elif "output_schema" in content:
+        yield from _json_schema(content["output_schema"], ("output_schema",))
+
+
+def _native(schema: Any) -> Iterator[Trouble]:
+    if not isinstance(schema, dict):
+        hint = "Write `name: ...` and `fields: ...` below it."
+        yield Trouble(("schema",), "`schema` must be a mapping with `name` and `fields`", hint)
+        return
+    for key, kind, word in (("name", str, "text"), ("fields", dict, "a mapping")):
+        if key not in schema:
+            yield Trouble(("schema",), f"`schema` has no `{key}`", f"Add `{key}: ...` to it.")
+        elif not isinstance(schema[key], kind):
+            yield Trouble(("schema", key), f"the schema's `{key}` must be {word}")
+    fields = schema.get("fields")
+    for name, field in fields.items() if isinstance(fields, dict) else ():
+        yield from _native_field(name, field, ("schema", "fields", name))
+
+
+def _native_field(name: Any, field: Any, path: tuple[str | int, ...]) -> Iterator[Trouble]:
+    yield from _field_name(name, path)
+    if not isinstance(field, dict):
+        yield Trouble(path, f"the field {name!r} must be a mapping", "Write `type: str` below it.")
+        return
+    if "type" not in field:
+        yield Trouble(path, f"the field {name!r} has no `type`", "Add `type: str`, or another.")
+    elif not _is_type(field["type"]):
+        message = f"the field {name!r} has the unknown type {field['type']!r}"
+        hint = f"Types: {', '.join(_TYPES)}, list[T], dict[K, V]."
+        yield Trouble((*path, "type"), message, hint)
+    constraints = field.get("constraints")
+    if constraints and not isinstance(constraints, dict):
+        message = f"the `constraints` of the field {name!r} must be a mapping"
+        yield Trouble((*path, "constraints"), message, "For example `{ge: 0, le: 1}`.")
+
+
+def _is_type(name: Any) -> bool:
+    if not isinstance(name, str):
+        return False
+    if name in _TYPES:
+        return True
+    found = _LIST.match(name) or _DICT.match(name)
+    return bool(found) and all(part in _TYPES for part in found.groups())  # type: ignore[union-attr]
+
+
+def _json_schema(schema: Any, path: tuple[str | int, ...]) -> Iterator[Trouble]:
+    if not isinstance(schema, dict) or schema.get("type") != "object":
+        hint = "Write `type: object` and `properties: ...` below it."
+        yield Trouble(path, "`output_schema` must have `type: object`", hint)
+        return
+    properties = schema.get("properties", {})
+    if not isinstance(properties, dict):
+        yield Trouble((*path, "properties"), "`properties` must be a mapping")
+        return
+    required = schema.get("required", [])
+    if not isinstance(required, list) or not all(isinstance(name, str) for name in required):
+        yield Trouble((*path, "required"), "`required` must be a list of field names")
+    else:
+        for at, name in enumerate(required):
+            if name not in properties:
+                message = f"`required` names {name!r}, which is not among the properties"
+                yield Trouble((*path, "required", at), message, None, "warning")
+    for name, field in properties.items():
+        yield from _property(name, field, (*path, "properties", name))
+
+
+def _property(name: Any, field: Any, path: tuple[str | int, ...]) -> Iterator[Trouble]:
+    yield from _field_name(name, path)
+    if not isinstance(field, dict):
+        yield Trouble(path, f"the property {name!r} must be a mapping", "Write `type: string`.")
+        return
+    yield from _json_type(name, field, path)
+    if field.get("type") == "array":
+        items = field.get("items", {})
+        if not isinstance(items, dict):
+            yield Trouble((*path, "items"), f"the `items` of {name!r} must be a mapping")
+            return
+        yield from _json_type(name, items, (*path, "items"))
+        yield from _nested(items, (*path, "items"))
+    elif "enum" not in field:
+        yield from _nested(field, path)
+
+
+def _json_type(
+    name: Any, spec: Mapping[str, Any], path: tuple[str | int, ...]
+) -> Iterator[Trouble]:
+    kind = spec.get("type", "string")
+    if kind in _JSON_TYPES:
+        return
+    hint = f"Types: {', '.join(_JSON_TYPES)}."
+    message = f"the property {name!r} has the unknown type {kind!r}"
+    if isinstance(kind, str):
+        yield Trouble((*path, "type"), f"{message} and is read as text", hint, "warning")
+    else:
+        yield Trouble((*path, "type"), message, hint)
+
+
+def _nested(spec: Mapping[str, Any], path: tuple[str | int, ...]) -> Iterator[Trouble]:
+    if spec.get("type") == "object" and spec.get("properties"):
+        yield from _json_schema(spec, path)
+
+
+def _field_name(name: Any, path: tuple[str | int, ...]) -> Iterator[Trouble]:
+    if not isinstance(name, str):
+        yield Trouble(path, f"the field name {name!r} is not text", "Put it in quotes.")
+    elif name.startswith("_"):
+        hint = "Give it a name without a leading underscore."
+        yield Trouble(path, f"the field name {name!r} begins with an underscore", hint)

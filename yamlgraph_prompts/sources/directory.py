@@ -1,0 +1,220 @@
+"""A layer in a local folder. Follows no link that leads out, reads only regular files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from yamlgraph_prompts.errors import LayerNotFound, LayerUnavailable
+from yamlgraph_prompts.findings import Finding
+from yamlgraph_prompts.regular_file import LIMIT_FILE_BYTES, SpecialFile, TooLarge, read_regular
+from yamlgraph_prompts.sources import Content
+
+LIMIT_BYTES = 64 << 20
+ATTEMPTS = 5
+
+
+class DirectorySource:
+    """Reads the ``.yaml`` and ``.j2`` files of a folder, as they were together at one moment.
+
+    A folder that is swapped while it is read (git-sync, a Kubernetes ConfigMap) is read again,
+    so that the answer never mixes two states.
+
+    Args:
+        url: A path or a ``file://`` URL.
+
+    Example:
+        >>> from tempfile import mkdtemp
+        >>> folder = Path(mkdtemp())
+        >>> _ = (folder / "greeting.yaml").write_text("user: Hi {name}")
+        >>> DirectorySource(str(folder)).read().files
+        {'greeting.yaml': b'user: Hi {name}'}
+    """
+
+    remote = False
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self.url = url
+        self.root = Path(unquote(parts.path)) if parts.scheme == "file" else Path(url)
+
+    def read(self) -> Content:
+        """Everything that is there now; see `Source.read`."""
+        for _ in range(ATTEMPTS):
+            before = self._links()
+            content = self._read_once()
+            if content is not None and before == self._links():
+                return content
+        raise LayerUnavailable(
+            f"The folder {self.url} changes faster than it can be read.", layer=self.url
+        )
+
+    def version(self) -> str:
+        """A digest of the content: file systems' times are too coarse to trust."""
+        return self.read().version
+
+    def places(self) -> list[str]:
+        """The names of the folders directly in this one."""
+        try:
+            with os.scandir(self.root) as entries:
+                return sorted(
+                    e.name for e in entries if not e.name.startswith(".") and e.is_dir()
+                )
+        except OSError:
+            return []
+
+    def watched(self) -> tuple[Path, ...]:
+        """The folder itself."""
+        return (self.root,)
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+    def _links(self) -> tuple[str, str]:
+        try:
+            data = os.readlink(self.root / "..data")
+        except OSError:
+            data = ""
+        return os.path.realpath(self.root), data
+
+    def _read_once(self) -> Content | None:
+        root = os.path.realpath(self.root)
+        if not os.path.exists(root):
+            raise LayerNotFound(
+                f"The folder {self.url} does not exist.",
+                layer=self.url,
+                hint="Make it, correct the path, or mark it with Layer(..., optional=True).",
+            )
+        if not os.path.isdir(root):
+            raise LayerUnavailable(f"{self.url} is not a folder.", layer=self.url)
+        files: dict[str, bytes] = {}
+        findings: list[Finding] = []
+        total = 0
+        for path, entry in _walk(root, "", (root,), findings, self.url):
+            try:
+                data = _read_file(entry, root, path, findings, self.url)
+            except FileNotFoundError:
+                return None
+            if data is None:
+                continue
+            total += len(data)
+            if total > LIMIT_BYTES:
+                findings.append(
+                    Finding(
+                        "error",
+                        "too-large",
+                        f"The folder holds more than {LIMIT_BYTES >> 20} MiB of prompts.",
+                        file=self.url,
+                    )
+                )
+                break
+            files[path] = data
+        return Content(files, tuple(findings))
+
+
+def _wanted(name: str) -> bool:
+    return name.endswith((".yaml", ".j2"))
+
+
+def _walk(
+    folder: str, prefix: str, above: tuple[str, ...], findings: list[Finding], url: str
+) -> Iterator[tuple[str, str]]:
+    """(path within the layer, resolved path) of every file that could be a prompt or a part."""
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda e: e.name)
+    except FileNotFoundError:
+        return
+    except OSError as problem:
+        findings.append(_cannot(prefix or url, f"{url}/{prefix}", problem))
+        return
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        path = f"{prefix}{entry.name}"
+        target = entry.path
+        is_link = entry.is_symlink()
+        if is_link:
+            target = os.path.realpath(entry.path)
+            if not (target == above[0] or target.startswith(above[0].rstrip(os.sep) + os.sep)):
+                if _wanted(entry.name) or os.path.isdir(target):
+                    findings.append(
+                        Finding(
+                            "error",
+                            "escaping-link",
+                            "This link leads out of the layer's folder.",
+                            file=f"{url}/{path}",
+                            hint="Copy the file into the layer, or give its folder as a layer.",
+                        )
+                    )
+                continue
+        if os.path.isdir(target) if is_link else entry.is_dir(follow_symlinks=False):
+            if target not in above:
+                yield from _walk(target, f"{path}/", (*above, target), findings, url)
+        elif _wanted(entry.name):
+            yield path, target
+        elif entry.name.endswith(".yml"):
+            findings.append(
+                Finding(
+                    "warning",
+                    "ignored-file",
+                    "Only files that end in .yaml are prompts; this one is not read.",
+                    file=f"{url}/{path}",
+                    hint=f"Rename it to {entry.name[:-4]}.yaml.",
+                )
+            )
+
+
+def _read_file(
+    target: str, root: str, path: str, findings: list[Finding], url: str
+) -> bytes | None:
+    shown = f"{url}/{path}"
+    try:
+        # The path is resolved already; a link there now was put there since.
+        return read_regular(target, follow=False)
+    except FileNotFoundError:
+        if not os.path.lexists(os.path.join(root, path)):
+            raise
+        findings.append(Finding("error", "unreadable", "This link points to nothing.", file=shown))
+    except SpecialFile:
+        findings.append(_special(shown))
+    except TooLarge as problem:
+        findings.append(_too_large(path, shown, problem.size))
+    except OSError as problem:
+        findings.append(_cannot(path, shown, problem))
+    return None
+
+
+def _name(path: str) -> str:
+    return path.removesuffix(".j2").removesuffix(".yaml")
+
+
+def _special(shown: str) -> Finding:
+    return Finding(
+        "error",
+        "special-file",
+        "This is not an ordinary file (a pipe, socket, device or link), so it is not read.",
+        file=shown,
+    )
+
+
+def _too_large(path: str, shown: str, size: int) -> Finding:
+    return Finding(
+        "error",
+        "too-large",
+        f"A prompt may have {LIMIT_FILE_BYTES >> 20} MiB; this file has {size} bytes.",
+        prompt=_name(path),
+        file=shown,
+    )
+
+
+def _cannot(path: str, shown: str, problem: OSError) -> Finding:
+    return Finding(
+        "error",
+        "unreadable",
+        f"This file cannot be read: {problem.strerror or problem}.",
+        prompt=_name(path),
+        file=shown,
+    )

@@ -1,0 +1,61 @@
+"""A layer in memory: a mapping of names to prompts, for tests. Touches no disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from yamlgraph_prompts.sources import Content
+
+
+class MemorySource:
+    """Reads a mapping that the caller may change between two publications.
+
+    Args:
+        prompts: Prompt name → its YAML text or its content. A name that ends in ``.yaml`` or
+            ``.j2`` is taken as the path of such a file.
+
+    Example:
+        >>> MemorySource({"greeting": {"user": "Hi {name}"}}).read().files
+        {'greeting.yaml': b'user: Hi {name}\\n'}
+    """
+
+    url = "memory:"
+    remote = False
+
+    def __init__(self, prompts: Mapping[str, Any]) -> None:
+        self.prompts = prompts
+
+    def read(self) -> Content:
+        """The mapping as files."""
+        return Content({_path(name): _data(value) for name, value in dict(self.prompts).items()})
+
+    def version(self) -> str:
+        """A digest of the mapping."""
+        return self.read().version
+
+    def places(self) -> list[str]:
+        """None: a mapping has no folders."""
+        return []
+
+    def watched(self) -> tuple[Path, ...]:
+        """Nothing on disk."""
+        return ()
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def _path(name: str) -> str:
+    return name if name.endswith((".yaml", ".j2")) else f"{name}.yaml"
+
+
+def _data(value: Any) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, str):
+        return value.encode()
+    import yaml
+
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True).encode()

@@ -1,0 +1,220 @@
+"""What graphs ask of a release: which prompts, with which variables, and what nobody asks for.
+
+What a file says by itself is `prompt_check`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+
+from yamlgraph_prompts.findings import Finding
+from yamlgraph_prompts.prompt_check import Need, finding_at, variable_position
+from yamlgraph_prompts.prompt_file import parse_prompt
+from yamlgraph_prompts.release import GraphFacts, GraphFile, Prompt, PromptUse, Release
+
+_NEEDS_USER = frozenset({"llm", "router", "map", "race", "interrupt"})
+_READS_SCHEMA = frozenset({"llm", "router", "map", "race", "agent"})
+_MAX_UNUSED = 100
+_MAX_COMPARISONS = 20_000
+
+Use = tuple[GraphFacts, GraphFile, PromptUse]
+
+
+@dataclass
+class Used:
+    """One prompt that graphs use, and every place that does."""
+
+    prompt: Prompt
+    uses: list[Use] = field(default_factory=list)
+
+    @property
+    def bundled(self) -> bool:
+        """Whether only graphs that bring their own prompts use it."""
+        return all(facts.bundled for facts, _, _ in self.uses)
+
+    @property
+    def needs_user(self) -> bool:
+        """Whether a node fails without a `user` text."""
+        return any(_kind(use) in _NEEDS_USER or _is_copilot_api(use) for _, _, use in self.uses)
+
+    @property
+    def schema_is_read(self) -> bool:
+        """Whether YAMLGraph reads the file for its schema when it loads a graph."""
+        return any(_kind(use) in _READS_SCHEMA or _is_copilot_api(use) for _, _, use in self.uses)
+
+
+# A prompt's name and digest: graphs may bring different prompts of one name.
+UsedPrompts = dict[tuple[str, str], Used]
+
+
+def prompts_in_use(release: Release, graphs: Sequence[GraphFacts]) -> tuple[UsedPrompts, list[Use]]:
+    """The prompts that graphs use, and the places that ask for one that is not there."""
+    used: UsedPrompts = {}
+    missing: list[Use] = []
+    for facts in graphs:
+        for file in facts.files:
+            for use in file.uses:
+                prompt = facts.prompt(file, use.prompt, release)
+                if prompt is None:
+                    missing.append((facts, file, use))
+                else:
+                    one = used.setdefault((prompt.name, prompt.sha256), Used(prompt))
+                    one.uses.append((facts, file, use))
+    return used, missing
+
+
+def missing_prompt(release: Release, asked: Use) -> Finding:
+    """The finding for a node whose prompt is nowhere."""
+    facts, file, use = asked
+    places = [place.replace("{name}", use.prompt) for place in file.tried]
+    names = [*file.own]
+    if not facts.bundled:
+        layers = (layer.url.rstrip("/") for layer in release.layers)
+        places = [f"{layer}/{use.prompt}.yaml" for layer in layers] + places
+        names += release.prompts
+    looked = f"; looked at: {', '.join(places)}" if places else ""
+    return Finding(
+        # YAMLGraph itself loads such a graph, and fails when it runs the node.
+        "warning" if facts.bundled else "error",
+        "missing-prompt",
+        f"the node {use.node!r} asks for the prompt {use.prompt!r}, and there is none{looked}",
+        prompt=use.prompt,
+        file=file.file,
+        line=use.line,
+        hint=_did_you_mean(use.prompt, names),
+        graph=facts.name,
+    )
+
+
+def own_prompts(used: UsedPrompts) -> Iterator[Finding]:
+    """Prompts from a graph's own folder although layers were given."""
+    for one in used.values():
+        facts, file, _ = one.uses[0]
+        if facts.bundled or not one.prompt.layer.startswith("graph:"):
+            continue
+        yield Finding(
+            "warning",
+            "own-prompt",
+            "no layer has this prompt; it comes from the graph's own folder",
+            prompt=one.prompt.name,
+            file=one.prompt.file or file.file,
+            hint="Put it into a layer if it should follow the environment.",
+            graph=facts.name,
+        )
+
+
+def missing_variables(one: Used, needs: Sequence[Need]) -> Iterator[Finding]:
+    """Variables that a prompt needs and a node neither passes nor has in its state."""
+    for need in needs:
+        for facts, file, use in one.uses:
+            given = use.passes if use.passes is not None else file.state_keys
+            if given is None or not _sends(use, need.path):
+                continue
+            for variable in sorted(need.variables - given):
+                yield _missing_variable(one.prompt, facts, use, need, variable, given)
+
+
+def _missing_variable(
+    prompt: Prompt,
+    facts: GraphFacts,
+    use: PromptUse,
+    need: Need,
+    variable: str,
+    given: frozenset[str],
+) -> Finding:
+    line, column = variable_position(parse_prompt(prompt.data), need.path, variable) or (None, None)
+    stops = use.validates or need.dialect == "format"
+    why = "the node does not pass it"
+    where = "the node's `variables:`"
+    if use.passes is None:
+        why, where = "the graph's state has no such key", "the graph's `state:`"
+    return Finding(
+        "error" if stops and not facts.bundled else "warning",
+        "missing-variable",
+        f"the prompt needs the variable {variable!r} in the node {use.node!r}, and {why}",
+        prompt=prompt.name,
+        file=prompt.file or None,
+        line=line,
+        column=column,
+        hint=_did_you_mean(variable, given) or f"Add it to {where}, or correct the name.",
+        graph=facts.name,
+    )
+
+
+def unread_parts(one: Used) -> Iterator[Finding]:
+    """Forms of `system` that agents and the copilot's command line cannot use."""
+    use = next((use for _, _, use in one.uses if _knows_one_system(use)), None)
+    if use is None or b"system" not in one.prompt.data:
+        return
+    file = parse_prompt(one.prompt.data)
+    who = f"the node {use.node!r} ({use.kind})"
+    hint = "Write one text under `system: |`."
+    system = file.content.get("system", "")
+    if isinstance(system, list) or (system is None and _kind(use) == "agent"):
+        message = f"{who} needs one text under `system`"
+        yield finding_at(file, ("system",), "error", "shape", message, hint, key=True)
+    if "system_segments" in file.content:
+        path = ("system_segments",)
+        message = f"{who} does not read `system_segments`"
+        yield finding_at(file, path, "warning", "shape", message, hint, key=True)
+
+
+def unused_prompts(
+    release: Release, used: UsedPrompts, missing: Sequence[Use], graphs: Sequence[GraphFacts]
+) -> Iterator[Finding]:
+    """Prompts in layers that no graph names, such as an overlay's misspelt one."""
+    unreadable = any(f.severity == "error" for facts in graphs for f in facts.findings)
+    if unreadable or all(facts.bundled for facts in graphs):
+        return
+    read = {name for name, _ in used}
+    unused = [
+        prompt
+        for name, prompt in release.prompts.items()
+        if name not in read and not prompt.layer.startswith("graph:")
+    ]
+    # A misspelt overlay must be loud, and overlays are smaller than what they lie on.
+    lowest = release.layers[-1].url if release.layers else None
+    unused.sort(key=lambda prompt: (prompt.layer == lowest, prompt.name))
+    asked = {one.prompt.name: one.prompt.layer for one in used.values()}
+    asked.update((use.prompt, "") for _, _, use in missing)
+    comparisons = _MAX_COMPARISONS
+    for prompt in unused[:_MAX_UNUSED]:
+        elsewhere = [name for name, layer in asked.items() if layer != prompt.layer]
+        names = elsewhere[: max(comparisons, 0)]
+        comparisons -= len(names)
+        yield Finding(
+            "warning",
+            "unused-prompt",
+            "nothing reads this prompt: no graph asks for its name",
+            prompt=prompt.name,
+            file=prompt.file or None,
+            hint=_did_you_mean(prompt.name, names),
+        )
+    if len(unused) > _MAX_UNUSED:
+        message = f"nothing reads {len(unused) - _MAX_UNUSED:,} further prompts"
+        yield Finding("warning", "unused-prompt", message)
+
+
+def _kind(use: PromptUse) -> str:
+    return use.kind.rpartition("/")[2]
+
+
+def _is_copilot_api(use: PromptUse) -> bool:
+    return _kind(use) == "copilot" and use.validates
+
+
+def _knows_one_system(use: PromptUse) -> bool:
+    return _kind(use) == "agent" or (_kind(use) == "copilot" and not use.validates)
+
+
+def _sends(use: PromptUse, path: tuple[str | int, ...]) -> bool:
+    if path == ():
+        return _kind(use) == "agent"
+    return path in (("system",), ("user",)) or not _knows_one_system(use)
+
+
+def _did_you_mean(name: str, names: Iterable[str]) -> str | None:
+    near = get_close_matches(name, list(names), n=1, cutoff=0.7)
+    return f"Did you mean {near[0]!r}?" if near else None

@@ -1,0 +1,220 @@
+"""Bounds on YAML: nesting, alias expansion, numbers; and keys that are given twice.
+
+Works on events and nodes before any value is made, and never recurses.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from yamlgraph_prompts.findings import Finding
+from yamlgraph_prompts.text_lines import Place, split_lines
+
+MAX_DEPTH = 100
+MAX_EXPANSION = 100_000
+MAX_NUMBER_LENGTH = 1_000
+MAX_NUMBER_KEYS = 5_000
+MAX_MERGE_KEYS = 100
+MAX_TAG_DIRECTIVES = 100
+MAX_DUPLICATES = 100
+MERGE_TAG = "tag:yaml.org,2002:merge"
+
+# The C parser uses about 450 bytes of stack a level; this many levels fit in any thread's stack.
+_SAFE_DEPTH = 250
+_COLLECTION_MARKS = (b"[", b"{", b"-", b"?", b":")
+_INDENT = re.compile(rb"[ \t?:-]+")
+_COMMENT = re.compile(r"(?:^|(?<=[ \t\]}]))#.*")
+_NUMBER_TAGS = frozenset({"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"})
+
+
+def before_parsing(data: bytes, loader_class: Any) -> Finding | None:
+    """What must not reach the parser: nesting that overflows its stack, endless directives."""
+    if data.count(b"%TAG") > MAX_TAG_DIRECTIVES:
+        return Finding("error", "yaml-syntax", "the file has too many %TAG directives")
+    if sum(map(data.count, _COLLECTION_MARKS)) > _SAFE_DEPTH and _may_be_deep(data):
+        return _scan_for_depth(data, loader_class)
+    return None
+
+
+def _may_be_deep(data: bytes) -> bool:
+    """Each level needs a bracket (two for one with ``[a: b]``) or more indent than its parent."""
+    widest = max(map(len, _INDENT.findall(data)), default=0)
+    return 2 * (data.count(b"[") + data.count(b"{") + widest + 1) > _SAFE_DEPTH
+
+
+def _scan_for_depth(data: bytes, loader_class: Any) -> Finding | None:
+    depth = 0
+    try:
+        for event in yaml.parse(data, loader_class):
+            if isinstance(event, yaml.CollectionStartEvent):
+                depth += 1
+                if depth > MAX_DEPTH:
+                    return too_deep(event)
+            elif isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
+    except yaml.YAMLError:
+        return None  # composing it meets the same error, no deeper than this scan came
+    return None
+
+
+def in_nodes(root: Node) -> tuple[Finding, ...]:
+    """Duplicate keys as warnings, in their order; where a bound is broken, one error alone."""
+    warnings: list[Finding] = []
+    seen: set[int] = set()
+    shared = False
+    number_keys = 0
+    todo = [(root, 1)]
+    while todo:
+        node, depth = todo.pop()
+        if type(node) is ScalarNode:
+            if len(node.value) > MAX_NUMBER_LENGTH and node.tag in _NUMBER_TAGS:
+                return (_long_number(node),)
+            continue
+        if id(node) in seen:
+            shared = True
+            continue
+        seen.add(id(node))
+        if depth > MAX_DEPTH:
+            return (too_deep(node),)
+        if type(node) is not MappingNode:
+            todo.extend((child, depth + 1) for child in node.value)
+            continue
+        keys: dict[tuple[str, str], Node] = {}
+        merges = 0
+        for key, value in node.value:
+            if type(value) is not ScalarNode or len(value.value) > MAX_NUMBER_LENGTH:
+                todo.append((value, depth + 1))
+            if type(key) is not ScalarNode or len(key.value) > MAX_NUMBER_LENGTH:
+                todo.append((key, depth + 1))
+                continue
+            name = (key.tag, key.value)
+            if key.tag == MERGE_TAG:
+                merges += 1
+            elif name in keys and len(warnings) < MAX_DUPLICATES:
+                warnings.append(_duplicate(key, keys[name]))
+            elif key.tag in _NUMBER_TAGS:
+                number_keys += 1
+            keys[name] = key
+        if merges > MAX_MERGE_KEYS or number_keys > MAX_NUMBER_KEYS:
+            return (_bomb(node, "a mapping has too many `<<` or number keys"),)
+    if shared and (bomb := _expand(root)):
+        return (bomb,)
+    return tuple(sorted(warnings, key=lambda w: (w.line or 0, w.column or 0)))
+
+
+def _expand(root: Node) -> Finding | None:
+    """What aliases come to when they are written out; each anchor is counted once."""
+    sizes: dict[int, tuple[int, int]] = {}
+    path: set[int] = set()
+    todo = [root]
+    while todo:
+        node = todo[-1]
+        if id(node) in sizes:
+            todo.pop()
+            continue
+        children = _children(node)
+        waiting = [c for c in children if type(c) is not ScalarNode and id(c) not in sizes]
+        if waiting:
+            path.add(id(node))
+            if any(id(child) in path for child in waiting):
+                return _bomb(node, "an anchor contains an alias of itself")
+            todo.extend(waiting)
+            continue
+        below = [sizes.get(id(child), (1, 0)) for child in children]
+        size = 1 + sum(count for count, _ in below)
+        depth = 1 + max((height for _, height in below), default=0)
+        if size > MAX_EXPANSION + len(sizes):
+            return _bomb(node, f"its aliases stand for more than {MAX_EXPANSION:,} values")
+        if depth > MAX_DEPTH:
+            return too_deep(node)
+        sizes[id(node)] = (size, depth)
+        path.discard(id(node))
+    return None
+
+
+def tab_outside_text(root: Node, data: bytes) -> Finding | None:
+    """A tab that libyaml skips and PyYAML's own parser, which YAMLGraph uses, refuses."""
+    if b"\t" not in data:
+        return None
+    lines = split_lines(data.decode("utf-8-sig"))
+    for node in _scalars(root):
+        begin, end = node.start_mark, node.end_mark
+        if node.style in ("|", ">"):
+            _blank_out(lines, (begin.line + 1, 0), (end.line, end.column))
+        elif node.style in ("'", '"'):
+            _blank_out(lines, (begin.line, begin.column), (end.line, end.column))
+    for number, text in enumerate(lines):
+        column = _COMMENT.sub("", text).find("\t")
+        if column >= 0:
+            message = "a tab stands where YAML allows only spaces"
+            hint = "Use spaces; a tab may stand inside quotes or in a block under `|`."
+            place_of = {"line": number + 1, "column": column + 1}
+            return Finding("error", "yaml-syntax", message, hint=hint).at(**place_of)
+    return None
+
+
+def _scalars(root: Node) -> Iterator[ScalarNode]:
+    seen: set[int] = set()
+    todo = [root]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ScalarNode):
+            yield node
+        elif id(node) not in seen:
+            seen.add(id(node))
+            todo.extend(_children(node))
+
+
+def _blank_out(lines: list[str], begin: Place, end: Place) -> None:
+    for number in range(begin[0], min(end[0] + 1, len(lines))):
+        text = lines[number]
+        left = begin[1] if number == begin[0] else 0
+        right = end[1] if number == end[0] else len(text)
+        lines[number] = text[:left] + " " * (right - left) + text[right:]
+
+
+def _children(node: Node) -> list[Node]:
+    if type(node) is MappingNode:
+        return [part for pair in node.value for part in pair]
+    return list(node.value) if type(node) is SequenceNode else []
+
+
+def place(node: Any) -> Place:
+    """Where a node or event begins, its anchor and tag included."""
+    return node.start_mark.line, node.start_mark.column
+
+
+def _at(node: Any) -> dict[str, int]:
+    line, column = place(node)
+    return {"line": line + 1, "column": column + 1}
+
+
+def too_deep(node: Any) -> Finding:
+    """The finding for a node that is nested too deep."""
+    message = f"the YAML is nested more than {MAX_DEPTH} levels deep"
+    return Finding("error", "too-deep", message, hint="Flatten it.").at(**_at(node))
+
+
+def _duplicate(key: ScalarNode, first: Node) -> Finding:
+    message = (
+        f"the key {key.value[:80]!r} was given already at line {place(first)[0] + 1};"
+        " only the last one counts"
+    )
+    hint = "Delete or rename one of them."
+    return Finding("warning", "duplicate-key", message, hint=hint).at(**_at(key))
+
+
+def _long_number(node: Node) -> Finding:
+    message = f"a number has more than {MAX_NUMBER_LENGTH:,} characters"
+    hint = "Put it in quotes if it is text."
+    return Finding("error", "too-large", message, hint=hint).at(**_at(node))
+
+
+def _bomb(node: Node, why: str) -> Finding:
+    hint = "Write the values out, with fewer `*aliases` and `<<` merges."
+    return Finding("error", "alias-bomb", f"the YAML is refused: {why}", hint=hint).at(**_at(node))

@@ -1,0 +1,167 @@
+"""Builds a YAMLGraph graph, children too, on the folders of one release. Knows no layers.
+
+While one of our builds is under way in this thread, YAMLGraph's graph loader is handed configs
+whose `prompts_dir` is the release's absolute folder; nothing has to be patched when the graph
+runs. A load that is not ours goes through untouched.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import threading
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from langgraph.graph import StateGraph
+
+from yamlgraph_prompts.errors import UnsupportedYamlgraph
+
+
+@dataclass
+class Adoption:
+    """One build under way: which config each graph file gets.
+
+    Args:
+        configs: Graph file → the config that it gets, `prompts_dir` already absolute.
+        original: Graph file → the prompts folder that the graph itself names.
+        guarded: Folders of layers that a graph's own tools may not write to.
+        savers: In-memory checkpointers of children, kept so that a child that waits for a human
+            finds its checkpoint again in a later build.
+        relays: The children that get such a checkpointer although they declare none.
+    """
+
+    configs: Mapping[Path, Any]
+    original: Mapping[Path, Path | None]
+    guarded: tuple[Path, ...]
+    savers: dict[Path, Any]
+    relays: frozenset[Path]
+    seen: set[int] = field(default_factory=set)
+
+
+_under_way: ContextVar[Adoption | None] = ContextVar("yamlgraph_prompts_adoption", default=None)
+_install_lock = threading.Lock()
+_installed = False
+
+
+def adopted_config(config: Any, folder: Path) -> Any:
+    """A copy of a GraphConfig that reads its prompts from `folder` and nowhere else."""
+    adopted = copy.copy(config)
+    adopted.prompts_dir = str(folder)
+    adopted.prompts_relative = False
+    return adopted
+
+
+def build(root: Path, adoption: Adoption) -> StateGraph[Any, Any, Any, Any]:
+    """The root graph as a fresh StateGraph.
+
+    Raises:
+        UnsupportedYamlgraph: YAMLGraph built a child whose config was not ours.
+    """
+    install()
+    from yamlgraph.compile import graph_loader
+
+    token = _under_way.set(adoption)
+    try:
+        return graph_loader.compile_graph(graph_loader.load_graph_config(root))  # type: ignore[no-any-return]
+    finally:
+        _under_way.reset(token)
+
+
+def install() -> None:
+    """Wrap the graph loader's functions, once; each acts only within `build`."""
+    global _installed
+    with _install_lock:
+        if _installed:
+            return
+        from yamlgraph.compile import graph_loader
+
+        for name, wrap in (
+            ("load_graph_config", _load_graph_config),
+            ("compile_graph", _compile_graph),
+            ("get_checkpointer_for_graph", _get_checkpointer),
+            ("load_python_function", _load_python_function),
+        ):
+            setattr(graph_loader, name, _wrapped(getattr(graph_loader, name), wrap))
+        _installed = True
+
+
+def _wrapped(original: Callable[..., Any], act: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        adoption = _under_way.get()
+        if adoption is None:
+            return original(*args, **kwargs)
+        return act(adoption, original, *args, **kwargs)
+
+    return wrapper
+
+
+def _load_graph_config(
+    adoption: Adoption, original: Callable[..., Any], path: str | Path, *args: Any, **kwargs: Any
+) -> Any:
+    config = adoption.configs.get(Path(path).resolve())
+    if config is None:
+        raise UnsupportedYamlgraph(
+            f"YAMLGraph loads {path} while it builds, and the check did not know of that file.",
+            hint="Name the graph in a subgraph node or a graph tool of the parent's YAML.",
+        )
+    adoption.seen.add(id(config))
+    return config
+
+
+def _compile_graph(adoption: Adoption, original: Callable[..., Any], config: Any) -> Any:
+    if id(config) not in adoption.seen:
+        raise UnsupportedYamlgraph(
+            "YAMLGraph built a graph from a config that did not come from its loader, so it would "
+            "read its prompts past the release.",
+            hint="Say which yamlgraph this is; it is not one that the bridge knows.",
+        )
+    return original(config)
+
+
+def _get_checkpointer(adoption: Adoption, original: Callable[..., Any], config: Any) -> Any:
+    from langgraph.checkpoint.memory import MemorySaver
+
+    path = config.source_path
+    if path in adoption.savers:
+        return adoption.savers[path]
+    saver = original(config)
+    if saver is None and path in adoption.relays:
+        saver = MemorySaver()
+    if isinstance(saver, MemorySaver):
+        adoption.savers[path] = saver
+    return saver
+
+
+def _load_python_function(
+    adoption: Adoption, original: Callable[..., Any], config: Any, *args: Any, **kwargs: Any
+) -> Any:
+    graph = kwargs.get("graph_path")
+    if graph is not None and "prompts_dir" in kwargs:
+        # A tool that writes data files must not write prompts: keep the real folders guarded.
+        kwargs["prompts_dir"] = adoption.original.get(Path(graph).resolve())
+    function = original(config, *args, **kwargs)
+    if type(config).__name__ == "WriteDataFileToolConfig" and kwargs.get("graph_root"):
+        return _guarded(function, Path(kwargs["graph_root"]), adoption.guarded)
+    return function
+
+
+def _guarded(
+    write: Callable[..., Any], root: Path, folders: tuple[Path, ...]
+) -> Callable[..., Any]:
+    @functools.wraps(write)
+    def guarded(state: Any = None, **kwargs: Any) -> Any:
+        asked = state if isinstance(state, dict) else kwargs
+        target = (root / str(asked.get("path"))).resolve()
+        for folder in folders:
+            if target.is_relative_to(folder):
+                raise ValueError(
+                    f"self-modification not allowed — cannot write to prompts layer '{folder}'"
+                )
+        return write(state, **kwargs)
+
+    return guarded

@@ -1,0 +1,178 @@
+"""Makes YAMLGraph's calls on a release's folder cheap and safe: parsed once, compiled once, guarded.
+
+Acts only on prompts that come from such a folder; every other call goes through untouched.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import threading
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+from weakref import WeakValueDictionary
+
+from yamlgraph_prompts.errors import PromptRenderError, ReleaseNotFound
+from yamlgraph_prompts.release import Prompt
+from yamlgraph_prompts.template import Text, texts
+
+# The beginning of the name of every folder that we make for YAMLGraph to read.
+VIEW = "yamlgraph-prompts-view-"
+
+_install_lock = threading.Lock()
+_installed = False
+
+
+class Folder:
+    """A folder of one release, and the prompts in it by the name that a graph asks for."""
+
+    def __init__(self, path: Path, view: str, prompts: Mapping[str, Prompt]) -> None:
+        self.path = path
+        self.view = view
+        self.prompts = prompts
+        self._ready: dict[str, dict[str, Any]] = {}
+
+    def content(self, name: str) -> dict[str, Any] | None:
+        """The prompt's content with compiled texts, prepared at its first use."""
+        ready = self._ready.get(name)
+        if ready is None:
+            prompt = self.prompts.get(name)
+            if prompt is None:
+                return None
+            ready = self._ready[name] = texts(dict(prompt.content), prompt.name)
+        return ready.copy()
+
+
+_folders: WeakValueDictionary[str, Folder] = WeakValueDictionary()
+
+
+def serve(path: Path, view: str, prompts: Mapping[str, Prompt]) -> Folder:
+    """Answer YAMLGraph's reads from `path` with `prompts` for as long as the answer is kept."""
+    install()
+    return _folders.setdefault(str(path), Folder(path, view, prompts))
+
+
+def install() -> None:
+    """Wrap the functions that load and fill in a prompt, once."""
+    global _installed
+    with _install_lock:
+        if _installed:
+            return
+        for module, name, wrap in (
+            ("yamlgraph.utils.prompts", "load_prompt", _load_prompt),
+            ("yamlgraph.executor_base", "load_prompt", _load_prompt),
+            ("yamlgraph.tools.agent", "load_prompt", _load_prompt),
+            ("yamlgraph.node_factory.copilot_node", "load_prompt", _load_prompt),
+            ("yamlgraph.executor_base", "format_prompt", _format_prompt),
+            ("yamlgraph.tools.agent", "format_prompt", _format_prompt),
+            ("yamlgraph.node_factory.copilot_runtime", "format_prompt", _format_prompt),
+            ("yamlgraph.executor_base", "validate_variables", _validate_variables),
+            ("yamlgraph.executor_base", "_reject_unrenderable_message", _reject_unrenderable),
+            ("yamlgraph.schema_loader", "load_schema_from_yaml", _load_schema),
+        ):
+            home = import_module(module)
+            setattr(home, name, wrap(getattr(home, name)))
+        _installed = True
+
+
+def _load_prompt(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def load_prompt(
+        prompt_name: str,
+        prompts_dir: Any = None,
+        graph_path: Any = None,
+        prompts_relative: bool = False,
+    ) -> Any:
+        if prompts_dir is not None:
+            folder = _folder(str(prompts_dir))
+            if folder is not None and (content := folder.content(prompt_name)) is not None:
+                return content
+        return original(prompt_name, prompts_dir, graph_path, prompts_relative)
+
+    return load_prompt
+
+
+def _format_prompt(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def format_prompt(template: str, variables: Any, state: Any = None) -> Any:
+        if type(template) is Text:
+            return template.template.render(variables, state)
+        return original(template, variables, state=state)
+
+    return format_prompt
+
+
+def _validate_variables(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def validate_variables(template: str, provided: Any, prompt_name: str) -> None:
+        if type(template) is Text:
+            missing = template.template.variables.difference(provided)
+            if missing:
+                raise PromptRenderError(
+                    f"Missing required variable(s) for prompt '{prompt_name}': "
+                    f"{', '.join(sorted(missing))}",
+                    prompt=prompt_name,
+                )
+        else:
+            original(template, provided, prompt_name)
+
+    return validate_variables
+
+
+def _reject_unrenderable(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def reject_unrenderable_message(template: str, prompt_name: str) -> None:
+        # A Text's own template refuses such text with the same words when it is filled in.
+        if type(template) is not Text:
+            original(template, prompt_name)
+
+    return reject_unrenderable_message
+
+
+def _load_schema(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def load_schema_from_yaml(yaml_path: Any) -> Any:
+        found = _find(str(yaml_path))
+        return original(yaml_path) if found is None else output_model(found, Path(yaml_path).stem)
+
+    return load_schema_from_yaml
+
+
+def _folder(path: str) -> Folder | None:
+    folder = _folders.get(path)
+    if folder is None and VIEW in path:
+        # Reading the file instead would go past the sandbox, or find nothing and fall back.
+        raise ReleaseNotFound(
+            "This run's release is no longer in memory: its graph was dropped while it ran.",
+            release_id=path.partition(VIEW)[2][:12],
+        )
+    return folder
+
+
+def _find(path: str) -> Prompt | None:
+    if VIEW not in path:
+        return None
+    for name, folder in tuple(_folders.items()):
+        if path.startswith(name + "/"):
+            return folder.prompts.get(path[len(name) + 1 : -len(".yaml")])
+    return None
+
+
+@lru_cache(maxsize=4096)
+def output_model(prompt: Prompt, stem: str) -> Any:
+    """The Pydantic model of a prompt's inline schema, as YAMLGraph builds it; None without one."""
+    from yamlgraph import schema_loader
+
+    content = prompt.content
+    # YAMLGraph's builders change the mapping that they are given.
+    if "schema" in content:
+        return schema_loader.build_pydantic_model(copy.deepcopy(content["schema"]))
+    if "output_schema" in content:
+        name = "".join(word.title() for word in stem.split("_")) + "Output"
+        return schema_loader.build_pydantic_model_from_json_schema(
+            copy.deepcopy(content["output_schema"]), name
+        )
+    return None

@@ -1,0 +1,354 @@
+"""A graph's YAML files → `GraphFacts`: which node asks for which prompt, with which variables."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from yamlgraph_prompts.errors import GraphNotFound
+from yamlgraph_prompts.findings import Finding
+from yamlgraph_prompts.layers import PLACEHOLDER
+from yamlgraph_prompts.regular_file import read_regular
+from yamlgraph_prompts.release import GraphFacts, GraphFile, OwnPrompt, PromptUse
+
+logger = logging.getLogger("yamlgraph_prompts")
+
+LIMIT_GRAPHS = 200
+LIMIT_GRAPH_BYTES = 4 << 20
+
+# The prompt that YAMLGraph gives to an agent that names none.
+_AGENT_PROMPT = "agent"
+_READS_PROMPTS = {"llm", "router", "agent", "race", "interrupt", "copilot"}
+
+
+@dataclass(frozen=True)
+class GraphYaml:
+    """One graph file as YAMLGraph loaded it; kept until the file's bytes change."""
+
+    path: Path
+    digest: str
+    config: Any
+    """A `yamlgraph.compile.graph_loader.GraphConfig`; never changed, only copied."""
+    children: tuple[Path, ...]
+    state_keys: frozenset[str] | None
+    relays: frozenset[Path]
+    """The children that pause in the middle and so need a checkpointer that outlives a build."""
+    read_paths: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Said:
+    """Where a graph's own YAML says that its prompts are."""
+
+    prompts_dir: str | None = None
+    prompts_relative: bool = False
+
+
+def peek(path: Path) -> Said:
+    """What the graph file says of its prompts' place; nothing for a file that cannot be read."""
+    # yamlgraph loads .env when it is imported, and .env may name the environment.
+    import yamlgraph.config  # noqa: F401
+
+    from yamlgraph_prompts.prompt_file import parse_yaml
+
+    try:
+        content, _ = parse_yaml(
+            read_regular(path, limit_bytes=LIMIT_GRAPH_BYTES), limit_bytes=LIMIT_GRAPH_BYTES
+        )
+    except OSError:
+        return Said()
+    if not isinstance(content, dict):
+        return Said()
+    defaults = content.get("defaults")
+    said = {**(defaults if isinstance(defaults, dict) else {}), **content}
+    prompts_dir = said.get("prompts_dir")
+    return Said(
+        prompts_dir if isinstance(prompts_dir, str) else None, bool(said.get("prompts_relative"))
+    )
+
+
+@dataclass
+class GraphReader:
+    """Reads one root graph and its children again and again; what did not change costs a stat.
+
+    Args:
+        path: The root graph's file.
+        environment: What ``{environment}`` in a graph's own `prompts_dir` stands for.
+        bundled: The graph's own prompts are the release (no layers were given).
+    """
+
+    path: Path
+    environment: str
+    bundled: bool
+    _known: dict[Path, GraphYaml] = field(default_factory=dict)
+
+    def read(self, has: Callable[[str], bool]) -> GraphFacts:
+        """What the graph asks for now.
+
+        Args:
+            has: Whether the layers have a prompt; of those the own one is not read.
+
+        Raises:
+            GraphNotFound: The root file is not there.
+        """
+        if not self.path.exists():
+            raise GraphNotFound(
+                f"Graph config not found: {self.path}", hint="Check the path and the folder."
+            )
+        findings: list[Finding] = []
+        loaded: dict[Path, GraphYaml] = {}
+        files: list[GraphFile] = []
+        root = self.path.resolve()
+        waiting = [root]
+        while waiting:
+            path = waiting.pop(0)
+            if path in loaded or len(loaded) >= LIMIT_GRAPHS:
+                continue
+            graph = self._load(path, findings)
+            if graph is None:
+                files.append(GraphFile(_key(root, path), _shown(path), _digest(path)))
+                continue
+            loaded[path] = graph
+            waiting += graph.children
+            files.append(self._facts(root, graph, has, findings))
+        self._known = loaded
+        return GraphFacts(
+            name=_shown(self.path),
+            files=tuple(files),
+            findings=tuple(findings),
+            bundled=self.bundled,
+            plan=loaded,
+        )
+
+    def watched(self) -> tuple[Path, ...]:
+        """The files and folders whose change may change what `read` says."""
+        paths: dict[Path, None] = {self.path: None}
+        for graph in self._known.values():
+            paths[graph.path] = None
+            for extra in graph.read_paths:
+                paths[extra] = None
+            for use in _uses(graph.config):
+                for place in self._places(graph, use.prompt):
+                    paths[place] = None
+        return tuple(paths)
+
+    def _load(self, path: Path, findings: list[Finding]) -> GraphYaml | None:
+        known = self._known.get(path)
+        if known is not None and known.digest == _digest(path, known.read_paths):
+            return known
+        data = _read(path, findings)
+        if data is None:
+            return None
+        from yamlgraph_prompts.prompt_file import parse_yaml
+
+        # YAMLGraph's own loader neither bounds nesting nor says where an error is.
+        _, problems = parse_yaml(data, limit_bytes=LIMIT_GRAPH_BYTES)
+        errors = [problem for problem in problems if problem.severity == "error"]
+        if errors:
+            findings += [e.at(code="graph", file=_shown(path), graph=_shown(path)) for e in errors]
+            return None
+        from yamlgraph.compile import graph_loader
+
+        try:
+            config = graph_loader.load_graph_config(path)
+            state = graph_loader._resolve_state_class(config)
+            children, relays = _children(config)
+            read_paths = _read_paths(config)
+        except Exception as problem:  # noqa: BLE001 - YAMLGraph raises many kinds; each is a finding
+            findings.append(_trouble(path, _words(problem), problem))
+            return None
+        keys = frozenset(getattr(state, "__annotations__", ())) or None
+        digest = _digest(path, read_paths)
+        return GraphYaml(path, digest, config, children, keys, relays, read_paths)
+
+    def _facts(
+        self,
+        root: Path,
+        graph: GraphYaml,
+        has: Callable[[str], bool],
+        findings: list[Finding],
+    ) -> GraphFile:
+        uses = tuple(_uses(graph.config))
+        own: dict[str, OwnPrompt] = {}
+        for name in {use.prompt for use in uses}:
+            if not self.bundled and has(name):
+                continue
+            found = self._own(graph, name, findings)
+            if found is not None:
+                own[name] = found
+        return GraphFile(
+            key=_key(root, graph.path),
+            file=_shown(graph.path),
+            sha256=graph.digest,
+            uses=uses,
+            state_keys=graph.state_keys,
+            own=own,
+            tried=tuple(_shown(place) for place in self._places(graph, "{name}")),
+        )
+
+    def _own(self, graph: GraphYaml, name: str, findings: list[Finding]) -> OwnPrompt | None:
+        from yamlgraph.utils.prompts import resolve_prompt_path
+
+        config = graph.config
+        try:
+            path = Path(
+                resolve_prompt_path(
+                    name,
+                    prompts_dir=self._prompts_dir(config),
+                    graph_path=graph.path,
+                    prompts_relative=config.prompts_relative,
+                )
+            )
+            return OwnPrompt(read_regular(path), _shown(path))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as problem:
+            findings.append(_trouble(graph.path, f"The prompt {name!r} cannot be read: {problem}"))
+            return None
+
+    def _places(self, graph: GraphYaml, name: str) -> tuple[Path, ...]:
+        """Where YAMLGraph alone looks for `name`, in its order."""
+        from yamlgraph.utils import prompts
+
+        config = graph.config
+        prompts_dir = self._prompts_dir(config)
+        folder, relative = graph.path.parent, config.prompts_relative
+        places = []
+        if prompts_dir and relative:
+            places.append(folder / prompts_dir / f"{name}.yaml")
+        if prompts_dir:
+            places.append(prompts_dir / f"{name}.yaml")
+        if relative:
+            places.append(folder / f"{name}.yaml")
+        places.append(prompts.PROMPTS_DIR / f"{name}.yaml")
+        parent, _, base = name.rpartition("/")
+        if parent:
+            places.append(Path(parent) / "prompts" / f"{base}.yaml")
+        return tuple(places)
+
+    def _prompts_dir(self, config: Any) -> Path | None:
+        if not config.prompts_dir:
+            return None
+        return Path(str(config.prompts_dir).replace(PLACEHOLDER, self.environment))
+
+
+def _digest(path: Path, beside: Iterable[Path] = ()) -> str:
+    digest = hashlib.sha256()
+    for file in (path, *beside):
+        try:
+            data = read_regular(file, limit_bytes=LIMIT_GRAPH_BYTES)
+        except OSError:
+            data = b""
+        digest.update(b"%d\n" % len(data) + data)
+    return digest.hexdigest()
+
+
+def _read(path: Path, findings: list[Finding]) -> bytes | None:
+    try:
+        return read_regular(path, limit_bytes=LIMIT_GRAPH_BYTES)
+    except OSError as problem:
+        findings.append(_trouble(path, f"This graph cannot be read: {problem}."))
+        return None
+
+
+def _key(root: Path, path: Path) -> str:
+    if path == root:
+        return ""
+    return Path(os.path.relpath(path, root.parent)).with_suffix("").as_posix()
+
+
+def _shown(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return str(path)
+
+
+def _words(problem: Exception) -> str:
+    text = getattr(problem, "problem", None) or str(problem) or type(problem).__name__
+    return str(text).strip().splitlines()[0]
+
+
+def _trouble(path: Path, message: str, problem: Exception | None = None) -> Finding:
+    mark = getattr(problem, "problem_mark", None)
+    return Finding(
+        "error",
+        "graph",
+        message,
+        file=_shown(path),
+        line=mark.line + 1 if mark is not None else None,
+        column=mark.column + 1 if mark is not None else None,
+        graph=_shown(path),
+    )
+
+
+def _nodes(config: Any) -> Iterator[tuple[str, Mapping[str, Any], bool]]:
+    """(name, config, is the inner node of a map) of every node that may read a prompt."""
+    for name, node in (config.nodes or {}).items():
+        if not isinstance(node, Mapping):
+            continue
+        inner = node.get("node")
+        if node.get("type") == "map" and isinstance(inner, Mapping):
+            passed = {**(inner.get("variables") or {}), str(node.get("as")): ""}
+            yield name, {**inner, "variables": passed}, True
+        else:
+            yield name, node, False
+
+
+def _uses(config: Any) -> Iterator[PromptUse]:
+    for name, node, in_map in _nodes(config):
+        kind = str(node.get("type", "llm"))
+        if kind not in _READS_PROMPTS:
+            continue
+        prompt = node.get("prompt", _AGENT_PROMPT if kind == "agent" else None)
+        if not prompt or not isinstance(prompt, str):
+            continue
+        if kind == "copilot":
+            prompt = prompt.removesuffix(".yaml").removesuffix(".yml")
+        passes = node.get("variables")
+        from_state = kind in ("agent", "interrupt") or (not passes and kind != "copilot")
+        yield PromptUse(
+            node=name,
+            kind=f"map/{kind}" if in_map else kind,
+            prompt=prompt,
+            passes=None if from_state else frozenset(map(str, passes or ())),
+            validates=kind != "agent" and not (kind == "copilot" and node.get("backend") != "api"),
+        )
+
+
+def _children(config: Any) -> tuple[tuple[Path, ...], frozenset[Path]]:
+    from yamlgraph.models.relay_fields import subgraph_relay_capable
+
+    folder = config.source_path.parent
+    paths: dict[Path, None] = {}
+    relays: set[Path] = set()
+    direct: set[Path] = set()
+    for _, node, _ in _nodes(config):
+        if node.get("type") == "subgraph" and isinstance(node.get("graph"), str):
+            child = (folder / node["graph"]).resolve()
+            paths[child] = None
+            if subgraph_relay_capable(dict(node), config.source_path):
+                relays.add(child)
+            if node.get("mode") == "direct":
+                direct.add(child)
+    for tool in config.tools.values():
+        if isinstance(tool, Mapping) and tool.get("type") == "graph" and "path" in tool:
+            paths[(folder / tool["path"]).resolve()] = None
+    return tuple(paths), frozenset(relays - direct)
+
+
+def _read_paths(config: Any) -> tuple[Path, ...]:
+    """Files beside the graph that loading it reads too: data files and tool manifests."""
+    folder = config.source_path.parent
+    named = list((config.raw_config.get("data_files") or {}).values())
+    named += [
+        tool["manifest"]
+        for tool in (config.raw_config.get("tools") or {}).values()
+        if isinstance(tool, Mapping) and "manifest" in tool
+    ]
+    return tuple(folder / name for name in named if isinstance(name, str))

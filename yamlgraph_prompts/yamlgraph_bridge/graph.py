@@ -1,0 +1,164 @@
+"""A YAMLGraph graph as `LivePrompts` sees it: read its facts, build it on a release."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from weakref import WeakSet
+
+from langgraph.graph import StateGraph
+
+from yamlgraph_prompts.candidate import View
+from yamlgraph_prompts.release import GraphFacts, GraphFile, Prompt, Release
+from yamlgraph_prompts.yamlgraph_bridge import adopt, execute
+from yamlgraph_prompts.yamlgraph_bridge.facts import GraphReader, GraphYaml
+from yamlgraph_prompts.yamlgraph_bridge.known import supported
+
+
+class YamlGraph:
+    """One graph file and its children.
+
+    Args:
+        path: The root graph's file.
+        environment: What ``{environment}`` in a graph's own `prompts_dir` stands for.
+        bundled: The graph's own prompts are the release (no layers were given).
+        guarded: Local folders of layers that the graph's own tools may not write to.
+
+    Raises:
+        UnsupportedYamlgraph: The installed yamlgraph is not one that the bridge knows.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        environment: str,
+        bundled: bool,
+        guarded: tuple[Path, ...] = (),
+    ) -> None:
+        supported()
+        self._path = path.resolve()
+        self._reader = GraphReader(path, environment, bundled)
+        self._guarded = tuple(folder.resolve() for folder in guarded)
+        self._config: Any = None
+        self._savers: dict[Path, Any] = {}
+        self._folders: WeakSet[execute.Folder] = WeakSet()
+
+    def read(self, has: Callable[[str], bool]) -> GraphFacts:
+        """What the graph asks of its prompts now; see `GraphReader.read`."""
+        facts = self._reader.read(has)
+        if self._path in facts.plan:
+            self._config = facts.plan[self._path].config
+        return facts
+
+    def watched(self) -> tuple[Path, ...]:
+        """The files whose change is news for this graph."""
+        return self._reader.watched()
+
+    @property
+    def config(self) -> Any:
+        """The root's `GraphConfig`, as YAMLGraph loaded it last."""
+        return self._config
+
+    def marks(self) -> dict[str, Any]:
+        """The attributes that YAMLGraph's own runners read from a compiled graph."""
+        return {
+            "_yamlgraph_graph_name": self._config.name,
+            "_yamlgraph_source_path": str(self._config.source_path),
+            "_yamlgraph_max_concurrency": self._config.max_concurrency,
+        }
+
+    def output_model(self, prompt: Prompt) -> None:
+        """Build a prompt's inline schema; raises whatever YAMLGraph raises."""
+        execute.output_model(prompt, prompt.name.rpartition("/")[2])
+
+    def build(
+        self, facts: GraphFacts, release: Release, view: View
+    ) -> StateGraph[Any, Any, Any, Any]:
+        """The graph as a fresh StateGraph whose every prompt is `release`'s.
+
+        Args:
+            facts: What `read` said.
+            release: The release to build on.
+            view: Makes the folders that YAMLGraph reads.
+
+        Raises:
+            Exception: Whatever YAMLGraph raises for a graph that it cannot build.
+        """
+        plan: Mapping[Path, GraphYaml] = facts.plan
+        configs: dict[Path, Any] = {}
+        folders: list[execute.Folder] = []
+        for (path, graph), file in zip(plan.items(), _files(facts, plan), strict=True):
+            prompts = {use.prompt: facts.prompt(file, use.prompt, release) for use in file.uses}
+            folder = _folder({n: p for n, p in prompts.items() if p is not None}, view)
+            folders.append(folder)
+            configs[path] = adopt.adopted_config(graph.config, folder.path)
+        built = adopt.build(next(iter(plan)), self._adoption(plan, configs))
+        # A compiled graph, and every copy of it, keeps the StateGraph that it was made from, and
+        # with it what answers its reads.
+        built.__dict__["_yamlgraph_prompts_folders"] = folders
+        self._folders.update(folders)
+        return built
+
+    def views(self) -> frozenset[str]:
+        """The names of the folders that a graph which is still alive may read."""
+        return frozenset(folder.view for folder in self._folders)
+
+    def _adoption(
+        self, plan: Mapping[Path, GraphYaml], configs: Mapping[Path, Any]
+    ) -> adopt.Adoption:
+        return adopt.Adoption(
+            configs=configs,
+            original={path: _prompts_folder(graph) for path, graph in plan.items()},
+            guarded=self._guarded,
+            savers=self._savers,
+            relays=frozenset[Path]().union(*(graph.relays for graph in plan.values())),
+        )
+
+def _files(facts: GraphFacts, plan: Mapping[Path, GraphYaml]) -> list[GraphFile]:
+    """The facts' files in the plan's order; every file of an accepted graph is in both."""
+    if len(facts.files) != len(plan):
+        raise ValueError(f"{facts.name} has a graph file that could not be loaded.")
+    return list(facts.files)
+
+
+def _prompts_folder(graph: GraphYaml) -> Path | None:
+    config = graph.config
+    if not config.prompts_dir:
+        return None
+    return Path(graph.path.parent / config.prompts_dir).resolve()
+
+
+def _folder(prompts: Mapping[str, Prompt], view: View) -> execute.Folder:
+    """The folder that has these prompts, deep enough for every name that begins with ``..``."""
+    depth = max((name.split("/").count("..") for name in prompts), default=0)
+    inner = "/".join(["_"] * depth)
+    digest = hashlib.sha256(b"yamlgraph-prompts view 1\n")
+    files: dict[str, bytes] = {}
+    for name in sorted(prompts):
+        prompt = prompts[name]
+        digest.update(f"{name}\0{prompt.sha256}\n".encode())
+        place = _normal(f"{inner}/{name}.yaml" if inner else f"{name}.yaml")
+        if place is not None:
+            files[place] = prompt.data
+    name = execute.VIEW + digest.hexdigest()
+    path = view(name, files)
+    if inner:
+        path = path / inner
+        path.mkdir(parents=True, exist_ok=True)
+    return execute.serve(path, name, prompts)
+
+
+def _normal(path: str) -> str | None:
+    """`path` without ``.`` and ``..``; None for an absolute one, which stays where it is."""
+    parts: list[str] = []
+    if path.startswith("/") or "//" in path:
+        return None
+    for part in path.split("/"):
+        if part == "..":
+            parts.pop()
+        elif part != ".":
+            parts.append(part)
+    return "/".join(parts)

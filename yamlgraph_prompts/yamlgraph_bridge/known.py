@@ -1,0 +1,76 @@
+"""What the bridge relies on in yamlgraph, and the refusal where that is not so."""
+
+from __future__ import annotations
+
+import inspect
+from functools import cache
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from yamlgraph_prompts.errors import MissingExtra, UnsupportedYamlgraph
+
+SUPPORTED = "0.6.0 to 0.6.x"
+
+_RESOLVE = ("prompt_name", "prompts_dir", "graph_path", "prompts_relative")
+
+# module, function → the names of its first parameters
+_EXPECTED: dict[tuple[str, str], tuple[str, ...]] = {
+    ("yamlgraph.compile.graph_loader", "load_graph_config"): ("path",),
+    ("yamlgraph.compile.graph_loader", "compile_graph"): ("config",),
+    ("yamlgraph.compile.graph_loader", "get_checkpointer_for_graph"): ("config",),
+    ("yamlgraph.compile.graph_loader", "load_python_function"): ("config",),
+    ("yamlgraph.utils.prompts", "resolve_prompt_path"): _RESOLVE,
+    ("yamlgraph.utils.prompts", "load_prompt"): _RESOLVE,
+    ("yamlgraph.executor_base", "load_prompt"): _RESOLVE,
+    ("yamlgraph.executor_base", "format_prompt"): ("template", "variables", "state"),
+    ("yamlgraph.executor_base", "validate_variables"): ("template", "provided", "prompt_name"),
+    ("yamlgraph.executor_base", "_reject_unrenderable_message"): ("template", "prompt_name"),
+    ("yamlgraph.tools.agent", "load_prompt"): _RESOLVE,
+    ("yamlgraph.tools.agent", "format_prompt"): ("template", "variables", "state"),
+    ("yamlgraph.node_factory.copilot_node", "load_prompt"): _RESOLVE,
+    ("yamlgraph.node_factory.copilot_runtime", "format_prompt"): (
+        "template",
+        "variables",
+        "state",
+    ),
+    ("yamlgraph.schema_loader", "load_schema_from_yaml"): ("yaml_path",),
+    ("yamlgraph.schema_loader", "build_pydantic_model"): ("schema",),
+    ("yamlgraph.schema_loader", "build_pydantic_model_from_json_schema"): (
+        "schema",
+        "model_name",
+    ),
+}
+
+
+@cache
+def supported() -> str:
+    """The installed yamlgraph's version, after checking that it is one that the bridge knows.
+
+    Raises:
+        MissingExtra: yamlgraph is not installed.
+        UnsupportedYamlgraph: A function that the bridge wraps is gone or takes other arguments.
+    """
+    try:
+        installed = version("yamlgraph")
+    except PackageNotFoundError:
+        raise MissingExtra(
+            "Loading a YAMLGraph graph needs yamlgraph.",
+            hint="Install it with: pip install 'yamlgraph-prompts[yamlgraph]'",
+        ) from None
+    for (module, name), parameters in _EXPECTED.items():
+        if _first_parameters(module, name, len(parameters)) != parameters:
+            raise UnsupportedYamlgraph(
+                f"yamlgraph {installed} does not have {module}.{name}"
+                f"({', '.join(parameters)}) as this version of yamlgraph-prompts knows it.",
+                hint=f"It works with yamlgraph {SUPPORTED}.",
+            )
+    return installed
+
+
+def _first_parameters(module: str, name: str, count: int) -> tuple[str, ...] | None:
+    try:
+        function: Any = getattr(import_module(module), name)
+        return tuple(inspect.signature(function).parameters)[:count]
+    except (ImportError, AttributeError, TypeError, ValueError):
+        return None
