@@ -1,10 +1,10 @@
 # Every target sets itself up in .venv; that is quick when nothing has changed.
 
-PYTHON ?= $(shell for python in python3 python3.11 python3.12 python3.13; do \
+PYTHON ?= $(shell for python in python3 python3.11 python3.12 python3.13 python3.14; do \
 	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null \
 	&& echo $$python && break; done)
 BIN := .venv/bin
-READY := .venv/ready
+INSTALL := $(BIN)/python -m pip install --quiet --editable '.[yamlgraph]'
 
 .PHONY: help demo test lint bench clean
 
@@ -15,27 +15,34 @@ help:
 	@echo "make bench   the benchmarks"
 	@echo "make clean   remove .venv and everything that was made"
 
-demo: $(READY)
+demo: .venv/installed
 	@$(BIN)/yamlgraph-prompts demo
 
-test: $(READY)
+test: .venv/ready
 	$(BIN)/python -m pytest $(ARGS)
 
-lint: $(READY)
+lint: .venv/ready
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(READY)
-	@for bench in benchmarks/bench_*.py; do echo "== $$bench"; $(BIN)/python $$bench || exit 1; done
+bench: .venv/ready
+	@set -e; for bench in benchmarks/bench_*.py; do echo "== $$bench"; $(BIN)/python $$bench; done
 
-# Installing in groups needs pip 25.1.
-$(READY): pyproject.toml
+# What a user has.
+.venv/installed: pyproject.toml
 	@test -n "$(PYTHON)" || { echo "CPython 3.11 or newer is needed: make PYTHON=/path/to/it" >&2; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --editable '.[yamlgraph]' --group test --group lint
+	@echo "Setting up .venv with $(PYTHON) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1' # installs dependency groups
+	@$(INSTALL)
+	@touch $@
+
+# And what the tests and tools need.
+.venv/ready: .venv/installed
+	@echo "Adding what the tests need ..."
+	@$(INSTALL) --group test --group lint
 	@touch $@
 
 clean:

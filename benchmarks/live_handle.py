@@ -21,7 +21,7 @@ from langgraph.graph import START, StateGraph
 from langgraph.types import Command, interrupt
 from typing_extensions import TypedDict
 
-from yamlgraph_prompts.live_graph import Build, LiveGraph, Recipe
+from yamlgraph_prompts.live import Build, LiveGraph, Recipe
 
 BAR_US = 30.0
 

@@ -5,6 +5,8 @@ Each graph of the catalog runs both ways, and what the model gets is compared by
 
 from __future__ import annotations
 
+import itertools
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -36,15 +38,42 @@ def live(path: Path) -> yamlgraph_prompts.LiveGraph:
     return yamlgraph_prompts.load_and_compile(path).compile(checkpointer=InMemorySaver())
 
 
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    """Entry → what YAMLGraph sends in a process that has never imported this package."""
+    folder = tmp_path_factory.mktemp("pristine")
+    script = (
+        "import json, pathlib, tests.graphs.pristine as pristine\n"
+        f"print(json.dumps(pristine.recordings(pathlib.Path({str(folder)!r}))))\n"
+    )
+    sent: dict[str, list[str]] = json.loads(run_in(folder, script, timeout_s=100))
+    return sent
+
+
 @each_entry
 def test_the_model_gets_byte_for_byte_what_yamlgraph_alone_sends(
-    entry: Entry, graph_folder: Folder, model_server: ModelServer
+    entry: Entry,
+    graph_folder: Folder,
+    model_server: ModelServer,
+    pristine: dict[str, list[str]],
 ) -> None:
     path = graph_folder(entry.name) / entry.graph
-    expected = alone(entry, path, model_server)
     recorded = runs.run(entry, path, yamlgraph_prompts.load_and_compile, model_server)
-    assert recorded.bodies == expected.bodies
-    assert recorded.states == expected.states
+    assert [body.decode() for body in recorded.bodies] == pristine[entry.name]
+    assert recorded.states == alone(entry, path, model_server).states
+
+
+@each_entry
+def test_yamlgraph_itself_works_as_ever_beside_the_drop_in(
+    entry: Entry,
+    graph_folder: Folder,
+    model_server: ModelServer,
+    pristine: dict[str, list[str]],
+) -> None:
+    path = graph_folder(entry.name) / entry.graph
+    live(path)
+    expected = [body.decode() for body in alone(entry, path, model_server).bodies]
+    assert expected == pristine[entry.name]
 
 
 @each_entry
@@ -106,13 +135,13 @@ def test_changing_the_import_alone_is_enough_in_a_process_of_its_own(
     entry = BY_NAME["defaults"]
     folder = graph_folder(entry.name, enter=False)
     script = (
-        "from {} import load_and_compile\n"
+        "from PACKAGE import load_and_compile\n"
         f"load_and_compile({entry.graph!r}).compile().invoke({entry.runs[0][0]!r})\n"
     )
-    run_in(folder, script.format("yamlgraph"))
+    run_in(folder, script.replace("PACKAGE", "yamlgraph"))
     expected = [request.raw for request in model_server.requests]
     model_server.clear()
-    run_in(folder, script.format("yamlgraph_prompts"))
+    run_in(folder, script.replace("PACKAGE", "yamlgraph_prompts"))
     assert [request.raw for request in model_server.requests] == expected
 
 
@@ -202,11 +231,14 @@ def test_a_save_reaches_the_next_run_without_any_call(
     entry = runs.first_run(BY_NAME["chain"])
     folder = graph_folder(entry.name)
     app = live(folder / entry.graph)
-    assert runs.invoke(entry, app, model_server).editions == {"first"}
-    before = app.prompts.release.id
+    threads = map(str, itertools.count())
+
+    def editions() -> frozenset[str]:
+        return runs.invoke(entry, app, model_server, thread=next(threads)).editions
+
+    assert editions() == {"first"}
     runs.edit(folder, "second")
-    wait_until(lambda: app.prompts.release.id != before)
-    wait_until(lambda: runs.invoke(entry, app, model_server).editions == {"second"})
+    wait_until(lambda: editions() == {"second"})
 
 
 def test_a_saved_child_graph_and_its_tools_reach_the_next_run(

@@ -1,10 +1,10 @@
+# ruff: noqa: E501 - attacks are easier to read on one line
 """Whoever may write a prompt must not be able to run code, read what is private, or take it all."""
 
 from __future__ import annotations
 
 import pathlib
 import resource
-import sys
 import time
 import types
 from collections import deque
@@ -127,8 +127,8 @@ ATTACKS = [
     ("the template's context", "{{ self._TemplateReference__context }}"),
     ("the loop's insides", "{% for i in l %}{{ loop._iterator }}{% endfor %}"),
     ("the loop's class", "{% for i in l %}{{ loop.__class__ }}{% endfor %}"),
-    ("the caller's insides", "{% macro m() %}{{ caller._func }}{% endmacro %}{% call m() %}"
-     "{% endcall %}"),
+    ("the caller's insides", ("{% macro m() %}{{ caller._func }}{% endmacro %}{% call m() %}"
+     "{% endcall %}")),
     ("a macro's insides", "{% macro m() %}{% endmacro %}{{ m._func }}"),
     ("varargs' class", "{% macro m() %}{{ varargs['__cla' ~ 'ss__'] }}{% endmacro %}{{ m(1) }}"),
     ("kwargs' class", "{% macro m() %}{{ kwargs|attr('__cla' ~ 'ss__') }}{% endmacro %}{{ m(a=1) }}"),
@@ -156,8 +156,8 @@ ATTACKS = [
     ("format_map's attributes", "{{ ('{a.__cl' ~ 'ass__}').format_map({'a': x}) }}"),
     ("format by item", "{{ ''['for' ~ 'mat'] and ('{0.__cl' ~ 'ass__}')['for' ~ 'mat'](x) }}"),
     ("format by |attr", "{{ (('{0.__cl' ~ 'ass__}')|attr('format'))(x) }}"),
-    ("format by |map", "{% for f in ['{0.__cl' ~ 'ass__}']|map(attribute='format') %}"
-     "{{ f(x) }}{% endfor %}"),
+    ("format by |map", ("{% for f in ['{0.__cl' ~ 'ass__}']|map(attribute='format') %}"
+     "{{ f(x) }}{% endfor %}")),
     ("format's private attribute", "{{ ('{0._se' ~ 'cret}').format(x) }}"),
     ("format's nested spec", "{{ ('{0:{1.__cl' ~ 'ass__}}').format(1, x) }}"),
     ("format's width", "{{ ('{:>' ~ '999999999}').format(1) }}"),
@@ -202,8 +202,8 @@ ATTACKS = [
     ("str.translate", "{{ ('a' * 10**5).translate({97: 'b' * 10**5}) }}"),
     ("str.split", "{{ ('a ' * 4 * 10**6).split()|length }}"),
     ("int.to_bytes", "{{ n.to_bytes(10**9) }}"),
-    ("dict.fromkeys, over and over", "{% for i in range(9999) %}{{ dict.fromkeys(range(99999))|"
-     "length }}{% endfor %}"),
+    ("dict.fromkeys, over and over", ("{% for i in range(9999) %}{{ dict.fromkeys(range(99999))|"
+     "length }}{% endfor %}")),
     ("|map('center')", "{{ ['x']|map('center', 10**9)|list|length }}"),
     ("|map of a hidden filter", "{{ ['x']|map('cen' ~ 'ter', 10**9)|list|length }}"),
     ("|indent", "{{ ('a\\n' * 10**4)|indent(10**6) }}"),
@@ -218,26 +218,26 @@ ATTACKS = [
     ("|slice", "{{ [1]|slice(10**9)|list|length }}"),
     ("|tojson with an indent", "{{ [[1]]|tojson(10**9) }}"),
     ("|tojson, over and over", "{{ '\"'" + "|tojson" * 60 + " }}"),
-    ("|e, over and over", "{% set ns = namespace(t='&' * 1000) %}{% for i in range(99999) %}"
-     "{% set ns.t = ns.t|e|string %}{% endfor %}{{ ns.t }}"),
+    ("|e, over and over", ("{% set ns = namespace(t='&' * 1000) %}{% for i in range(99999) %}"
+     "{% set ns.t = ns.t|e|string %}{% endfor %}{{ ns.t }}")),
     ("|round", "{{ 1|round(10**9, 'ceil') }}"),
     ("|round of a whole number", "{{ 1|round(-(10**9)) }}"),
     ("|int of a long text", "{{ ('f' * 10**6)|int(0, 16) }}"),
     ("|sum of lists", "{{ ([[0] * 10**4] * 10**4)|sum(start=[])|length }}"),
     ("|striptags", "{{ ('<' * 10**6)|striptags }}"),
     ("|urlize", "{{ ('(' * 10**6 ~ ')' * 10**6)|urlize }}"),
-    ("|list of a range, kept", "{% set ns = namespace(l=[]) %}{% for i in range(99999) %}"
-     "{% set ns.l = [ns.l, range(99999)|list] %}{% endfor %}"),
-    ("slices, kept", "{% set b = range(99999)|list %}{% set ns = namespace(l=[]) %}"
-     "{% for i in range(99999) %}{% set ns.l = [ns.l, b[:]] %}{% endfor %}"),
+    ("|list of a range, kept", ("{% set ns = namespace(l=[]) %}{% for i in range(99999) %}"
+     "{% set ns.l = [ns.l, range(99999)|list] %}{% endfor %}")),
+    ("slices, kept", ("{% set b = range(99999)|list %}{% set ns = namespace(l=[]) %}"
+     "{% for i in range(99999) %}{% set ns.l = [ns.l, b[:]] %}{% endfor %}")),
     ("lipsum", "{{ lipsum(10**7) }}"),
     ("lipsum of long words", "{{ lipsum(1, false, 10**7, 10**8) }}"),
     ("a large range", "{{ range(10**9) }}"),
     ("a printed number", "{{ 10 ** 5000 }}"),
     # doubling
     ("~ forty times", "{% set x = 'ab' %}" + "{% set x = x ~ x %}" * 40 + "{{ x }}"),
-    ("~ in a loop", "{% set ns = namespace(x='ab') %}{% for i in range(40) %}"
-     "{% set ns.x = ns.x ~ ns.x %}{% endfor %}"),
+    ("~ in a loop", ("{% set ns = namespace(x='ab') %}{% for i in range(40) %}"
+     "{% set ns.x = ns.x ~ ns.x %}{% endfor %}")),
     ("+ forty times", "{% set x = 'ab' %}" + "{% set x = x + x %}" * 40 + "{{ x }}"),
     ("+ of lists", "{% set x = [1] %}" + "{% set x = x + x %}" * 40 + "{{ x }}"),
     ("|join forty times", "{% set x = 'ab' %}" + "{% set x = [x, x]|join %}" * 40 + "{{ x }}"),
@@ -256,36 +256,36 @@ ATTACKS = [
     ("cycler's items", "{% set x = [1] %}" + "{% set x = cycler(x, x).items %}" * 40 + "{{ x }}"),
     ("varargs of varargs", "{% set ns = namespace(t=(1,)) %}{% macro m() %}{% set ns.t = varargs %}"
      "{% endmacro %}" + "{{ m(ns.t, ns.t) }}" * 40 + "{{ ns.t }}"),
-    ("deep tuples, hashed", "{% set ns = namespace(t=(1,)) %}{% for i in range(99999) %}"
-     "{% set ns.t = (ns.t,) %}{% endfor %}{{ {ns.t: 1} }}"),
+    ("deep tuples, hashed", ("{% set ns = namespace(t=(1,)) %}{% for i in range(99999) %}"
+     "{% set ns.t = (ns.t,) %}{% endfor %}{{ {ns.t: 1} }}")),
     ("lists of lists, joined", "{% set x = [1] %}" + "{% set x = [x, x] %}" * 19 + "{{ x ~ x }}" * 9),
     ("one text in many places", "{% set x = 'a' * 10**6 %}{{ [x] * 10**5 }}"),
     # endless loops
     ("loops in loops", "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"),
-    ("loops that select nothing", "{% for a in range(99999) %}{% for b in range(99999) if false %}"
-     "{% endfor %}{% endfor %}"),
+    ("loops that select nothing", ("{% for a in range(99999) %}{% for b in range(99999) if false %}"
+     "{% endfor %}{% endfor %}")),
     ("a loop with a long body", "{% for a in range(99999) %}" + "x" * 1000 + "{% endfor %}"),
     ("a macro with a long loop", "{% macro m() %}{% for a in range(99999) %}" + "x" * 1000
      + "{% endfor %}{% endmacro %}{{ m() }}"),
     ("a macro that calls itself", "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}"),
-    ("a macro that calls itself twice", "{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}"
-     "{% endif %}{% endmacro %}{{ m(60) }}"),
-    ("macros that call each other", "{% macro a(n) %}{{ b(n) }}{{ b(n) }}{% endmacro %}"
-     "{% macro b(n) %}{% if n < 60 %}{{ a(n + 1) }}{% endif %}{% endmacro %}{{ a(0) }}"),
+    ("a macro that calls itself twice", ("{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}"
+     "{% endif %}{% endmacro %}{{ m(60) }}")),
+    ("macros that call each other", ("{% macro a(n) %}{{ b(n) }}{{ b(n) }}{% endmacro %}"
+     "{% macro b(n) %}{% if n < 60 %}{{ a(n + 1) }}{% endif %}{% endmacro %}{{ a(0) }}")),
     ("a loop that recurses", "{% for a in [1] recursive %}{{ loop([1]) }}{% endfor %}"),
-    ("a loop that recurses twice", "{% for a in [60] recursive %}{% if a %}{{ loop([a - 1]) }}"
-     "{{ loop([a - 1]) }}{% endif %}{% endfor %}"),
+    ("a loop that recurses twice", ("{% for a in [60] recursive %}{% if a %}{{ loop([a - 1]) }}"
+     "{{ loop([a - 1]) }}{% endif %}{% endfor %}")),
     ("a block that shows itself", "{% block a %}{{ self.a() }}{% endblock %}"),
     ("a caller that calls", "{% macro m() %}{{ caller() }}{{ caller() }}{% endmacro %}"
      + "{% call m() %}" * 40 + "x" + "{% endcall %}" * 40),
-    ("maps over a range, over and over", "{% for i in range(99999) %}{{ range(99999)|map('abs')|sum }}"
-     "{% endfor %}"),
-    ("the largest of a range, over and over", "{% for i in range(99999) %}{{ range(99999)|max }}"
-     "{% endfor %}"),
-    ("a sorted range, over and over", "{% for i in range(99999) %}{{ range(99999)|sort|length }}"
-     "{% endfor %}"),
-    ("a growing whole number", "{% set ns = namespace(n=3) %}{% for i in range(60) %}"
-     "{% set ns.n = ns.n * ns.n %}{% endfor %}"),
+    ("maps over a range, over and over", ("{% for i in range(99999) %}{{ range(99999)|map('abs')|sum }}"
+     "{% endfor %}")),
+    ("the largest of a range, over and over", ("{% for i in range(99999) %}{{ range(99999)|max }}"
+     "{% endfor %}")),
+    ("a sorted range, over and over", ("{% for i in range(99999) %}{{ range(99999)|sort|length }}"
+     "{% endfor %}")),
+    ("a growing whole number", ("{% set ns = namespace(n=3) %}{% for i in range(60) %}"
+     "{% set ns.n = ns.n * ns.n %}{% endfor %}")),
     # what does not belong in a run-time prompt
     ("an include", "{% include '/etc/passwd' %}"),
     ("an import", "{% import 'os' as os %}{{ os }}"),
@@ -323,7 +323,7 @@ def test_a_look_alike_of_the_underscore_reaches_nothing(text: str) -> None:
     try:
         assert MessageTemplate(text).render(values()) == ""
     except PromptRenderError as error:
-        assert "SECRET" not in str(error)
+        assert "SECRET" not in str(error)  # noqa: PT017
 
 
 @pytest.mark.parametrize(
@@ -456,7 +456,6 @@ def test_no_expression_escapes_hangs_or_raises_anything_else(expressions: list[s
     try:
         MessageTemplate(text, prompt="p").render(given)
     except PromptsError as error:
-        assert "SECRET" not in str(error)
+        assert "SECRET" not in str(error)  # noqa: PT017
     assert given["l"] == [3, 1, 2]
     assert given["d"] == {"a": 1, "list": [1, 2]}
-    assert sys.getrefcount(None) > 0

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from yamlgraph_prompts.events import Event
     from yamlgraph_prompts.findings import Finding
     from yamlgraph_prompts.layers import Layer
-    from yamlgraph_prompts.live_graph import LiveGraph
+    from yamlgraph_prompts.live import LiveGraph
     from yamlgraph_prompts.live_prompts import LivePrompts
     from yamlgraph_prompts.load import live_graph, load_and_compile, load_and_compile_async
     from yamlgraph_prompts.release import Outcome, Prompt, Release, StoredRelease
@@ -54,7 +54,7 @@ _HOMES = {
     "events": ("Event",),
     "findings": ("Finding",),
     "layers": ("Layer",),
-    "live_graph": ("LiveGraph",),
+    "live": ("LiveGraph",),
     "live_prompts": ("LivePrompts",),
     "load": ("live_graph", "load_and_compile", "load_and_compile_async"),
     "release": ("Outcome", "Prompt", "Release", "StoredRelease"),

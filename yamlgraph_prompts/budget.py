@@ -15,7 +15,7 @@ from jinja2.exceptions import SecurityError
 from jinja2.utils import Namespace
 
 # What a template can build, and what holds its own repr's length in itself.
-CONTAINERS = (
+CONTAINERS: tuple[type, ...] = (
     list,
     tuple,
     dict,
@@ -82,6 +82,10 @@ class Budget:
     )
 
     def __init__(self, limits: Limits) -> None:
+        self.renew(limits)
+
+    def renew(self, limits: Limits) -> None:
+        """Begin anew, for another render by the same templates."""
         self.limits = limits
         self._characters = limits.characters * _INTERMEDIATE
         self._left = limits.iterations

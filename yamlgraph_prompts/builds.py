@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from yamlgraph_prompts.candidate import Candidate, Graph, View
-from yamlgraph_prompts.live_state_graph import Recipe
-from yamlgraph_prompts.feed import Build, Pin
+from yamlgraph_prompts.live import Build, Pin, Recipe
 from yamlgraph_prompts.release import GraphFacts, Release
 
 if TYPE_CHECKING:

@@ -83,14 +83,14 @@ def _place(error: BaseException) -> tuple[str | None, int | None]:
 def _words(error: BaseException, text: str) -> tuple[str, str | None]:
     said = str(error) if isinstance(error, (Refused, UndefinedError, TypeError)) else ""
     if isinstance(error, Refused):
-        return (said if _shown(said, text) else "It reaches for something that is not for prompts."), None
+        return said if _shown(said, text) else "It reaches for what is not for prompts.", None
     if isinstance(error, UndefinedError):
         if not _shown(said, text):
             return "Something in it is undefined.", None
         name = re.match(r"'(\w+)' is undefined", said)
         return said, name[1] if name else None
     if isinstance(error, TemplateNotFound):
-        named = error.name or ""
+        named = str(error.name or "")
         shown = f"There is no template {named!r}." if named in text else "A template is not there."
         return shown, None
     if isinstance(error, RecursionError):

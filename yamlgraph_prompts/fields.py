@@ -6,16 +6,15 @@ Which braces YAMLGraph takes for fields is YAMLGraph's rule (`yamlgraph.utils.te
 from __future__ import annotations
 
 import re
+from _string import formatter_field_name_split  # type: ignore[import-not-found]
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from string import Formatter
 from typing import Any
 
-from _string import formatter_field_name_split  # type: ignore[import-not-found]
-
+from yamlgraph_prompts.access import check_attribute, refuse_attribute
 from yamlgraph_prompts.budget import Refused, current
 from yamlgraph_prompts.guards import BoundedFormatter
-from yamlgraph_prompts.sandbox import check_attribute, refuse_attribute
 
 _RAW = re.compile(r"\{%-?\s*raw\s*-?%\}")
 _ENDRAW = re.compile(r"\{%-?\s*endraw\s*-?%\}")
@@ -118,9 +117,8 @@ class _Values(BoundedFormatter):
                 check_attribute(value, name, found)
                 value = found
             else:
-                if isinstance(name, str) and name.startswith("_"):
-                    if name.startswith("__") or not isinstance(value, Mapping):
-                        refuse_attribute(value, name)
+                if isinstance(name, str) and name.startswith("__"):
+                    refuse_attribute(value, name)
                 value = value[name]
         return value, first
 

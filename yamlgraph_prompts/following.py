@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,9 +25,10 @@ class Following:
 
     Args:
         readers: The layers.
-        graphs: The attached graphs; may grow.
+        graphs: Gives the attached graphs.
         store_paths: The files by which another process says that it changed what is live.
-        changed: Called with the reason when a layer or a graph may have changed.
+        changed: Called with the reason when a layer or a graph may have changed. This and the
+            next two are methods, held weakly: a thread keeps nothing alive that nobody uses.
         pointed: Called with the reason when the store's pointer may have changed.
         trouble: Called with what happened to the watcher and the same in words.
         refresh_s: Seconds between two looks at what tells no news by itself.
@@ -35,7 +37,7 @@ class Following:
     def __init__(
         self,
         readers: Sequence[LayerReader],
-        graphs: Sequence[Graph],
+        graphs: Callable[[], Iterable[Graph]],
         store_paths: Callable[[], Iterable[Path]],
         changed: Callable[[str], object],
         pointed: Callable[[str], object],
@@ -45,11 +47,11 @@ class Following:
         self._readers = readers
         self._graphs = graphs
         self._store_paths = store_paths
-        self._changed = changed
-        self._pointed = pointed
-        self._trouble = trouble
+        self._changed = _weakly(changed)
+        self._pointed = _weakly(pointed)
+        self._trouble = _weakly(trouble)
         self._refresh_s = refresh_s
-        self._watches: tuple[Watch, ...] | None = None
+        self.forget()
 
     @property
     def started(self) -> bool:
@@ -57,32 +59,39 @@ class Following:
         return self._watches is not None
 
     def start(self) -> None:
-        """Begin, for whatever there is that could change."""
-        if self._watches is not None or os.environ.get("YAMLGRAPH_PROMPTS_WATCH") == "0":
-            return
-        from yamlgraph_prompts.watch import Watch
+        """Begin, for whatever there is that could change. Returns at once."""
+        with self._starting:
+            if self._watches is not None or os.environ.get("YAMLGRAPH_PROMPTS_WATCH") == "0":
+                return
+            self._watches = watches = tuple(self._made())
+        if watches:
+            # Looking where to watch takes time that the event loop of a first run does not have.
+            threading.Thread(
+                target=self._begin, args=(watches,), name="yamlgraph-prompts-look", daemon=True
+            ).start()
 
-        watches = []
-        if any(reader.remote for reader in self._readers) or any(True for _ in self._paths()):
-            watches.append(
-                Watch(
-                    self._changed,
-                    paths=self._paths,
-                    fingerprint=self._fingerprint,
-                    poll_s=self._refresh_s,
-                    on_trouble=self._trouble,
-                )
-            )
-        if any(True for _ in self._store_paths()):
-            watches.append(Watch(self._pointed, paths=self._store_paths, poll_s=self._refresh_s))
-        self._watches = tuple(watches)
+    def _begin(self, watches: tuple[Watch, ...]) -> None:
         for watch in watches:
             watch.start()
+            if self._watches is not watches:
+                watch.close()
         # What changed between the load and now is no news to a watch.
-        look = threading.Thread(
-            target=self._changed, args=("first look",), name="yamlgraph-prompts-look", daemon=True
-        )
-        look.start()
+        if self._watches is watches:
+            self._changed("first look")
+
+    def _made(self) -> Iterator[Watch]:
+        from yamlgraph_prompts.watch import Watch
+
+        if any(reader.remote for reader in self._readers) or any(True for _ in self._paths()):
+            yield Watch(
+                self._changed,
+                paths=self._paths,
+                fingerprint=self._fingerprint,
+                poll_s=self._refresh_s,
+                on_trouble=self._trouble,
+            )
+        if any(True for _ in self._store_paths()):
+            yield Watch(self._pointed, paths=self._store_paths, poll_s=self._refresh_s)
 
     def rearm(self) -> None:
         """There may be more to follow than before."""
@@ -91,27 +100,38 @@ class Following:
 
     def forget(self) -> None:
         """The watches belong to the process that this one was forked from."""
-        self._watches = None
+        self._watches: tuple[Watch, ...] | None = None
+        self._starting = threading.Lock()
 
     def close(self) -> None:
-        """Stop; no thread stays behind."""
-        watches, self._watches = self._watches, None
+        """Stop for good; no thread stays behind."""
+        watches, self._watches = self._watches, ()
         for watch in watches or ():
             watch.close()
 
     def _paths(self) -> Iterator[Path]:
         for reader in self._readers:
             yield from reader.watched()
-        for graph in list(self._graphs):
+        for graph in self._graphs():
             yield from graph.watched()
 
     def _fingerprint(self) -> str:
         digest = hashlib.sha256()
         for reader in self._readers:
             digest.update(reader.version().encode())
-        for path in (path for graph in list(self._graphs) for path in graph.watched()):
+        for path in (path for graph in self._graphs() for path in graph.watched()):
             try:
                 digest.update(path.read_bytes() if path.is_file() else b"-")
             except OSError as problem:
                 digest.update(str(problem.errno).encode())
         return digest.hexdigest()
+
+
+def _weakly(method: Callable[..., object]) -> Callable[..., object]:
+    weak = weakref.WeakMethod(method)
+
+    def call(*args: str) -> object:
+        alive = weak()
+        return alive(*args) if alive is not None else None
+
+    return call

@@ -31,9 +31,7 @@ from yamlgraph_prompts.fetch import LayerReader
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.following import Following
 from yamlgraph_prompts.layers import AnyLayer, as_layer, environment_name
-from yamlgraph_prompts.live_graph import LiveGraph
-from yamlgraph_prompts.live_state_graph import LiveStateGraph, Recipe
-from yamlgraph_prompts.feed import Build, Pin
+from yamlgraph_prompts.live import Build, LiveGraph, LiveStateGraph, Pin, Recipe
 from yamlgraph_prompts.release import Outcome, Prompt, Release, Status, StoredRelease
 
 if TYPE_CHECKING:

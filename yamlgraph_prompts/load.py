@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 
 from yamlgraph_prompts.errors import GraphNotFound
 from yamlgraph_prompts.layers import PLACEHOLDER, AnyLayer, as_layer, environment_name
-from yamlgraph_prompts.live_graph import LiveGraph, LiveStateGraph, Pin
+from yamlgraph_prompts.live import LiveGraph, LiveStateGraph, Pin
 from yamlgraph_prompts.live_prompts import LivePrompts
 from yamlgraph_prompts.release import GraphFacts, Prompt, Release
 
@@ -112,10 +112,8 @@ async def load_and_compile_async(
         if isinstance(kept, LiveGraph) and vars(kept).get(_CALL) == call:
             return kept
     loaded = await asyncio.to_thread(_load, path, prompts_dir, environment, prompts, watch)
-    from yamlgraph.storage.checkpointer_factory import get_checkpointer_async
-
     graph = await asyncio.to_thread(loaded.state_graph, pin, allow_release_override)
-    checkpointer = await get_checkpointer_async(loaded.config.checkpointer)
+    checkpointer = await loaded.graph.checkpointer()
     live = await asyncio.to_thread(graph.compile, checkpointer=checkpointer)
     setattr(live, _CALL, call)
     if cache is not None:
@@ -124,9 +122,9 @@ async def load_and_compile_async(
 
 
 def _yamlgraph_cache() -> MutableMapping[str, Any]:
-    from yamlgraph.graph_cache import GRAPH_CACHE as YAMLGRAPH_CACHE
+    from yamlgraph_prompts.yamlgraph_bridge.known import graph_cache
 
-    return YAMLGRAPH_CACHE
+    return graph_cache()
 
 
 def live_graph(
@@ -202,10 +200,6 @@ class _Built:
 class _Loaded:
     prompts: LivePrompts
     graph: YamlGraph
-
-    @property
-    def config(self) -> Any:
-        return self.graph.config
 
     def state_graph(self, pin: Pin, allow_release_override: bool) -> LiveStateGraph:
         return self.prompts.live(

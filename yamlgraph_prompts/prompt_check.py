@@ -71,7 +71,7 @@ def messages(content: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
 
 
 def needs(content: Mapping[str, Any]) -> tuple[Need, ...]:
-    """The variables that each message needs; the path ``()`` is what an agent sends without `user`."""
+    """The variables that each message needs; path ``()``: what an agent sends without `user`."""
     found = [] if "user" in content else [Need((), "format", frozenset({"input"}))]
     for path, text in messages(content):
         template = MessageTemplate(text)
@@ -86,9 +86,7 @@ def variable_position(file: PromptFile, path: Path, variable: str) -> tuple[int,
     at = re.search(rf"\{{[^{{}}]*?(?<![\w.])({re.escape(variable)})\b", text)
     if at is None:
         return file.position(*path)
-    line = text.count("\n", 0, at.start(1)) + 1
-    column = at.start(1) - text.rfind("\n", 0, at.start(1))
-    return file.text_position(path, line, column)
+    return file.text_position(path, *_line_and_column(text, at.start(1)))
 
 
 def finding_at(
@@ -111,10 +109,33 @@ def _templates(file: PromptFile) -> Iterator[Finding]:
         if "{" not in text and "}" not in text:
             continue
         for finding in examine(text):
-            place = file.text_position(path, finding.line or 1, finding.column)
-            line, column = place or (None, None)
-            is_exact = finding.column is not None or finding.line is None
+            inside = (finding.line, finding.column)
+            if finding.code == "format-braces" and finding.line is None:
+                inside = _line_and_column(text, _loose_brace(text))
+            line, column = file.text_position(path, inside[0] or 1, inside[1]) or (None, None)
+            is_exact = inside[1] is not None or inside[0] is None
             yield finding.at(line=line, column=column if is_exact else None)
+
+
+def _loose_brace(text: str) -> int:
+    """Where `str.format` meets a brace that has no partner."""
+    opened: list[int] = []
+    at = 0
+    while at < len(text):
+        if not opened and text[at : at + 2] in ("{{", "}}"):
+            at += 1
+        elif text[at] == "{":
+            opened.append(at)
+        elif text[at] == "}":
+            if not opened:
+                return at
+            opened.pop()
+        at += 1
+    return opened[0] if opened else 0
+
+
+def _line_and_column(text: str, at: int) -> tuple[int, int]:
+    return text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)
 
 
 def _schema(file: PromptFile) -> Iterator[Finding]:

@@ -142,7 +142,7 @@ class Release:
         """
         digest = hashlib.sha256(b"yamlgraph-prompts release 1\n")
         for name in sorted(self.prompts):
-            encoded = name.encode()
+            encoded = name.encode("utf-8", "surrogatepass")
             digest.update(b"%d %s %s\n" % (len(encoded), encoded, self.prompts[name].sha256.encode()))
         return digest.hexdigest()
 
@@ -362,10 +362,11 @@ class GraphFacts:
         """The graph revision: a digest of its files and of the prompts that no layer has."""
         digest = hashlib.sha256(b"yamlgraph-prompts graph 1\n")
         for file in self.files:
-            digest.update(f"{file.key}\0{file.sha256}\n".encode())
+            digest.update(f"{file.key}\0{file.sha256}\n".encode("utf-8", "surrogatepass"))
             if self.bundled:
                 continue
             for name in sorted({use.prompt for use in file.uses}):
                 if name not in release.prompts and (own := file.own.get(name)):
-                    digest.update(f"{name}\0{hashlib.sha256(own.data).hexdigest()}\n".encode())
+                    line = f"{name}\0{hashlib.sha256(own.data).hexdigest()}\n"
+                    digest.update(line.encode("utf-8", "surrogatepass"))
         return digest.hexdigest()

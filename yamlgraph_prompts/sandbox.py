@@ -7,117 +7,31 @@ counted. It reads no files: a loader is handed in.
 from __future__ import annotations
 
 import types
-from collections import deque
-from collections.abc import (
-    Callable,
-    Iterable,
-    Mapping,
-    MutableMapping,
-    MutableSequence,
-    MutableSet,
-)
+from _string import formatter_field_name_split  # type: ignore[import-not-found]
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn
 
-from _string import formatter_field_name_split  # type: ignore[import-not-found]
 from jinja2 import nodes
 from jinja2.compiler import CodeGenerator, Frame
 from jinja2.loaders import BaseLoader
-from jinja2.runtime import Context, Undefined
+from jinja2.runtime import BlockReference, Context, LoopContext, Macro, Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import missing, pass_context
 from markupsafe import EscapeFormatter, Markup
 
 from yamlgraph_prompts import guards
-from yamlgraph_prompts.budget import CONTAINERS, PLAIN, Budget, Limits, Refused, current
+from yamlgraph_prompts.access import check_attribute, is_refused_callable, refuse_attribute
+from yamlgraph_prompts.budget import CONTAINERS, PLAIN, Refused, current
+from yamlgraph_prompts.filters import FILTERS, TESTS, lipsum
 
-__all__ = ["Budget", "GuardedEnvironment", "Limits", "Refused", "check_attribute", "environment"]
-
-# Things whose every attribute leads to the interpreter.
-_OPAQUE = (
-    types.AsyncGeneratorType,
-    types.BuiltinFunctionType,
-    types.ClassMethodDescriptorType,
-    types.CodeType,
-    types.CoroutineType,
-    types.FrameType,
-    types.FunctionType,
-    types.GeneratorType,
-    types.GetSetDescriptorType,
-    types.MemberDescriptorType,
-    types.MethodDescriptorType,
-    types.MethodType,
-    types.MethodWrapperType,
-    types.ModuleType,
-    types.TracebackType,
-    types.WrapperDescriptorType,
-)
-_MUTATORS = frozenset(
-    "add append appendleft clear difference_update discard extend extendleft insert "
-    "intersection_update pop popitem popleft remove reverse rotate setdefault sort "
-    "symmetric_difference_update update".split()
-)
-# pydantic's methods that read files, unpickle (`parse_raw`), or build models of anything.
-_MODEL_METHODS = frozenset(
-    "construct copy from_orm model_construct model_copy model_parametrized_name model_post_init "
-    "model_rebuild model_validate model_validate_json model_validate_strings parse_file parse_obj "
-    "parse_raw update_forward_refs validate".split()
-)
-_MUTABLE = (MutableMapping, MutableSequence, MutableSet, deque)
-_CLASS_METHODS = frozenset({"mro", "register"})
-# Modules whose objects do input and output; None: not one of their methods may be called.
-_OUTSIDE: Mapping[str, frozenset[str] | None] = {
-    **dict.fromkeys(
-        "_io asyncio concurrent ctypes ftplib http importlib inspect io logging multiprocessing os "
-        "pathlib pickle requests httpx shutil socket sqlite3 ssl subprocess sys tempfile threading "
-        "urllib zipfile".split()
-    ),
-    "numpy": frozenset({"dump", "tofile"}),
-    "pandas": frozenset(
-        "eval query pipe to_clipboard to_csv to_excel to_feather to_gbq to_hdf to_html to_json "
-        "to_latex to_markdown to_orc to_parquet to_pickle to_sql to_stata to_xml".split()
-    ),
-}
-_BUILTINS = frozenset(
-    "__import__ breakpoint compile delattr dir eval exec getattr globals help input locals "
-    "memoryview open setattr vars".split()
-)
 _CALL = 10  # iterations that a call takes as long as
+_RECURSION = 30
+_RECURSIVE = (BlockReference, LoopContext, Macro)
 _DICT_NAMES = frozenset(dir(dict))
 
 
 def _private(name: Any) -> bool:
     return isinstance(name, str) and str.startswith(name, "_")
-
-
-def refuse_attribute(obj: Any, name: str) -> NoReturn:
-    raise Refused(f"The attribute {name!r} of a {type(obj).__name__!r} object is not for prompts.")
-
-
-def check_attribute(obj: Any, name: str, value: Any) -> None:
-    """Refuse what a template may not read of an object.
-
-    Args:
-        obj: The object.
-        name: The attribute's name.
-        value: What it is.
-
-    Raises:
-        Refused: It is private, internal to Python, changes the object, or does input or output.
-    """
-    if str.startswith(name, "_") or isinstance(obj, _OPAQUE):
-        refuse_attribute(obj, name)
-    if name in _MUTATORS and isinstance(obj, _MUTABLE):
-        refuse_attribute(obj, name)
-    owner = obj if isinstance(obj, type) else type(obj)
-    if owner is obj and name in _CLASS_METHODS:
-        refuse_attribute(obj, name)
-    if name in _MODEL_METHODS and hasattr(owner, "__pydantic_complete__"):
-        refuse_attribute(obj, name)
-    root = owner.__module__.partition(".")[0] if isinstance(owner.__module__, str) else ""
-    if root in _OUTSIDE and callable(value):
-        refused = _OUTSIDE[root]
-        if refused is None or name in refused:
-            refuse_attribute(obj, name)
 
 
 class _Formatter(guards.BoundedFormatter):
@@ -223,18 +137,21 @@ class GuardedEnvironment(ImmutableSandboxedEnvironment):
     def __init__(self, **options: Any) -> None:
         super().__init__(optimized=False, finalize=_finalize, **options)
         self.filters.clear()
-        self.filters.update(guards.FILTERS)
+        self.filters.update(FILTERS)
         self.tests.clear()
-        self.tests.update(guards.TESTS)
-        self.globals["lipsum"] = guards.lipsum
+        self.tests.update(TESTS)
+        self.globals["lipsum"] = lipsum
         self.formatter = _Formatter(self)
+
+    def handle_exception(self, source: str | None = None) -> NoReturn:
+        raise
 
     # -- what compiled templates call
 
     def ticker(self) -> Callable[[], None]:
         return current().tick
 
-    def concat(self, pieces: Iterable[str]) -> str:  # type: ignore[override]
+    def concat(self, pieces: Iterable[str]) -> str:
         return current().join(pieces)
 
     def join_values(self, context: Context, values: tuple[Any, ...]) -> str:
@@ -317,7 +234,7 @@ class GuardedEnvironment(ImmutableSandboxedEnvironment):
                 return obj[name]
             except LookupError:
                 return self.undefined(obj=obj, name=name)
-        refuse_attribute(obj, name)
+        return refuse_attribute(obj, name)
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         try:
@@ -348,20 +265,13 @@ class GuardedEnvironment(ImmutableSandboxedEnvironment):
         return format
 
     def is_safe_callable(self, obj: Any) -> bool:
-        if isinstance(obj, types.MethodDescriptorType | types.WrapperDescriptorType):
-            return False
-        if isinstance(obj, types.BuiltinFunctionType | types.FunctionType):
-            if (obj.__module__ or "").partition(".")[0] in _OUTSIDE:
-                return False
-            if obj.__module__ == "builtins" and obj.__name__ in _BUILTINS:
-                return False
-        return super().is_safe_callable(obj)
+        return not is_refused_callable(obj) and super().is_safe_callable(obj)
 
-    def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: B902, N805
+    def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:
         if not __self.is_safe_callable(__obj):
             raise Refused(f"A {type(__obj).__name__!r} object is not to be called by prompts.")
         budget = current()
-        budget.spend(_CALL)
+        budget.spend(_RECURSION if isinstance(__obj, _RECURSIVE) else _CALL)
         for given in args:
             if type(given) not in PLAIN:
                 budget.weigh(given)

@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
+
+from yamlgraph_prompts.findings import Severity
+
+Path = tuple[str | int, ...]
 
 _TYPES = ("str", "int", "float", "bool", "dict", "Any")
 _JSON_TYPES = ("string", "integer", "number", "boolean", "array", "object")
@@ -18,10 +22,10 @@ _DICT = re.compile(r"dict\[(\w+),\s*(\w+)\]")
 class Trouble(NamedTuple):
     """One thing that is wrong, and the path of keys to where it stands."""
 
-    path: tuple[str | int, ...]
+    path: Path
     message: str
     hint: str | None = None
-    severity: Literal["error", "warning"] = "error"
+    severity: Severity = "error"
 
 
 def schema_troubles(content: Mapping[str, Any]) -> Iterator[Trouble]:
@@ -59,7 +63,7 @@ def _native(schema: Any) -> Iterator[Trouble]:
         yield from _native_field(name, field, ("schema", "fields", name))
 
 
-def _native_field(name: Any, field: Any, path: tuple[str | int, ...]) -> Iterator[Trouble]:
+def _native_field(name: Any, field: Any, path: Path) -> Iterator[Trouble]:
     yield from _field_name(name, path)
     if not isinstance(field, dict):
         yield Trouble(path, f"the field {name!r} must be a mapping", "Write `type: str` below it.")
@@ -85,7 +89,7 @@ def _is_type(name: Any) -> bool:
     return bool(found) and all(part in _TYPES for part in found.groups())  # type: ignore[union-attr]
 
 
-def _json_schema(schema: Any, path: tuple[str | int, ...]) -> Iterator[Trouble]:
+def _json_schema(schema: Any, path: Path) -> Iterator[Trouble]:
     if not isinstance(schema, dict) or schema.get("type") != "object":
         hint = "Write `type: object` and `properties: ...` below it."
         yield Trouble(path, "`output_schema` must have `type: object`", hint)
@@ -95,18 +99,26 @@ def _json_schema(schema: Any, path: tuple[str | int, ...]) -> Iterator[Trouble]:
         yield Trouble((*path, "properties"), "`properties` must be a mapping")
         return
     required = schema.get("required", [])
-    if not isinstance(required, list) or not all(isinstance(name, str) for name in required):
-        yield Trouble((*path, "required"), "`required` must be a list of field names")
+    if isinstance(required, list):
+        yield from _required(required, properties, (*path, "required"))
     else:
-        for at, name in enumerate(required):
-            if name not in properties:
-                message = f"`required` names {name!r}, which is not among the properties"
-                yield Trouble((*path, "required", at), message, None, "warning")
+        severity: Severity = "warning" if isinstance(required, str | dict) else "error"
+        message = "`required` must be a list of field names"
+        yield Trouble((*path, "required"), message, "For example `[title, score]`.", severity)
     for name, field in properties.items():
         yield from _property(name, field, (*path, "properties", name))
 
 
-def _property(name: Any, field: Any, path: tuple[str | int, ...]) -> Iterator[Trouble]:
+def _required(required: list[Any], properties: Any, path: Path) -> Iterator[Trouble]:
+    for at, name in enumerate(required):
+        if isinstance(name, list | dict):
+            yield Trouble((*path, at), "`required` must be a list of field names")
+        elif name not in properties:
+            message = f"`required` names {name!r}, which is not among the properties"
+            yield Trouble((*path, at), message, None, "warning")
+
+
+def _property(name: Any, field: Any, path: Path) -> Iterator[Trouble]:
     yield from _field_name(name, path)
     if not isinstance(field, dict):
         yield Trouble(path, f"the property {name!r} must be a mapping", "Write `type: string`.")
@@ -123,28 +135,28 @@ def _property(name: Any, field: Any, path: tuple[str | int, ...]) -> Iterator[Tr
         yield from _nested(field, path)
 
 
-def _json_type(
-    name: Any, spec: Mapping[str, Any], path: tuple[str | int, ...]
-) -> Iterator[Trouble]:
+def _json_type(name: Any, spec: Mapping[str, Any], path: Path) -> Iterator[Trouble]:
     kind = spec.get("type", "string")
     if kind in _JSON_TYPES:
         return
+    # A list cannot be looked up in its table of types; anything else is not found there.
+    is_fatal = isinstance(kind, list | dict)
     hint = f"Types: {', '.join(_JSON_TYPES)}."
     message = f"the property {name!r} has the unknown type {kind!r}"
-    if isinstance(kind, str):
-        yield Trouble((*path, "type"), f"{message} and is read as text", hint, "warning")
-    else:
+    if is_fatal:
         yield Trouble((*path, "type"), message, hint)
+    else:
+        yield Trouble((*path, "type"), f"{message} and is read as text", hint, "warning")
 
 
-def _nested(spec: Mapping[str, Any], path: tuple[str | int, ...]) -> Iterator[Trouble]:
+def _nested(spec: Mapping[str, Any], path: Path) -> Iterator[Trouble]:
     if spec.get("type") == "object" and spec.get("properties"):
         yield from _json_schema(spec, path)
 
 
-def _field_name(name: Any, path: tuple[str | int, ...]) -> Iterator[Trouble]:
+def _field_name(name: Any, path: Path) -> Iterator[Trouble]:
     if not isinstance(name, str):
         yield Trouble(path, f"the field name {name!r} is not text", "Put it in quotes.")
     elif name.startswith("_"):
-        hint = "Give it a name without a leading underscore."
-        yield Trouble(path, f"the field name {name!r} begins with an underscore", hint)
+        message = f"the field {name!r} is not asked for: its name begins with an underscore"
+        yield Trouble(path, message, "Rename it.", "warning")

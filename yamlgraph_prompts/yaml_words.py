@@ -23,7 +23,7 @@ _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U000100
 _VALUE = re.compile(r"""^\s*(?:- +)*(?:[^\s:{}\[\]"']+ *: +)?(?:- +)*(.*)$""")
 
 # For these the place where the construct began is the one to mend.
-_BLAME_THE_CONTEXT = ("unexpected end of stream", "could not find expected ':'")
+_BLAME_THE_CONTEXT = ("unexpected end of stream", "could not find expected ':'", "expected ',' or")
 
 # What PyYAML says (libyaml's words, then those of the pure parser) → message and hint.
 _SYNTAX: tuple[tuple[tuple[str, ...], str, str], ...] = (
@@ -147,6 +147,8 @@ def _in_words(problem: str, start: str, char: str) -> tuple[str, str]:
         if char == "\t":
             return "a tab is used for indentation", "Indent with spaces."
         return f"a value cannot start with {char!r}", _QUOTE_IT
+    if "node content" in problem and not char:
+        return "the line ends within a `[` or `{` that is never closed", _QUOTE_IT
     if "expected key" in problem or "<block end>" in problem:
         return _misplaced(start)
     for needles, message, hint in _SYNTAX:

@@ -27,23 +27,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         something that cannot be read; 130 after Ctrl-C.
 
     Example:
-        >>> main(["check", "--help"])  # doctest: +SKIP
+        >>> main(["--version"])  # doctest: +ELLIPSIS
+        yamlgraph-prompts ...
+        0
     """
     from yamlgraph_prompts.cli.arguments import parse
 
+    words = list(sys.argv[1:] if argv is None else argv)
     try:
-        try:
-            arguments = parse(list(sys.argv[1:] if argv is None else argv))
-        except SystemExit as ended:
-            return ended.code if isinstance(ended.code, int) else USAGE
+        arguments = parse(words)
         from yamlgraph_prompts.cli.terminal import hear_log
 
         with hear_log(debug=arguments.debug, quiet=arguments.command != "run"):
             code: int = import_module(arguments.module).run(arguments)
         sys.stdout.flush()
         return code
+    except SystemExit as ended:
+        # argparse has said what it wanted to say.
+        return ended.code if isinstance(ended.code, int) else USAGE
     except PromptsError as problem:
-        if arguments.debug:
+        if "--debug" in words:
             raise
         from yamlgraph_prompts.cli.terminal import tell_problem
 

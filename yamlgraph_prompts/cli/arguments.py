@@ -40,11 +40,15 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     if not argv:
         parser.print_help()
         raise SystemExit(2)
-    # `run` hands whatever it does not know itself to YAMLGraph's own command.
     given, rest = parser.parse_known_args(argv)
-    if rest and given.command != "run":
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    given.rest = rest
+    if given.command == "run":
+        # Whatever we do not know goes to YAMLGraph's own command.
+        given.rest = rest
+    elif any(word.startswith("-") for word in rest):
+        given.error(f"unrecognized arguments: {' '.join(rest)}")
+    elif rest:
+        # argparse takes positional arguments from one place only; ours may stand anywhere.
+        given.words += rest
     return given
 
 
@@ -98,7 +102,7 @@ def _command(
         allow_abbrev=False,
         add_help=short,
     )
-    made.set_defaults(module=f"{_COMMANDS}.{module}")
+    made.set_defaults(module=f"{_COMMANDS}.{module}", error=made.error, words=[])
     made.add_argument(
         "--debug", action="store_true", help="tracebacks, and everything that is logged"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,10 +21,11 @@ def run(arguments: Any) -> int:
     """Check; 1 where there is an error."""
     findings: dict[Finding, None] = {}
     candidates: list[tuple[Place, Candidate]] = []
-    for place in _places(arguments):
+    for place, names in _places(arguments):
         candidate = place.candidate(strict=arguments.strict)
         candidates.append((place, candidate))
-        findings.update(dict.fromkeys(candidate.findings))
+        for finding in candidate.findings:
+            findings[finding.at(file=names.get(finding.file or "", finding.file))] = None
         if not candidate.refused:
             findings.update(dict.fromkeys(_building(candidate)))
     errors = sum(finding.severity == "error" for finding in findings)
@@ -67,26 +68,35 @@ def _property(text: str) -> str:
     return _data(text).replace(":", "%3A").replace(",", "%2C")
 
 
-def _places(arguments: Any) -> list[Place]:
+def _places(arguments: Any) -> list[tuple[Place, Mapping[str, str]]]:
     """What to check: graphs on their layers, folders as layers, and prompt files by themselves.
+
+    With each comes what the files in its findings are really called, where that differs.
 
     A tool such as pre-commit names the files that changed. Where graphs or layers are configured
     those say what to check, and a prompt file among the names adds nothing.
     """
     graphs, folders, files = _sorted(arguments.words)
     common = {"given": arguments.environment, "root": arguments.store}
-    found = [Place((folder,), **common) for folder in folders]
     configured = bool(graphs or arguments.layers)
-    if configured or not (folders or files):
+    # A template needs what stands beside it; a prompt is complete in itself.
+    beside = {str(Path(file).parent) for file in files if file.endswith(".j2")}
+    if not configured:
+        folders += sorted(beside - set(folders))
+    found = [Place((folder,), **common) for folder in folders]
+    if configured or not arguments.words:
         found += places(arguments, graphs)
-    if not configured and files:
-        # A template needs what stands beside it; a prompt is complete in itself.
-        beside = {str(Path(file).parent) for file in files if file.endswith(".j2")}
-        alone = [file for file in files if str(Path(file).parent) not in beside]
-        found += [Place((folder,), **common) for folder in sorted(beside - set(folders))]
-        if alone:
-            found.append(Place(({file: Path(file).read_bytes() for file in alone},), **common))
-    return found
+    alone = [] if configured else [f for f in files if str(Path(f).parent) not in beside]
+    if not alone:
+        return [(place, {}) for place in found]
+    names = {_inside(file): file for file in alone}
+    layer = {name: Path(file).read_bytes() for name, file in names.items()}
+    return [*((place, {}) for place in found), (Place((layer,), **common), names)]
+
+
+def _inside(path: str) -> str:
+    """A name for a file that leads out of no layer, wherever the file is."""
+    return "/".join(part for part in Path(path).parts if part not in ("..", "/"))
 
 
 def _sorted(words: Iterable[str]) -> tuple[list[str], list[str], list[str]]:

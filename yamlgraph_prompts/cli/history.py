@@ -63,29 +63,30 @@ def _act(prompts: LivePrompts, command: str, words: list[str]) -> Outcome:
 
 
 def _told(place: Place, arguments: Any, outcome: Outcome) -> int:
-    release = outcome.release
+    name = outcome.release.id[:12] if outcome.release else "nothing"
     folder = str(place.store.folder)
     refused = outcome.status == "rejected"
     if arguments.json:
-        say_json(
-            {
-                "status": outcome.status,
-                "release": release.id if release else None,
-                "held": arguments.command != "follow" and not refused,
-                "store": folder,
-                "findings": [asdict(finding) for finding in outcome.findings],
-            }
-        )
+        pointer = place.store.pointer()
+        facts = {
+            "status": outcome.status,
+            "release": outcome.release.id if outcome.release else None,
+            "held": pointer is not None and pointer.held,
+            "store": folder,
+            "findings": [asdict(finding) for finding in outcome.findings],
+        }
+        say_json(facts)
         return int(refused)
     for line in finding_lines(outcome.findings):
         say(line)
-    name = release.id[:12] if release else "nothing"
     if refused:
-        say(paint(f"✗ Refused. {name} stays live.", "bold", "red"))
-    elif arguments.command == "follow":
-        say(paint(f"✓ {name} is live, and the layers are followed again", "green"))
-    else:
-        say(paint(f"✓ {name} is live and held for {place.environment}", "green"))
+        say(paint(f"✗ Refused: {name} stays live.", "bold", "red"))
+    elif arguments.command != "follow":
+        say(paint(f"✓ {name} is live and held for {place.environment}.", "green"))
         say("  News in the layers is checked, not taken, until: yamlgraph-prompts follow")
+    else:
+        say(paint(f"✓ {name} is live.", "green"))
+    if arguments.command == "follow":
+        say("  The layers are followed again.")
     say(f"  Reach: every process that shares the store {folder}")
     return int(refused)

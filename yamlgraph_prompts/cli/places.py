@@ -14,9 +14,10 @@ from yamlgraph_prompts.layers import PLACEHOLDER, AnyLayer, Layer, as_layer, env
 from yamlgraph_prompts.release import Release
 
 if TYPE_CHECKING:
-    from yamlgraph_prompts.candidate import Candidate, Candidates, Graph
+    from yamlgraph_prompts.candidate import Candidate, Candidates
     from yamlgraph_prompts.live_prompts import LivePrompts
     from yamlgraph_prompts.store import Store
+    from yamlgraph_prompts.yamlgraph_bridge import YamlGraph
 
 LIVE = "live"
 LAYERS = "layers"
@@ -56,7 +57,7 @@ class Place:
         )
 
     @cached_property
-    def attached(self) -> tuple[Graph, ...]:
+    def attached(self) -> tuple[YamlGraph, ...]:
         """The graphs, as a publication sees them."""
         if not self.graphs:
             return ()

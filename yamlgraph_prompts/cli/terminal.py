@@ -42,7 +42,7 @@ def note(text: str) -> None:
 
 def say_json(value: Any) -> None:
     """One JSON value on standard output."""
-    say(json.dumps(value, indent=2, ensure_ascii=False))
+    say(json.dumps(value, indent=2))
 
 
 def table(rows: Sequence[Sequence[str]], *, indent: str = "") -> list[str]:
@@ -101,6 +101,9 @@ def hear_log(*, debug: bool, quiet: bool) -> Iterator[None]:
     logger = logging.getLogger("yamlgraph_prompts")
     handler = logging.StreamHandler(sys.stderr)
     handler.setLevel(logging.DEBUG if debug else logging.WARNING)
+    if not debug:
+        # Whoever runs the command is shown the findings themselves.
+        handler.addFilter(lambda record: not str(record.msg).startswith("Not published"))
     handler.setFormatter(logging.Formatter("%(levelname)s %(message)s" if debug else "%(message)s"))
     level, propagate, disabled = logger.level, logger.propagate, logging.root.manager.disable
     logger.addHandler(handler)

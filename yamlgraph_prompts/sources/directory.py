@@ -13,6 +13,7 @@ from yamlgraph_prompts.regular_file import LIMIT_FILE_BYTES, SpecialFile, TooLar
 from yamlgraph_prompts.sources import Content
 
 LIMIT_BYTES = 64 << 20
+LIMIT_ENTRIES = 50_000
 ATTEMPTS = 5
 
 
@@ -37,6 +38,12 @@ class DirectorySource:
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
+        if parts.scheme == "file" and parts.netloc not in ("", "localhost"):
+            raise LayerUnavailable(
+                f"{url} names {parts.netloc!r} as a host, not as a folder.",
+                layer=url,
+                hint="Write a plain path, or file:/// before an absolute one.",
+            )
         self.url = url
         self.root = Path(unquote(parts.path)) if parts.scheme == "file" else Path(url)
 
@@ -92,7 +99,7 @@ class DirectorySource:
         files: dict[str, bytes] = {}
         findings: list[Finding] = []
         total = 0
-        for path, entry in _walk(root, "", (root,), findings, self.url):
+        for path, entry in _walk(root, findings, self.url):
             try:
                 data = _read_file(entry, root, path, findings, self.url)
             except FileNotFoundError:
@@ -118,53 +125,52 @@ def _wanted(name: str) -> bool:
     return name.endswith((".yaml", ".j2"))
 
 
-def _walk(
-    folder: str, prefix: str, above: tuple[str, ...], findings: list[Finding], url: str
-) -> Iterator[tuple[str, str]]:
+def _walk(root: str, findings: list[Finding], url: str) -> Iterator[tuple[str, str]]:
     """(path within the layer, resolved path) of every file that could be a prompt or a part."""
-    try:
-        with os.scandir(folder) as found:
-            entries = sorted(found, key=lambda e: e.name)
-    except FileNotFoundError:
-        return
-    except OSError as problem:
-        findings.append(_cannot(prefix or url, f"{url}/{prefix}", problem))
-        return
-    for entry in entries:
-        if entry.name.startswith("."):
+    inside = root.rstrip(os.sep) + os.sep
+    waiting: list[tuple[str, str, tuple[str, ...]]] = [(root, "", (root,))]
+    left = LIMIT_ENTRIES
+    while waiting:
+        folder, prefix, above = waiting.pop()
+        try:
+            with os.scandir(folder) as found:
+                entries = sorted(found, key=lambda e: e.name)
+        except FileNotFoundError:
             continue
-        path = f"{prefix}{entry.name}"
-        target = entry.path
-        is_link = entry.is_symlink()
-        if is_link:
-            target = os.path.realpath(entry.path)
-            if not (target == above[0] or target.startswith(above[0].rstrip(os.sep) + os.sep)):
-                if _wanted(entry.name) or os.path.isdir(target):
-                    findings.append(
-                        Finding(
-                            "error",
-                            "escaping-link",
-                            "This link leads out of the layer's folder.",
-                            file=f"{url}/{path}",
-                            hint="Copy the file into the layer, or give its folder as a layer.",
-                        )
-                    )
+        except OSError as problem:
+            findings.append(_cannot(prefix or url, f"{url}/{prefix}", problem))
+            continue
+        left -= len(entries)
+        if left < 0:
+            # Links can multiply: forty folders with two links each to the next are 2^40 paths.
+            findings.append(_too_many(url))
+            return
+        for entry in entries:
+            if entry.name.startswith("."):
                 continue
-        if os.path.isdir(target) if is_link else entry.is_dir(follow_symlinks=False):
-            if target not in above:
-                yield from _walk(target, f"{path}/", (*above, target), findings, url)
-        elif _wanted(entry.name):
-            yield path, target
-        elif entry.name.endswith(".yml"):
-            findings.append(
-                Finding(
-                    "warning",
-                    "ignored-file",
-                    "Only files that end in .yaml are prompts; this one is not read.",
-                    file=f"{url}/{path}",
-                    hint=f"Rename it to {entry.name[:-4]}.yaml.",
-                )
-            )
+            path = f"{prefix}{entry.name}"
+            is_link = entry.is_symlink()
+            target = os.path.realpath(entry.path) if is_link else entry.path
+            if is_link and target != root and not target.startswith(inside):
+                if _wanted(entry.name) or os.path.isdir(target):
+                    findings.append(_escapes(f"{url}/{path}"))
+            elif os.path.isdir(target) if is_link else entry.is_dir(follow_symlinks=False):
+                if target not in above:
+                    waiting.append((target, f"{path}/", (*above, target)))
+            elif _wanted(entry.name) and not _is_text(path):
+                findings.append(_no_text(f"{url}/{path}"))
+            elif _wanted(entry.name):
+                yield path, target
+            elif entry.name.endswith(".yml"):
+                findings.append(_yml(f"{url}/{path}", entry.name))
+
+
+def _is_text(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _read_file(
@@ -189,6 +195,39 @@ def _read_file(
 
 def _name(path: str) -> str:
     return path.removesuffix(".j2").removesuffix(".yaml")
+
+
+def _escapes(shown: str) -> Finding:
+    return Finding(
+        "error",
+        "escaping-link",
+        "This link leads out of the layer's folder.",
+        file=shown,
+        hint="Copy the file into the layer, or give its folder as a layer.",
+    )
+
+
+def _yml(shown: str, name: str) -> Finding:
+    return Finding(
+        "warning",
+        "ignored-file",
+        "Only files that end in .yaml are prompts; this one is not read.",
+        file=shown,
+        hint=f"Rename it to {name[:-4]}.yaml.",
+    )
+
+
+def _no_text(shown: str) -> Finding:
+    printable = shown.encode("utf-8", "backslashreplace").decode()
+    return Finding(
+        "error", "escaping-name", "The name of this file is not UTF-8.", file=printable
+    )
+
+
+def _too_many(url: str) -> Finding:
+    return Finding(
+        "error", "too-large", f"The folder holds more than {LIMIT_ENTRIES:,} files.", file=url
+    )
 
 
 def _special(shown: str) -> Finding:

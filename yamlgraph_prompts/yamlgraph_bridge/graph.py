@@ -57,10 +57,11 @@ class YamlGraph:
         """The files whose change is news for this graph."""
         return self._reader.watched()
 
-    @property
-    def config(self) -> Any:
-        """The root's `GraphConfig`, as YAMLGraph loaded it last."""
-        return self._config
+    async def checkpointer(self) -> Any:
+        """The checkpointer that the graph's YAML names; None where it names none."""
+        from yamlgraph.storage.checkpointer_factory import get_checkpointer_async
+
+        return await get_checkpointer_async(self._config.checkpointer)
 
     def marks(self) -> dict[str, Any]:
         """The attributes that YAMLGraph's own runners read from a compiled graph."""

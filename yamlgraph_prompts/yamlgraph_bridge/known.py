@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import MutableMapping
 from functools import cache
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -74,3 +75,11 @@ def _first_parameters(module: str, name: str, count: int) -> tuple[str, ...] | N
         return tuple(inspect.signature(function).parameters)[:count]
     except (ImportError, AttributeError, TypeError, ValueError):
         return None
+
+
+def graph_cache() -> MutableMapping[str, Any]:
+    """YAMLGraph's own cache of compiled graphs, by path."""
+    from yamlgraph.graph_cache import GRAPH_CACHE
+
+    cache: MutableMapping[str, Any] = GRAPH_CACHE
+    return cache

@@ -17,7 +17,7 @@ from langgraph._internal._constants import (
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 
 from yamlgraph_prompts.errors import ReleaseNotFound
-from yamlgraph_prompts.feed import Build, Feed
+from yamlgraph_prompts.live.feed import Build, Feed
 
 logger = logging.getLogger("yamlgraph_prompts")
 

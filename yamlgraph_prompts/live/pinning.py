@@ -31,10 +31,10 @@ from langgraph.cache.base import BaseCache
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 from langgraph.types import Command
 
-from yamlgraph_prompts.feed import GRAPH, RELEASE, Build, Compiled, Feed, Pair
-from yamlgraph_prompts.lookups import Fetch, Read, Steps
-from yamlgraph_prompts.release_cache import ReleaseCache
-from yamlgraph_prompts.waiting import refuse_lost_answers, waiting, without_tasks
+from yamlgraph_prompts.live.feed import GRAPH, RELEASE, Build, Compiled, Feed, Pair
+from yamlgraph_prompts.live.lookups import Fetch, Read, Steps
+from yamlgraph_prompts.live.release_cache import ReleaseCache
+from yamlgraph_prompts.live.waiting import refuse_lost_answers, waiting, without_tasks
 
 
 class RunRelease(str):
@@ -101,7 +101,6 @@ def run_on(
     Only for a run that is not `surely_fresh`.
     """
     full = ensure_config(graph.config, config)
-    conf = full[CONF]
     above = full["metadata"].get(RELEASE)
     above = above if isinstance(above, RunRelease) else None
     parent = above.of(feed.owner) if above else None
@@ -130,7 +129,11 @@ def run_on(
         build = yield Fetch(feed, release, revision)
     if resuming and read and saved and build.graph != pair.graph:
         yield from refuse_lost_answers(build.compiled, read, saved)
-    return build, stamped(config, build, feed.owner, above, patch)
+    # Older LangGraphs replace what they should merge, so it is merged here.
+    merged: RunnableConfig = {**(config or {}), "metadata": full["metadata"]}
+    if patch:
+        merged[CONF] = {**full[CONF], **patch}
+    return build, stamped(merged, build, feed.owner, above)
 
 
 def state_on(
@@ -175,7 +178,6 @@ def stamped(
     build: Build,
     owner: object,
     above: RunRelease | None = None,
-    patch: Mapping[str, Any] | None = None,
 ) -> RunnableConfig:
     """`config` with the build's pair in its metadata, for checkpoints, traces and graphs inside."""
     out: RunnableConfig = {**config} if config else {}
@@ -184,8 +186,8 @@ def stamped(
     metadata[GRAPH] = build.graph
     out["metadata"] = metadata
     conf = out.get(CONF)
-    if patch or (conf and not _OURS.isdisjoint(conf)):
-        conf = {**(conf or {}), **(patch or {})}
+    if conf and not _OURS.isdisjoint(conf):
+        conf = {**conf}
         conf.pop(RELEASE, None)
         conf.pop(GRAPH, None)
         if isinstance(cache := conf.get(CONFIG_KEY_CACHE), BaseCache):

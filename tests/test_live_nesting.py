@@ -14,7 +14,7 @@ from langgraph.types import Command
 
 from tests.live_graph_fakes import FakeFeed, Said, asks, live, releases, talks, thread
 from yamlgraph_prompts.errors import GraphChanged
-from yamlgraph_prompts.live_graph import LiveGraph
+from yamlgraph_prompts.live import LiveGraph
 
 START_SAID: Any = {"said": []}
 OWNER = object()
@@ -113,6 +113,26 @@ def test_two_children_called_by_one_node_each_resume_on_their_own_release() -> N
         *["first@one-1", "a@one-1", "last@one-1"],
         *["first@two-1", "b@two-1", "last@two-1"],
     ]
+
+
+@pytest.mark.parametrize("way", ["stream", "astream"])
+async def test_a_child_streamed_by_a_node_streams_alike_when_it_is_resumed(way: str) -> None:
+    child, feed = live(asks)
+    seen: list[Any] = []
+
+    async def streaming(state: Said) -> Said:
+        seen.clear()
+        if way == "stream":
+            seen.extend(child.stream({"said": []}))
+        else:
+            seen.extend([chunk async for chunk in child.astream({"said": []})])
+        return {"said": []}
+
+    parent = around(streaming).compile(checkpointer=InMemorySaver())
+    await parent.ainvoke(START_SAID, thread())
+    feed.publish("r2")
+    await parent.ainvoke(Command(resume="yes"), thread())
+    assert seen[-2:] == [{"ask": {"said": ["yes@r1"]}}, {"last": {"said": ["last@r1"]}}]
 
 
 def test_the_state_of_an_interrupted_child_is_shown_and_updated_through_the_parent() -> None:

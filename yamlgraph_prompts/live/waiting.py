@@ -18,8 +18,8 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Send
 
 from yamlgraph_prompts.errors import GraphChanged
-from yamlgraph_prompts.feed import Compiled
-from yamlgraph_prompts.lookups import Read, Steps
+from yamlgraph_prompts.live.feed import Compiled
+from yamlgraph_prompts.live.lookups import Read, Steps
 
 
 def waiting(saved: CheckpointTuple) -> frozenset[str]:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from langgraph.graph.state import StateGraph
 
-from yamlgraph_prompts.feed import Build
-from yamlgraph_prompts.release_cache import ReleaseCache
+from yamlgraph_prompts.live.feed import Build
+from yamlgraph_prompts.live.release_cache import ReleaseCache
 
 if TYPE_CHECKING:
     from langgraph.types import Checkpointer
 
-    from yamlgraph_prompts.live_graph import LiveGraph
+    from yamlgraph_prompts.live.graph import LiveGraph
 
 AnyStateGraph: TypeAlias = StateGraph[Any, Any, Any, Any]
 

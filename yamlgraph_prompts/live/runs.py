@@ -11,10 +11,10 @@ from langgraph._internal._constants import CONF, CONFIG_KEY_CHECKPOINTER
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.types import StateUpdate
 
-from yamlgraph_prompts.feed import Build, Compiled, Feed, Pair
-from yamlgraph_prompts.lookups import Steps, asettle, settle
-from yamlgraph_prompts.pinning import run_on, stamped, state_on, surely_fresh, update_on
-from yamlgraph_prompts.release_cache import ReleaseCache
+from yamlgraph_prompts.live.feed import Build, Compiled, Feed, Pair
+from yamlgraph_prompts.live.lookups import Steps, asettle, settle
+from yamlgraph_prompts.live.pinning import run_on, stamped, state_on, surely_fresh, update_on
+from yamlgraph_prompts.live.release_cache import ReleaseCache
 
 KEPT_COPIES = 4
 

@@ -22,7 +22,7 @@ from langgraph.store.memory import InMemoryStore
 
 from tests.live_graph_fakes import CountingSaver, FakeFeed, Said, live, releases, talks, thread
 from yamlgraph_prompts import live_graph
-from yamlgraph_prompts.live_graph import LiveGraph, ReleaseCache
+from yamlgraph_prompts.live import LiveGraph, ReleaseCache
 
 
 def swapping(**options: Any) -> tuple[LiveGraph, FakeFeed]:

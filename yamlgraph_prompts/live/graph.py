@@ -10,17 +10,14 @@ from contextlib import aclosing
 from typing import Any, Self
 
 from langchain_core.runnables import Runnable, RunnableConfig
+from langgraph._internal._constants import CONF, CONFIG_KEY_TASK_ID
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.pregel import Pregel
 from langgraph.types import StateSnapshot, StateUpdate
 
-from yamlgraph_prompts.feed import Build, Feed, Pin
-from yamlgraph_prompts.live_state_graph import LiveStateGraph, Recipe
-from yamlgraph_prompts.lookups import asettle, settle
-from yamlgraph_prompts.release_cache import ReleaseCache
-from yamlgraph_prompts.runs import Runs
-
-__all__ = ["Build", "Feed", "LiveGraph", "LiveStateGraph", "Pin", "Recipe", "ReleaseCache"]
+from yamlgraph_prompts.live.feed import Build, Compiled, Feed
+from yamlgraph_prompts.live.lookups import asettle, settle
+from yamlgraph_prompts.live.runs import Runs
 
 # What LangGraph's graphs are made of; setting one of these on a handle changes its next run.
 _FIELDS = frozenset(inspect.signature(Pregel.__init__).parameters) - {"self"}
@@ -64,6 +61,7 @@ class LiveGraph(CompiledStateGraph[Any, Any, Any, Any]):
         >>> from langgraph.graph import START, StateGraph
         >>> from types import SimpleNamespace
         >>> graph = StateGraph(dict).add_node("a", lambda state: {"said": "hi"})
+        >>> from yamlgraph_prompts.live import Build, LiveGraph, Recipe
         >>> build = Recipe().make(graph.add_edge(START, "a"), "r1", "g1")
         >>> feed = SimpleNamespace(
         ...     pin="run", allow_release_override=False, owner=None, ran=lambda build: None,
@@ -137,8 +135,8 @@ class LiveGraph(CompiledStateGraph[Any, Any, Any, Any]):
     def _streamed(
         self, live: Build, given: Any, config: RunnableConfig | None, kwargs: dict[str, Any]
     ) -> Iterator[Any]:
-        graph, config = self._runs.start(live, given, config)
-        yield from graph.stream(given, config, **kwargs)
+        graph, chosen = self._runs.start(live, given, config)
+        yield from graph.stream(given, chosen, **_as_called(kwargs, config, graph))
 
     def astream(
         self,
@@ -152,8 +150,9 @@ class LiveGraph(CompiledStateGraph[Any, Any, Any, Any]):
     async def _astreamed(
         self, live: Build, given: Any, config: RunnableConfig | None, kwargs: dict[str, Any]
     ) -> AsyncIterator[Any]:
-        graph, config = await self._runs.astart(live, given, config)
-        async with aclosing(graph.astream(given, config, **kwargs)) as chunks:  # type: ignore[type-var]
+        graph, chosen = await self._runs.astart(live, given, config)
+        kwargs = _as_called(kwargs, config, graph)
+        async with aclosing(graph.astream(given, chosen, **kwargs)) as chunks:  # type: ignore[type-var]
             async for chunk in chunks:
                 yield chunk
 
@@ -307,3 +306,13 @@ _HERE = _MIXINS | {name for name in vars(LiveGraph) if not name.startswith("__")
 
 # Past __getattribute__, whose Python call would be most of what an invoke costs.
 _runs_of: Callable[[LiveGraph], Runs] = vars(LiveGraph)["_runs"].__get__
+
+
+def _as_called(
+    kwargs: dict[str, Any], config: RunnableConfig | None, graph: Compiled
+) -> dict[str, Any]:
+    """The arguments of a stream, with LangGraph's own default for the caller's config."""
+    nested = CONFIG_KEY_TASK_ID in ((config or {}).get(CONF) or {})
+    if nested or kwargs.get("stream_mode") is not None:
+        return kwargs
+    return {**kwargs, "stream_mode": graph.stream_mode}

@@ -1,0 +1,1 @@
+"""One command for each performance bar: `python -m benchmarks.NAME [--quick]`."""

@@ -1,0 +1,50 @@
+"""What importing the package adds to importing LangGraph, in fresh interpreters."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from time import perf_counter
+
+from benchmarks.measure import Row, Times, duration, interleaved, is_quick, show, workplace
+
+BAR_S = 0.080
+LANGGRAPH = "import langgraph.graph"
+OURS = (
+    f"{LANGGRAPH}; import yamlgraph_prompts;"
+    "yamlgraph_prompts.load_and_compile; yamlgraph_prompts.LivePrompts"
+)
+
+
+def run(script: str, path: str) -> float:
+    started = perf_counter()
+    subprocess.run([sys.executable, "-c", f"import sys; sys.path.insert(0, {path!r}); {script}"], check=True)
+    return perf_counter() - started
+
+
+def main() -> None:
+    quick = is_quick(__doc__)
+    import yamlgraph_prompts
+
+    path = str(__import__("pathlib").Path(yamlgraph_prompts.__file__).parent.parent)
+    with workplace():
+        times = interleaved(
+            3 if quick else 15,
+            {"langgraph": lambda: run(LANGGRAPH, path), "ours": lambda: run(OURS, path)},
+        )
+    least = {name: min(one.seconds) for name, one in times.items()}
+    added = least["ours"] - least["langgraph"]
+    rows = [
+        row("import langgraph.graph", times["langgraph"], least["langgraph"]),
+        row("and yamlgraph_prompts, its two names", times["ours"], least["ours"]),
+        Row("added, of the minima", duration(added), "", "", f"≤ {duration(BAR_S)}", added <= BAR_S),
+    ]
+    show("Importing the package", rows)
+
+
+def row(what: str, times: Times, least: float) -> Row:
+    return Row(f"{what} (minimum {duration(least)})", duration(times.median), duration(times.p95))
+
+
+if __name__ == "__main__":
+    main()

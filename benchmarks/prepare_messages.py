@@ -1,0 +1,209 @@
+"""What it costs to make one model call's messages from a prompt, with fresh variables each time.
+
+YAMLGraph's own `prepare_messages` is called three ways: as its nodes call it, as its nodes call it
+on our release's folder, and not at all: the same guarded templates rendered by hand.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import yaml
+
+from benchmarks.graphs import Model
+from benchmarks.measure import (
+    Row,
+    Times,
+    compared,
+    duration,
+    interleaved,
+    is_quick,
+    plain,
+    show,
+    workplace,
+)
+
+FASTER, BY_HAND = 40.0, 2.0
+
+_RULE = """\
+{% if audience == "expert" %}Rule @: use the terms of the trade for {{ topic }} and cite {{ source }}.
+{% else %}Rule @: explain {{ topic }} in plain words; {{ source }} may be named in passing.
+{% endif %}Keep each answer short, name what is not known, and never repeat the question @ back. When
+two sources differ, say which one is newer, and give both. Do not guess at dates, names, places or
+amounts: leave them out, or ask for them in one short sentence at the end. Write in the language of
+the question, and keep quotations in their own.
+{% for item in items %}- {{ item.name }}: {{ item.text }}
+{% endfor %}
+"""
+
+
+def prompts() -> dict[str, dict[str, str]]:
+    """small: two lines of Jinja; large: 8 KB of it; format: no Jinja."""
+    large = "".join(_RULE.replace("@", str(number)) for number in range(12))
+    return {
+        "small": {
+            "system": "You help {{ name }}.{% if tone %} Be {{ tone }}.{% endif %}\n",
+            "user": "Tell {{ name }} of {% for t in topics %}{{ t }}, {% endfor %}and no more.\n",
+        },
+        "large": {"system": large, "user": "Tell me of {{ topic }}, for {{ audience }}s.\n"},
+        "format": {"system": "You help {name}. Be {tone}.\n", "user": "Tell {name} of {topics}.\n"},
+    }
+
+
+def variables(number: int) -> dict[str, dict[str, Any]]:
+    few = {"name": f"Ada {number}", "tone": "kind", "topics": [f"rivers {number}", "seas"]}
+    many = {
+        "topic": f"rivers {number}",
+        "audience": "expert" if number % 2 else "child",
+        "source": f"atlas {number}",
+        "items": [{"name": f"n{number}", "text": "one"}, {"name": "m", "text": f"two {number}"}],
+    }
+    return {"small": few, "large": many, "format": few}
+
+
+def calls_of(load: Callable[[Path], Any], path: Path) -> dict[str, dict[str, Any]]:
+    """Prompt → the arguments with which the graph's own node calls `prepare_messages`."""
+    import yamlgraph.executor as executor
+
+    seen: dict[str, dict[str, Any]] = {}
+    original = executor.prepare_messages
+
+    def record(**kwargs: Any) -> Any:
+        seen[kwargs["prompt_name"]] = kwargs
+        return original(**kwargs)
+
+    executor.prepare_messages = record  # type: ignore[assignment]
+    app = load(path).compile()
+    given = {name: value for some in variables(0).values() for name, value in some.items()}
+    app.invoke(given)
+    executor.prepare_messages = original
+    # A release's folder answers for as long as the graph that was built on it lives.
+    return {name: {**kwargs, "app": app} for name, kwargs in seen.items()}
+
+
+def write_graph(folder: Path) -> Path:
+    (folder / "prompts").mkdir()
+    nodes = {}
+    for name, content in prompts().items():
+        (folder / "prompts" / f"{name}.yaml").write_text(yaml.safe_dump(content, width=10_000))
+        passed = {key: f"{{state.{key}}}" for key in variables(0)[name]}
+        nodes[name] = {
+            "type": "llm",
+            "prompt": name,
+            "variables": passed,
+            "state_key": f"{name}_out",
+        }
+    stops = ["START", *nodes, "END"]
+    graph = {
+        "name": "messages",
+        "prompts_relative": True,
+        "prompts_dir": "prompts",
+        "state": {key: "any" for some in variables(0).values() for key in some},
+        "nodes": nodes,
+        "edges": [{"from": a, "to": b} for a, b in zip(stops, stops[1:], strict=False)],
+    }
+    path = folder / "graph.yaml"
+    path.write_text(yaml.safe_dump(graph, sort_keys=False))
+    return path
+
+
+def main() -> None:
+    quick = is_quick(__doc__)
+    with workplace() as folder:
+        import yamlgraph
+        from langchain_core.messages import HumanMessage, SystemMessage
+        from yamlgraph.executor_base import prepare_messages
+
+        import yamlgraph_prompts
+        from yamlgraph_prompts.template import MessageTemplate
+
+        Model()
+        path = write_graph(folder)
+        alone = calls_of(yamlgraph.load_and_compile, path)
+        ours = calls_of(lambda file: yamlgraph_prompts.load_and_compile(file, "prompts"), path)
+        rows: list[Row] = []
+        for name, texts in prompts().items():
+            numbers = itertools.count()
+            system = MessageTemplate(texts["system"], prompt=name)
+            user = MessageTemplate(texts["user"], prompt=name)
+
+            def through(made: dict[str, Any], name: str = name, numbers: Any = numbers) -> Any:
+                kwargs = {k: v for k, v in made.items() if k not in ("app", "variables")}
+                given = variables(next(numbers))[name]
+                return lambda: prepare_messages(variables=given, **kwargs)
+
+            def by_hand(
+                system: Any = system, user: Any = user, name: str = name, numbers: Any = numbers
+            ) -> Any:
+                given = variables(next(numbers))[name]
+                return lambda: [
+                    SystemMessage(content=system.render(given)),
+                    HumanMessage(content=user.render(given)),
+                ]
+
+            same = [
+                through(alone[name], numbers=itertools.count(7))()[0],
+                through(ours[name], numbers=itertools.count(7))()[0],
+                by_hand(numbers=itertools.count(7))(),
+            ]
+            assert same[0] == same[1] == same[2], "the messages differ"
+            calls = {
+                "alone": timed(lambda: through(alone[name])),
+                "ours": timed(lambda: through(ours[name])),
+                "hand": timed(by_hand),
+            }
+            # In pairs: what runs after a call of milliseconds finds cold caches.
+            first = {name: calls[name] for name in ("alone", "ours")}
+            second = {name: calls[name] for name in ("ours", "hand")}
+            rounds = 40 if quick else 600
+            rows += compare(
+                f"{name} ({sum(map(len, texts.values())) / 1024:.1f} KB)",
+                interleaved(rounds, first, warm_up=20),
+                interleaved(5 * rounds, second, warm_up=100),
+                has_bar=name != "format",
+            )
+        show("Making one call's messages", rows)
+
+
+def timed(make: Callable[[], Callable[[], Any]]) -> Callable[[], float]:
+    """Only the call is timed, not the making of its variables."""
+
+    def measured() -> float:
+        call = make()
+        started = perf_counter()
+        call()
+        return perf_counter() - started
+
+    return measured
+
+
+def compare(
+    label: str, first: dict[str, Times], second: dict[str, Times], *, has_bar: bool
+) -> list[Row]:
+    faster = first["alone"].median / first["ours"].median
+    return [
+        plain(f"{label}: YAMLGraph alone", first["alone"]),
+        Row(
+            f"{label}: on a release, in turn with that",
+            duration(first["ours"].median),
+            duration(first["ours"].p95),
+            f"{faster:.0f}× faster",
+            f"≥ {FASTER:g}×" if has_bar else "",
+            faster >= FASTER if has_bar else None,
+        ),
+        plain(f"{label}: by hand", second["hand"]),
+        compared(
+            f"{label}: on a release, in turn with that",
+            second["ours"],
+            second["hand"],
+            BY_HAND if has_bar else None,
+        ),
+    ]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,622 @@
+"""The command: what each part of it prints, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.model_server import ModelServer
+from yamlgraph_prompts.cli import main
+from yamlgraph_prompts.cli.check import annotation
+from yamlgraph_prompts.findings import Finding
+from yamlgraph_prompts.live_prompts import LivePrompts
+
+GRAPH = """\
+name: letter
+state:
+  name: str
+nodes:
+  greet: {type: llm, prompt: greeting, state_key: greeting}
+  sign: {type: llm, prompt: signature, state_key: letter}
+edges:
+  - {from: START, to: greet}
+  - {from: greet, to: sign}
+  - {from: sign, to: END}
+"""
+BROKEN = 'user: "Hi {{ name }"\n'
+LAYERS = ("-l", "prompts/{environment}", "-l", "prompts/base", "-e", "staging")
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, stand_in: Callable[[Path], None]) -> Path:
+    """A graph and its layers; the test stands in their folder."""
+    files = {
+        "graph.yaml": GRAPH,
+        "prompts/base/greeting.yaml": "user: Hello {name}\n",
+        "prompts/base/signature.yaml": "user: '{greeting} Yours'\n",
+        "prompts/staging/greeting.yaml": "user: Hello {name} of staging\n",
+    }
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    stand_in(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """`run("check", ...)` → (exit code, standard output, standard error)."""
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+
+    def run(*argv: str | Path) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = main([str(word) for word in argv])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+def edit(folder: Path, text: str) -> None:
+    (folder / "prompts/staging/greeting.yaml").write_text(text)
+
+
+def publish(folder: Path, text: str) -> str:
+    """What a worker does when the greeting is edited; the release's id."""
+    edit(folder, text)
+    with LivePrompts(
+        "prompts/{environment}", "prompts/base", environment="staging", watch=False
+    ) as prompts:
+        return prompts.release.id
+
+
+def test_help_names_every_command_and_each_has_an_example(run: Run) -> None:
+    commands = ["check", "show", "diff", "run", "releases", "activate", "rollback", "follow"]
+    code, out, _ = run("--help")
+    assert code == 0
+    assert all(f"\n    {command} " in out for command in commands)
+    for command in [*commands, "demo"]:
+        code, out, _ = run(command, "--help")
+        assert code == 0
+        assert f"example:\n  yamlgraph-prompts {command}" in out
+
+
+def test_no_command_is_a_usage_error_that_shows_the_help(run: Run) -> None:
+    code, out, _ = run()
+    assert code == 2
+    assert "rollback" in out
+
+
+def test_version_says_the_version(run: Run) -> None:
+    from yamlgraph_prompts import __version__
+
+    assert run("--version")[:2] == (0, f"yamlgraph-prompts {__version__}\n")
+
+
+def test_help_is_quick_because_nothing_heavy_is_imported(folder: Path) -> None:
+    script = (
+        "import sys; from yamlgraph_prompts.cli import main; main(['check', '--help'])\n"
+        "names = 'yaml jinja2 langgraph yamlgraph watchdog boto3 asyncio logging'.split()\n"
+        "print([name for name in names if name in sys.modules], file=sys.stderr)"
+    )
+    done = process(script)
+    assert done.stderr.strip() == "[]"
+
+
+def test_good_prompts_and_graphs_pass_the_check(folder: Path, run: Run) -> None:
+    code, out, err = run("check", "graph.yaml", *LAYERS)
+    assert (code, err) == (0, "")
+    assert out == "✓ 0 errors, 0 warnings in 2 prompts, 1 graph\n"
+
+
+def test_layers_alone_can_be_checked(folder: Path, run: Run) -> None:
+    assert run("check", *LAYERS)[0] == 0
+    edit(folder, BROKEN)
+    assert run("check", *LAYERS)[0] == 1
+
+
+def test_a_broken_prompt_is_told_with_its_file_line_and_code(folder: Path, run: Run) -> None:
+    edit(folder, BROKEN)
+    code, out, _ = run("check", "graph.yaml", *LAYERS)
+    assert code == 1
+    head, finding, *_ = out.splitlines()
+    assert head == "prompts/staging/greeting.yaml"
+    assert finding.split()[0].startswith("1")
+    assert "error" in finding
+    assert finding.endswith("template-syntax")
+    assert "✗ 1 error" in out
+
+
+def test_findings_as_json_can_be_parsed(folder: Path, run: Run) -> None:
+    edit(folder, BROKEN)
+    for flags in (["--json"], ["--format", "json"]):
+        code, out, _ = run("check", "graph.yaml", *LAYERS, *flags)
+        told = json.loads(out)
+        assert code == 1
+        assert (told["ok"], told["errors"]) == (False, 1)
+        assert told["findings"][0]["code"] == "template-syntax"
+        assert told["findings"][0]["file"] == "prompts/staging/greeting.yaml"
+        assert told["checked"][0]["environment"] == "staging"
+        assert told["checked"][0]["graphs"] == ["graph.yaml"]
+
+
+def test_findings_for_github_are_annotations_and_nothing_else(folder: Path, run: Run) -> None:
+    edit(folder, BROKEN)
+    code, out, err = run("check", "graph.yaml", *LAYERS, "--format", "github")
+    assert code == 1
+    assert out.startswith("::error file=prompts/staging/greeting.yaml,line=1,")
+    assert all(line.startswith("::") for line in out.splitlines())
+    assert "1 error" in err
+
+
+def test_github_annotations_escape_what_would_end_them() -> None:
+    finding = Finding(
+        "warning", "a:b", "50%\r\nbad, a: b", file="x,y:z%.yaml", line=3, column=7, hint="Mend\nit."
+    )
+    assert annotation(finding) == (
+        "::warning file=x%2Cy%3Az%25.yaml,line=3,col=7,title=a%3Ab::50%25%0D%0Abad, a: b Mend%0Ait."
+    )
+
+
+def test_strict_makes_a_duplicate_key_an_error(folder: Path, run: Run) -> None:
+    edit(folder, "user: a\nuser: Hello {name}\n")
+    code, out, _ = run("check", "graph.yaml", *LAYERS)
+    assert code == 0
+    assert "duplicate-key" in out
+    assert run("check", "graph.yaml", *LAYERS, "--strict")[0] == 1
+
+
+def test_a_graph_alone_is_checked_with_its_own_prompts(folder: Path, run: Run) -> None:
+    own = folder / "prompts"
+    (own / "greeting.yaml").write_text("user: Hello {name}\n")
+    (own / "signature.yaml").write_text("user: '{greeting}'\n")
+    assert run("check", "graph.yaml")[:2] == (0, "✓ 0 errors, 0 warnings in 2 prompts, 1 graph\n")
+    (own / "greeting.yaml").write_text("user: '{{ name.__class__.__mro__ }}'\n")
+    assert run("check", "graph.yaml")[0] == 1
+
+
+def test_a_graph_that_names_its_environments_needs_no_layer(folder: Path, run: Run) -> None:
+    graph = folder / "graph.yaml"
+    graph.write_text("prompts_dir: prompts/{environment}\n" + GRAPH)
+    (folder / "prompts/staging/signature.yaml").write_text("user: '{greeting}'\n")
+    code, out, _ = run("check", "graph.yaml", "-e", "staging", "--json")
+    assert code == 0
+    assert json.loads(out)["checked"][0]["layers"] == ["prompts/staging"]
+
+
+def test_a_graph_that_cannot_be_built_fails_the_check(folder: Path, run: Run) -> None:
+    graph = folder / "graph.yaml"
+    tool = "tools:\n  look: {type: python, module: nowhere_at_all, function: look}\n"
+    graph.write_text(GRAPH + tool)
+    code, out, _ = run("check", "graph.yaml", *LAYERS)
+    assert code == 1
+    assert "nowhere_at_all" in out
+    assert "compile" in out
+
+
+def test_graphs_with_prompts_of_their_own_are_checked_each_by_itself(
+    folder: Path, run: Run
+) -> None:
+    for name in ("one", "two"):
+        (folder / name / "prompts").mkdir(parents=True)
+        (folder / name / "prompts/greeting.yaml").write_text(f"user: '{name} {{name}}'\n")
+        (folder / name / "prompts/signature.yaml").write_text("user: Bye\n")
+        text = f"prompts_relative: true\nprompts_dir: prompts\n{GRAPH}"
+        (folder / name / "graph.yaml").write_text(text)
+    code, out, _ = run("check", "one/graph.yaml", "two/graph.yaml", "--json")
+    assert code == 0
+    first, second = json.loads(out)["checked"]
+    assert (first["graphs"], second["graphs"]) == (["one/graph.yaml"], ["two/graph.yaml"])
+    assert first["release"] != second["release"]
+
+
+def test_changed_prompt_files_alone_are_checked_by_themselves(folder: Path, run: Run) -> None:
+    files = [folder / "prompts/staging/greeting.yaml", "prompts/base/greeting.yaml"]
+    assert run("check", *files)[0] == 0
+    edit(folder, BROKEN)
+    code, out, _ = run("check", *files)
+    assert code == 1
+    assert out.splitlines()[0] == str(files[0])
+    os.chdir(folder / "prompts")
+    code, out, _ = run("check", "../prompts/staging/greeting.yaml")
+    assert code == 1
+    assert out.splitlines()[0] == "../prompts/staging/greeting.yaml"
+
+
+def test_a_changed_prompt_file_beside_layers_changes_nothing(folder: Path, run: Run) -> None:
+    edit(folder, BROKEN)
+    whole = run("check", "graph.yaml", *LAYERS)
+    assert run("check", *LAYERS, "graph.yaml", "prompts/base/greeting.yaml") == whole
+
+
+def test_a_folder_is_checked_as_a_layer(folder: Path, run: Run) -> None:
+    assert run("check", "prompts/base")[0] == 0
+    edit(folder, BROKEN)
+    assert run("check", "prompts/base", "prompts/staging")[0] == 1
+
+
+def test_a_template_among_changed_files_is_checked_with_what_stands_beside_it(
+    folder: Path, run: Run
+) -> None:
+    base = folder / "prompts/base"
+    (base / "vars.yaml").write_text("company: Acme\n")
+    (base / "hello.yaml.j2").write_text("user: Hello from {{ company }}\n")
+    assert run("check", "prompts/base/hello.yaml.j2")[0] == 0
+    (base / "hello.yaml.j2").write_text("user: Hello from {{ compny }}\n")
+    code, out, _ = run("check", "prompts/base/hello.yaml.j2")
+    assert code == 1
+    assert "j2-undefined" in out
+
+
+def test_the_check_touches_no_store_and_publishes_nothing(folder: Path, run: Run) -> None:
+    store = Path(os.environ["YAMLGRAPH_PROMPTS_STORE"])
+    run("check", "graph.yaml", *LAYERS)
+    run("show", "greeting", "graph.yaml", *LAYERS)
+    assert list(store.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["check"], "Neither a graph nor a layer"),
+        (["check", "missing.yaml"], "cannot be read"),
+        (["check", "notes.txt"], "neither a graph"),
+        (["check", "-l", "nowhere"], "does not exist"),
+        (["check", "-l", "s4://bucket"], "Known:"),
+        (["check", "-l", "prompts/{environment}", "-e", "stagin"], "Did you mean 'staging'?"),
+        (["check", "-l", "prompts/base", "-e", "../etc"], "cannot be the name"),
+        (["check", "--bogus"], "unrecognized arguments: --bogus"),
+        (["show", "greting", *LAYERS], "Did you mean 'greeting'?"),
+        (["show", "greeting", "missing.yaml"], "Graph config not found"),
+        (["show", "--release", "abc", *LAYERS], "Nothing is stored yet"),
+        (["show", "--release", "live", *LAYERS], "No release is live"),
+        (["show", "--rendered", *LAYERS], "needs a name"),
+        (["show", "greeting", "--rendered", "--var", "x", *LAYERS], "is no variable"),
+        (["show", "greeting", "--rendered", "--var", "x:={", *LAYERS], "is no JSON"),
+        (["show", "greeting", "--rendered", *LAYERS], "name"),
+        (["diff", "live", *LAYERS], "Two releases make a difference"),
+        (["activate", *LAYERS], "takes one release id"),
+        (["activate", "abc", *LAYERS], "No stored release"),
+        (["rollback", "abc", *LAYERS], "takes only graphs"),
+        (["rollback", *LAYERS], "no earlier release"),
+        (["run", "missing.yaml", "-l", "prompts/base"], "Graph config not found"),
+        (["run", "graph.yaml", "--bogus"], "unrecognized arguments: --bogus"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_cannot_be_done_is_said_in_words_with_exit_code_2(
+    folder: Path, run: Run, argv: list[str], said: str
+) -> None:
+    (folder / "notes.txt").write_text("")
+    code, out, err = run(*argv)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert "Traceback" not in err
+
+
+def test_debug_shows_where_an_error_comes_from(folder: Path) -> None:
+    from yamlgraph_prompts.errors import LayerNotFound
+
+    with pytest.raises(LayerNotFound):
+        main(["check", "--debug", "-l", "nowhere"])
+
+
+def test_ctrl_c_is_130(folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(arguments: Any) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("yamlgraph_prompts.cli.check.run", interrupted)
+    assert run("check", "graph.yaml") == (130, "", "")
+
+
+def test_a_missing_environment_is_said_when_a_layer_needs_one(folder: Path, run: Run) -> None:
+    (folder / "prompts/staging").rename(folder / "prompts/development")
+    code, _, err = run("check", "-l", "prompts/{environment}", "-l", "prompts/base")
+    assert code == 0
+    assert "'development'" in err
+    assert run("check", "-l", "prompts/base")[2] == ""
+
+
+def test_an_optional_layer_need_not_exist(folder: Path, run: Run) -> None:
+    code, out, _ = run("show", "--optional-layer", "/nowhere", "-l", "prompts/base", "--json")
+    assert code == 0
+    assert [prompt["layer"] for prompt in json.loads(out)["prompts"]] == ["prompts/base"] * 2
+
+
+def test_show_lists_every_prompt_with_its_layer(folder: Path, run: Run) -> None:
+    code, out, _ = run("show", *LAYERS)
+    assert code == 0
+    _, greeting, signature = out.splitlines()
+    assert greeting.split() == ["greeting", "prompts/staging", "hides", "prompts/base"]
+    assert signature.split() == ["signature", "prompts/base"]
+
+
+def test_show_says_everything_of_one_prompt(folder: Path, run: Run) -> None:
+    code, out, _ = run("show", "greeting", "graph.yaml", *LAYERS)
+    assert code == 0
+    for part in ("prompts/staging/greeting.yaml", "hides", "variables", "graph.yaml: greet (llm)"):
+        assert part in out
+    assert out.endswith("\n  user: Hello {name} of staging\n\n")
+    told = json.loads(run("show", *LAYERS, "graph.yaml", "greeting", "--json")[1])["prompts"]
+    assert told[0]["hides"] == ["prompts/base"]
+    assert told[0]["variables"] == ["name"]
+    assert len(told[0]["sha256"]) == 64
+
+
+def test_show_finds_what_a_graph_takes_from_its_own_folder(folder: Path, run: Run) -> None:
+    (folder / "prompts/base/signature.yaml").rename(folder / "prompts/signature.yaml")
+    code, out, _ = run("show", "signature", "graph.yaml", *LAYERS, "--json")
+    assert code == 0
+    assert json.loads(out)["prompts"][0]["layer"] == "graph:graph.yaml"
+
+
+def test_show_rendered_gives_the_messages_that_a_model_gets(folder: Path, run: Run) -> None:
+    edit(folder, "system: Be kind.\nuser: '{% for n in names %}Hi {{ n }}! {% endfor %}'\n")
+    argv = ["show", "greeting", *LAYERS, "--rendered", "--var", 'names:=["Ada", "Bob"]']
+    code, out, _ = run(*argv)
+    assert code == 0
+    assert out == "[system]\nBe kind.\n\n[user]\nHi Ada! Hi Bob! \n\n"
+    assert [message["role"] for message in json.loads(run(*argv, "--json")[1])] == [
+        "system",
+        "user",
+    ]
+
+
+def test_a_prompt_cannot_move_the_cursor_of_whoever_looks_at_it(folder: Path, run: Run) -> None:
+    edit(folder, "user: Hello {name} \x1b[2J\x9b2J\n")
+    for argv in (["show", "greeting"], ["check"], ["show", "greeting", "--json"]):
+        _, out, _ = run(*argv, *LAYERS)
+        assert "\x1b" not in out
+        assert "\x9b" not in out
+
+
+def test_show_and_diff_know_kept_releases(folder: Path, run: Run) -> None:
+    first = publish(folder, "user: Hello {name}, first\n")
+    second = publish(folder, "user: Hello {name}, second\n")
+    edit(folder, "user: Hello {name}, third\n")
+    assert "first" in run("show", "greeting", "--release", first[:8], *LAYERS)[1]
+    assert "second" in run("show", "greeting", "--release", "live", *LAYERS)[1]
+    code, out, _ = run("diff", first[:8], "live", *LAYERS)
+    assert code == 1
+    assert f"--- greeting.yaml ({first[:12]})" in out
+    assert "-user: Hello {name}, first\n+user: Hello {name}, second\n" in out
+    assert "+user: Hello {name}, third" in run("diff", "live", "layers", *LAYERS)[1]
+    assert run("diff", second, "live", *LAYERS)[:2] == (0, "")
+    code, out, _ = run("diff", first, second, *LAYERS, "--json")
+    assert code == 1
+    assert json.loads(out)["changed"] == ["greeting"]
+
+
+def test_releases_lists_what_workers_published(folder: Path, run: Run) -> None:
+    code, out, err = run("releases", *LAYERS)
+    assert (code, out) == (0, "")
+    assert "No releases" in err
+    first = publish(folder, "user: Hello {name}, first\n")
+    second = publish(folder, "user: Hello {name}, second\n")
+    code, out, _ = run("releases", *LAYERS)
+    assert code == 0
+    _, newest, oldest = out.splitlines()
+    assert newest.split()[0] == second[:12]
+    assert newest.split()[-1] == "live"
+    assert oldest.split()[0] == first[:12]
+    told = json.loads(run("releases", *LAYERS, "--json")[1])
+    assert [release["id"] for release in told["releases"]] == [second, first]
+    assert [release["live"] for release in told["releases"]] == [True, False]
+
+
+def test_releases_publishes_nothing(folder: Path, run: Run) -> None:
+    first = publish(folder, "user: Hello {name}, first\n")
+    edit(folder, "user: Hello {name}, second\n")
+    for _ in range(2):
+        told = json.loads(run("releases", *LAYERS, "--json")[1])
+        assert [release["id"] for release in told["releases"]] == [first]
+
+
+def test_a_rollback_reaches_a_running_worker_and_follow_ends_it(folder: Path, run: Run) -> None:
+    first = publish(folder, "user: Hello {name}, first\n")
+    second = publish(folder, "user: Hello {name}, second\n")
+    with LivePrompts(
+        "prompts/{environment}", "prompts/base", environment="staging", watch=False
+    ) as worker:
+        code, out, _ = run("rollback", "graph.yaml", *LAYERS)
+        assert code == 0
+        assert f"{first[:12]} is live and held for staging" in out
+        assert os.environ["YAMLGRAPH_PROMPTS_STORE"] in out
+        worker.publish("file change")
+        assert (worker.release.id, worker.held) == (first, True)
+        assert run("releases", *LAYERS)[1].splitlines()[1].endswith("live, held")
+
+        code, out, _ = run("follow", *LAYERS, "graph.yaml")
+        assert code == 0
+        assert f"{second[:12]} is live" in out
+        worker.publish("file change")
+        assert (worker.release.id, worker.held) == (second, False)
+
+
+def test_activate_takes_the_beginning_of_an_id(folder: Path, run: Run) -> None:
+    first = publish(folder, "user: Hello {name}, first\n")
+    publish(folder, "user: Hello {name}, second\n")
+    code, out, _ = run("activate", first[:8], *LAYERS, "--json")
+    told = json.loads(out)
+    assert code == 0
+    assert (told["release"], told["status"], told["held"]) == (first, "published", True)
+
+
+def test_a_release_that_does_not_fit_the_graph_is_not_activated(folder: Path, run: Run) -> None:
+    (folder / "prompts/base/signature.yaml").rename(folder / "signature.kept")
+    first = publish(folder, "user: Hello {name}, first\n")
+    (folder / "signature.kept").rename(folder / "prompts/base/signature.yaml")
+    second = publish(folder, "user: Hello {name}, second\n")
+    code, out, _ = run("activate", first[:8], "graph.yaml", *LAYERS)
+    assert code == 1
+    assert "missing-prompt" in out
+    assert f"Refused: {second[:12]} stays live" in out
+    assert json.loads(run("releases", *LAYERS, "--json")[1])["releases"][0]["id"] == second
+
+
+def test_follow_with_broken_layers_ends_the_hold_and_says_what_is_wrong(
+    folder: Path, run: Run
+) -> None:
+    first = publish(folder, "user: Hello {name}, first\n")
+    publish(folder, "user: Hello {name}, second\n")
+    run("rollback", *LAYERS)
+    edit(folder, BROKEN)
+    code, out, _ = run("follow", *LAYERS)
+    assert code == 1
+    assert "template-syntax" in out
+    assert f"Refused: {first[:12]} stays live" in out
+    assert "followed again" in out
+
+
+def test_prompts_that_were_never_good_are_refused_with_their_findings(
+    folder: Path, run: Run
+) -> None:
+    edit(folder, BROKEN)
+    code, _, err = run("follow", *LAYERS)
+    assert code == 2
+    assert "template-syntax" in err
+    assert "no earlier good release" in err
+
+
+def test_another_store_can_be_named(folder: Path, run: Run) -> None:
+    run("follow", *LAYERS, "--store", "elsewhere")
+    assert len(json.loads(run("releases", *LAYERS, "--store", "elsewhere", "--json")[1])) == 2
+    assert run("releases", *LAYERS)[1] == ""
+
+
+def test_run_is_yamlgraphs_own_command_on_our_release(
+    folder: Path, run: Run, model_server: ModelServer
+) -> None:
+    argv = ["run", "graph.yaml", "--var", "name=Ada", "--environment", "staging", *LAYERS[:4]]
+    code, out, err = run(*argv, "--full")
+    assert code == 0
+    assert model_server.texts()[0] == "Hello Ada of staging"
+    assert "greeting: echo: Hello Ada of staging" in out
+    release = json.loads(run("releases", *LAYERS, "--json")[1])["releases"][0]["id"]
+    assert f"release {release[:12]} · environment staging" in err
+    code, out, _ = run(*argv, "--json")
+    assert code == 0
+    assert json.loads(out)["greeting"] == "echo: Hello Ada of staging"
+
+
+def test_run_on_a_held_release_runs_that(folder: Path, run: Run, model_server: ModelServer) -> None:
+    publish(folder, "user: Hello {name}, first\n")
+    publish(folder, "user: Hello {name}, second\n")
+    run("rollback", *LAYERS)
+    argv = ["run", "graph.yaml", "-v", "name=Ada", "--environment", "staging", *LAYERS[:4]]
+    code, _, err = run(*argv)
+    assert code == 0
+    assert model_server.texts()[0] == "Hello Ada, first"
+    assert ", held" in err
+
+
+@pytest.mark.parametrize("flag", ["--stream", "--async"])
+def test_run_streams_and_runs_asynchronously(
+    folder: Path, run: Run, model_server: ModelServer, flag: str
+) -> None:
+    argv = ["run", "graph.yaml", "-v", "name=Ada", "--environment", "staging", *LAYERS[:4]]
+    code, out, err = run(*argv, flag)
+    assert code == 0, err
+    assert model_server.texts()[0] == "Hello Ada of staging"
+    assert "echo: Hello Ada of staging" in out
+
+
+def test_run_passes_a_models_name_on(folder: Path, run: Run, model_server: ModelServer) -> None:
+    import inspect
+
+    from yamlgraph.compile.graph_loader import load_graph_config
+
+    if "model_override" not in inspect.signature(load_graph_config).parameters:
+        pytest.skip("this yamlgraph has no --model")
+    argv = ["run", "graph.yaml", "-v", "name=Ada", "--environment", "staging", *LAYERS[:4]]
+    assert run(*argv, "--model", "other")[0] == 0
+    assert {request.model for request in model_server.requests} == {"other"}
+
+
+def test_run_gives_yamlgraphs_exit_code(folder: Path, run: Run, model_server: ModelServer) -> None:
+    argv = ["run", "graph.yaml", "--environment", "staging", *LAYERS[:4]]
+    assert run(*argv, "--stream", "--json")[0] == 1
+
+
+def test_run_leaves_yamlgraph_as_it_was(folder: Path, run: Run, model_server: ModelServer) -> None:
+    from yamlgraph.compile import graph_loader
+
+    argv = ["run", "graph.yaml", "-v", "name=Ada", "--environment", "staging", *LAYERS[:4]]
+    run(*argv)
+    before = (graph_loader.load_graph_config, graph_loader.compile_graph)
+    run(*argv)
+    assert (graph_loader.load_graph_config, graph_loader.compile_graph) == before
+
+
+@pytest.mark.parametrize(
+    ("settings", "coloured"),
+    [({}, False), ({"FORCE_COLOR": "1"}, True), ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, False)],
+    ids=str,
+)
+def test_there_is_colour_only_on_a_terminal_or_when_forced(
+    folder: Path,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, str],
+    coloured: bool,
+) -> None:
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    assert ("\x1b[" in run("check", *LAYERS)[1]) is coloured
+
+
+def process(script: str, **arguments: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        **arguments,
+    )
+
+
+COMMAND = "import sys; from yamlgraph_prompts.cli import main; sys.exit(main({argv!r}))"
+
+
+def test_as_a_process_it_exits_as_it_says(folder: Path) -> None:
+    assert process(COMMAND.format(argv=["check", *LAYERS])).returncode == 0
+    edit(folder, BROKEN)
+    assert process(COMMAND.format(argv=["check", *LAYERS])).returncode == 1
+    done = process(COMMAND.format(argv=["check", "-l", "nowhere"]))
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_has_seen_enough_ends_it_quietly(folder: Path) -> None:
+    for number in range(3000):
+        (folder / f"prompts/base/prompt_{number}.yaml").write_text("user: Hi\n")
+    started = time.monotonic()
+    command = subprocess.Popen(
+        [sys.executable, "-c", COMMAND.format(argv=["show", *LAYERS])],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with command:
+        assert command.stdout is not None
+        assert command.stderr is not None
+        assert command.stdout.readline().startswith("release")
+        command.stdout.close()
+        assert command.stderr.read() == ""
+    assert command.returncode == 141
+    assert time.monotonic() - started < 60

@@ -1,0 +1,279 @@
+"""The first layer that has the whole file wins, and the answer says who won."""
+
+from __future__ import annotations
+
+import string
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.files import Heard, codes, write
+from yamlgraph_prompts import Layer, LivePrompts, PromptNotFound, PromptsRejected
+from yamlgraph_prompts.layers import LayerContent, as_layer, environments_pattern, resolve
+
+names = st.sampled_from(["a", "b", "c/d", "c/e"])
+bodies = st.text(string.ascii_lowercase, min_size=1, max_size=5)
+layer_files = st.dictionaries(names, bodies, max_size=4)
+
+
+def layer(url: str, files: dict[str, str]) -> LayerContent:
+    return LayerContent(url, "1", {path: text.encode() for path, text in files.items()})
+
+
+def yamls(files: dict[str, str]) -> dict[str, str]:
+    return {f"{name}.yaml": f"user: {text}" for name, text in files.items()}
+
+
+@given(st.lists(layer_files, min_size=1, max_size=5))
+def test_the_first_layer_that_has_a_name_wins_it_whole(stack: list[dict[str, str]]) -> None:
+    found = resolve([layer(str(n), yamls(files)) for n, files in enumerate(stack)], "x")
+    assert set(found.prompts) == {name for files in stack for name in files}
+    for name, prompt in found.prompts.items():
+        first = next(n for n, files in enumerate(stack) if name in files)
+        assert prompt.layer == str(first)
+        assert prompt.data == f"user: {stack[first][name]}".encode()
+
+
+@given(st.lists(layer_files, min_size=1, max_size=4), layer_files)
+def test_a_layer_below_changes_nothing_that_is_above_it(
+    stack: list[dict[str, str]], below: dict[str, str]
+) -> None:
+    layers = [layer(str(n), yamls(files)) for n, files in enumerate(stack)]
+    before = resolve(layers, "x").prompts
+    after = resolve([*layers, layer("below", yamls(below))], "x").prompts
+    assert {name: after[name] for name in before} == dict(before)
+
+
+@given(st.lists(layer_files, max_size=4))
+def test_an_empty_layer_anywhere_changes_nothing(stack: list[dict[str, str]]) -> None:
+    layers = [layer(str(n), yamls(files)) for n, files in enumerate(stack)]
+    expected = resolve(layers, "x").prompts
+    for place in range(len(layers) + 1):
+        more = [*layers[:place], layer("empty", {}), *layers[place:]]
+        assert resolve(more, "x").prompts == expected
+
+
+def test_files_are_never_merged_key_by_key() -> None:
+    over = layer("over", {"a.yaml": "user: over"})
+    base = layer("base", {"a.yaml": "system: base\nuser: base"})
+    assert resolve([over, base], "x").prompts["a"].content == {"user": "over"}
+
+
+def test_each_prompt_says_its_layer_and_its_file() -> None:
+    over, base = layer("conf/over/", {"a.yaml": ""}), layer("conf/base", {"n/b.yaml": ""})
+    found = resolve([over, base], "x").prompts
+    assert (found["a"].layer, found["a"].file) == ("conf/over/", "conf/over/a.yaml")
+    assert (found["n/b"].layer, found["n/b"].file) == ("conf/base", "conf/base/n/b.yaml")
+
+
+def test_a_template_and_a_plain_file_compete_for_one_name_across_layers() -> None:
+    over = layer("over", {"a.yaml.j2": "user: x", "b.yaml": "user: x"})
+    base = layer("base", {"a.yaml": "user: y", "b.yaml.j2": "user: y"})
+    found = resolve([over, base], "x")
+    assert (set(found.templates), set(found.prompts)) == ({"a"}, {"b"})
+    assert found.findings == ()
+
+
+def test_twin_files_in_one_layer_are_an_error() -> None:
+    (finding,) = resolve([layer("p", {"a.yaml": "", "a.yaml.j2": ""})], "x").findings
+    assert (finding.severity, finding.code, finding.prompt) == ("error", "twin-files", "a")
+    assert "a.yaml.j2" in str(finding.file)
+
+
+def test_vars_files_and_graphs_are_no_prompts() -> None:
+    graph = "name: g\nnodes:\n  a: {}\nedges: []\n"
+    found = resolve(
+        [
+            layer(
+                "p",
+                {
+                    "vars.yaml": "a: 1",
+                    "vars.staging.yaml": "a: 1",
+                    "n/vars.yaml": "a: 1",
+                    "graph.yaml": graph,
+                    "nodes.yaml": "nodes: only",
+                    "varsity.yaml": "user: x",
+                },
+            )
+        ],
+        "staging",
+    )
+    assert sorted(found.prompts) == ["nodes", "varsity"]
+
+
+def test_vars_are_merged_by_top_level_key() -> None:
+    over = layer("over", {"vars.yaml": "a: over\ndeep: {x: 1}"})
+    base = layer("base", {"vars.yaml": "a: base\nb: base\ndeep: {y: 2}"})
+    assert resolve([over, base], "x").variables == {"a": "over", "b": "base", "deep": {"x": 1}}
+
+
+def test_precedence_of_vars_higher_layer_over_environment_over_plain() -> None:
+    over = layer("over", {"vars.yaml": "c: over"})
+    base = layer(
+        "base",
+        {
+            "vars.yaml": "a: plain\nb: plain\nc: plain",
+            "vars.staging.yaml": "b: staging\nc: staging",
+            "vars.production.yaml": "a: production",
+        },
+    )
+    expected = {"a": "plain", "b": "staging", "c": "over"}
+    assert resolve([over, base], "staging").variables == expected
+
+
+@pytest.mark.parametrize("text", ["- a\n- b", "just words", "1: x", "a: [", "\x00"])
+def test_a_vars_file_that_is_no_mapping_is_an_error_in_that_file(text: str) -> None:
+    found = resolve([layer("p", {"vars.yaml": text})], "x")
+    assert [finding.severity for finding in found.findings] == ["error"]
+    assert found.findings[0].file == "p/vars.yaml"
+    assert found.variables == {}
+
+
+def test_an_empty_vars_file_is_fine() -> None:
+    assert resolve([layer("p", {"vars.yaml": "# later\n"})], "x").findings == ()
+
+
+def test_a_template_that_is_not_utf8_says_the_line_and_the_byte() -> None:
+    content = LayerContent("p", "1", {"part.j2": b"one\ntwo \xff"})
+    (finding,) = resolve([content], "x").findings
+    assert (finding.code, finding.file, finding.line) == ("not-utf8", "p/part.j2", 2)
+    assert "0xff" in finding.message
+
+
+def test_a_template_may_begin_with_a_byte_order_mark() -> None:
+    content = LayerContent("p", "1", {"part.j2": "\ufeffhello".encode()})
+    assert resolve([content], "x").parts == {"part.j2": "hello"}
+
+
+def test_the_first_layers_part_wins() -> None:
+    found = resolve([layer("o", {"p.j2": "over"}), layer("b", {"p.j2": "base", "q.j2": "q"})], "x")
+    assert found.parts == {"p.j2": "over", "q.j2": "q"}
+
+
+def test_what_a_source_could_not_take_is_passed_on() -> None:
+    from yamlgraph_prompts.findings import Finding
+
+    told = Finding("error", "unreadable", "no")
+    assert resolve([LayerContent("p", "1", {}, (told,))], "x").findings == (told,)
+
+
+def test_a_layer_may_be_a_path_a_url_a_mapping_or_a_layer(tmp_path: Path) -> None:
+    assert as_layer(tmp_path).text == str(tmp_path)
+    assert as_layer("s3://b/{environment}").uses_environment
+    assert as_layer({"a": "x"}).text == "memory:"
+    given = Layer("x", optional=True)
+    assert as_layer(given) is given
+
+
+@pytest.mark.parametrize(
+    ("url", "place", "folder"),
+    [
+        ("prompts/{environment}", "prompts", "staging"),
+        ("{environment}/prompts", ".", "staging"),
+        ("/{environment}", "/", "staging"),
+        ("conf/app-{environment}.d/prompts", "conf", "app-staging.d"),
+        ("s3://bucket/{environment}/x", "s3://bucket", "staging"),
+    ],
+)
+def test_the_folders_of_the_environments_are_found(url: str, place: str, folder: str) -> None:
+    found = environments_pattern(url)
+    assert found is not None
+    where, pattern = found
+    matched = pattern.fullmatch(folder)
+    assert where == place
+    assert matched is not None
+    assert matched["environment"] == "staging"
+
+
+# Through LivePrompts: templates over several layers
+
+
+def test_a_shared_base_lies_under_the_environments(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        {
+            "base/greeting.yaml": "user: Hi {name}",
+            "base/bye.yaml": "user: Bye {name}",
+            "staging/greeting.yaml": "user: STAGING {name}",
+            "production/none.yaml": "user: x",
+        },
+    )
+    layers = (str(tmp_path / "{environment}"), str(tmp_path / "base"))
+    with LivePrompts(*layers, environment="staging", watch=False) as prompts:
+        assert prompts["greeting"].user == "STAGING {name}"
+        assert prompts["bye"].user == "Bye {name}"
+        assert [one.url for one in prompts.release.layers] == [
+            str(tmp_path / "staging"),
+            str(tmp_path / "base"),
+        ]
+        assert all(len(one.version) == 64 for one in prompts.release.layers)
+    with LivePrompts(*layers, environment="production", watch=False) as prompts:
+        assert prompts["greeting"].user == "Hi {name}"
+
+
+def test_templates_include_import_and_extend_across_layers() -> None:
+    over = {
+        "greeting.yaml.j2": '{% extends "base.j2" %}{% block who %}{{ company }}{% endblock %}',
+        "sign.j2": "the {{ environment }} team",
+    }
+    base = {
+        "base.j2": 'user: "{% block who %}nobody{% endblock %}, {% include "sign.j2" %}"',
+        "sign.j2": "never seen",
+        "vars.yaml": "company: Acme",
+        "plain.yaml.j2": '{% import "m.j2" as m %}user: {{ m.hi() }} {name}',
+        "m.j2": "{% macro hi() %}Hi{% endmacro %}",
+    }
+    with LivePrompts(over, base, environment="staging") as prompts:
+        assert prompts["greeting"].user == "Acme, the staging team"
+        assert prompts["plain"].user == "Hi {name}"
+
+
+def test_an_undefined_name_in_a_template_is_an_error_at_its_file() -> None:
+    with pytest.raises(PromptsRejected) as caught, LivePrompts({"a.yaml.j2": "user: {{ who }}"}):
+        pass
+    (error,) = caught.value.outcome.errors
+    assert (error.code, error.file) == ("j2-undefined", "a.yaml.j2")
+    assert "who" in error.message
+
+
+def test_two_templates_that_give_the_same_text_give_the_same_release() -> None:
+    with LivePrompts({"a.yaml.j2": "user: {{ 1 + 1 }}"}) as one, LivePrompts({"a": "user: 2"}) as two:
+        assert one.release.id == two.release.id
+
+
+def test_a_change_of_vars_or_of_a_part_publishes() -> None:
+    files = {"a.yaml.j2": 'user: {{ x }} {% include "p.j2" %}', "vars.yaml": "x: 1", "p.j2": "p"}
+    with LivePrompts(files) as prompts:
+        assert prompts["a"].user == "1 p"
+        files["vars.yaml"] = "x: 2"
+        assert prompts.publish().status == "published"
+        assert prompts["a"].user == "2 p"
+        files["p.j2"] = "q"
+        assert prompts.publish().status == "published"
+        assert prompts["a"].user == "2 q"
+        files["vars.development.yaml"] = "x: 3"
+        assert prompts.publish().status == "published"
+        assert prompts["a"].user == "3 q"
+
+
+def test_a_template_that_renders_to_rubbish_is_rejected_and_the_old_text_stays() -> None:
+    files = {"a.yaml.j2": "user: {{ x }}", "vars.yaml": "x: 1"}
+    heard = Heard()
+    with LivePrompts(files, hooks=[heard]) as prompts:
+        files["vars.yaml"] = "x: '[unclosed'"
+        outcome = prompts.publish()
+        assert outcome.status == "rejected"
+        assert codes(outcome)
+        assert prompts["a"].content == {"user": 1}
+    assert [o.status for o in heard.outcomes()] == ["published", "rejected"]
+
+
+def test_a_missing_prompt_lists_every_place_that_was_tried(tmp_path: Path) -> None:
+    write(tmp_path, {"over/a.yaml": "user: x", "base/greeting.yaml": "user: x"})
+    over, base = str(tmp_path / "over"), str(tmp_path / "base")
+    with LivePrompts(over, base, watch=False) as prompts, pytest.raises(PromptNotFound) as caught:
+        prompts["greetin"]
+    assert caught.value.tried == (f"{over}/greetin.yaml", f"{base}/greetin.yaml")
+    assert "Did you mean 'greeting'?" in str(caught.value)

@@ -1,0 +1,530 @@
+"""Every source keeps the same promises; then what is special about folders and mappings."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import socket
+import sys
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, EntryPoints
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.files import write
+from yamlgraph_prompts import sources
+from yamlgraph_prompts.errors import (
+    LayerNotFound,
+    LayerUnavailable,
+    MissingExtra,
+    UnknownScheme,
+)
+from yamlgraph_prompts.regular_file import LIMIT_FILE_BYTES, SpecialFile, TooLarge, read_regular
+from yamlgraph_prompts.sources import Content, Source, open_source
+from yamlgraph_prompts.sources.directory import DirectorySource
+from yamlgraph_prompts.sources.memory import MemorySource
+
+as_root = pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+
+# The contract: every source, third parties' too, keeps these promises.
+
+
+@dataclass
+class Shelf:
+    """A source under test, and the means to change what it reads."""
+
+    source: Source
+    put: Any
+    remove: Any
+    unmake: Any = None
+    """Takes the whole place away; None for a source whose place cannot be gone."""
+
+
+class ShopSource:
+    """What a third party would write."""
+
+    shelves: Mapping[str, dict[str, bytes]] = {}
+    remote = True
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def read(self) -> Content:
+        try:
+            return Content(dict(self.shelves[self.url]))
+        except KeyError:
+            raise LayerNotFound(f"Nothing is at {self.url}.", layer=self.url) from None
+
+    def version(self) -> str:
+        return self.read().version
+
+    def places(self) -> list[str]:
+        begin = self.url.rstrip("/") + "/"
+        return sorted({u[len(begin) :].split("/")[0] for u in self.shelves if u.startswith(begin)})
+
+    def watched(self) -> tuple[Path, ...]:
+        return ()
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def shop(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, dict[str, bytes]]]:
+    """The scheme shop:// as an installed package would add it."""
+    module = types.ModuleType("shop_source")
+    module.ShopSource = ShopSource  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "shop_source", module)
+    entry = EntryPoint("shop", "shop_source:ShopSource", sources.ENTRY_POINTS)
+    monkeypatch.setattr(
+        sources, "entry_points", lambda *, group: EntryPoints([entry]).select(group=group)
+    )
+    shelves: dict[str, dict[str, bytes]] = {}
+    monkeypatch.setattr(ShopSource, "shelves", shelves)
+    return shelves
+
+
+@pytest.fixture(params=["directory", "file-url", "memory", "third-party"])
+def shelf(request: pytest.FixtureRequest, tmp_path: Path, shop: dict[str, Any]) -> Iterator[Shelf]:
+    if request.param in ("directory", "file-url"):
+        folder = tmp_path / "a folder"
+        folder.mkdir()
+        source = open_source(str(folder) if request.param == "directory" else folder.as_uri())
+        made = Shelf(
+            source,
+            lambda path, data: write(folder, {path: data}),
+            lambda path: (folder / path).unlink(),
+            lambda: shutil.rmtree(folder),
+        )
+    elif request.param == "memory":
+        prompts: dict[str, Any] = {}
+        made = Shelf(MemorySource(prompts), prompts.__setitem__, prompts.__delitem__)
+    else:
+        shop["shop://acme/prompts"] = files = {}
+        made = Shelf(
+            open_source("shop://acme/prompts"),
+            files.__setitem__,
+            files.__delitem__,
+            shop.clear,
+        )
+    yield made
+    made.source.close()
+
+
+def test_a_source_is_what_the_protocol_says(shelf: Shelf) -> None:
+    assert isinstance(shelf.source, Source)
+    assert isinstance(shelf.source.url, str)
+    assert isinstance(shelf.source.remote, bool)
+    assert all(isinstance(path, Path) for path in shelf.source.watched())
+
+
+def test_an_empty_place_gives_no_files_and_no_findings(shelf: Shelf) -> None:
+    content = shelf.source.read()
+    assert (dict(content.files), content.findings) == ({}, ())
+
+
+def test_every_file_comes_back_byte_for_byte(shelf: Shelf) -> None:
+    files = {"a.yaml": b"user: \xff\x00", "deep/er/b.yaml.j2": b"", "deep/part.j2": "ü\r\n".encode()}
+    for path, data in files.items():
+        shelf.put(path, data)
+    assert dict(shelf.source.read().files) == files
+
+
+def test_the_cheap_version_is_the_version_of_what_is_read(shelf: Shelf) -> None:
+    shelf.put("a.yaml", b"user: x")
+    assert shelf.source.version() == shelf.source.read().version
+
+
+def test_the_version_moves_with_every_change_and_comes_back(shelf: Shelf) -> None:
+    versions = [shelf.source.version()]
+    for act in (
+        lambda: shelf.put("a.yaml", b"user: x"),
+        lambda: shelf.put("a.yaml", b"user: y"),
+        lambda: shelf.put("b.yaml", b"user: y"),
+        lambda: shelf.put("n/b.yaml", b"user: y"),
+    ):
+        act()
+        versions.append(shelf.source.version())
+    assert len(set(versions)) == 5
+    shelf.remove("n/b.yaml")
+    assert shelf.source.version() == versions[3]
+    shelf.remove("b.yaml")
+    shelf.put("a.yaml", b"user: x")
+    assert shelf.source.version() == versions[1]
+
+
+def test_nothing_there_is_an_error_with_the_layer_in_it(shelf: Shelf) -> None:
+    if shelf.unmake is None:
+        return
+    shelf.unmake()
+    for ask in (shelf.source.read, shelf.source.version):
+        with pytest.raises(LayerNotFound) as caught:
+            ask()
+        assert caught.value.layer == shelf.source.url
+    assert shelf.source.places() == []
+
+
+def test_what_was_read_does_not_change_afterwards(shelf: Shelf) -> None:
+    shelf.put("a.yaml", b"user: x")
+    content = shelf.source.read()
+    shelf.put("a.yaml", b"user: y")
+    assert content.files["a.yaml"] == b"user: x"
+
+
+# Opening by URL
+
+
+def test_an_unknown_scheme_lists_the_known_ones(shop: object) -> None:
+    with pytest.raises(UnknownScheme, match="gopher") as caught:
+        open_source("gopher://prompts")
+    assert "file://" in str(caught.value)
+    assert "shop://" in str(caught.value)
+    assert "a path" in str(caught.value)
+
+
+def test_a_missing_extra_says_the_pip_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sources._SCHEMES, "cloud", ("no_such_module_at_all:CloudSource", "cloud"))
+    with pytest.raises(MissingExtra, match=r"pip install 'yamlgraph-prompts\[cloud\]'"):
+        open_source("cloud://bucket/prompts")
+
+
+def test_a_relative_path_is_relative_to_the_base(tmp_path: Path) -> None:
+    write(tmp_path, {"conf/prompts/a.yaml": "user: x"})
+    assert list(open_source("prompts", base=tmp_path / "conf").read().files) == ["a.yaml"]
+
+
+def test_a_file_url_may_hold_escaped_characters(tmp_path: Path) -> None:
+    write(tmp_path / "with space", {"a.yaml": "user: x"})
+    assert list(open_source(f"file://{tmp_path}/with%20space").read().files) == ["a.yaml"]
+
+
+def test_a_file_url_with_a_host_is_refused_instead_of_read_elsewhere() -> None:
+    with pytest.raises(LayerUnavailable, match="prompts"):
+        open_source("file://prompts/staging").read()
+
+
+def test_the_same_content_has_the_same_version_everywhere(tmp_path: Path) -> None:
+    write(tmp_path, {"a.yaml": "user: x"})
+    assert open_source(str(tmp_path)).version() == MemorySource({"a": "user: x"}).version()
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.dictionaries(st.text(min_size=1), st.binary()), st.dictionaries(st.text(min_size=1), st.binary()))
+def test_contents_that_differ_have_versions_that_differ(
+    one: dict[str, bytes], other: dict[str, bytes]
+) -> None:
+    assert (Content(one).version == Content(other).version) == (one == other)
+
+
+# Folders
+
+
+def read(folder: Path) -> Content:
+    return DirectorySource(str(folder)).read()
+
+
+def codes(content: Content) -> list[str]:
+    return [finding.code for finding in content.findings]
+
+
+def test_only_yaml_and_j2_files_are_read(tmp_path: Path) -> None:
+    write(tmp_path, {"a.yaml": "", "b.yaml.j2": "", "c.j2": "", "README.md": "", "d.json": ""})
+    assert sorted(read(tmp_path).files) == ["a.yaml", "b.yaml.j2", "c.j2"]
+
+
+def test_files_and_folders_that_begin_with_a_dot_are_not_looked_at(tmp_path: Path) -> None:
+    write(tmp_path, {"a.yaml": "", "..data/b.yaml": "", ".git/c.yaml": "", "n/.d.yaml": ""})
+    (tmp_path / ".e.yaml").write_text("user: x")
+    assert list(read(tmp_path).files) == ["a.yaml"]
+    assert DirectorySource(str(tmp_path)).places() == ["n"]
+
+
+def test_a_yml_file_is_a_warning_that_says_the_new_name(tmp_path: Path) -> None:
+    write(tmp_path, {"greeting.yml": "user: x"})
+    (finding,) = read(tmp_path).findings
+    assert (finding.severity, finding.code) == ("warning", "ignored-file")
+    assert "greeting.yaml" in str(finding.hint)
+
+
+def test_a_link_out_of_the_layer_is_an_error_and_is_not_read(tmp_path: Path) -> None:
+    write(tmp_path, {"outside/secret.yaml": "user: x", "layer/a.yaml": "user: x"})
+    (tmp_path / "layer/file.yaml").symlink_to(tmp_path / "outside/secret.yaml")
+    (tmp_path / "layer/folder").symlink_to("../outside")
+    (tmp_path / "layer/passwd.yaml").symlink_to("/etc/passwd")
+    content = read(tmp_path / "layer")
+    assert list(content.files) == ["a.yaml"]
+    assert codes(content) == ["escaping-link"] * 3
+
+
+def test_a_folder_whose_name_begins_like_the_layers_is_outside(tmp_path: Path) -> None:
+    write(tmp_path, {"layer/a.yaml": "", "layer-secret/b.yaml": ""})
+    (tmp_path / "layer/b.yaml").symlink_to("../layer-secret/b.yaml")
+    assert codes(read(tmp_path / "layer")) == ["escaping-link"]
+
+
+def test_links_within_the_layer_are_followed(tmp_path: Path) -> None:
+    write(tmp_path, {"n/a.yaml": "user: x"})
+    (tmp_path / "same.yaml").symlink_to("n/a.yaml")
+    (tmp_path / "other").symlink_to("n")
+    content = read(tmp_path)
+    assert sorted(content.files) == ["n/a.yaml", "other/a.yaml", "same.yaml"]
+    assert content.findings == ()
+
+
+def test_a_layer_that_is_itself_a_link_is_read(tmp_path: Path) -> None:
+    write(tmp_path, {"v1/a.yaml": "user: x"})
+    (tmp_path / "current").symlink_to("v1")
+    assert list(read(tmp_path / "current").files) == ["a.yaml"]
+
+
+def test_links_in_a_circle_end(tmp_path: Path) -> None:
+    write(tmp_path, {"n/a.yaml": "user: x"})
+    (tmp_path / "n/up").symlink_to("..")
+    (tmp_path / "me.yaml").symlink_to("me.yaml")
+    content = read(tmp_path)
+    assert list(content.files) == ["n/a.yaml"]
+    assert "up" not in codes(content)
+    assert len(content.findings) == 1
+
+
+def test_links_that_multiply_are_refused_in_bounded_time(tmp_path: Path) -> None:
+    for number in range(40):
+        (tmp_path / f"d{number}").mkdir()
+        for name in ("x", "y"):
+            (tmp_path / f"d{number}/{name}").symlink_to(f"../d{number + 1}")
+    (tmp_path / "d40").mkdir()
+    assert codes(read(tmp_path)) == ["too-large"]
+
+
+def test_folders_may_be_as_deep_as_the_system_allows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, {"a.yaml": "user: x"})
+    monkeypatch.chdir(tmp_path)
+    for _ in range(1500):
+        os.mkdir("d")
+        os.chdir("d")
+    assert list(read(tmp_path).files) == ["a.yaml"]
+    for _ in range(1500):
+        os.chdir("..")
+        os.rmdir("d")
+
+
+def test_a_link_to_nothing_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").symlink_to("gone.yaml")
+    (finding,) = read(tmp_path).findings
+    assert (finding.severity, finding.code) == ("error", "unreadable")
+
+
+def test_pipes_sockets_and_devices_are_told_and_never_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with socket.socket(socket.AF_UNIX) as server:
+        here = os.getcwd()
+        os.chdir(tmp_path)
+        server.bind("socket.yaml")
+        os.chdir(here)
+    (tmp_path / "folder.yaml").mkdir()
+    content = read(tmp_path)
+    assert codes(content) == ["special-file", "special-file"]
+    assert dict(content.files) == {}
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/environ"), reason="needs /proc")
+def test_nothing_of_proc_can_be_read_through_a_layer(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").symlink_to("/proc/self/environ")
+    (tmp_path / "b").symlink_to("/proc/self")
+    (tmp_path / "zero.yaml").symlink_to("/dev/zero")
+    content = read(tmp_path)
+    assert dict(content.files) == {}
+    assert codes(content) == ["escaping-link"] * 3
+
+
+def test_a_file_that_became_a_link_after_it_was_found_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = write(tmp_path / "layer", {"a.yaml": "user: x"})
+    write(tmp_path, {"secret.yaml": "user: secret"})
+    from yamlgraph_prompts.sources import directory
+
+    def swapped(path: str, **options: Any) -> bytes:
+        os.unlink(layer / "a.yaml")
+        (layer / "a.yaml").symlink_to(tmp_path / "secret.yaml")
+        return read_regular(path, **options)
+
+    monkeypatch.setattr(directory, "read_regular", swapped)
+    content = read(layer)
+    assert dict(content.files) == {}
+    assert set(codes(content)) <= {"special-file", "escaping-link"}
+    assert content.findings
+
+
+def test_a_file_that_is_too_large_is_told_with_its_size(tmp_path: Path) -> None:
+    write(tmp_path, {"big.yaml": b"x" * (LIMIT_FILE_BYTES + 1), "fits.yaml": b"x" * LIMIT_FILE_BYTES})
+    content = read(tmp_path)
+    assert list(content.files) == ["fits.yaml"]
+    (finding,) = content.findings
+    assert (finding.code, finding.prompt) == ("too-large", "big")
+    assert str(LIMIT_FILE_BYTES + 1) in finding.message
+
+
+def test_a_folder_that_is_too_large_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("yamlgraph_prompts.sources.directory.LIMIT_BYTES", 10)
+    write(tmp_path, {"a.yaml": b"12345678", "b.yaml": b"12345678"})
+    assert codes(read(tmp_path)) == ["too-large"]
+
+
+@as_root
+def test_a_file_that_may_not_be_read_is_told(tmp_path: Path) -> None:
+    write(tmp_path, {"a.yaml": "user: x"})
+    (tmp_path / "a.yaml").chmod(0)
+    assert codes(read(tmp_path)) == ["unreadable"]
+
+
+def test_a_disk_error_is_told_with_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, {"a.yaml": "user: x", "b.yaml": "user: y"})
+
+    def broken(path: str, **options: Any) -> bytes:
+        if path.endswith("a.yaml"):
+            raise OSError(5, "Input/output error")
+        return read_regular(path, **options)
+
+    monkeypatch.setattr("yamlgraph_prompts.sources.directory.read_regular", broken)
+    content = read(tmp_path)
+    (finding,) = content.findings
+    assert (finding.code, finding.prompt) == ("unreadable", "a")
+    assert "Input/output error" in finding.message
+    assert list(content.files) == ["b.yaml"]
+
+
+def test_a_name_that_is_not_utf8_is_told_in_printable_words(tmp_path: Path) -> None:
+    write(tmp_path, {"a.yaml": "user: x"})
+    with open(os.fsencode(tmp_path) + b"/caf\xe9.yaml", "w") as file:
+        file.write("user: x")
+    content = read(tmp_path)
+    assert list(content.files) == ["a.yaml"]
+    (finding,) = content.findings
+    assert finding.severity == "error"
+    assert str(finding).encode()
+
+
+def test_a_file_in_place_of_the_folder_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "prompts").write_text("no folder")
+    with pytest.raises(LayerUnavailable, match="not a folder"):
+        read(tmp_path / "prompts")
+
+
+def test_a_missing_folder_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(LayerNotFound, match="does not exist") as caught:
+        read(tmp_path / "prompts")
+    assert "optional=True" in str(caught.value)
+
+
+def test_a_folder_that_is_swapped_while_it_is_read_is_read_again_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, {"v1/a.yaml": "one", "v1/b.yaml": "one", "v2/a.yaml": "two", "v2/b.yaml": "two"})
+    current = tmp_path / "current"
+    current.symlink_to("v1")
+    reads = []
+
+    def swapping(path: str, **options: Any) -> bytes:
+        data = read_regular(path, **options)
+        reads.append(path)
+        if len(reads) == 1:
+            (tmp_path / "new").symlink_to("v2")
+            os.replace(tmp_path / "new", current)
+        return data
+
+    monkeypatch.setattr("yamlgraph_prompts.sources.directory.read_regular", swapping)
+    assert set(read(current).files.values()) == {b"two"}
+
+
+def test_a_configmap_that_is_swapped_while_it_is_read_is_read_again_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, {"..1/a.yaml": "one", "..1/b.yaml": "one", "..2/a.yaml": "two", "..2/b.yaml": "two"})
+    (tmp_path / "..data").symlink_to("..1")
+    for name in ("a.yaml", "b.yaml"):
+        (tmp_path / name).symlink_to(f"..data/{name}")
+    reads = []
+
+    def swapping(path: str, **options: Any) -> bytes:
+        data = read_regular(path, **options)
+        reads.append(path)
+        if len(reads) == 1:
+            (tmp_path / "..new").symlink_to("..2")
+            os.replace(tmp_path / "..new", tmp_path / "..data")
+        return data
+
+    monkeypatch.setattr("yamlgraph_prompts.sources.directory.read_regular", swapping)
+    assert set(read(tmp_path).files.values()) == {b"two"}
+
+
+def test_a_folder_that_never_stands_still_is_unavailable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, {"a.yaml": "user: x"})
+    monkeypatch.setattr(
+        DirectorySource, "_links", lambda self, ticks=iter(range(1000)): (str(next(ticks)), "")
+    )
+    with pytest.raises(LayerUnavailable, match="faster"):
+        read(tmp_path)
+
+
+# Ordinary files
+
+
+def test_a_file_that_grows_while_it_is_read_is_read_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"x" * 10)
+    real = os.fstat
+
+    def early(handle: int) -> os.stat_result:
+        found = list(real(handle))
+        found[6] = 3
+        return os.stat_result(found)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fstat", early)
+        assert read_regular(path) == b"x" * 10
+        with pytest.raises(TooLarge):
+            read_regular(path, limit_bytes=5)
+
+
+def test_a_folder_is_no_ordinary_file(tmp_path: Path) -> None:
+    with pytest.raises(SpecialFile):
+        read_regular(tmp_path)
+
+
+# Mappings
+
+
+def test_a_mapping_may_hold_text_bytes_or_content() -> None:
+    files = MemorySource({"a": "user: x", "b": b"user: y", "n/c": {"user": "ü", "system": "s"}}).read().files
+    assert files["a.yaml"] == b"user: x"
+    assert files["b.yaml"] == b"user: y"
+    assert files["n/c.yaml"].decode() == "user: ü\nsystem: s\n"
+
+
+def test_a_name_with_a_suffix_is_the_path_of_such_a_file() -> None:
+    files = MemorySource({"a.yaml": "", "b.yaml.j2": "", "vars.yaml": "", "part.j2": ""}).read().files
+    assert sorted(files) == ["a.yaml", "b.yaml.j2", "part.j2", "vars.yaml"]
+
+
+def test_reading_touches_no_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "open", None)
+    monkeypatch.setattr(os, "scandir", None)
+    source = MemorySource({"a": "user: x"})
+    assert hashlib.sha256(source.read().files["a.yaml"]).hexdigest()
+    assert source.watched() == ()

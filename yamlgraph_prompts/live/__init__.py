@@ -1,0 +1,13 @@
+"""What runs: a LangGraph graph whose every run keeps one build, and whose next run has the newest.
+
+Knows LangGraph only; prompts, layers and YAML are somebody else's, who is asked through a `Feed`.
+"""
+
+from __future__ import annotations
+
+from yamlgraph_prompts.live.feed import Build, Feed, Pin
+from yamlgraph_prompts.live.graph import LiveGraph
+from yamlgraph_prompts.live.release_cache import ReleaseCache
+from yamlgraph_prompts.live.state_graph import LiveStateGraph, Recipe
+
+__all__ = ["Build", "Feed", "LiveGraph", "LiveStateGraph", "Pin", "Recipe", "ReleaseCache"]

@@ -1,0 +1,302 @@
+"""One message's text, filled in at run time as YAMLGraph would, but guarded and compiled once.
+
+The dialect (Jinja or `str.format`) is decided for each message. Nothing here reads a file.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, NoReturn
+
+from jinja2.exceptions import SecurityError
+
+from yamlgraph_prompts import fields
+from yamlgraph_prompts.budget import Budget, Limits, Refused, swap
+from yamlgraph_prompts.errors import PromptRenderError
+from yamlgraph_prompts.explanation import explain
+from yamlgraph_prompts.findings import Finding
+from yamlgraph_prompts.inspection import Inspection
+from yamlgraph_prompts.sandbox import GuardedEnvironment, environment
+
+_LIMITS = Limits()
+_NOT_GIVEN = frozenset({"state", "loop", "range", "true", "false", "none", "self"})
+_BRACES = (
+    "This message has no Jinja syntax, so it is rendered with str.format and every brace is "
+    "significant. Rewrite the shape in prose or wrap it in {% raw %}...{% endraw %} to make the "
+    "message Jinja."
+)
+_compiling = threading.RLock()
+_environment: GuardedEnvironment | None = None
+_globals: dict[str, Any] = {}
+
+
+def is_jinja(text: str) -> bool:
+    """Whether YAMLGraph would render `text` with Jinja rather than `str.format`.
+
+    Example:
+        >>> is_jinja("Hi {{ name }}"), is_jinja("Hi {name}")
+        (True, False)
+    """
+    return "{{" in text or "{%" in text
+
+
+def _jinja() -> GuardedEnvironment:
+    global _environment, _globals
+    if _environment is None:
+        with _compiling:
+            if _environment is None:
+                made = environment()
+                _globals = dict(made.globals)
+                _environment = made
+    return _environment
+
+
+_Fill = Callable[[Mapping[str, Any], Mapping[str, Any] | None], str]
+
+
+class MessageTemplate:
+    """The template of one message. Thread-safe; read and compiled when first needed.
+
+    Args:
+        text: The message's text as it stands in the prompt.
+        prompt: The prompt's name, for errors.
+
+    Example:
+        >>> MessageTemplate("Hi {name}").render({"name": "Ada"})
+        'Hi Ada'
+        >>> MessageTemplate("{% for n in names %}{{ n }}! {% endfor %}").variables
+        frozenset({'names'})
+    """
+
+    __slots__ = ("_fill", "_findings", "_variables", "prompt", "text")
+
+    def __init__(self, text: str, *, prompt: str = "") -> None:
+        self.text = text
+        self.prompt = prompt
+        self._variables: frozenset[str] | None = None
+        self._findings: tuple[Finding, ...] = ()
+        self._fill: _Fill | None = None
+
+    def __repr__(self) -> str:
+        return f"<MessageTemplate of {self.prompt!r}, {len(self.text)} characters>"
+
+    @property
+    def dialect(self) -> Literal["jinja", "format"]:
+        """``"jinja"`` or ``"format"``."""
+        return "jinja" if is_jinja(self.text) else "format"
+
+    @property
+    def variables(self) -> frozenset[str]:
+        """The names that must be given: those that YAMLGraph's `extract_variables` names."""
+        if self._variables is None:
+            self._inspect()
+        return self._variables or frozenset()
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What is wrong with the text; lines and columns count from 1 in it."""
+        if self._variables is None:
+            self._inspect()
+        return self._findings
+
+    def _inspect(self) -> Inspection | None:
+        if self.dialect == "format":
+            scan = fields.scan(self.text)
+            self._findings = tuple(_format_findings(self.text, scan))
+            self._variables = scan.roots - _NOT_GIVEN
+            return None
+        found = Inspection(self.text, _jinja())
+        self._findings = found.findings
+        if found.tree is None:
+            self._variables = frozenset()
+        else:
+            simple = fields.scan(fields.without_raw(self.text)).roots
+            names = (found.undeclared - found.assigned) | simple
+            self._variables = frozenset(names - _NOT_GIVEN)
+        return found
+
+    def render(self, variables: Mapping[str, Any], state: Mapping[str, Any] | None = None) -> str:
+        """The text for these variables, as YAMLGraph's `format_prompt` gives it.
+
+        Args:
+            variables: Name → value.
+            state: What ``{{ state.field }}`` reads, in the Jinja dialect.
+
+        Returns:
+            The text.
+
+        Raises:
+            PromptRenderError: It cannot be filled in, or it does what a prompt may not do.
+        """
+        fill = self._fill or self._compile()
+        before = swap(Budget(_LIMITS))
+        try:
+            return fill(variables, state)
+        except Exception as error:  # noqa: BLE001 - the app's own values may raise anything
+            failed = self._failure(error, variables)
+        finally:
+            swap(before)
+        raise failed
+
+    # -- compiling
+
+    def _compile(self) -> _Fill:
+        with _compiling:
+            if self._fill is None:
+                found = self._inspect()
+                for finding in self._findings:
+                    if finding.severity == "error":
+                        self._refuse(finding)
+                self._fill = self._format() if found is None else self._template(found)
+            return self._fill
+
+    def _refuse(self, finding: Finding) -> NoReturn:
+        if finding.code == "format-braces":
+            raise self.braces(finding)
+        raise self._error(finding.message, finding.line, finding.hint)
+
+    def braces(self, finding: Finding) -> PromptRenderError:
+        """YAMLGraph's words for a text that `str.format` cannot render."""
+        return PromptRenderError(
+            f"Prompt '{self.prompt}' has a message that is not a valid template "
+            f"({finding.message}). {_BRACES} Lint reports this as E013.",
+            prompt=self.prompt,
+            line=finding.line,
+        )
+
+    def _format(self) -> _Fill:
+        text = fields.FormatText(self.text)
+        return lambda variables, state: text.render(variables)
+
+    def _template(self, found: Inspection) -> _Fill:
+        jinja = _jinja()
+        try:
+            code = jinja.compile(found.tree)  # type: ignore[arg-type]
+            module = jinja.template_class.from_code(jinja, code, jinja.globals)
+        except Exception as error:  # noqa: BLE001 - Jinja and Python refuse in many ways
+            failed = self._failure(error, {})
+        else:
+            return _filler(jinja, module)
+        raise failed
+
+    # -- errors
+
+    def _failure(self, error: Exception, variables: Mapping[str, Any]) -> PromptRenderError:
+        if self.dialect == "format":
+            missing = self.variables - variables.keys()
+            if isinstance(error, KeyError) and missing:
+                return missing_variables(self.prompt, missing)
+            return self._field_failure(error, variables)
+        why = explain(error, self.text)
+        return self._error(why.message, why.line, None)
+
+    def _field_failure(self, error: Exception, variables: Mapping[str, Any]) -> PromptRenderError:
+        if isinstance(error, Refused):
+            return self._error(explain(error, self.text).message, None, None)
+        text = fields.FormatText(self.text)
+        before = swap(Budget(_LIMITS))
+        try:
+            culprit = text.culprit(variables)
+        except SecurityError:
+            culprit = None
+        finally:
+            swap(before)
+        if culprit is None:
+            return self._error("A field cannot be filled in.", None, None)
+        written, kind = culprit
+        return self._error(
+            f"The field {written} does not fit its value, a {kind.__name__!r}.",
+            _line_of(self.text, written),
+            None,
+        )
+
+    def _error(self, message: str, line: int | None, hint: str | None) -> PromptRenderError:
+        where = f"Prompt {self.prompt!r}" if self.prompt else "A prompt"
+        where += f", line {line} of the message" if line else ""
+        return PromptRenderError(f"{where}: {message}", prompt=self.prompt, line=line, hint=hint)
+
+
+def _filler(jinja: GuardedEnvironment, module: Any) -> _Fill:
+    root, blocks, context_class = module.root_render_func, module.blocks, jinja.context_class
+    concat = jinja.concat
+
+    def fill(variables: Mapping[str, Any], state: Mapping[str, Any] | None) -> str:
+        given = {**_globals, "state": state or {}, **variables}
+        return concat(root(context_class(jinja, given, None, blocks)))
+
+    return fill
+
+
+def missing_variables(prompt: str, missing: frozenset[str]) -> PromptRenderError:
+    """YAMLGraph's words for variables that were not given."""
+    return PromptRenderError(
+        f"Missing required variable(s) for prompt '{prompt}': {', '.join(sorted(missing))}",
+        prompt=prompt,
+    )
+
+
+# -- examining ---------------------------------------------------------------------------------
+
+
+def examine(text: str) -> tuple[Finding, ...]:
+    """What is wrong with one message's text; nothing of it is run.
+
+    Args:
+        text: The text as it stands in the prompt.
+
+    Returns:
+        The findings, with lines and columns from 1 in `text`. Jinja's ``template-syntax``,
+        ``unknown-filter``, ``unknown-test``, ``template-include``; ``format-braces`` for text that
+        `str.format` cannot render; ``unsafe-template`` in both dialects.
+
+    Example:
+        >>> [(f.code, f.line) for f in examine("Hi\\n{{ name | uper }}")]
+        [('unknown-filter', 2)]
+    """
+    return MessageTemplate(text).findings
+
+
+def _format_findings(text: str, scan: fields.FieldScan) -> Iterator[Finding]:
+    if scan.brace_error or scan.invalid:
+        detail = scan.brace_error or f"invalid format field(s): {', '.join(scan.invalid)}"
+        yield Finding(
+            "error",
+            "format-braces",
+            detail,
+            line=_brace_line(text, scan),
+            hint=_BRACES,
+        )
+        return
+    try:
+        found = list(fields.fields(text))
+    except ValueError:  # only in a format spec, where YAMLGraph does not look
+        yield Finding("error", "format-braces", "a format spec has unbalanced braces")
+        return
+    for name, spec, _conversion in found:
+        if part := fields.private_part(name):
+            yield Finding(
+                "error",
+                "unsafe-template",
+                f"{part!r} in the field {{{name}}} is not for prompts",
+                line=_line_of(text, name),
+            )
+        if max((len(digits) for digits in re.findall(r"\d+", spec)), default=0) > 7:
+            yield Finding(
+                "error",
+                "unsafe-template",
+                f"the field {{{name}:{spec}}} is too wide",
+                line=_line_of(text, name),
+            )
+
+
+def _line_of(text: str, part: str) -> int | None:
+    offset = text.find(part)
+    return None if offset < 0 else text.count("\n", 0, offset) + 1
+
+
+def _brace_line(text: str, scan: fields.FieldScan) -> int | None:
+    if not scan.brace_error:
+        return _line_of(text, "{" + scan.invalid[0])
+    return None
