@@ -28,7 +28,8 @@ lint: .venv/ready
 	$(BIN)/lint-imports
 
 bench: .venv/ready
-	@set -e; for bench in benchmarks/bench_*.py; do echo "== $$bench"; $(BIN)/python $$bench; done
+	@set -e; for bench in $$(grep -l __main__ benchmarks/*.py | sort); do \
+		name=$$(basename $$bench .py); echo "== $$name"; $(BIN)/python -m benchmarks.$$name; done
 
 # What a user has.
 .venv/installed: pyproject.toml

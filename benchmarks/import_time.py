@@ -18,7 +18,9 @@ OURS = (
 
 def run(script: str, path: str) -> float:
     started = perf_counter()
-    subprocess.run([sys.executable, "-c", f"import sys; sys.path.insert(0, {path!r}); {script}"], check=True)
+    subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {path!r}); {script}"], check=True
+    )
     return perf_counter() - started
 
 
@@ -37,7 +39,9 @@ def main() -> None:
     rows = [
         row("import langgraph.graph", times["langgraph"], least["langgraph"]),
         row("and yamlgraph_prompts, its two names", times["ours"], least["ours"]),
-        Row("added, of the minima", duration(added), "", "", f"≤ {duration(BAR_S)}", added <= BAR_S),
+        Row(
+            "added, of the minima", duration(added), "", "", f"≤ {duration(BAR_S)}", added <= BAR_S
+        ),
     ]
     show("Importing the package", rows)
 

@@ -159,6 +159,9 @@ def test_findings_for_github_are_annotations_and_nothing_else(folder: Path, run:
     assert out.startswith("::error file=prompts/staging/greeting.yaml,line=1,")
     assert all(line.startswith("::") for line in out.splitlines())
     assert "1 error" in err
+    absolute = ["-l", folder / "prompts/{environment}", *LAYERS[2:]]
+    _, out, _ = run("check", *absolute, "--format", "github")
+    assert out.startswith("::error file=prompts/staging/greeting.yaml,line=1,")
 
 
 def test_github_annotations_escape_what_would_end_them() -> None:
@@ -258,6 +261,9 @@ def test_a_template_among_changed_files_is_checked_with_what_stands_beside_it(
     code, out, _ = run("check", "prompts/base/hello.yaml.j2")
     assert code == 1
     assert "j2-undefined" in out
+    (base / "hello.yaml.j2").unlink()
+    (base / "vars.yaml").write_text("- no mapping\n")
+    assert run("check", "prompts/base/vars.yaml")[0] == 1
 
 
 def test_the_check_touches_no_store_and_publishes_nothing(folder: Path, run: Run) -> None:
@@ -280,6 +286,7 @@ def test_the_check_touches_no_store_and_publishes_nothing(folder: Path, run: Run
         (["check", "--bogus"], "unrecognized arguments: --bogus"),
         (["show", "greting", *LAYERS], "Did you mean 'greeting'?"),
         (["show", "greeting", "missing.yaml"], "Graph config not found"),
+        (["show", "prompts/base/greeting.yaml", *LAYERS], "is no graph"),
         (["show", "--release", "abc", *LAYERS], "Nothing is stored yet"),
         (["show", "--release", "live", *LAYERS], "No release is live"),
         (["show", "--rendered", *LAYERS], "needs a name"),

@@ -230,6 +230,14 @@ def test_templates_include_import_and_extend_across_layers() -> None:
         assert prompts["plain"].user == "Hi {name}"
 
 
+def test_a_template_extends_the_lower_layers_file_of_its_own_name() -> None:
+    top = {"a.yaml.j2": '{% extends "super:a.yaml.j2" %}{% block x %}top {{ super() }}{% endblock %}'}
+    mid = {"a.yaml.j2": '{% extends "super:a.yaml.j2" %}{% block x %}mid {{ super() }}{% endblock %}'}
+    base = {"a.yaml.j2": "user: {% block x %}base{% endblock %}"}
+    with LivePrompts(top, mid, base) as prompts:
+        assert prompts["a"].user == "top mid base"
+
+
 def test_an_undefined_name_in_a_template_is_an_error_at_its_file() -> None:
     with pytest.raises(PromptsRejected) as caught, LivePrompts({"a.yaml.j2": "user: {{ who }}"}):
         pass
@@ -239,7 +247,8 @@ def test_an_undefined_name_in_a_template_is_an_error_at_its_file() -> None:
 
 
 def test_two_templates_that_give_the_same_text_give_the_same_release() -> None:
-    with LivePrompts({"a.yaml.j2": "user: {{ 1 + 1 }}"}) as one, LivePrompts({"a": "user: 2"}) as two:
+    one_file, plain = {"a.yaml.j2": "user: it is {{ 1 + 1 }}"}, {"a": "user: it is 2"}
+    with LivePrompts(one_file) as one, LivePrompts(plain) as two:
         assert one.release.id == two.release.id
 
 
@@ -259,14 +268,14 @@ def test_a_change_of_vars_or_of_a_part_publishes() -> None:
 
 
 def test_a_template_that_renders_to_rubbish_is_rejected_and_the_old_text_stays() -> None:
-    files = {"a.yaml.j2": "user: {{ x }}", "vars.yaml": "x: 1"}
+    files = {"a.yaml.j2": "user: {{ x }}", "vars.yaml": "x: fine"}
     heard = Heard()
     with LivePrompts(files, hooks=[heard]) as prompts:
         files["vars.yaml"] = "x: '[unclosed'"
         outcome = prompts.publish()
         assert outcome.status == "rejected"
         assert codes(outcome)
-        assert prompts["a"].content == {"user": 1}
+        assert prompts["a"].user == "fine"
     assert [o.status for o in heard.outcomes()] == ["published", "rejected"]
 
 

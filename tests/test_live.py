@@ -21,7 +21,7 @@ from langgraph.pregel import Pregel
 from langgraph.store.memory import InMemoryStore
 
 from tests.live_graph_fakes import CountingSaver, FakeFeed, Said, live, releases, talks, thread
-from yamlgraph_prompts import live_graph
+from yamlgraph_prompts.live import graph as live_graph
 from yamlgraph_prompts.live import LiveGraph, ReleaseCache
 
 

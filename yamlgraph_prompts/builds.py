@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
-from weakref import WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from yamlgraph_prompts.candidate import Candidate, Graph, View
 from yamlgraph_prompts.live import Build, Pin, Recipe
@@ -60,14 +60,17 @@ class Builds:
 
     Args:
         view: Makes the folders that a graph's build reads.
+        drop_views: Removes all of them except those that are named.
     """
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: View, drop_views: Callable[[Collection[str]], object]) -> None:
         self._view = view
+        self._drop_views = drop_views
         self._handles: WeakValueDictionary[int, Handle] = WeakValueDictionary()
-        self._newest: dict[Graph, tuple[str, str, StateGraph[Any, Any, Any, Any]]] = {}
+        self._newest: WeakKeyDictionary[Graph, tuple[str, str, StateGraph[Any, Any, Any, Any]]]
+        self._newest = WeakKeyDictionary()
         self._recent: OrderedDict[tuple[int, str, str], Build] = OrderedDict()
-        self._facts: OrderedDict[tuple[Graph, str], GraphFacts] = OrderedDict()
+        self._facts: WeakKeyDictionary[Graph, OrderedDict[str, GraphFacts]] = WeakKeyDictionary()
         self.renew()
 
     def renew(self) -> None:
@@ -111,12 +114,15 @@ class Builds:
                 )
         return MappingProxyType(builds)
 
-    def add(self, handle: Handle, facts: GraphFacts, release: Release) -> Build:
-        """The first build of a new handle."""
+    def add(
+        self, handle: Handle, facts: GraphFacts, release: Release, live: Mapping[int, Build]
+    ) -> Mapping[int, Build]:
+        """The live builds with the first one of a new handle."""
         with self._lock:
             build = self._make(handle, facts, release, None)
             self._handles[handle.token] = handle
-            return build
+            kept = {token: live[token] for token in list(self._handles) if token in live}
+            return MappingProxyType({**kept, handle.token: build})
 
     def at(
         self,
@@ -137,7 +143,8 @@ class Builds:
                 return kept
         release = find(release_id)
         with self._lock:
-            facts = self._facts.get((handle.graph, revision or ""), today)
+            known = self._facts.get(handle.graph) or {}
+            facts = known.get(revision or "", today)
             revision = facts.revision(release)
             kept = self._recent.get((handle.token, release_id, revision))
             if kept is not None:
@@ -145,9 +152,11 @@ class Builds:
             built = handle.graph.build(facts, release, self._view)
             return self._keep(handle, handle.recipe.make(built, release.id, revision))
 
-    def views(self, graphs: Iterable[Graph]) -> set[str]:
-        """The names of the views that living builds read."""
-        return {view for graph in graphs for view in graph.views()}
+    def sweep(self, graphs: Iterable[Graph]) -> None:
+        """Remove the views that no living build reads."""
+        # Under the lock: a build under way has views that no graph knows of yet.
+        with self._lock:
+            self._drop_views({view for graph in graphs for view in graph.views()})
 
     def _make(
         self, handle: Handle, facts: GraphFacts, release: Release, live: Build | None
@@ -165,6 +174,7 @@ class Builds:
         return build
 
     def _remember(self, graph: Graph, facts: GraphFacts, release: Release) -> None:
-        self._facts[graph, facts.revision(release)] = facts
-        while len(self._facts) > KEEP_REVISIONS:
-            self._facts.popitem(last=False)
+        known = self._facts.setdefault(graph, OrderedDict())
+        known[facts.revision(release)] = facts
+        while len(known) > KEEP_REVISIONS:
+            known.popitem(last=False)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakKeyDictionary
 
 from yamlgraph_prompts.fetch import LayerReader, read_within
 from yamlgraph_prompts.findings import Finding
@@ -54,7 +55,7 @@ class Candidate:
 
     Args:
         release: The release.
-        graphs: Every attached graph, and what it asks for today.
+        graphs: Every attached graph, and what it asks for today. Keeps no graph alive.
         findings: What the check has to say.
     """
 
@@ -121,17 +122,18 @@ class Candidates:
         outputs, rendering = self._render(resolved)
         ready = {**resolved.prompts, **{prompt.name: prompt for prompt in outputs}}
         names = {*ready, *resolved.templates}
-        facts = {graph: graph.read(names.__contains__) for graph in graphs}
-        prompts = [*ready.values(), *_bundled(facts.values())]
+        facts = _facts(graphs, names.__contains__)
+        bundled, clashes = _bundled(facts.values())
+        prompts = [*ready.values(), *bundled]
         release = self._release(prompts, contents, before)
-        extra = (*resolved.findings, *rendering)
+        extra = (*resolved.findings, *rendering, *clashes)
         return self._checked(release, facts, before, extra, strict=strict)
 
     def kept(
         self, release: Release, graphs: Sequence[Graph], before: Release | None
     ) -> Candidate:
         """A release that exists already, with today's graphs."""
-        facts = {graph: graph.read(release.prompts.__contains__) for graph in graphs}
+        facts = _facts(graphs, release.prompts.__contains__)
         return self._checked(release, facts, before, ())
 
     def clean(self, release: Release) -> tuple[Iterable[str], str]:
@@ -238,13 +240,38 @@ def _schema_problem(graphs: Iterable[Graph]) -> Callable[[Prompt], str | None] |
     return problem
 
 
-def _bundled(graphs: Iterable[GraphFacts]) -> Iterator[Prompt]:
-    """The graphs' own prompts, where they are the release."""
+def _facts(
+    graphs: Iterable[Graph], has: Callable[[str], bool]
+) -> WeakKeyDictionary[Graph, GraphFacts]:
+    found: WeakKeyDictionary[Graph, GraphFacts] = WeakKeyDictionary()
+    for graph in graphs:
+        found[graph] = graph.read(has)
+    return found
+
+
+def _bundled(graphs: Iterable[GraphFacts]) -> tuple[list[Prompt], list[Finding]]:
+    """The graphs' own prompts, where they are the release; and those that cannot be together."""
+    found: dict[str, Prompt] = {}
+    clashes: list[Finding] = []
     for facts in graphs:
-        if facts.bundled:
-            for file in facts.files:
-                for name, own in file.own.items():
-                    yield Prompt(file.own_name(name), own.data, f"graph:{file.file}", own.file)
+        for file in facts.files if facts.bundled else ():
+            for name, own in file.own.items():
+                prompt = Prompt(file.own_name(name), own.data, f"graph:{file.file}", own.file)
+                other = found.setdefault(prompt.name, prompt)
+                if other.data != prompt.data:
+                    clashes.append(_clash(prompt, other))
+    return list(found.values()), clashes
+
+
+def _clash(prompt: Prompt, other: Prompt) -> Finding:
+    return Finding(
+        "error",
+        "graph",
+        f"Two graphs bring different prompts of this name: {other.file} and {prompt.file}.",
+        prompt=prompt.name,
+        file=prompt.file,
+        hint="Give each graph a LivePrompts of its own, or give them layers.",
+    )
 
 
 def _digest(resolved: Resolved, environment: str) -> str:

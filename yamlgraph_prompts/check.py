@@ -122,7 +122,8 @@ class Checker:
         found += _names(release)
         for one in used.values():
             found += self._in_use(one, schema_problem)
-        found += self._not_in_use(release, used, attached=bool(graphs))
+        known = bool(graphs) and all(facts.files for facts in graphs)
+        found += self._not_in_use(release, used, known=known)
         found += (missing_prompt(release, use) for use in missing)
         found += own_prompts(used)
         found += unused_prompts(release, used, missing, graphs)
@@ -168,13 +169,13 @@ class Checker:
         return [*found, finding_at(file, (key,), "error", "schema", message, key=True)]
 
     def _not_in_use(
-        self, release: Release, used: UsedPrompts, *, attached: bool
+        self, release: Release, used: UsedPrompts, *, known: bool
     ) -> Iterator[Finding]:
         for name, prompt in release.prompts.items():
             if (name, prompt.sha256) not in used:
                 for finding in self._examined(prompt):
                     # What no attached graph reads must not keep the others from going live.
-                    severity = "warning" if attached else finding.severity
+                    severity = "warning" if known else finding.severity
                     yield finding.at(severity=severity, prompt=name, file=prompt.file or None)
 
 

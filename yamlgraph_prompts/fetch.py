@@ -78,6 +78,9 @@ class LayerReader:
         source = open_source(place, base=self._base)
         found = [m["environment"] for name in source.places() if (m := pattern.fullmatch(name))]
         source.close()
+        if self.environment in found:
+            # The environment is there, and something below it is not.
+            return problem
         near = get_close_matches(self.environment, found, n=1)
         exist = f"These exist: {', '.join(found)}." if found else f"Nothing is in {place} yet."
         return LayerNotFound(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import _thread
 import hashlib
 import logging
 import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,7 +53,8 @@ class Following:
         self._pointed = _weakly(pointed)
         self._trouble = _weakly(trouble)
         self._refresh_s = refresh_s
-        self.forget()
+        self._watches: tuple[Watch, ...] | None = None
+        self._starting = threading.Lock()
 
     @property
     def started(self) -> bool:
@@ -100,8 +103,15 @@ class Following:
 
     def forget(self) -> None:
         """The watches belong to the process that this one was forked from."""
-        self._watches: tuple[Watch, ...] | None = None
+        self._watches = None
         self._starting = threading.Lock()
+
+    def close_soon(self) -> None:
+        """As `close`, from a thread of its own: nobody knows what holds which lock during a GC."""
+        if self._watches:
+            # Not through `threading`, whose own lock may be the one that is held.
+            with suppress(RuntimeError):
+                _thread.start_new_thread(self.close, ())
 
     def close(self) -> None:
         """Stop for good; no thread stays behind."""

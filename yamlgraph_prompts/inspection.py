@@ -19,6 +19,7 @@ _MAX_STATEMENTS = 50  # blocks in blocks
 _MAX_LOOPS = 18  # Python allows 20 in one function
 _MAX_BRANCHES = 500  # of one {% if %}
 _MAX_BLOCKS = 200
+_MAX_COPIED = 50_000  # names that blocks and includes are handed, all together
 _REFERENCES = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)
 
 
@@ -87,6 +88,8 @@ class Inspection(Expressions):
     ) -> None:
         super().__init__(text, environment)
         self._included = included
+        self._copies = 0
+        self._stored = 0
         self._later: list[tuple[Callable[..., None], Any, Names | None, int]] = []
         self.undeclared: set[str] = set()
         self.assigned: set[str] = set()
@@ -112,6 +115,8 @@ class Inspection(Expressions):
         while self._later:
             visit, node, names, depth = self._later.pop()
             visit(node, names, depth)
+        if self._copies * self._stored > _MAX_COPIED:
+            self._syntax("it hands too many names to its blocks and includes", tree)
 
     def _close(self, names: Names) -> None:
         outside = self._environment.globals
@@ -270,6 +275,7 @@ class Inspection(Expressions):
             self._syntax(f"it has more than {_MAX_BLOCKS} blocks", node)
             return
         self._blocks[node.name] = node
+        self._copies += node.scoped
         self._later.append((self._block_body, node, None, depth + 1))
 
     def _block_body(self, node: nodes.Block, _outer: None, depth: int) -> None:
@@ -290,6 +296,7 @@ class Inspection(Expressions):
                 at=tag,
                 hint="Make the file a .yaml.j2: it is rendered when the release is built.",
             )
+        self._copies += 1
         if type(node) is nodes.Extends and (depth or soft):
             self._syntax("cannot use extend from a non top-level scope", node)
         self._expression(node.template, names, soft)
@@ -302,6 +309,7 @@ class Inspection(Expressions):
     def _target(self, target: Any, names: Names, *, parameter: bool = False) -> None:
         kind = type(target)
         if kind is nodes.Name:
+            self._stored += 1
             if parameter or target.ctx == "param":
                 names.declare(target.name)
             else:

@@ -185,7 +185,11 @@ def resolve(layers: Sequence[LayerContent], environment: str) -> Resolved:
                 text = _text(data, shown, findings)
                 if text is None:
                     continue
-                parts.setdefault(path, text)
+                key = path
+                while key in parts:
+                    # What a higher layer's file of this very name may extend.
+                    key = f"super:{key}"
+                parts[key] = text
                 name = path.removesuffix(".yaml.j2")
                 if path.endswith(".yaml.j2") and name not in prompts and name not in templates:
                     templates[name] = Template(name, path, layer.url, shown, text)

@@ -13,8 +13,9 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from types import MappingProxyType, TracebackType
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from yamlgraph_prompts.builds import Builds, Handle
@@ -112,15 +113,17 @@ class LivePrompts:
         self._missing_release = missing_release
         self._hooks = tuple(hooks)
         self._watching = watch
-        self._graphs: list[Graph] = []
+        self._attached: list[Graph] = []
+        # Whoever loads a graph for each request drops it again; so do we.
+        self._lent: weakref.WeakKeyDictionary[Graph, None] = weakref.WeakKeyDictionary()
         self._store = _store(self._readers, self.environment, store, _graph)
         self._candidates = Candidates(
             self._readers, self.environment, tuple(checks), self._store.facts
         )
-        self._builds = Builds(self._store.view)
+        self._builds = Builds(self._store.view, self._store.drop_views)
         self._following = Following(
             self._readers,
-            self._graphs,
+            partial(_alive, self._attached, self._lent),
             self._store.changed_paths,
             self._changed,
             self._pointed,
@@ -131,6 +134,7 @@ class LivePrompts:
         self._lock = threading.RLock()
         self._live: _Live | None = None
         self._closed = False
+        weakref.finalize(self, self._following.close_soon).atexit = False
         _all.add(self)
 
     # Reading
@@ -161,8 +165,7 @@ class LivePrompts:
         return self._closed
 
     def releases(self) -> list[StoredRelease]:
-        """The releases that are kept, newest first."""
-        self._started()
+        """The releases that are kept, newest first. Publishes nothing."""
         return self._store.releases()
 
     def find(self, release_id: str) -> Release:
@@ -240,8 +243,12 @@ class LivePrompts:
             outcome = self._told(self._publish("follow", obey=False))
             if self._is_held():
                 # What the layers hold is refused; news is taken from now on all the same.
-                now = self._started()
-                self._store.make_live(now.release.id, reason="follow", held=False)
+                now, started = self._started(), time.perf_counter()
+                refused = self._keep(now.candidate, started, "follow") or self._point(
+                    now.candidate, False, started, "follow"
+                )
+                if refused is not None:
+                    return self._told(refused)
                 self._live = replace(now, held=False)
         self._tell("following", "The layers are followed again.")
         return outcome
@@ -271,19 +278,10 @@ class LivePrompts:
         Raises:
             PromptsRejected: The graph and the live release do not go together.
         """
-        with self._publishing() as live:
-            if graph in self._graphs:
-                return
-            self._graphs.append(graph)
-            try:
-                if live is None:
-                    self._first()
-                else:
-                    self._admit(live)
-            except BaseException:
-                self._graphs.remove(graph)
-                raise
-            self._following.rearm()
+        with self._publishing():
+            self._attach(graph)
+            if graph not in self._attached:
+                self._attached.append(graph)
 
     def live(
         self,
@@ -303,15 +301,16 @@ class LivePrompts:
         """
         if pin not in ("run", "thread", "none"):
             raise ValueError(f"pin is 'run', 'thread' or 'none', not {pin!r}.")
-        self.attach(graph)
+        with self._publishing():
+            self._attach(graph)
 
         def compiled(recipe: Recipe) -> LiveGraph:
             handle = Handle(self, graph, recipe, pin, allow_release_override)
             with self._publishing():
                 live = self._started()
-                build = self._builds.add(handle, live.candidate.graphs[graph], live.release)
-                builds = {**live.builds, handle.token: build}
-                self._live = replace(live, builds=MappingProxyType(builds))
+                facts = live.candidate.graphs[graph]
+                builds = self._builds.add(handle, facts, live.release, live.builds)
+                self._live = replace(live, builds=builds)
             made = LiveGraph.of(handle, self)
             for name, value in marks().items():
                 setattr(made, name, value)
@@ -359,10 +358,9 @@ class LivePrompts:
 
     def follow_changes(self) -> None:
         """Begin to follow changes, once in each process; every use of the prompts calls it."""
-        if self._watching and not self._following.started and not self._closed:
-            with self._lock:
-                self._following.start()
-                self._watching = self._following.started
+        if self._watching and not self._following.started:
+            self._following.start()
+            self._watching = self._following.started
 
     def close(self) -> None:
         """Stop following changes and let go of everything. What runs goes on with what it has."""
@@ -392,6 +390,24 @@ class LivePrompts:
         places = ", ".join(reader.url for reader in self._readers) or "the graph's own prompts"
         return f"<LivePrompts {places}, environment {self.environment!r}, {now}>"
 
+    @property
+    def _graphs(self) -> tuple[Graph, ...]:
+        return _alive(self._attached, self._lent)
+
+    def _attach(self, graph: Graph) -> None:
+        if graph in self._graphs:
+            return
+        self._lent[graph] = None
+        try:
+            if self._live is None:
+                self._first()
+            else:
+                self._admit(self._live)
+        except BaseException:
+            del self._lent[graph]
+            raise
+        self._following.rearm()
+
     def _renew(self) -> None:
         """Locks, threads and child processes belong to one process; a fork makes them anew."""
         self._lock = threading.RLock()
@@ -419,51 +435,49 @@ class LivePrompts:
 
     def _first(self) -> Outcome:
         """The first publication, or the last good release where that fails."""
-        problem: PromptsError | None = None
-        outcome: Outcome | None = None
+        problem: LayerError | None = None
+        started = time.perf_counter()
         try:
-            outcome = self._told(self._publish("start"))
+            outcome = self._publish("start")
         except LayerError as error:
             problem = error
+            outcome = self._unreadable(error, started, "start")
+        self._told(outcome)
         if self._live is None:
-            outcome = self._last_good(str(problem or _summary(outcome))) or outcome
-        if self._live is None and problem is not None:
-            raise problem
-        assert outcome is not None
+            self._last_good(_summary(outcome))
         if self._live is None:
-            raise PromptsRejected(_summary(outcome), outcome=outcome)
-        return outcome
+            raise problem or PromptsRejected(_summary(outcome), outcome=outcome)
+        return replace(outcome, release=self._live.release)
 
-    def _last_good(self, why: str) -> Outcome | None:
+    def _last_good(self, why: str) -> None:
         last = self._store.last_good()
         if last is None:
-            return None
+            return
         outcome = self._take(last, "last good", held=self._is_held(), point=False)
-        if self._live is not None:
-            message = f"The last good release {last.id[:12]} is served, because at the start: {why}"
-            logger.error(message)
-            self._tell("layer-unavailable", message, release=last.id)
-        return outcome
+        if self._live is None:
+            logger.error("The last good release is refused too: %s", _summary(outcome))
+            return
+        self._told(outcome)
+        message = f"The last good release {last.id[:12]} is served, because at the start: {why}"
+        logger.error(message)
+        self._tell("layer-unavailable", message, release=last.id)
 
     def _publish(self, reason: str, *, obey: bool = True) -> Outcome:
         """What `publish` does; `obey`: stay on a release that somebody holds."""
         started = time.perf_counter()
+        deadline_s = self._startup_deadline_s if self._live is None else None
         refused = self._obey_pointer(reason) if obey else None
         if refused is not None:
             return refused
         live = self._live
         try:
             candidate = self._candidates.fetch(
-                self._graphs,
-                live.release if live else None,
-                deadline_s=None if live else self._startup_deadline_s,
+                self._graphs, live.release if live else None, deadline_s=deadline_s
             )
         except LayerError as problem:
             if live is None:
                 raise
-            self._layer_trouble(problem)
-            bad = Finding("error", "layer", problem.message, file=problem.layer, hint=problem.hint)
-            return self._outcome("rejected", (bad,), started, reason)
+            return self._unreadable(problem, started, reason)
         self._layers_well()
         if candidate.refused:
             return self._outcome("rejected", candidate.findings, started, reason, candidate)
@@ -474,7 +488,9 @@ class LivePrompts:
     def _obey_pointer(self, reason: str) -> Outcome | None:
         """Do what another process said of holding; the outcome where that is refused."""
         live, pointer = self._live, self._store.pointer()
-        if pointer is None or not pointer.held:
+        if pointer is None:
+            return None
+        if not pointer.held:
             if live is not None and live.held:
                 self._live = replace(live, held=False)
             return None
@@ -483,11 +499,18 @@ class LivePrompts:
         try:
             outcome = self._take(self.find(pointer.release), reason, held=True, point=False)
         except PromptsError as problem:
-            message = f"Release {pointer.release[:12]} is held, but cannot be served: {problem}"
-            logger.error(message)
-            self._tell("store-trouble", message, release=pointer.release)
-            return None
-        return outcome if outcome.status == "rejected" and live is not None else None
+            why = str(problem)
+        else:
+            if outcome.status == "published":
+                self._told(outcome)
+                return None
+            if live is not None:
+                return outcome
+            why = _summary(outcome)
+        message = f"Release {pointer.release[:12]} is held, but cannot be served: {why}"
+        logger.error(message)
+        self._tell("store-trouble", message, release=pointer.release)
+        return None
 
     def _hold(self, live: _Live, news: Candidate, started: float, reason: str) -> Outcome:
         """Stay on the held release, on today's graphs; keep the news for later."""
@@ -542,7 +565,7 @@ class LivePrompts:
             if refused is not None:
                 return refused
         self._live = _Live(candidate, builds, held)
-        self._store.drop_views(self._builds.views(self._graphs))
+        self._builds.sweep(self._graphs)
         return self._outcome("published", candidate.findings, started, reason, candidate)
 
     def _keep(self, candidate: Candidate, started: float, reason: str) -> Outcome | None:
@@ -579,6 +602,12 @@ class LivePrompts:
 
     def _admit(self, live: _Live) -> None:
         """Check the live release with a graph that came later, and build it."""
+        if not self.layers:
+            # The new graph brings prompts of its own.
+            outcome = self._told(self._publish("attach"))
+            if outcome.status == "rejected":
+                raise PromptsRejected(_summary(outcome), outcome=outcome)
+            return
         started = time.perf_counter()
         candidate = self._candidates.kept(live.release, self._graphs, live.release)
         if candidate.refused:
@@ -646,10 +675,12 @@ class LivePrompts:
         if self._hooks:
             tell(self._hooks, Event(kind, message, environment=self.environment, **facts))
 
-    def _layer_trouble(self, problem: LayerError) -> None:
+    def _unreadable(self, problem: LayerError, started: float, reason: str) -> Outcome:
         if self._trouble.get(problem.layer) != problem.message:
             self._trouble[problem.layer] = problem.message
             self._tell("layer-unavailable", str(problem), layer=problem.layer)
+        bad = Finding("error", "layer", problem.message, file=problem.layer, hint=problem.hint)
+        return self._outcome("rejected", (bad,), started, reason)
 
     def _layers_well(self) -> None:
         for layer in list(self._trouble):
@@ -665,10 +696,9 @@ class LivePrompts:
     def _changed(self, reason: str) -> None:
         try:
             self.publish(reason)
-        except PromptsError:
+        except Exception:
             if not self._closed:
                 logger.exception("A publication failed")
-
 
     def _pointed(self, reason: str) -> None:
         with self._lock:
@@ -677,6 +707,12 @@ class LivePrompts:
                 return
             if (pointer.release, pointer.held) != (live.release.id, live.held):
                 self._changed("another process")
+
+
+def _alive(
+    attached: Sequence[Graph], lent: weakref.WeakKeyDictionary[Graph, None]
+) -> tuple[Graph, ...]:
+    return tuple(dict.fromkeys([*attached, *lent]))
 
 
 _all: weakref.WeakSet[LivePrompts] = weakref.WeakSet()

@@ -339,7 +339,8 @@ class GraphFacts:
 
     Args:
         name: The graph as a person would name it.
-        files: The root file first, then every child file.
+        files: The root file first, then every child file. None for a graph that a function builds:
+            it may use every prompt.
         findings: What was wrong with the graph's own files.
         bundled: The graph's own prompts are the release (no layers were given).
         plan: Whatever its reader wants to keep with it for building; it does not count.

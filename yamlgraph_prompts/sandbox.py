@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import types
 from _string import formatter_field_name_split  # type: ignore[import-not-found]
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
 from jinja2 import nodes
 from jinja2.compiler import CodeGenerator, Frame
+from jinja2.exceptions import TemplateSyntaxError
+from jinja2.lexer import TokenStream
 from jinja2.loaders import BaseLoader
 from jinja2.runtime import BlockReference, Context, LoopContext, Macro, Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -24,6 +26,7 @@ from yamlgraph_prompts.access import check_attribute, is_refused_callable, refus
 from yamlgraph_prompts.budget import CONTAINERS, PLAIN, Refused, current
 from yamlgraph_prompts.filters import FILTERS, TESTS, lipsum
 
+_MAX_TOKENS = 60_000  # about 240 KB of nothing but Jinja: a second to compile
 _CALL = 10  # iterations that a call takes as long as
 _RECURSION = 30
 _RECURSIVE = (BlockReference, LoopContext, Macro)
@@ -120,6 +123,13 @@ def _raw(source: str, node: nodes.Node) -> nodes.InternalName:
     return name
 
 
+def _counted(tokens: Iterable[tuple[int, str, str]]) -> Iterator[tuple[int, str, str]]:
+    for number, token in enumerate(tokens):
+        if number > _MAX_TOKENS:
+            raise TemplateSyntaxError(f"it has more than {_MAX_TOKENS:,} words of Jinja", token[0])
+        yield token
+
+
 @pass_context
 def _finalize(context: Context, value: Any) -> Any:
     # With @pass_context Jinja cannot call it, so it folds no constant while it compiles.
@@ -142,6 +152,12 @@ class GuardedEnvironment(ImmutableSandboxedEnvironment):
         self.tests.update(TESTS)
         self.globals["lipsum"] = lipsum
         self.formatter = _Formatter(self)
+
+    def _tokenize(
+        self, source: str, name: str | None, filename: str | None = None, state: str | None = None
+    ) -> TokenStream:
+        tokens = _counted(self.lexer.tokeniter(source, name, filename, state))
+        return TokenStream(self.lexer.wrap(tokens, name, filename), name, filename)
 
     def handle_exception(self, source: str | None = None) -> NoReturn:
         raise

@@ -166,7 +166,8 @@ def unused_prompts(
 ) -> Iterator[Finding]:
     """Prompts in layers that no graph names, such as an overlay's misspelt one."""
     unreadable = any(f.severity == "error" for facts in graphs for f in facts.findings)
-    if unreadable or all(facts.bundled for facts in graphs):
+    unknown = any(not facts.files for facts in graphs)
+    if unreadable or unknown or all(facts.bundled for facts in graphs):
         return
     read = {name for name, _ in used}
     unused = [

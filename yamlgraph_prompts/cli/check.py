@@ -7,11 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from yamlgraph_prompts.cli.places import Place, places
+from yamlgraph_prompts.cli.places import Place, is_graph, places
 from yamlgraph_prompts.cli.terminal import finding_lines, note, paint, say, say_json
 from yamlgraph_prompts.errors import PromptsError
 from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.layers import _is_graph
 
 if TYPE_CHECKING:
     from yamlgraph_prompts.candidate import Candidate
@@ -33,7 +32,7 @@ def run(arguments: Any) -> int:
         say_json(_facts(candidates, list(findings), errors))
     elif arguments.format == "github":
         for finding in findings:
-            say(annotation(finding))
+            say(annotation(finding.at(file=_from_here(finding.file))))
         note(_summary(candidates, findings, errors))
     else:
         for line in finding_lines(findings):
@@ -60,6 +59,11 @@ def annotation(finding: Finding) -> str:
     return f"::{finding.severity} {told}::{_data(text)}"
 
 
+def _from_here(file: str | None) -> str | None:
+    """GitHub knows files by their paths in the repository, which is where its steps run."""
+    return file and file.removeprefix(f"{Path.cwd()}/")
+
+
 def _data(text: str) -> str:
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
@@ -79,8 +83,8 @@ def _places(arguments: Any) -> list[tuple[Place, Mapping[str, str]]]:
     graphs, folders, files = _sorted(arguments.words)
     common = {"given": arguments.environment, "root": arguments.store}
     configured = bool(graphs or arguments.layers)
-    # A template needs what stands beside it; a prompt is complete in itself.
-    beside = {str(Path(file).parent) for file in files if file.endswith(".j2")}
+    # Templates and vars need what stands beside them; a prompt is complete in itself.
+    beside = {str(Path(file).parent) for file in files if not _complete(file)}
     if not configured:
         folders += sorted(beside - set(folders))
     found = [Place((folder,), **common) for folder in folders]
@@ -92,6 +96,10 @@ def _places(arguments: Any) -> list[tuple[Place, Mapping[str, str]]]:
     names = {_inside(file): file for file in alone}
     layer = {name: Path(file).read_bytes() for name, file in names.items()}
     return [*((place, {}) for place in found), (Place((layer,), **common), names)]
+
+
+def _complete(file: str) -> bool:
+    return not (file.endswith(".j2") or Path(file).name.startswith("vars."))
 
 
 def _inside(path: str) -> str:
@@ -106,20 +114,17 @@ def _sorted(words: Iterable[str]) -> tuple[list[str], list[str], list[str]]:
     files: list[str] = []
     for word in words:
         path = Path(word)
-        try:
-            if path.is_dir():
-                folders.append(word)
-            elif word.endswith((".yaml", ".yml")) and _is_graph(path.read_bytes()):
-                graphs.append(word)
-            elif word.endswith((".yaml", ".j2")) and path.is_file():
-                files.append(word)
-            else:
-                raise PromptsError(
-                    f"{word} is neither a graph, nor a prompt, nor a folder.",
-                    hint="Prompts end in .yaml or .yaml.j2; a graph has nodes and edges.",
-                )
-        except OSError as problem:
-            raise PromptsError(f"{word} cannot be read: {problem.strerror}.") from problem
+        if path.is_dir():
+            folders.append(word)
+        elif word.endswith((".yaml", ".yml")) and is_graph(path):
+            graphs.append(word)
+        elif word.endswith((".yaml", ".j2")) and path.is_file():
+            files.append(word)
+        else:
+            raise PromptsError(
+                f"{word} is neither a graph, nor a prompt, nor a folder.",
+                hint="Prompts end in .yaml or .yaml.j2; a graph has nodes and edges.",
+            )
     return graphs, folders, files
 
 

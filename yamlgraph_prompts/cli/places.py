@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from yamlgraph_prompts.store import Store
     from yamlgraph_prompts.yamlgraph_bridge import YamlGraph
 
+LIMIT_GRAPH_BYTES = 4 << 20
 LIVE = "live"
 LAYERS = "layers"
 
@@ -181,9 +182,36 @@ def one_place(arguments: Any, graphs: Sequence[str]) -> Place:
 
 
 def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """(graph files, other words) among what was given."""
+    """(graph files, other words) among what was given.
+
+    Raises:
+        PromptsError: A YAML file is no graph.
+    """
     graphs = [word for word in words if word.endswith((".yaml", ".yml"))]
+    for graph in graphs:
+        if Path(graph).is_file() and not is_graph(Path(graph), broken=True):
+            raise PromptsError(
+                f"{graph} is no graph: it has no nodes.",
+                hint="A prompt is named without its folder and .yaml, such as greeting.",
+            )
     return graphs, [word for word in words if word not in graphs]
+
+
+def is_graph(path: Path, *, broken: bool = False) -> bool:
+    """Whether a YAML file is a graph; `broken` is the answer for one that cannot be parsed.
+
+    Raises:
+        PromptsError: It cannot be read.
+    """
+    from yamlgraph_prompts.prompt_file import parse_yaml
+
+    try:
+        content, findings = parse_yaml(path.read_bytes(), limit_bytes=LIMIT_GRAPH_BYTES)
+    except OSError as problem:
+        raise PromptsError(f"{path} cannot be read: {problem.strerror}.") from problem
+    if any(finding.severity == "error" for finding in findings):
+        return broken
+    return isinstance(content, dict) and "nodes" in content
 
 
 def _home(path: Path, layers: tuple[AnyLayer, ...]) -> tuple[tuple[AnyLayer, ...], Path | None]:

@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,8 @@ class GraphYaml:
     state_keys: frozenset[str] | None
     relays: frozenset[Path]
     """The children that pause in the middle and so need a checkpointer that outlives a build."""
-    read_paths: tuple[Path, ...] = ()
+    beside: tuple[Path, ...] = ()
+    """The files beside it that loading it reads too."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,8 @@ class GraphReader:
     environment: str
     bundled: bool
     _known: dict[Path, GraphYaml] = field(default_factory=dict)
+    # Files that could not be loaded, which may be mended.
+    _broken: tuple[Path, ...] = ()
 
     def read(self, has: Callable[[str], bool]) -> GraphFacts:
         """What the graph asks for now.
@@ -94,29 +98,33 @@ class GraphReader:
             has: Whether the layers have a prompt; of those the own one is not read.
 
         Raises:
-            GraphNotFound: The root file is not there.
+            GraphNotFound: The root file is not there, and never was.
         """
-        if not self.path.exists():
+        if not self.path.exists() and not (self._known or self._broken):
             raise GraphNotFound(
                 f"Graph config not found: {self.path}", hint="Check the path and the folder."
             )
         findings: list[Finding] = []
         loaded: dict[Path, GraphYaml] = {}
         files: list[GraphFile] = []
+        broken: dict[Path, tuple[Path, ...]] = {}
         root = self.path.resolve()
         waiting = [root]
         while waiting:
             path = waiting.pop(0)
-            if path in loaded or len(loaded) >= LIMIT_GRAPHS:
+            if path in loaded or path in broken or len(loaded) >= LIMIT_GRAPHS:
                 continue
             graph = self._load(path, findings)
-            if graph is None:
+            if not isinstance(graph, GraphYaml):
+                broken[path] = graph
                 files.append(GraphFile(_key(root, path), _shown(path), _digest(path)))
                 continue
             loaded[path] = graph
             waiting += graph.children
             files.append(self._facts(root, graph, has, findings))
-        self._known = loaded
+        # A broken parent does not say which children it will have again.
+        self._known = {**self._known, **loaded} if broken else loaded
+        self._broken = tuple(chain(broken, *broken.values()))
         return GraphFacts(
             name=_shown(self.path),
             files=tuple(files),
@@ -127,44 +135,46 @@ class GraphReader:
 
     def watched(self) -> tuple[Path, ...]:
         """The files and folders whose change may change what `read` says."""
-        paths: dict[Path, None] = {self.path: None}
+        paths: dict[Path, None] = dict.fromkeys((self.path, *self._broken))
         for graph in self._known.values():
             paths[graph.path] = None
-            for extra in graph.read_paths:
+            for extra in graph.beside:
                 paths[extra] = None
             for use in _uses(graph.config):
                 for place in self._places(graph, use.prompt):
                     paths[place] = None
-        return tuple(paths)
+        return tuple(path for path in paths if _can_be(path))
 
-    def _load(self, path: Path, findings: list[Finding]) -> GraphYaml | None:
+    def _load(self, path: Path, findings: list[Finding]) -> GraphYaml | tuple[Path, ...]:
+        """The loaded file; where that fails the other files that it may fail for."""
         known = self._known.get(path)
-        if known is not None and known.digest == _digest(path, known.read_paths):
+        if known is not None and known.digest == _digest(path, known.beside):
             return known
         data = _read(path, findings)
         if data is None:
-            return None
+            return ()
         from yamlgraph_prompts.prompt_file import parse_yaml
 
         # YAMLGraph's own loader neither bounds nesting nor says where an error is.
-        _, problems = parse_yaml(data, limit_bytes=LIMIT_GRAPH_BYTES)
+        content, problems = parse_yaml(data, limit_bytes=LIMIT_GRAPH_BYTES)
         errors = [problem for problem in problems if problem.severity == "error"]
         if errors:
             findings += [e.at(code="graph", file=_shown(path), graph=_shown(path)) for e in errors]
-            return None
+            return ()
+        # Before it is loaded: what changes meanwhile is news again.
+        beside = _beside(path.parent, content)
+        digest = _digest(path, beside)
         from yamlgraph.compile import graph_loader
 
         try:
             config = graph_loader.load_graph_config(path)
             state = graph_loader._resolve_state_class(config)
             children, relays = _children(config)
-            read_paths = _read_paths(config)
         except Exception as problem:  # noqa: BLE001 - YAMLGraph raises many kinds; each is a finding
             findings.append(_trouble(path, _words(problem), problem))
-            return None
+            return beside
         keys = frozenset(getattr(state, "__annotations__", ())) or None
-        digest = _digest(path, read_paths)
-        return GraphYaml(path, digest, config, children, keys, relays, read_paths)
+        return GraphYaml(path, digest, config, children, keys, relays, beside)
 
     def _facts(
         self,
@@ -242,7 +252,7 @@ def _digest(path: Path, beside: Iterable[Path] = ()) -> str:
     for file in (path, *beside):
         try:
             data = read_regular(file, limit_bytes=LIMIT_GRAPH_BYTES)
-        except OSError:
+        except (OSError, ValueError):
             data = b""
         digest.update(b"%d\n" % len(data) + data)
     return digest.hexdigest()
@@ -342,13 +352,28 @@ def _children(config: Any) -> tuple[tuple[Path, ...], frozenset[Path]]:
     return tuple(paths), frozenset(relays - direct)
 
 
-def _read_paths(config: Any) -> tuple[Path, ...]:
-    """Files beside the graph that loading it reads too: data files and tool manifests."""
-    folder = config.source_path.parent
-    named = list((config.raw_config.get("data_files") or {}).values())
-    named += [
-        tool["manifest"]
-        for tool in (config.raw_config.get("tools") or {}).values()
-        if isinstance(tool, Mapping) and "manifest" in tool
-    ]
-    return tuple(folder / name for name in named if isinstance(name, str))
+def _beside(folder: Path, content: Any) -> tuple[Path, ...]:
+    """Files that loading a graph reads too: data files, tool manifests and direct children."""
+    named: list[Any] = [*_values(_get(content, "data_files"))]
+    for tool in _values(_get(content, "tools")):
+        named.append(_get(tool, "manifest"))
+    for node in _values(_get(content, "nodes")):
+        named += [_get(node, "graph"), _get(_get(node, "node"), "graph")]
+    paths = (folder / name for name in named if isinstance(name, str))
+    return tuple(path for path in paths if _can_be(path))
+
+
+def _get(value: Any, key: str) -> Any:
+    return value.get(key) if isinstance(value, Mapping) else None
+
+
+def _values(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, Mapping) else ()
+
+
+def _can_be(path: Path) -> bool:
+    """Whether a file can have this path at all."""
+    try:
+        return b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        return False

@@ -1,0 +1,421 @@
+"""The documentation says the truth: its code runs, its links lead somewhere, its tables are the code's.
+
+How a block of a page is taken, by the words after its three backticks. Blocks of one page are taken
+in their order, in a process and an empty folder of their own, with a model that repeats what it is
+told; the Python blocks share their names.
+
+- ``python``: runs. A line ``print(...)  # this`` must print ``this``; ``...`` stands for anything.
+- ``python no-run``: must compile.
+- any language with ``title=FOLDER/FILE``: is written to that file, and compiles where it is Python.
+- ``console run``: each line ``$ command`` is run and must end with 0, the last one with N where
+  ``exit=N`` is said. The lines below a command, where there are any, are what it prints.
+- ``until`` in addition: what comes is told by a watcher, so it is tried again for a while.
+- everything else is only read.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import doctest
+import importlib
+import io
+import json
+import os
+import pkgutil
+import re
+import shlex
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+import yamlgraph_prompts
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "yamlgraph_prompts"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+UNTIL_S = 10.0
+
+_FENCE = re.compile(r"^```(\w*)([^\n]*)\n(.*?)^```$", re.M | re.S)
+_PROMISE = re.compile(r"^\s*print\(.*\)  # (.+)$", re.M)
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fenced block of a page."""
+
+    page: str
+    line: int
+    language: str
+    words: list[str]
+    text: str
+
+    @property
+    def title(self) -> str | None:
+        return next((w.removeprefix("title=") for w in self.words if w.startswith("title=")), None)
+
+    @property
+    def exit(self) -> int:
+        return next((int(w.removeprefix("exit=")) for w in self.words if w.startswith("exit=")), 0)
+
+    @property
+    def where(self) -> str:
+        return f"{self.page}:{self.line}"
+
+    def code(self) -> Any:
+        """Compiled so that a traceback names the line of the page."""
+        return compile("\n" * self.line + self.text, self.page, "exec")
+
+
+def blocks(page: Path) -> list[Block]:
+    text = page.read_text()
+    return [
+        Block(
+            str(page.relative_to(ROOT)),
+            text.count("\n", 0, found.start()) + 1,
+            found[1],
+            found[2].split(),
+            found[3],
+        )
+        for found in _FENCE.finditer(text)
+    ]
+
+
+def page_id(page: Path) -> str:
+    return page.stem
+
+
+# -- in the page's own process ----------------------------------------------------------------------
+
+
+def play(file: str) -> None:
+    """Take the blocks of one page, which stand in a JSON file."""
+    from yamlgraph_prompts.demo_server import EchoModel
+
+    names: dict[str, Any] = {"__name__": "docs"}
+    with EchoModel() as model:
+        os.environ.update(PROVIDER="lmstudio", LMSTUDIO_BASE_URL=model.url)
+        for block in (Block(**facts) for facts in json.loads(Path(file).read_text())):
+            _take(block, names)
+
+
+def _take(block: Block, names: dict[str, Any]) -> None:
+    if block.title is not None:
+        path = Path(block.title)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(block.text)
+    elif block.language == "python" and "no-run" not in block.words:
+        _again_until(block, lambda: _run_python(block, names))
+    elif block.language == "console" and "run" in block.words:
+        _again_until(block, lambda: _run_console(block))
+
+
+def _again_until(block: Block, attempt: Any) -> None:
+    deadline = time.monotonic() + UNTIL_S
+    while True:
+        try:
+            attempt()
+            return
+        except AssertionError:
+            if "until" not in block.words or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+
+
+def _run_python(block: Block, names: dict[str, Any]) -> None:
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        exec(block.code(), names)
+    lines = iter(out.getvalue().splitlines())
+    for promise in _PROMISE.findall(block.text):
+        assert any(_alike(promise, line) for line in lines), (
+            f"{block.where}: {promise!r} is not printed: {out.getvalue()!r}"
+        )
+
+
+def _run_console(block: Block) -> None:
+    commands = _commands(block.text)
+    for number, (command, shown) in enumerate(commands):
+        code, said = _shell(command)
+        expected = block.exit if number == len(commands) - 1 else 0
+        assert code == expected, f"{block.where}: {command!r} ended with {code}:\n{said}"
+        assert not shown.strip() or _alike(shown, said), (
+            f"{block.where}: {command!r} printed\n{said}\nand not\n{shown}"
+        )
+
+
+def _commands(text: str) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for part in re.split(r"^\$ ", text, flags=re.M)[1:]:
+        command, _, shown = re.sub(r"\\\n\s*", "", part).partition("\n")
+        found.append((command, shown))
+    return found
+
+
+def _shell(command: str) -> tuple[int, str]:
+    out = io.StringIO()
+    if command.startswith("yamlgraph-prompts ") and not re.search(r"[|<>;&]", command):
+        # In this process: an interpreter and its imports for each command would take seconds.
+        from yamlgraph_prompts.cli import main
+
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+            code = main(shlex.split(command)[1:])
+        return code, out.getvalue()
+    done = subprocess.run(
+        ["bash", "-c", command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
+def _alike(wanted: str, got: str) -> bool:
+    return doctest.OutputChecker().check_output(wanted.strip() + "\n", got.strip() + "\n", _FLAGS)
+
+
+# -- what runs --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_what_a_page_shows_is_what_happens(page: Path, tmp_path: Path) -> None:
+    facts = tmp_path / "blocks.json"
+    facts.write_text(json.dumps([asdict(block) for block in blocks(page)]))
+    folder = tmp_path / "page"
+    folder.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", f"from tests.test_docs import play; play({str(facts)!r})"],
+        cwd=folder,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "YAMLGRAPH_PROMPTS_STORE": str(tmp_path / "store"),
+            "NO_COLOR": "1",
+        },
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_python_that_is_not_run_compiles(page: Path) -> None:
+    for block in blocks(page):
+        if block.language == "python":
+            block.code()
+
+
+def modules() -> list[str]:
+    found = pkgutil.walk_packages([str(PACKAGE)], "yamlgraph_prompts.")
+    return ["yamlgraph_prompts", *(module.name for module in found)]
+
+
+@pytest.mark.parametrize("module", modules())
+def test_the_examples_in_docstrings_run(
+    module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        failed, _ = doctest.testmod(importlib.import_module(module))
+    assert failed == 0, out.getvalue()
+
+
+# -- links ------------------------------------------------------------------------------------------
+
+
+def anchors(page: Path) -> set[str]:
+    """The names that GitHub gives to a page's headings."""
+    text = _FENCE.sub("", page.read_text())
+    heads = re.findall(r"^#+ (.+)$", text, re.M)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for link in _LINK.findall(_FENCE.sub("", page.read_text())):
+        if re.match(r"https?://", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path) if path else page
+        assert target.exists(), f"{page.name} links to {link}"
+        assert not anchor or anchor in anchors(target), f"{page.name} links to {link}"
+
+
+def test_the_readme_names_every_page() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert [p.name for p in PAGES[1:] if f"(docs/{p.name})" not in readme] == []
+
+
+# -- tables -----------------------------------------------------------------------------------------
+
+
+def column(page: str, head: str) -> list[str]:
+    """The names in backticks in the first column of the table below the heading `head`."""
+    text = (ROOT / "docs" / page).read_text()
+    _, found, rest = text.partition(f"\n## {head}\n")
+    assert found, f"{page} has no heading {head!r}"
+    rows = re.findall(r"^\| (`.+?) \|", rest.partition("\n## ")[0], re.M)
+    return [name for row in rows for name in re.findall(r"`([^`]+)`", row)]
+
+
+def sources() -> Iterator[tuple[str, ast.Module]]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        yield str(path.relative_to(PACKAGE)), ast.parse(path.read_text())
+
+
+def texts(node: ast.AST) -> Iterator[str]:
+    """What an expression can be, as far as its words tell: f-strings as patterns."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield re.escape(node.value)
+    elif isinstance(node, ast.JoinedStr):
+        yield "".join(
+            re.escape(part.value) if isinstance(part, ast.Constant) else "[a-z]+"
+            for part in node.values
+        )
+    elif isinstance(node, ast.IfExp):
+        yield from (*texts(node.body), *texts(node.orelse))
+
+
+def finding_codes() -> set[str]:
+    """What the source gives for a finding's code, wherever a parameter or a name is `code`."""
+    trees = [tree for _, tree in sources()]
+    takes: dict[str, int] = {"Finding": 1}
+    for tree in trees:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef):
+                names = [argument.arg for argument in node.args.args]
+                if "code" in names:
+                    takes[node.name] = names.index("code") - (names[0] == "self")
+    found: set[str] = set()
+    for tree in trees:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call):
+                name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+                at = takes.get(name)
+                if at is not None and len(node.args) > at:
+                    found.update(texts(node.args[at]))
+                for keyword in node.keywords:
+                    if keyword.arg == "code":
+                        found.update(texts(keyword.value))
+            elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                if node.targets[0].id == "code":
+                    found.update(texts(node.value))
+                elif node.targets[0].id == "_CODES" and isinstance(node.value, ast.Dict):
+                    found.update(text for value in node.value.values for text in texts(value))
+    return found
+
+
+def test_every_finding_code_is_explained_and_none_is_made_up() -> None:
+    told, made = column("checks.md", "Findings"), finding_codes()
+    assert len(told) == len(set(told))
+    patterns = [re.compile(code) for code in made]
+    assert [c for c in told if not any(p.fullmatch(c) for p in patterns)] == []
+    assert [p.pattern for p in patterns if not any(map(p.fullmatch, told))] == []
+
+
+def test_every_kind_of_event_that_is_sent_is_explained() -> None:
+    from yamlgraph_prompts.events import EventKind
+
+    sent = {
+        constant.value
+        for name, tree in sources()
+        if name != "events.py"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and getattr(node.func, "attr", getattr(node.func, "id", "")) in ("_tell", "Event")
+        and node.args
+        for constant in ast.walk(node.args[0])
+        if isinstance(constant, ast.Constant)
+    }
+    assert sorted(column("operations.md", "Events")) == sorted(sent & set(get_args(EventKind)))
+
+
+def test_every_outcome_is_explained() -> None:
+    from yamlgraph_prompts.release import Status
+
+    assert sorted(column("operations.md", "Outcomes")) == sorted(get_args(Status))
+
+
+def test_every_error_is_explained() -> None:
+    from yamlgraph_prompts import errors
+
+    tree = {name for name in vars(errors) if isinstance(vars(errors)[name], type)}
+    assert sorted(column("operations.md", "Errors")) == sorted(tree - {"PromptsError"})
+
+
+def test_every_environment_variable_is_explained() -> None:
+    read = {
+        name
+        for path in PACKAGE.rglob("*.py")
+        for name in re.findall(r"YAMLGRAPH_PROMPTS_[A-Z]+", path.read_text())
+    }
+    told = column("operations.md", "Environment variables")
+    assert sorted(n for n in told if n.startswith("YAMLGRAPH_PROMPTS_")) == sorted(read)
+
+
+def test_every_room_of_the_house_is_on_the_map() -> None:
+    told = column("how-it-works.md", "The rooms")
+    houses = {name for name, _ in sources() if not name.endswith("__init__.py")}
+    houses |= {f"{Path(n).parent}/" for n, _ in sources() if "/" in n}
+    rooms = {name.removesuffix(".py") for name in houses}
+    missing, made_up = rooms - set(told), set(told) - rooms
+    assert (sorted(missing), sorted(made_up)) == ([], [])
+
+
+def test_the_limits_are_the_ones_that_hold() -> None:
+    from yamlgraph_prompts import budget, pack, regular_file, render_worker, yaml_bounds
+    from yamlgraph_prompts.sources import directory
+
+    limits = budget.Limits()
+    page = " ".join((ROOT / "docs" / "templates.md").read_text().split())
+    for limit in (
+        f"one prompt, part or vars file | {regular_file.LIMIT_FILE_BYTES >> 20} MiB",
+        f"one layer | {directory.LIMIT_BYTES >> 20} MiB",
+        f"one release | {pack.MAX_BODIES >> 20} MiB, {pack.MAX_PROMPTS:,} prompts",
+        f"nested YAML | {yaml_bounds.MAX_DEPTH} levels",
+        f"aliases (`*name`) written out | {yaml_bounds.MAX_EXPANSION:,} nodes",
+        f"the text of one message | {limits.characters >> 20} MiB of characters",
+        f"loops and macros of one message | {limits.iterations:,} rounds",
+        f"time for one message | {limits.seconds:g} s",
+        f"memory of the process that renders them | {render_worker._MEMORY >> 30} GiB",
+    ):
+        assert limit in page, limit
+
+
+def test_every_command_is_shown() -> None:
+    from yamlgraph_prompts.cli.arguments import _parser
+
+    actions = _parser()._subparsers
+    assert actions is not None
+    commands = actions._group_actions[0].choices
+    assert commands is not None
+    text = "".join(page.read_text() for page in PAGES)
+    assert [name for name in commands if f"yamlgraph-prompts {name}" not in text] == []
+
+
+def test_every_public_name_is_in_the_documentation() -> None:
+    text = "".join(page.read_text() for page in PAGES)
+    assert [n for n in yamlgraph_prompts.__all__ if not re.search(rf"\b{n}\b", text)] == []
+
+
+def test_the_versions_are_the_ones_that_we_claim() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    page = (ROOT / "docs" / "yamlgraph.md").read_text()
+    wanted = [*project["optional-dependencies"]["yamlgraph"], f"python{project['requires-python']}"]
+    wanted += [one for one in project["dependencies"] if one.startswith("langgraph")]
+    assert [one for one in wanted if f"`{one}`" not in page] == []

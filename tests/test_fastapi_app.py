@@ -1,0 +1,257 @@
+"""A web app on live graphs: examples/fastapi_app under a real uvicorn, workers, forks, event loops."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import importlib.util
+import itertools
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from tests.conftest import run_in, wait_until
+from tests.example_apps import Server, copy_of, save, serving, settings
+from tests.model_server import ModelServer
+from yamlgraph_prompts import load_and_compile
+
+UVICORN = ("uvicorn", "app:app", "--host", "127.0.0.1")
+WORKERS = 4
+_threads = map(str, itertools.count())
+
+
+@pytest.fixture(scope="module", params=[1, WORKERS], ids=["one worker", f"{WORKERS} workers"])
+def server(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    _one_model_server: ModelServer,
+) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("fastapi")
+    env = settings(folder, _one_model_server.url)
+    workers = request.param
+    command = (*UVICORN, "--workers", str(workers)) if workers > 1 else UVICORN
+    with serving(command, copy_of("fastapi_app", folder), env, ready="/release") as server:
+        wait_until(lambda: len(workers_of(server)) == workers, timeout_s=60)
+        yield server
+
+
+def fresh(server: Server, method: str, path: str, **body: Any) -> dict[str, Any]:
+    """An answer over a connection of its own, which may reach any worker."""
+    headers = {"connection": "close"}
+    sent = server.http.request(method, path, json=body or None, headers=headers)
+    assert sent.is_success, sent.text
+    answer: dict[str, Any] = sent.json()
+    return answer
+
+
+def live(server: Server, times: int = 12) -> dict[int, str]:
+    """Worker → its live release, for the workers that answered `times` requests at once."""
+    with ThreadPoolExecutor(times) as pool:
+        answers = list(pool.map(lambda _: fresh(server, "GET", "/release"), range(times)))
+    return {answer["worker"]: answer["release"] for answer in answers}
+
+
+def workers_of(server: Server) -> set[int]:
+    return set(live(server))
+
+
+def draft(server: Server, thread: str | None = None) -> str:
+    answer = fresh(server, "POST", f"/letters/{thread or next(_threads)}", name="Ada")
+    assert answer["question"]
+    return str(answer["draft"])
+
+
+def write(server: Server, thread: str) -> str:
+    return str(fresh(server, "POST", f"/letters/{thread}/wish", wish="make it short")["letter"])
+
+
+def test_a_letter_is_drafted_and_after_the_answer_written(
+    server: Server, model_server: ModelServer
+) -> None:
+    thread = next(_threads)
+    assert draft(server, thread) == "echo: Draft a letter to Ada."
+    assert "One more wish: make it short" in write(server, thread)
+
+
+def test_an_answer_that_nobody_asked_for_is_refused(
+    server: Server, model_server: ModelServer
+) -> None:
+    answer = server.http.post(f"/letters/{next(_threads)}/wish", json={"wish": "x"})
+    assert answer.status_code == 409
+
+
+def test_the_live_release_is_shown(server: Server, model_server: ModelServer) -> None:
+    shown = fresh(server, "GET", "/release")
+    assert len(shown["release"]) == 64
+    assert sorted(shown["prompts"]) == ["draft", "letter"]
+
+
+def test_a_saved_prompt_reaches_every_worker_within_two_seconds(
+    server: Server, model_server: ModelServer
+) -> None:
+    known = workers_of(server)
+    before = fresh(server, "GET", "/release")["release"]
+    save(server.folder / "prompts/draft.yaml", 'user: "A tiny draft to {name}."\n')
+    saved = time.monotonic()
+    seen: dict[int, str] = {}
+    while set(seen) != known or before in seen.values():
+        assert time.monotonic() - saved < 2, (before, seen)
+        seen.update(live(server))
+    assert len(set(seen.values())) == 1
+    assert {draft(server) for _ in range(2 * WORKERS)} == {"echo: A tiny draft to Ada."}
+
+
+def test_a_letter_that_waits_goes_on_with_the_prompts_that_it_began_with(
+    server: Server, model_server: ModelServer
+) -> None:
+    waiting = [next(_threads) for _ in range(2 * WORKERS)]
+    for thread in waiting:
+        draft(server, thread)
+    save(server.folder / "prompts/letter.yaml", 'user: "End it in rhyme: {draft} {wish}"\n')
+    wait_until(lambda: all("rhyme" in new_letter(server) for _ in range(WORKERS)))
+    # Whichever worker gets the answer.
+    assert all("Finish this letter" in write(server, thread) for thread in waiting)
+
+
+def new_letter(server: Server) -> str:
+    thread = next(_threads)
+    draft(server, thread)
+    return write(server, thread)
+
+
+def test_a_broken_prompt_stays_out_of_every_worker(
+    server: Server, model_server: ModelServer
+) -> None:
+    before = live(server)
+    save(server.folder / "prompts/draft.yaml", "user: 'A draft to {name}\n")
+    wait_until(lambda: server.log.count("yaml-syntax") >= len(before))
+    assert set(live(server).values()) == set(before.values())
+
+
+def test_the_server_stops_when_it_is_told_to_and_leaves_nobody_behind(
+    tmp_path: Path, model_server: ModelServer
+) -> None:
+    folder = copy_of("fastapi_app", tmp_path)
+    env = settings(tmp_path, model_server.url)
+    with serving(UVICORN, folder, env, ready="/release") as server:
+        draft(server)
+    assert server.process.returncode in (0, -15)
+    assert "Application shutdown complete" in server.log
+    assert "Traceback" not in server.log
+
+
+def app_module(folder: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.setenv("CHECKPOINTS", str(folder / "checkpoints.sqlite"))
+    spec = importlib.util.spec_from_file_location("example_app", folder / "app.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "example_app", module)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_twenty_starts_and_stops_leave_no_thread(
+    tmp_path: Path, model_server: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = app_module(copy_of("fastapi_app", tmp_path), monkeypatch)
+
+    async def serve_once(number: int) -> None:
+        async with module.lifespan(module.app):
+            result = await module.run(module.app.state.letters, str(number), {"name": "Ada"})
+            assert result["question"]
+
+    asyncio.run(serve_once(0))  # what it starts once for the process may stay
+    before = set(threading.enumerate())
+    for number in range(1, 21):
+        asyncio.run(serve_once(number))
+    gc.collect()
+    wait_until(lambda: not set(threading.enumerate()) - before)
+
+
+FORK = """
+import os, sys
+from yamlgraph_prompts import load_and_compile
+from tests.conftest import wait_until
+from tests.example_apps import save
+from pathlib import Path
+
+app = load_and_compile("graph.yaml").compile()
+if sys.argv[1] == "used":
+    print("parent:", app.invoke({"name": "Ada"})["letter"].strip(), flush=True)
+child = os.fork()
+if child == 0:
+    code = 1
+    try:
+        def letter():
+            return app.invoke({"name": "Ada"})["letter"]
+
+        assert "three cheers" not in letter()
+        save(Path("prompts/letter.yaml"), 'user: "three cheers {greeting}"')
+        wait_until(lambda: "three cheers" in letter())
+        save(Path("prompts/letter.yaml"), 'user: "four cheers {greeting}"')
+        wait_until(lambda: "four cheers" in letter())
+        code = 0
+    finally:
+        sys.stdout.flush()
+        os._exit(code)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+if sys.argv[1] == "used":
+    wait_until(lambda: "four cheers" in app.invoke({"name": "Ada"})["letter"])
+print("done")
+"""
+
+
+@pytest.mark.parametrize("parent", ["loaded", "used"])
+def test_a_forked_worker_follows_edits(
+    tmp_path: Path, model_server: ModelServer, parent: str
+) -> None:
+    folder = copy_of("quickstart", tmp_path)
+    script = f"import sys; sys.argv = ['', {parent!r}]\n{FORK}"
+    assert run_in(folder, script).splitlines()[-1] == "done"
+
+
+def test_one_live_graph_serves_one_event_loop_after_the_other(
+    tmp_path: Path, model_server: ModelServer
+) -> None:
+    folder = copy_of("quickstart", tmp_path)
+    app = load_and_compile(folder / "graph.yaml", folder / "prompts").compile()
+
+    async def letter() -> str:
+        result = await app.ainvoke({"name": "Ada"})
+        return str(result["letter"])
+
+    assert "cheers" not in asyncio.run(letter())
+    save(folder / "prompts/letter.yaml", 'user: "cheers {greeting}"')
+    wait_until(lambda: "cheers" in asyncio.run(letter()))
+
+
+def test_one_live_graph_serves_several_event_loops_at_once(
+    tmp_path: Path, model_server: ModelServer
+) -> None:
+    folder = copy_of("quickstart", tmp_path)
+    app = load_and_compile(folder / "graph.yaml", folder / "prompts").compile()
+
+    async def letters() -> list[str]:
+        runs = (app.ainvoke({"name": "Ada"}) for _ in range(4))
+        return [result["letter"] for result in await asyncio.gather(*runs)]
+
+    def loop(_: int) -> list[str]:
+        return asyncio.run(letters())
+
+    with ThreadPoolExecutor(4) as pool:
+        first = list(pool.map(loop, range(4)))
+        save(folder / "prompts/letter.yaml", 'user: "cheers {greeting}"')
+        wait_until(lambda: all("cheers" in text for text in loop(0)))
+        second = list(pool.map(loop, range(4)))
+    assert {text.strip() for texts in first for text in texts} == {
+        "echo: Write a letter that begins with: echo: Greet Ada."
+    }
+    assert {text for texts in second for text in texts} == {"echo: cheers echo: Greet Ada."}
