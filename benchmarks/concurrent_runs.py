@@ -23,7 +23,7 @@ from benchmarks.measure import Row, is_quick, show, workplace
 
 THREADS, EVERY_S, CALLS_PER_RUN = 64, 0.020, 5
 RELEASES, RUNS, SECONDS, AT_MOST_S = 100, 1_000, 10.0, 120.0
-MODEL_S = 0.3
+MODEL_S = 0.1
 
 _NODE = {"type": "llm", "variables": {"run": "{state.run}"}}
 _GRAPHS: dict[str, dict[str, Any]] = {

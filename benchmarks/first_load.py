@@ -1,10 +1,12 @@
-"""Loading and compiling a graph for the first time, with an empty store, and YAMLGraph's own way."""
+"""Loading and compiling a graph for the first time, with an empty store, and YAMLGraph alone."""
 
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from benchmarks.graphs import chain, write_prompt
@@ -52,8 +54,6 @@ def measured(folder: Path, nodes: int, rounds: int) -> list[Row]:
         return took
 
     def drop_in(path: Path) -> float:
-        import os
-
         os.environ["YAMLGRAPH_PROMPTS_STORE"] = str(folder / f"store{next(editions)}")
         made: list[Any] = []
         took = seconds(lambda: made.append(yamlgraph_prompts.load_and_compile(path).compile()))
@@ -71,8 +71,6 @@ def measured(folder: Path, nodes: int, rounds: int) -> list[Row]:
 
 
 def seconds(call: Callable[[], object]) -> float:
-    from time import perf_counter
-
     started = perf_counter()
     call()
     return perf_counter() - started

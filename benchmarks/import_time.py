@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from time import perf_counter
 
-from benchmarks.measure import Row, Times, duration, interleaved, is_quick, show, workplace
+from benchmarks.measure import (
+    Row,
+    Times,
+    duration,
+    interleaved,
+    is_quick,
+    run_apart,
+    show,
+    workplace,
+)
 
 BAR_S = 0.080
 LANGGRAPH = "import langgraph.graph"
@@ -16,23 +23,17 @@ OURS = (
 )
 
 
-def run(script: str, path: str) -> float:
-    started = perf_counter()
-    subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path.insert(0, {path!r}); {script}"], check=True
-    )
-    return perf_counter() - started
-
-
 def main() -> None:
     quick = is_quick(__doc__)
-    import yamlgraph_prompts
+    with workplace() as folder:
 
-    path = str(__import__("pathlib").Path(yamlgraph_prompts.__file__).parent.parent)
-    with workplace():
+        def run(script: str) -> float:
+            started = perf_counter()
+            run_apart(script, cache=folder / "cache")
+            return perf_counter() - started
+
         times = interleaved(
-            3 if quick else 15,
-            {"langgraph": lambda: run(LANGGRAPH, path), "ours": lambda: run(OURS, path)},
+            3 if quick else 15, {"langgraph": lambda: run(LANGGRAPH), "ours": lambda: run(OURS)}
         )
     least = {name: min(one.seconds) for name, one in times.items()}
     added = least["ours"] - least["langgraph"]

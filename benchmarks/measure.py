@@ -9,6 +9,8 @@ import argparse
 import logging
 import os
 import platform
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -73,6 +75,23 @@ def workplace() -> Iterator[Path]:
             yield Path(folder)
         finally:
             os.chdir(before)
+
+
+def run_apart(script: str, *arguments: str, cache: Path) -> str:
+    """Run a script in an interpreter of its own, with compiled modules as installed ones have."""
+    root = str(Path(__file__).parent.parent)
+    environment = {**os.environ, "PYTHONPATH": root, "PYTHONPYCACHEPREFIX": str(cache)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    return done.stdout
 
 
 def interleaved(

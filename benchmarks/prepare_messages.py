@@ -30,12 +30,12 @@ from benchmarks.measure import (
 FASTER, BY_HAND = 40.0, 2.0
 
 _RULE = """\
-{% if audience == "expert" %}Rule @: use the terms of the trade for {{ topic }} and cite {{ source }}.
+{% if audience == "expert" %}Rule @: use the terms of the trade for {{ topic }}, cite {{ source }}.
 {% else %}Rule @: explain {{ topic }} in plain words; {{ source }} may be named in passing.
-{% endif %}Keep each answer short, name what is not known, and never repeat the question @ back. When
-two sources differ, say which one is newer, and give both. Do not guess at dates, names, places or
-amounts: leave them out, or ask for them in one short sentence at the end. Write in the language of
-the question, and keep quotations in their own.
+{% endif %}Keep each answer short, name what is not known, and never repeat the question @ back.
+When two sources differ, say which one is newer, and give both. Do not guess at dates, names,
+places or amounts: leave them out, or ask for them in one short sentence at the end. Write in the
+language of the question, and keep quotations in their own.
 {% for item in items %}- {{ item.name }}: {{ item.text }}
 {% endfor %}
 """
@@ -43,7 +43,7 @@ the question, and keep quotations in their own.
 
 def prompts() -> dict[str, dict[str, str]]:
     """small: two lines of Jinja; large: 8 KB of it; format: no Jinja."""
-    large = "".join(_RULE.replace("@", str(number)) for number in range(12))
+    large = "".join(_RULE.replace("@", str(number)) for number in range(13))
     return {
         "small": {
             "system": "You help {{ name }}.{% if tone %} Be {{ tone }}.{% endif %}\n",
@@ -60,7 +60,7 @@ def variables(number: int) -> dict[str, dict[str, Any]]:
         "topic": f"rivers {number}",
         "audience": "expert" if number % 2 else "child",
         "source": f"atlas {number}",
-        "items": [{"name": f"n{number}", "text": "one"}, {"name": "m", "text": f"two {number}"}],
+        "items": [{"name": f"n{at}", "text": f"{number}"} for at in range(8)],
     }
     return {"small": few, "large": many, "format": few}
 
@@ -104,7 +104,7 @@ def write_graph(folder: Path) -> Path:
         "prompts_dir": "prompts",
         "state": {key: "any" for some in variables(0).values() for key in some},
         "nodes": nodes,
-        "edges": [{"from": a, "to": b} for a, b in zip(stops, stops[1:], strict=False)],
+        "edges": [{"from": a, "to": b} for a, b in itertools.pairwise(stops)],
     }
     path = folder / "graph.yaml"
     path.write_text(yaml.safe_dump(graph, sort_keys=False))
@@ -116,7 +116,6 @@ def main() -> None:
     with workplace() as folder:
         import yamlgraph
         from langchain_core.messages import HumanMessage, SystemMessage
-        from yamlgraph.executor_base import prepare_messages
 
         import yamlgraph_prompts
         from yamlgraph_prompts.template import MessageTemplate
@@ -127,38 +126,20 @@ def main() -> None:
         ours = calls_of(lambda file: yamlgraph_prompts.load_and_compile(file, "prompts"), path)
         rows: list[Row] = []
         for name, texts in prompts().items():
-            numbers = itertools.count()
             system = MessageTemplate(texts["system"], prompt=name)
             user = MessageTemplate(texts["user"], prompt=name)
 
-            def through(made: dict[str, Any], name: str = name, numbers: Any = numbers) -> Any:
-                kwargs = {k: v for k, v in made.items() if k not in ("app", "variables")}
-                given = variables(next(numbers))[name]
-                return lambda: prepare_messages(variables=given, **kwargs)
+            def by_hand(given: Any, system: Any = system, user: Any = user) -> Any:
+                texts = system.render(given), user.render(given)
+                return [SystemMessage(content=texts[0]), HumanMessage(content=texts[1])]
 
-            def by_hand(
-                system: Any = system, user: Any = user, name: str = name, numbers: Any = numbers
-            ) -> Any:
-                given = variables(next(numbers))[name]
-                return lambda: [
-                    SystemMessage(content=system.render(given)),
-                    HumanMessage(content=user.render(given)),
-                ]
-
-            same = [
-                through(alone[name], numbers=itertools.count(7))()[0],
-                through(ours[name], numbers=itertools.count(7))()[0],
-                by_hand(numbers=itertools.count(7))(),
-            ]
-            assert same[0] == same[1] == same[2], "the messages differ"
-            calls = {
-                "alone": timed(lambda: through(alone[name])),
-                "ours": timed(lambda: through(ours[name])),
-                "hand": timed(by_hand),
-            }
+            ways = {"alone": through(alone[name]), "ours": through(ours[name]), "hand": by_hand}
+            made = [call(variables(7)[name]) for call in ways.values()]
+            assert made[0] == made[1] == made[2], "the messages differ"
+            calls = {way: timed(call, name) for way, call in ways.items()}
             # In pairs: what runs after a call of milliseconds finds cold caches.
-            first = {name: calls[name] for name in ("alone", "ours")}
-            second = {name: calls[name] for name in ("ours", "hand")}
+            first = {way: calls[way] for way in ("alone", "ours")}
+            second = {way: calls[way] for way in ("ours", "hand")}
             rounds = 40 if quick else 600
             rows += compare(
                 f"{name} ({sum(map(len, texts.values())) / 1024:.1f} KB)",
@@ -169,13 +150,22 @@ def main() -> None:
         show("Making one call's messages", rows)
 
 
-def timed(make: Callable[[], Callable[[], Any]]) -> Callable[[], float]:
-    """Only the call is timed, not the making of its variables."""
+def through(call: dict[str, Any]) -> Callable[[Any], Any]:
+    """YAMLGraph's own function, called as the node called it, but with other variables."""
+    from yamlgraph.executor_base import prepare_messages
+
+    kwargs = {key: value for key, value in call.items() if key not in ("app", "variables")}
+    return lambda given: prepare_messages(variables=given, **kwargs)[0]
+
+
+def timed(call: Callable[[Any], Any], name: str) -> Callable[[], float]:
+    """Only the call is timed, not the making of its fresh variables."""
+    numbers = itertools.count()
 
     def measured() -> float:
-        call = make()
+        given = variables(next(numbers))[name]
         started = perf_counter()
-        call()
+        call(given)
         return perf_counter() - started
 
     return measured

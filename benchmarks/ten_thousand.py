@@ -8,13 +8,20 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-import benchmarks
-from benchmarks.measure import Row, Times, compared, interleaved, is_quick, plain, show, workplace
+from benchmarks.measure import (
+    Row,
+    Times,
+    compared,
+    interleaved,
+    is_quick,
+    plain,
+    run_apart,
+    show,
+    workplace,
+)
 
 FIRST, RESTART, CHANGE, MEMORY_MB = 1.8, 0.3, 0.15, 120.0
 
@@ -72,7 +79,8 @@ def write(folder: Path, count: int) -> None:
         place = folder / f"a{number // 100:03d}"
         place.mkdir(parents=True, exist_ok=True)
         if number % 2:
-            system = "{% if tone %}Be {{ tone }}.{% endif %}\n{% for r in rules %}- {{ r }}\n{% endfor %}"
+            system = "{% if tone %}Be {{ tone }}.{% endif %}\n"
+            system += "{% for rule in rules %}- {{ rule }}\n{% endfor %}"
             user = "Tell {{ name }} of {{ topic|upper }}.\n"
         else:
             system, user = "Be {tone}.\n", "Tell {name} of {topic}.\n"
@@ -85,18 +93,10 @@ def _indented(text: str) -> str:
     return "".join(f"  {line}\n" for line in text.splitlines())
 
 
-def run(script: str, *arguments: Path) -> dict[str, Any]:
-    root = str(Path(benchmarks.__file__).parent.parent)
-    done = subprocess.run(
-        [sys.executable, "-c", _BEGIN + script, *map(str, arguments)],
-        env={**__import__("os").environ, "PYTHONPATH": root},
-        capture_output=True,
-        text=True,
-        check=False,
+def run(script: str, *arguments: Path, cache: Path) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(
+        run_apart(_BEGIN + script, *map(str, arguments), cache=cache)
     )
-    if done.returncode:
-        raise RuntimeError(done.stderr)
-    answer: dict[str, Any] = json.loads(done.stdout)
     return answer
 
 
@@ -111,7 +111,7 @@ def main() -> None:
         def ours(kind: str) -> float:
             if kind == "first load":
                 shutil.rmtree(folder / "store", ignore_errors=True)
-            took = run(_OURS, folder / "prompts", folder / "store")
+            took = run(_OURS, folder / "prompts", folder / "store", cache=folder / "cache")
             assert took["count"] == count
             changes.append(took["change"])
             memory[kind].append(max(took["memory"], took["memory after"]))
@@ -121,10 +121,13 @@ def main() -> None:
             first.append(ours("first load"))
             return ours("restart")
 
+        def by_hand() -> float:
+            return float(run(_BY_HAND, folder / "prompts", cache=folder / "cache")["load"])
+
         first: list[float] = []
         times = interleaved(
             1 if quick else 5,
-            {"hand": lambda: float(run(_BY_HAND, folder / "prompts")["load"]), "restart": both},
+            {"hand": by_hand, "restart": both},
         )
     hand = times["hand"]
     rows = [

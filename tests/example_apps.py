@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,13 +18,16 @@ import httpx
 from tests.conftest import ROOT, wait_until
 
 STOP_S = 15.0
+CLI = "from yamlgraph_prompts.cli import main; raise SystemExit(main())"
 
 
 def copy_of(example: str, folder: Path) -> Path:
     """A copy of an example in `folder`, to be run and edited."""
     copy = folder / example
     shutil.copytree(
-        ROOT / "examples" / example, copy, ignore=shutil.ignore_patterns("__pycache__", ".*", "*.sqlite*")
+        ROOT / "examples" / example,
+        copy,
+        ignore=shutil.ignore_patterns("__pycache__", ".*", "*.sqlite*"),
     )
     return copy
 
@@ -92,9 +95,7 @@ def serving(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         ) as process,
-        httpx.Client(
-            base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False
-        ) as http,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as http,
     ):
         server = Server(http, folder, log_file, process)
         try:
@@ -117,7 +118,5 @@ def _answers(server: Server, path: str) -> bool:
 
 
 def _end_group(group: int) -> None:
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(group, signal.SIGKILL)
-    except ProcessLookupError:
-        pass

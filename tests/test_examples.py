@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, wait_until
-from tests.example_apps import copy_of, save, settings
+from tests.example_apps import CLI, copy_of, save, settings
 from tests.model_server import ModelServer
 
 EXAMPLES = sorted(path.name for path in (ROOT / "examples").iterdir() if path.is_dir())
@@ -44,7 +44,8 @@ def talking(folder: Path, env: dict[str, str]) -> Iterator[subprocess.Popen[str]
 
 
 def ask(process: subprocess.Popen[str], line: str) -> str:
-    assert process.stdin and process.stdout
+    assert process.stdin
+    assert process.stdout
     process.stdin.write(f"{line}\n")
     process.stdin.flush()
     return process.stdout.readline().strip()
@@ -85,12 +86,30 @@ def test_the_quickstart_is_yamlgraphs_own_program_but_for_one_import(
     folder = copy_of("quickstart", tmp_path)
     main = folder / "main.py"
     changed = main.read_text()
-    own = re.sub(r"from yamlgraph_prompts import .*", "from yamlgraph import load_and_compile", changed)
+    own = re.sub(
+        r"from yamlgraph_prompts import .*", "from yamlgraph import load_and_compile", changed
+    )
     assert own != changed
     main.write_text(own)
     with talking(folder, settings(tmp_path, model_server.url)) as process:
         assert hear(process) == "Whom shall we write to?"
         assert ask(process, "Ada") == "echo: Write a letter that begins with: echo: Greet Ada."
+
+
+def test_the_readmes_ways_to_reach_a_local_model_work(
+    tmp_path: Path, model_server: ModelServer
+) -> None:
+    folder = copy_of("quickstart", tmp_path)
+    env = settings(tmp_path)
+    del env["PROVIDER"], env["LMSTUDIO_BASE_URL"]
+    ways = re.findall("^export (.*http.*)$", (ROOT / "examples/README.md").read_text(), re.M)
+    assert len(ways) == 2
+    for way in ways:
+        local = re.sub(r"http\S+", model_server.url, way)
+        named = dict(word.split("=", 1) for word in local.split())
+        with talking(folder, {**env, **named}) as process:
+            hear(process)
+            assert "Greet Ada." in ask(process, "Ada"), log_of(folder).read_text()
 
 
 def test_the_environments_say_what_the_readme_prints(tmp_path: Path) -> None:
@@ -163,7 +182,7 @@ def test_the_prompts_of_each_example_pass_the_strict_check(example: str, tmp_pat
     words = ["check", "--strict", *graphs, "--environment", "production"]
     words += [word for layer in layers for word in ("--layer", layer)]
     done = subprocess.run(
-        [sys.executable, "-c", "from yamlgraph_prompts.cli import main; raise SystemExit(main())", *words],
+        [sys.executable, "-c", CLI, *words],
         cwd=folder,
         env=settings(tmp_path),
         capture_output=True,

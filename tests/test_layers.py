@@ -149,7 +149,7 @@ def test_a_template_may_begin_with_a_byte_order_mark() -> None:
 
 def test_the_first_layers_part_wins() -> None:
     found = resolve([layer("o", {"p.j2": "over"}), layer("b", {"p.j2": "base", "q.j2": "q"})], "x")
-    assert found.parts == {"p.j2": "over", "q.j2": "q"}
+    assert found.parts == {"p.j2": "over", "super:p.j2": "base", "q.j2": "q"}
 
 
 def test_what_a_source_could_not_take_is_passed_on() -> None:

@@ -234,6 +234,15 @@ ATTACKS = [
     ("lipsum of long words", "{{ lipsum(1, false, 10**7, 10**8) }}"),
     ("a large range", "{{ range(10**9) }}"),
     ("a printed number", "{{ 10 ** 5000 }}"),
+    ("markup's center", "{{ ('x'|safe).center(10**9) }}"),
+    ("markup's replace", "{{ ('x'|safe * 10**5).replace('x', 'y' * 10**5) }}"),
+    ("markup's striptags", "{{ ('<' * 10**6)|safe|attr('striptags')() }}"),
+    ("a quadratic codec", "{{ ('\u00fc' * 10**6).encode('punycode')|length }}"),
+    ("a quadratic %", "{{ ('%(' * 10**6) % {} }}"),
+    ("a number of bytes", "{{ n.from_bytes(('x' * 10**6).encode()) // 3 }}"),
+    ("long divisions, over and over", ("{% set a = 9 ** 30000 %}{% set b = 9 ** 15000 %}"
+     "{% for i in range(99999) %}{{ (a // b) == 1 }}{% endfor %}")),
+    ("classes that build", "{{ model.model_fields['name'].annotation('x') }}"),
     # doubling
     ("~ forty times", "{% set x = 'ab' %}" + "{% set x = x ~ x %}" * 40 + "{{ x }}"),
     ("~ in a loop", ("{% set ns = namespace(x='ab') %}{% for i in range(40) %}"

@@ -226,7 +226,9 @@ def test_a_safe_jinja_template_gives_yamlgraphs_text(text: str) -> None:
 def test_the_variables_are_those_that_yamlgraph_extracts(text: str) -> None:
     theirs = outcome(lambda: extract_variables(text))
     template = MessageTemplate(text)
-    if theirs[0] == "text":
+    if not is_jinja(text):  # a lone {# note #} is a field of str.format
+        assert template.variables == theirs[1]
+    elif theirs[0] == "text":
         assert not [f for f in template.findings if f.severity == "error"]
         assert template.variables == theirs[1]
     else:
@@ -506,6 +508,8 @@ def test_a_private_key_of_a_mapping_is_data() -> None:
         "{{ f(" + "a," * 400_000 + ") }}",
         "{" * 100_000,
         "{x:" * 50_000,
+        "{x:" * 50_000 + "}" * 50_000,
+        "{% macro m() %}{{ x" + ".a" * 5_000 + " }}{% endmacro %}",
     ],
     ids=lambda text: f"{text[:12]}...",
 )
@@ -586,7 +590,7 @@ def test_many_threads_compile_a_template_once(monkeypatch: pytest.MonkeyPatch) -
     compiled: list[int] = []
     inner = MessageTemplate._template
     monkeypatch.setattr(
-        MessageTemplate, "_template", lambda self, found: compiled.append(1) or inner(self, found)
+        MessageTemplate, "_template", lambda self: compiled.append(1) or inner(self)
     )
     start, results = threading.Barrier(8), []
 

@@ -62,6 +62,8 @@ _OUTSIDE: Mapping[str, frozenset[str] | None] = {
         "to_json to_latex to_markdown to_orc to_parquet to_pickle to_sql to_stata to_xml"
     ),
 }
+# Modules whose classes make anything of any size, or import by name.
+_BUILDING = frozenset({*_OUTSIDE, *words("array builtins collections functools itertools types")})
 _BUILTINS = words(
     "__import__ breakpoint compile delattr dir eval exec getattr globals help input "
     "locals memoryview open setattr vars"
@@ -103,6 +105,8 @@ def is_refused_callable(obj: Any) -> bool:
     """Whether `obj` is one of Python's own functions that a template may not call."""
     if isinstance(obj, types.MethodDescriptorType | types.WrapperDescriptorType):
         return True
+    if isinstance(obj, type):
+        return obj is not dict and str(obj.__module__).partition(".")[0] in _BUILDING
     if isinstance(obj, types.BuiltinFunctionType | types.FunctionType):
         if (obj.__module__ or "").partition(".")[0] in _OUTSIDE:
             return True

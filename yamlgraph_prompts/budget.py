@@ -33,7 +33,7 @@ _LOOK_EVERY = 32  # iterations between two looks at the clock
 _INTERMEDIATE = 6  # how much more than its output a render may produce on the way
 _MAX_DEPTH = 100  # of lists in lists that a template builds
 _MAX_CALLS = 150  # of macros and loops that call each other
-_MAX_BITS = 1_000_000  # of one whole number
+MAX_BITS = 100_000  # of one whole number
 
 
 class Refused(SecurityError):
@@ -219,7 +219,7 @@ def _parts(value: Any) -> Collection[Any]:
 
 def check_bits(*numbers: int) -> None:
     """Refuse to make a whole number of more bits than these have together."""
-    if sum(number.bit_length() for number in numbers) > _MAX_BITS:
+    if sum(number.bit_length() for number in numbers) > MAX_BITS:
         raise Refused("It makes a number that is too large.")
 
 

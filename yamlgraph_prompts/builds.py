@@ -143,8 +143,8 @@ class Builds:
                 return kept
         release = find(release_id)
         with self._lock:
-            known = self._facts.get(handle.graph) or {}
-            facts = known.get(revision or "", today)
+            known = self._facts.get(handle.graph)
+            facts = known.get(revision or "", today) if known else today
             revision = facts.revision(release)
             kept = self._recent.get((handle.token, release_id, revision))
             if kept is not None:

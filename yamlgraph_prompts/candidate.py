@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
 
+from yamlgraph_prompts.drafts import Draft, laid_over
 from yamlgraph_prompts.fetch import LayerReader, read_within
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.layers import LayerContent, Resolved, resolve
@@ -24,12 +25,19 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("yamlgraph_prompts")
 
+# What may be said of one file that cannot be taken.
+_OF_ONE_FILE = {"too-large", "unreadable", "not-utf8"}
+
 Check = Callable[[Release, Sequence[GraphFacts]], Iterable[Finding]]
 View = Callable[[str, Mapping[str, bytes]], Path]
 
 
 class Graph(Protocol):
     """A graph that runs on the releases of a `LivePrompts`."""
+
+    @property
+    def identity(self) -> Hashable:
+        """Equal for graphs that are read from the same place, and so ask for the same."""
 
     def read(self, has: Callable[[str], bool]) -> GraphFacts:
         """What it asks of its prompts now; `has` says which names the layers have."""
@@ -118,6 +126,29 @@ class Candidates:
             LayerError: A layer cannot be read.
         """
         contents = read_within(self._readers, deadline_s)
+        return self._made(contents, graphs, before, strict=strict)
+
+    def drafted(
+        self,
+        graphs: Sequence[Graph],
+        before: Release | None,
+        drafts: Iterable[Draft],
+        *,
+        strict: bool = False,
+    ) -> tuple[Candidate, Sequence[LayerContent]]:
+        """As `fetch`, with drafts laid over what the layers hold; and that without them."""
+        contents = read_within(self._readers, None)
+        candidate = self._made(laid_over(contents, drafts), graphs, before, strict=strict)
+        return candidate, contents
+
+    def _made(
+        self,
+        contents: Sequence[LayerContent],
+        graphs: Sequence[Graph],
+        before: Release | None,
+        *,
+        strict: bool,
+    ) -> Candidate:
         resolved = resolve(contents, self._environment)
         outputs, rendering = self._render(resolved)
         ready = {**resolved.prompts, **{prompt.name: prompt for prompt in outputs}}
@@ -126,7 +157,8 @@ class Candidates:
         bundled, clashes = _bundled(facts.values())
         prompts = [*ready.values(), *bundled]
         release = self._release(prompts, contents, before)
-        extra = (*resolved.findings, *rendering, *clashes)
+        told = (*resolved.findings, *rendering)
+        extra = (*_as_used(told, resolved, outputs, facts.values()), *clashes)
         return self._checked(release, facts, before, extra, strict=strict)
 
     def kept(
@@ -261,6 +293,26 @@ def _bundled(graphs: Iterable[GraphFacts]) -> tuple[list[Prompt], list[Finding]]
                 if other.data != prompt.data:
                     clashes.append(_clash(prompt, other))
     return list(found.values()), clashes
+
+
+def _as_used(
+    findings: Iterable[Finding],
+    resolved: Resolved,
+    outputs: Iterable[Prompt],
+    graphs: Collection[GraphFacts],
+) -> Iterator[Finding]:
+    """A file that no attached graph uses may be broken: that is a warning."""
+    used = {use.prompt for facts in graphs for file in facts.files for use in file.uses}
+    failed = resolved.templates.keys() - {prompt.name for prompt in outputs}
+    spared = {t.shown for name, t in resolved.templates.items() if name not in used}
+    for finding in findings:
+        of_template = finding.code.startswith("j2-")
+        if of_template:
+            # What fails in a part counts for every template that failed.
+            unused = finding.file in spared or not failed & used
+        else:
+            unused = finding.code in _OF_ONE_FILE and finding.prompt not in {None, *used}
+        yield finding.at(severity="warning") if graphs and unused else finding
 
 
 def _clash(prompt: Prompt, other: Prompt) -> Finding:

@@ -11,7 +11,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Generic, TypeVar
 
 from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.prompt_check import Need, examine_prompt, finding_at, needs
+from yamlgraph_prompts.prompt_check import (
+    Need,
+    examine_prompt,
+    finding_at,
+    needs,
+    read_prompt,
+)
 from yamlgraph_prompts.prompt_file import parse_prompt, parse_yaml
 from yamlgraph_prompts.release import GraphFacts, Prompt, Release
 from yamlgraph_prompts.use_check import (
@@ -147,7 +153,7 @@ class Checker:
                 yield judged.at(prompt=prompt.name, file=prompt.file or None)
         if not any(finding.severity == "error" for finding in alone):
             needed = self._needs.get(
-                prompt.sha256, lambda: needs(parse_prompt(prompt.data).content)
+                prompt.sha256, lambda: needs(read_prompt(prompt.data).content)
             )
             yield from missing_variables(one, needed)
 

@@ -4,13 +4,15 @@
     ├── InvalidEnvironment (ValueError)      a name that no environment can have
     ├── LayerError                           a place that prompts come from
     │   ├── LayerNotFound (LookupError)      nothing is there; lists what is
-    │   └── LayerUnavailable (OSError)       there, but it cannot be read now
+    │   ├── LayerUnavailable (OSError)       there, but it cannot be read now
+    │   └── LayerReadOnly (PermissionError)  there, but it cannot be written
     ├── UnknownScheme (ValueError)           no source reads such a URL
     ├── MissingExtra (ImportError)           a pip extra is not installed
     ├── PromptNotFound (LookupError)         no layer has it; lists every place tried
     ├── PromptsRejected (ValueError)         the check refused it and nothing good is kept
     ├── PromptRenderError (ValueError)       a prompt that cannot be filled in
     ├── ReleaseNotFound (LookupError)        neither in memory, nor in the store, nor in a layer
+    ├── PushRefused (RuntimeError)           another pusher was first, or the server cannot tell
     ├── GraphNotFound (FileNotFoundError)    the graph file is not there
     ├── GraphChanged (RuntimeError)          the node that a run waits at is gone
     ├── StoreError (OSError)                 the local folder of releases
@@ -24,6 +26,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from yamlgraph_prompts.bucket_log import LogEntry
     from yamlgraph_prompts.release import Outcome
 
 
@@ -72,7 +75,25 @@ class LayerNotFound(LayerError, LookupError):
 
 
 class LayerUnavailable(LayerError, OSError):
-    """The layer exists, or may exist, but cannot be read now."""
+    """The layer exists, or may exist, but cannot be read now.
+
+    `retry_after_s` is how many seconds its server asked to be left alone for, if it did.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        layer: str,
+        hint: str | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message, layer=layer, hint=hint)
+        self.retry_after_s = retry_after_s
+
+
+class LayerReadOnly(LayerError, PermissionError):
+    """A prompt cannot be written to this layer."""
 
 
 class UnknownScheme(PromptsError, ValueError):
@@ -124,6 +145,26 @@ class ReleaseNotFound(PromptsError, LookupError):
     def __init__(self, message: str, *, release_id: str, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.release_id = release_id
+
+
+class PushRefused(PromptsError, RuntimeError):
+    """Nothing was published: another pusher was first, or the server cannot say who is first.
+
+    `winner` is what the other one published, where there was one; `changed` the names of the
+    prompts that it changed, where they are known.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        winner: LogEntry | None = None,
+        changed: Sequence[str] = (),
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.winner = winner
+        self.changed = tuple(changed)
 
 
 class GraphNotFound(PromptsError, FileNotFoundError):

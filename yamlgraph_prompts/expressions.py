@@ -15,12 +15,12 @@ from jinja2 import nodes
 
 from yamlgraph_prompts import fields
 from yamlgraph_prompts.access import words
+from yamlgraph_prompts.budget import MAX_BITS
 from yamlgraph_prompts.findings import Finding, Severity
 from yamlgraph_prompts.sandbox import GuardedEnvironment
 
 _MAX_EXPRESSION = 90  # parentheses in parentheses, as Python will see them
 _MAX_CONSTANT = 10_000_000
-_MAX_BITS = 1_000_000
 _INTERNAL = words(
     "ag_code ag_frame cr_code cr_frame f_builtins f_code f_globals f_locals func_code "
     "func_globals gi_code gi_frame tb_frame"
@@ -225,7 +225,7 @@ class Expressions:
         if (
             isinstance(base, int)
             and isinstance(power, int)
-            and base.bit_length() * power > _MAX_BITS
+            and base.bit_length() * power > MAX_BITS
         ):
             self._unsafe("it makes a number that is too large", node)
 

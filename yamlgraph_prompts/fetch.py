@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from yamlgraph_prompts.errors import LayerNotFound, LayerUnavailable
+from yamlgraph_prompts.errors import LayerNotFound, LayerReadOnly, LayerUnavailable
 from yamlgraph_prompts.layers import Layer, LayerContent, environments_pattern
-from yamlgraph_prompts.sources import Content, Source, open_source
+from yamlgraph_prompts.health import LayerState
+from yamlgraph_prompts.sources import Content, Source, Writable, open_source
+
+
+# Seconds that a thread waits for another one's question to a source to be answered.
+BUSY_S = 5.0
 
 
 class LayerReader:
@@ -28,6 +34,9 @@ class LayerReader:
         self.environment = environment
         self._base = base
         self._source = _open(layer, environment, base)
+        self._seen_s: float | None = None
+        self._trouble: str | None = None
+        self.renew()
         self.url = layer.at(environment)
         # The same place said in two ways, or from two working directories, is told apart right.
         folders = self._source.watched()
@@ -47,9 +56,11 @@ class LayerReader:
             LayerUnavailable: It cannot be read now.
         """
         try:
-            content = self._source.read()
+            with self._alone():
+                content = self._source.read()
         except LayerNotFound as problem:
             if self.layer.optional:
+                self._seen_s, self._trouble = time.time(), None
                 content = Content({})
             else:
                 raise self._missing(problem) from None
@@ -58,13 +69,58 @@ class LayerReader:
     def version(self) -> str:
         """Which version is there; a word for the trouble where it cannot be read."""
         try:
-            return self._source.version()
+            with self._alone():
+                return self._source.version()
         except (LayerNotFound, LayerUnavailable) as problem:
             return type(problem).__name__
+
+    @property
+    def writable(self) -> bool:
+        """Whether its files can be changed through it."""
+        return isinstance(self._source, Writable)
+
+    @property
+    def state(self) -> LayerState:
+        """When it was last looked at, and what was wrong then."""
+        return LayerState(self.url, self._seen_s, self._trouble, self.writable)
+
+    def write(self, path: str, data: bytes | None) -> None:
+        """Change or remove one file; see `sources.Writable`.
+
+        Raises:
+            LayerReadOnly: It cannot be written, and why.
+        """
+        source = self._source
+        if not isinstance(source, Writable):
+            raise LayerReadOnly(
+                f"Prompts cannot be written to {self.url}: it is only read.", layer=self.url
+            )
+        with self._alone():
+            source.write(path, data)
 
     def watched(self) -> tuple[Path, ...]:
         """The local paths whose change is news."""
         return self._source.watched()
+
+    def renew(self) -> None:
+        """Make the lock anew, after a fork."""
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        # A source is used by one thread at a time: a publication, or the watch.
+        if not self._lock.acquire(timeout=BUSY_S):
+            raise LayerUnavailable(
+                f"{self.url} is still busy with an earlier question.", layer=self.url
+            )
+        try:
+            yield
+            self._seen_s, self._trouble = time.time(), None
+        except (LayerNotFound, LayerUnavailable) as problem:
+            self._trouble = problem.message
+            raise
+        finally:
+            self._lock.release()
 
     def close(self) -> None:
         """Let go of the source."""

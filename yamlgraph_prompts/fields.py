@@ -20,6 +20,7 @@ _RAW = re.compile(r"\{%-?\s*raw\s*-?%\}")
 _ENDRAW = re.compile(r"\{%-?\s*endraw\s*-?%\}")
 _LONG_NUMBER = re.compile(r"\d{5}")
 _MAX_RESCANNED = 50_000_000  # characters; a text of nothing but wrong braces is quadratic
+_MAX_DEPTH = 20  # of specs in specs; str.format itself renders two
 _MANY_FIELDS = 1_000
 
 Field = tuple[str, str, str | None]  # name, format spec, conversion
@@ -47,7 +48,7 @@ def without_raw(text: str) -> str:
     return "".join(kept)
 
 
-def scan(text: str) -> FieldScan:
+def scan(text: str, depth: int = 0) -> FieldScan:
     """The fields of `text`, and YAMLGraph's complaint about its braces."""
     roots: set[str] = set()
     invalid: set[str] = set()
@@ -61,8 +62,8 @@ def scan(text: str) -> FieldScan:
                     invalid.add(name)
                     continue
                 roots.add(root)
-                if "{" in spec:
-                    roots |= scan(spec).roots
+                if "{" in spec and depth < _MAX_DEPTH:
+                    roots |= scan(spec, depth + 1).roots
             break
         except ValueError as error:
             brace_error = brace_error or str(error)
@@ -81,16 +82,18 @@ def _parsed(text: str) -> Iterator[Field]:
             yield name, spec or "", conversion
 
 
-def fields(text: str) -> Iterator[Field]:
+def fields(text: str, depth: int = 2) -> Iterator[Field]:
     """Every field of a text whose braces are right, nested ones too.
 
     Raises:
-        ValueError: The braces are wrong.
+        ValueError: The braces are wrong, or nest deeper than `str.format` allows.
     """
+    if not depth:
+        raise ValueError("Max string recursion exceeded")
     for name, spec, conversion in _parsed(text):
         yield name, spec, conversion
         if "{" in spec:
-            yield from fields(spec)
+            yield from fields(spec, depth - 1)
 
 
 def private_part(name: str) -> str | None:

@@ -13,12 +13,20 @@ from jinja2.runtime import Context
 from jinja2.utils import _PassArg, generate_lorem_ipsum, pass_context
 
 from yamlgraph_prompts.budget import PLAIN, Budget, Refused, current
-from yamlgraph_prompts.guards import binop, check_printf, check_replace, check_width, lines, made
+from yamlgraph_prompts.guards import (
+    binop,
+    check_printf,
+    check_replace,
+    check_tags,
+    check_width,
+    lines,
+    made,
+)
 
 _EACH = 4  # iterations that a filter's work on one item takes as long as
 _MAX_INDENT = 100
 _MAX_DIGITS = 1_000  # of precision
-_SLOW = 1_000_000_000  # steps of an algorithm that is quadratic
+_SLOW = 10_000_000  # steps of an algorithm that is quadratic
 _LONG_WORD = 10_000
 
 # Filters that walk all of their input before they give anything.
@@ -99,7 +107,7 @@ def _before_wordwrap(budget: Budget, s: Any, width: Any = 79, *args: Any, **name
         joint = named.get("wrapstring", args[1] if len(args) > 1 else None) or "\n"
         narrow = max(1, width) if isinstance(width, int) else 1
         budget.room(len(s) + len(joint) * (len(s) // narrow + lines(s)))
-        if _longest_word(s) ** 2 // narrow > _SLOW // 100:
+        if _longest_word(s) ** 2 // narrow > _SLOW:
             raise budget.too_long()
         budget.spend(len(s) >> 6)
 
@@ -114,9 +122,7 @@ def _before_urlize(budget: Budget, value: Any, *args: Any, **named: Any) -> None
 
 
 def _before_striptags(budget: Budget, value: Any) -> None:
-    text = str(value)
-    if text.count("<") * len(text) > _SLOW:
-        raise budget.too_long()
+    check_tags(budget, str(value))
 
 
 def _before_slice(budget: Budget, value: Any, slices: Any, fill_with: Any = None) -> None:
@@ -267,9 +273,20 @@ def _textual(function: Callable[..., Any]) -> Callable[..., Any]:
     return guarded
 
 
+def _counted(function: Callable[..., Any]) -> Callable[..., Any]:
+    @pass_context
+    def guarded(context: Context, value: Any, other: Any) -> Any:
+        current().tick()
+        return function(value, other)
+
+    return guarded
+
+
+_COMPARING = "== eq equalto != ne > gt greaterthan ge >= < lt lessthan <= le in".split()  # noqa: SIM905
 _TESTS: dict[str, Any] = {**DEFAULT_TESTS}
 TESTS: dict[str, Callable[..., Any]] = {
     **_TESTS,
+    **{name: _counted(_TESTS[name]) for name in _COMPARING},
     **{name: _numeric(_TESTS[name]) for name in ("divisibleby", "even", "odd")},
     **{name: _textual(_TESTS[name]) for name in ("lower", "upper")},
 }

@@ -74,6 +74,8 @@ class Following:
             ).start()
 
     def _begin(self, watches: tuple[Watch, ...]) -> None:
+        with _importing:
+            import yamlgraph_prompts.file_events  # noqa: F401
         for watch in watches:
             watch.start()
             if self._watches is not watches:
@@ -145,3 +147,14 @@ def _weakly(method: Callable[..., object]) -> Callable[..., object]:
         return alive(*args) if alive is not None else None
 
     return call
+
+
+# A fork waits for it: what another thread is just importing, the child could never import.
+_importing = threading.Lock()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_importing.acquire,
+        after_in_parent=_importing.release,
+        after_in_child=_importing.release,
+    )

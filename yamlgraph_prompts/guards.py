@@ -8,15 +8,23 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Sized
 from string import Formatter
-from types import BuiltinMethodType
+from types import BuiltinMethodType, MethodType
 from typing import Any
 
-from yamlgraph_prompts.budget import CONTAINERS, Budget, Refused, check_bits, current
+from yamlgraph_prompts.budget import CONTAINERS, MAX_BITS, Budget, Refused, check_bits, current
 
+_SLOW = 1_000_000_000  # steps of an algorithm that is quadratic
 _LINE_ENDS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 _BLANKS = " \t\n\r\v\f"
 _NUMBERS = re.compile(r"\d+")
-_PRINTF = re.compile(r"%(?:\([^)]*\))?[#0\- +]*(\*|\d+)?(?:\.(\*|\d+)?)?")
+_SIZES = r"[#0\- +]*(\*|\d+)?(?:\.(\*|\d+)?)?"
+_PRINTF = re.compile("%" + _SIZES)
+_KEYED_PRINTF = re.compile(r"[%)]" + _SIZES)  # the name in %(name)d is not looked for: linear
+_LOOK = 32  # iterations: the clock is looked at
+_MANY_BITS = 1_000
+_LONG_TEXT = 1_000
+_LONG_NUMBER = 10_000  # bytes
+_QUADRATIC = frozenset({"idna", "punycode"})  # codecs
 
 
 # -- before something runs ---------------------------------------------------------------------
@@ -43,7 +51,8 @@ def check_printf(budget: Budget, text: Any, values: Any) -> None:
     stars = False
     if isinstance(text, (bytes, bytearray)):
         text = text.decode("latin-1")
-    for width, precision in _PRINTF.findall(text):
+    pattern = _KEYED_PRINTF if "%(" in text else _PRINTF
+    for width, precision in pattern.findall(text):
         for size in (width, precision):
             if size == "*":
                 stars = True
@@ -61,6 +70,12 @@ def check_replace(budget: Budget, text: Any, old: Any = "", new: Any = "", count
     budget.room(len(text) + times * max(0, len(new) - len(old)))
 
 
+def check_tags(budget: Budget, text: str) -> None:
+    """Taking tags out of a text is quadratic."""
+    if text.count("<") * len(text) > _SLOW:
+        raise budget.too_long()
+
+
 def lines(text: str) -> int:
     return 1 + sum(text.count(end) for end in _LINE_ENDS)
 
@@ -74,9 +89,12 @@ def _repeat(budget: Budget, value: Any, times: int) -> None:
 
 def binop(budget: Budget, operator: str, left: Any, right: Any) -> None:
     """Refuse an operation whose result would be too large, before it is made."""
+    budget.tick()
     if isinstance(left, int) and isinstance(right, int):
+        if left.bit_length() > _MANY_BITS:
+            budget.spend(_LOOK)
         if operator == "**" and right > 0:
-            if left.bit_length() * min(right, 2**32) > 1_000_000:
+            if left.bit_length() * min(right, 2**32) > MAX_BITS:
                 raise Refused("It makes a number that is too large.")
         elif operator == "*":
             check_bits(left, right)
@@ -154,8 +172,20 @@ def _lines_of(budget: Budget, text: Any, *_: Any, **named: Any) -> None:
         budget.spend(lines(text))
 
 
+def _tags(budget: Budget, text: Any, *_: Any) -> None:
+    check_tags(budget, text)
+
+
+def _coded(budget: Budget, text: Any, encoding: Any = "", *_: Any, **named: Any) -> None:
+    encoding = named.get("encoding", encoding)
+    if len(text) > _LONG_TEXT and str(encoding).lower() in _QUADRATIC:
+        raise budget.too_long()
+
+
 _TEXT_METHODS: dict[str, Callable[..., None]] = {
     "center": _widened,
+    "decode": _coded,
+    "encode": _coded,
     "expandtabs": _expanded,
     "join": _joined,
     "ljust": _widened,
@@ -164,12 +194,15 @@ _TEXT_METHODS: dict[str, Callable[..., None]] = {
     "rsplit": _pieces,
     "split": _pieces,
     "splitlines": _lines_of,
+    "striptags": _tags,
     "translate": _translated,
     "zfill": _widened,
 }
 
 
-def method(budget: Budget, bound: BuiltinMethodType, args: tuple[Any, ...], named: Any) -> None:
+def method(
+    budget: Budget, bound: BuiltinMethodType | MethodType, args: tuple[Any, ...], named: Any
+) -> None:
     """Refuse a call of a built-in type's method whose result would be too large."""
     owner, name = bound.__self__, bound.__name__
     if isinstance(owner, (str, bytes, bytearray)):
@@ -178,6 +211,9 @@ def method(budget: Budget, bound: BuiltinMethodType, args: tuple[Any, ...], name
             check(budget, owner, *args, **named)
     elif isinstance(owner, int) and name == "to_bytes":
         _bytes_of(budget, owner, *args, **named)
+    elif name == "from_bytes" and args and isinstance(args[0], Sized):
+        if len(args[0]) > _LONG_NUMBER:
+            raise Refused("It makes a number that is too large.")
     elif name == "fromkeys" and args and isinstance(args[0], Sized):
         budget.spend(len(args[0]))
 

@@ -109,7 +109,8 @@ class History:
         Raises:
             OSError: Nothing has changed.
         """
-        old, lines = self.pointer(), self._lines()
+        old, text = self.pointer(), self._text()
+        lines = text.splitlines()
         logged = next((p.serial for line in reversed(lines) if (p := _unseal(line))), 0)
         highest = max(old.serial if old else 0, logged, self._highest, above)
         new = Pointer(release, held, reason[:_MAX_REASON], time.time(), highest + 1)
@@ -119,7 +120,7 @@ class History:
         missed = _seal(old) if old and old.serial > logged else b""
         try:
             # An append that a crash cut short left no line end.
-            append(self.log, (b"" if _ends_clean(self.log) else b"\n") + missed + _seal(new))
+            append(self.log, (b"" if text[-1:] in b"\n" else b"\n") + missed + _seal(new))
             if len(lines) > MAX_LINES:
                 replace(self.log, b"".join(line + b"\n" for line in self._lines()[-KEPT_LINES:]))
         except OSError as error:
@@ -127,23 +128,18 @@ class History:
         return new
 
     def _lines(self) -> list[bytes]:
+        return self._text().splitlines()
+
+    def _text(self) -> bytes:
         try:
             start = max(0, os.stat(self.log).st_size - _MAX_HISTORY)
             data, _ = read_file(self.log, _MAX_HISTORY, start)
         except FileNotFoundError:
-            return []
+            return b""
         except OSError as error:
             logger.error("The history %s cannot be read: %s", self.log, error)
-            return []
-        return data.splitlines()
-
-
-def _ends_clean(log: Path) -> bool:
-    try:
-        size = os.stat(log).st_size
-        return size == 0 or read_file(log, 1, size - 1)[0] == b"\n"
-    except OSError:
-        return True
+            return b""
+        return data
 
 
 def _seal(pointer: Pointer) -> bytes:

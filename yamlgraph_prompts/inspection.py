@@ -103,9 +103,15 @@ class Inspection(Expressions):
         except (ValueError, OverflowError):
             self._find("error", "template-syntax", "it holds a number that is too large", None)
         else:
-            self._walk(self.tree)
+            self._walk_bounded(self.tree)
 
     # -- statements
+
+    def _walk_bounded(self, tree: nodes.Template) -> None:
+        try:
+            self._walk(tree)
+        except RecursionError:
+            self._syntax("an expression nests too deeply", tree)
 
     def _walk(self, tree: nodes.Template) -> None:
         root = Names(None)

@@ -182,7 +182,7 @@ def resolve(layers: Sequence[LayerContent], environment: str) -> Resolved:
             name, _, base = path.rpartition("/")
             shown = f"{layer.url.rstrip('/')}/{path}" if layer.url != "memory:" else path
             if path.endswith(".j2"):
-                text = _text(data, shown, findings)
+                text = _text(data, path, shown, findings)
                 if text is None:
                     continue
                 key = path
@@ -216,10 +216,13 @@ def _unreadable_name(url: str, path: str) -> Finding:
 
 
 def _is_graph(data: bytes) -> bool:
+    # Every file of every layer comes by here; most do not even have the words.
+    if b"nodes" not in data or b"edges" not in data:
+        return False
     return bool(_GRAPH_NODES.search(data) and _GRAPH_EDGES.search(data))
 
 
-def _text(data: bytes, shown: str, findings: list[Finding]) -> str | None:
+def _text(data: bytes, path: str, shown: str, findings: list[Finding]) -> str | None:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
@@ -228,6 +231,7 @@ def _text(data: bytes, shown: str, findings: list[Finding]) -> str | None:
                 "error",
                 "not-utf8",
                 f"This file is not UTF-8: byte {problem.start} is 0x{data[problem.start]:02x}.",
+                prompt=path.removesuffix(".j2").removesuffix(".yaml"),
                 file=shown,
                 line=data.count(b"\n", 0, problem.start) + 1,
             )

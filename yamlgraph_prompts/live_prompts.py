@@ -5,13 +5,14 @@ Every change goes through `LivePrompts.publish`. Whatever fails in it leaves wha
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from yamlgraph_prompts.builds import Builds, Handle
 from yamlgraph_prompts.candidate import Candidate, Candidates, Check, Graph
+from yamlgraph_prompts.drafts import Draft, Trial, origin
 from yamlgraph_prompts.errors import (
     LayerError,
     PromptsError,
@@ -31,9 +33,11 @@ from yamlgraph_prompts.events import Event, EventKind, Hook, tell
 from yamlgraph_prompts.fetch import LayerReader
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.following import Following
+from yamlgraph_prompts.health import Health
 from yamlgraph_prompts.layers import AnyLayer, as_layer, environment_name
 from yamlgraph_prompts.live import Build, LiveGraph, LiveStateGraph, Pin, Recipe
-from yamlgraph_prompts.release import Outcome, Prompt, Release, Status, StoredRelease
+from yamlgraph_prompts.release import Outcome, Prompt, PromptUse, Release, Status, StoredRelease
+from yamlgraph_prompts.workers import Workers, taken_by
 
 if TYPE_CHECKING:
     from yamlgraph_prompts.memory_store import MemoryStore
@@ -114,7 +118,7 @@ class LivePrompts:
         self._hooks = tuple(hooks)
         self._watching = watch
         self._attached: list[Graph] = []
-        # Whoever loads a graph for each request drops it again; so do we.
+        # Whoever loads one graph for each request drops it again; the first one stays.
         self._lent: weakref.WeakKeyDictionary[Graph, None] = weakref.WeakKeyDictionary()
         self._store = _store(self._readers, self.environment, store, _graph)
         self._candidates = Candidates(
@@ -131,6 +135,11 @@ class LivePrompts:
             refresh_s,
         )
         self._trouble: dict[str, str] = {}
+        self._workers = _workers(self._store)
+        self._last: tuple[Outcome, float] | None = None
+        self._live_since_s: float | None = None
+        self._watcher_restarts = 0
+        self._polling = False
         self._lock = threading.RLock()
         self._live: _Live | None = None
         self._closed = False
@@ -182,6 +191,70 @@ class LivePrompts:
     def folders(self) -> tuple[Path, ...]:
         """The local folders that the layers are read from."""
         return tuple(path for reader in self._readers for path in reader.watched())
+
+    @property
+    def store_folder(self) -> Path | None:
+        """The folder that keeps releases; None where they are kept in memory."""
+        return self._store.folder
+
+    @property
+    def health(self) -> Health:
+        """How these prompts fare. Asks nobody, never raises, never blocks."""
+        live, last = self._live, self._last
+        return Health(
+            release=live.release.id if live else None,
+            live_since_s=self._live_since_s,
+            held=live is not None and live.held,
+            last=last[0] if last else None,
+            last_at_s=last[1] if last else None,
+            layers=tuple(reader.state for reader in self._readers),
+            watcher_restarts=self._watcher_restarts,
+            polling=self._polling,
+            store_trouble=self._store.trouble,
+            following=self._following.started,
+        )
+
+    def uses(self) -> dict[str, list[tuple[str, PromptUse]]]:
+        """Prompt name → every place that asks for it: the graph's file, and the place."""
+        found: dict[str, list[tuple[str, PromptUse]]] = {}
+        for facts in self._started().candidate.graphs.values():
+            for file in facts.files:
+                for use in file.uses:
+                    name = file.own_name(use.prompt) if facts.bundled else use.prompt
+                    found.setdefault(name, []).append((file.file, use))
+        return found
+
+    def reach(self, within_s: float = 0.0) -> tuple[int, int]:
+        """How many processes of this host serve what this one does, and how many there are.
+
+        Counted are those that share the store and have used their prompts.
+
+        Args:
+            within_s: How long to wait until all of them do, in seconds.
+        """
+        live = self._started()
+        if self._workers is None:
+            return 1, 1
+        self._workers.serve(live.release.id, live.held)
+        return taken_by(self._workers, live.release.id, live.held, within_s)
+
+    def observe(self, hook: Hook) -> Callable[[], None]:
+        """Tell a further observer of every event from now on.
+
+        Args:
+            hook: Called with each event.
+
+        Returns:
+            Call it to stop.
+        """
+        with self._lock:
+            self._hooks = (*self._hooks, hook)
+
+        def stop() -> None:
+            with self._lock:
+                self._hooks = tuple(one for one in self._hooks if one is not hook)
+
+        return stop
 
     # The road
 
@@ -270,6 +343,79 @@ class LivePrompts:
             candidate = self._candidates.fetch(self._graphs, before, strict=strict)
             return candidate.release, candidate.findings
 
+    def try_changes(
+        self, drafts: Sequence[Draft], *, strict: bool = False
+    ) -> tuple[Release, tuple[Finding, ...]]:
+        """As `check`, with drafts laid over what the layers hold; nothing is written.
+
+        Raises:
+            LayerError: A layer cannot be read.
+        """
+        with self._publishing():
+            live = self._started()
+            candidate, _ = self._candidates.drafted(
+                self._graphs, live.release, drafts, strict=strict
+            )
+            return candidate.release, candidate.findings
+
+    def change(
+        self,
+        draft: Draft,
+        *,
+        reason: str = "change",
+        allow: Callable[[Trial], object] = lambda _: None,
+    ) -> tuple[Trial, Outcome]:
+        """Write one prompt and publish it; checked with all graphs before anything is written.
+
+        Args:
+            draft: What to write, and in which layer.
+            reason: Why, for the history.
+            allow: Called with what would come of it, before anything is written; raises to stop.
+
+        Returns:
+            What was tried, and what became of it: ``"rejected"`` where nothing was written.
+
+        Raises:
+            LayerReadOnly: The layer cannot be written.
+            LayerError: A layer cannot be read.
+            StoreError: Another process did not finish its change in time.
+        """
+        # Other processes first: whoever waits for them must not keep this one's runs waiting.
+        with self._store.changing(), self._publishing():
+            live, started = self._started(), time.perf_counter()
+            refused = self._obey_pointer(reason)
+            live = self._started()
+            candidate, contents = self._candidates.drafted(self._graphs, live.release, [draft])
+            before = origin(contents, draft.name)
+            own = draft.path in contents[draft.layer].files
+            trial = Trial(
+                draft, before, own, live.release, candidate.release, candidate.findings
+            )
+            allow(trial)
+            if refused is not None or candidate.refused:
+                told = refused or self._outcome(
+                    "rejected", candidate.findings, started, reason, candidate
+                )
+                return trial, told
+
+            old = contents[draft.layer].files.get(draft.path)
+            written = False
+
+            def write() -> None:
+                nonlocal written
+                if old != draft.data:
+                    self._readers[draft.layer].write(draft.path, draft.data)
+                    written = True
+
+            if live.held:
+                write()
+                return trial, self._told(self._hold(live, candidate, started, reason))
+            outcome = self._go(candidate, reason, started, held=False, write=write)
+            if outcome.status == "rejected" and written:
+                # The store failed in between: what is not live must not stay behind.
+                self._readers[draft.layer].write(draft.path, old)
+            return trial, self._told(outcome)
+
     # Graphs
 
     def attach(self, graph: Graph) -> None:
@@ -279,9 +425,25 @@ class LivePrompts:
             PromptsRejected: The graph and the live release do not go together.
         """
         with self._publishing():
-            self._attach(graph)
-            if graph not in self._attached:
+            if graph in self._graphs:
+                return
+            again = any(graph.identity == one.identity for one in self._attached)
+            if again:
+                self._lent[graph] = None
+            else:
                 self._attached.append(graph)
+            try:
+                if self._live is None:
+                    self._first()
+                else:
+                    self._admit(self._live)
+            except BaseException:
+                if again:
+                    del self._lent[graph]
+                else:
+                    self._attached.remove(graph)
+                raise
+            self._following.rearm()
 
     def live(
         self,
@@ -301,8 +463,7 @@ class LivePrompts:
         """
         if pin not in ("run", "thread", "none"):
             raise ValueError(f"pin is 'run', 'thread' or 'none', not {pin!r}.")
-        with self._publishing():
-            self._attach(graph)
+        self.attach(graph)
 
         def compiled(recipe: Recipe) -> LiveGraph:
             handle = Handle(self, graph, recipe, pin, allow_release_override)
@@ -325,6 +486,8 @@ class LivePrompts:
 
     def build_of(self, handle: Handle) -> Build:
         """The live build of a compiled graph; one read, never blocks."""
+        if self._watching and not self._following.started:
+            self._first_use()
         live = self._live
         assert live is not None
         return live.builds[handle.token]
@@ -352,15 +515,28 @@ class LivePrompts:
     def used(self, release_id: str) -> None:
         """A run begins on a release: it is kept for as long as the run may wait for a human."""
         self._store.mark_used(release_id)
+        if self._hooks:
+            self._tell("run-started", "A run began.", release=release_id)
         self.follow_changes()
 
     # Life
+
+    def _first_use(self) -> None:
+        """A process that was idle since it loaded must not answer its first run with old prompts."""
+        self.follow_changes()
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            with suppress(PromptsError):
+                self.publish("first look")
+        # On an event loop the look that following takes in its own thread has to do.
 
     def follow_changes(self) -> None:
         """Begin to follow changes, once in each process; every use of the prompts calls it."""
         if self._watching and not self._following.started:
             self._following.start()
             self._watching = self._following.started
+            self._say_what_is_served()
 
     def close(self) -> None:
         """Stop following changes and let go of everything. What runs goes on with what it has."""
@@ -370,6 +546,8 @@ class LivePrompts:
             self._candidates.close()
             for reader in self._readers:
                 reader.close()
+            if self._workers is not None:
+                self._workers.close()
             self._store.close()
 
     def __enter__(self) -> Self:
@@ -394,24 +572,14 @@ class LivePrompts:
     def _graphs(self) -> tuple[Graph, ...]:
         return _alive(self._attached, self._lent)
 
-    def _attach(self, graph: Graph) -> None:
-        if graph in self._graphs:
-            return
-        self._lent[graph] = None
-        try:
-            if self._live is None:
-                self._first()
-            else:
-                self._admit(self._live)
-        except BaseException:
-            del self._lent[graph]
-            raise
-        self._following.rearm()
-
     def _renew(self) -> None:
         """Locks, threads and child processes belong to one process; a fork makes them anew."""
         self._lock = threading.RLock()
         self._builds.renew()
+        for reader in self._readers:
+            reader.renew()
+        if self._workers is not None:
+            self._workers.forked()
         self._following.forget()
 
     @contextmanager
@@ -539,8 +707,9 @@ class LivePrompts:
         *,
         held: bool,
         point: bool = True,
+        write: Callable[[], None] = lambda: None,
     ) -> Outcome:
-        """Keep it, build every graph on it, point at it, swap."""
+        """Keep it, build every graph on it, write what it came from, point at it, swap."""
         live = self._live
         if (
             live is not None
@@ -548,6 +717,7 @@ class LivePrompts:
             and live.candidate.revisions() == candidate.revisions()
             and live.held == held
         ):
+            write()
             self._live = replace(live, candidate=candidate)
             return self._outcome("unchanged", candidate.findings, started, reason, candidate)
         refused = self._keep(candidate, started, reason)
@@ -555,16 +725,21 @@ class LivePrompts:
             return refused
         try:
             builds = self._builds.make(candidate, live.builds if live else {})
+        except StoreError as problem:
+            self._tell("store-trouble", str(problem))
+            return self._refuse(candidate, "store", str(problem), started, reason)
         except Exception as problem:  # noqa: BLE001 - a graph's builder may raise anything
             logger.debug("A graph does not build", exc_info=True)
             return self._refuse(
                 candidate, "compile", f"The graph does not build: {problem}", started, reason
             )
+        write()
         if point:
             refused = self._point(candidate, held, started, reason)
             if refused is not None:
                 return refused
         self._live = _Live(candidate, builds, held)
+        self._live_since_s = time.time()
         self._builds.sweep(self._graphs)
         return self._outcome("published", candidate.findings, started, reason, candidate)
 
@@ -651,7 +826,14 @@ class LivePrompts:
         findings = (*candidate.findings, Finding("error", code, message))
         return self._outcome("rejected", findings, started, reason, candidate)
 
+    def _say_what_is_served(self) -> None:
+        live = self._live
+        if self._workers is not None and live is not None:
+            self._workers.serve(live.release.id, live.held)
+
     def _told(self, outcome: Outcome) -> Outcome:
+        self._last = (outcome, time.time())
+        self._say_what_is_served()
         if outcome.status == "published" and outcome.release is not None:
             logger.info(
                 "Release %s of %d prompts is live (%s, %.1f ms).",
@@ -689,6 +871,10 @@ class LivePrompts:
 
     def _watcher_trouble(self, kind: str, message: str) -> None:
         logger.warning(message)
+        if kind == "watcher-polling":
+            self._polling = True
+        else:
+            self._watcher_restarts += 1
         self._tell(
             "watcher-polling" if kind == "watcher-polling" else "watcher-restarted", message
         )
@@ -740,6 +926,18 @@ def _store(
 
     places = [reader.place for reader in readers] or [f"graph:{graph}"]
     return Store.default(environment, places, root=Path(folder) if folder is not None else None)
+
+
+def _workers(store: Store | MemoryStore) -> Workers | None:
+    if store.folder is None:
+        return None
+
+    def folder() -> Path:
+        # It moves to a temporary one where the store cannot be written.
+        assert store.folder is not None
+        return store.folder / "workers"
+
+    return Workers(folder)
 
 
 def _summary(outcome: Outcome | None) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
@@ -32,6 +33,15 @@ _CALL = "_yamlgraph_prompts_call"
 
 _shared: WeakValueDictionary[tuple[object, ...], LivePrompts] = WeakValueDictionary()
 _shared_lock = threading.Lock()
+
+
+def _after_fork() -> None:
+    global _shared_lock
+    _shared_lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def load_and_compile(
@@ -177,6 +187,10 @@ class _Built:
 
     def __init__(self, build: Callable[[Release], StateGraph[Any, Any, Any, Any]]) -> None:
         self._build = build
+
+    @property
+    def identity(self) -> Hashable:
+        return self._build
 
     def read(self, has: Callable[[str], bool]) -> GraphFacts:
         return GraphFacts(getattr(self._build, "__qualname__", "graph"), ())

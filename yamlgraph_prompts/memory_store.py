@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Collection, Iterable, Mapping
+import weakref
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
+from yamlgraph_prompts.disk import remove_tree
 from yamlgraph_prompts.errors import ReleaseNotFound
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.history import Pointer
@@ -21,11 +24,15 @@ class MemoryStore:
         keep: How many of the newest releases to keep.
     """
 
+    folder: Path | None = None
+    trouble: str | None = None
+
     def __init__(self, *, keep: int = 50) -> None:
         self._keep = keep
         self._releases: dict[str, Release] = {}
         self._changes: list[Pointer] = []
-        self._views: TemporaryDirectory[str] | None = None
+        self._views: Path | None = None
+        self._end: weakref.finalize[..., MemoryStore] | None = None
 
     def put(
         self,
@@ -102,9 +109,12 @@ class MemoryStore:
 
     def view(self, name: str, files: Mapping[str, bytes]) -> Path:
         """A temporary folder of these files, for graphs that can only read folders."""
+        from tempfile import mkdtemp
+
         if self._views is None:
-            self._views = TemporaryDirectory(prefix="yamlgraph-prompts-", ignore_cleanup_errors=True)
-        folder = Path(self._views.name) / name
+            self._views = Path(mkdtemp(prefix="yamlgraph-prompts-"))
+            self._end = weakref.finalize(self, _remove, self._views, os.getpid())
+        folder = self._views / name
         for path, data in {"": b"", **files}.items():
             target = folder / path
             if path and not target.exists():
@@ -116,12 +126,23 @@ class MemoryStore:
     def drop_views(self, keep: Collection[str]) -> None:
         """Nothing: the folder goes with the store."""
 
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Nothing to keep out: nobody else has this store."""
+        yield
+
     def changed_paths(self) -> tuple[Path, ...]:
         """None: nobody else can change it."""
         return ()
 
     def close(self) -> None:
         """Remove the temporary folder, if there is one."""
-        if self._views is not None:
-            self._views.cleanup()
-            self._views = None
+        if self._end is not None:
+            self._end()
+            self._views = self._end = None
+
+
+def _remove(folder: Path, maker: int) -> None:
+    # A forked child leaves alone what its parent reads.
+    if os.getpid() == maker:
+        remove_tree(folder)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any, Literal, NoReturn
 
 from jinja2.exceptions import SecurityError
@@ -21,6 +22,7 @@ from yamlgraph_prompts.inspection import Inspection
 from yamlgraph_prompts.sandbox import GuardedEnvironment, environment
 
 _LIMITS = Limits()
+_SHORT = 65_536  # characters of a text whose facts are kept a while
 _NOT_GIVEN = frozenset({"state", "loop", "range", "true", "false", "none", "self"})
 _BRACES = (
     "This message has no Jinja syntax, so it is rendered with str.format and every brace is "
@@ -101,21 +103,9 @@ class MessageTemplate:
             self._inspect()
         return self._findings
 
-    def _inspect(self) -> Inspection | None:
-        if self.dialect == "format":
-            scan = fields.scan(self.text)
-            self._findings = tuple(_format_findings(self.text, scan))
-            self._variables = scan.roots - _NOT_GIVEN
-            return None
-        found = Inspection(self.text, _jinja())
-        self._findings = found.findings
-        if found.tree is None:
-            self._variables = frozenset()
-        else:
-            simple = fields.scan(fields.without_raw(self.text)).roots
-            names = (found.undeclared - found.assigned) | simple
-            self._variables = frozenset(names - _NOT_GIVEN)
-        return found
+    def _inspect(self) -> None:
+        facts = _short_facts if len(self.text) <= _SHORT else _facts
+        self._findings, self._variables = facts(self.text)
 
     def render(self, variables: Mapping[str, Any], state: Mapping[str, Any] | None = None) -> str:
         """The text for these variables, as YAMLGraph's `format_prompt` gives it.
@@ -145,11 +135,10 @@ class MessageTemplate:
     def _compile(self) -> _Fill:
         with _compiling:
             if self._fill is None:
-                found = self._inspect()
-                for finding in self._findings:
+                for finding in self.findings:
                     if finding.severity == "error":
                         self._refuse(finding)
-                self._fill = self._format() if found is None else self._template(found)
+                self._fill = self._format() if self.dialect == "format" else self._template()
             return self._fill
 
     def _refuse(self, finding: Finding) -> NoReturn:
@@ -170,10 +159,10 @@ class MessageTemplate:
         text = fields.FormatText(self.text)
         return lambda variables, state: text.render(variables)
 
-    def _template(self, found: Inspection) -> _Fill:
+    def _template(self) -> _Fill:
         jinja = _jinja()
         try:
-            code = jinja.compile(found.tree)  # type: ignore[arg-type]
+            code = jinja.compile(self.text)
             module = jinja.template_class.from_code(jinja, code, jinja.globals)
         except Exception as error:  # noqa: BLE001 - Jinja and Python refuse in many ways
             failed = self._failure(error, {})
@@ -258,6 +247,20 @@ def examine(text: str) -> tuple[Finding, ...]:
     return MessageTemplate(text).findings
 
 
+def _facts(text: str) -> tuple[tuple[Finding, ...], frozenset[str]]:
+    if not is_jinja(text):
+        scan = fields.scan(text)
+        return tuple(_format_findings(text, scan)), scan.roots - _NOT_GIVEN
+    found = Inspection(text, _jinja())
+    if found.tree is None:
+        return found.findings, frozenset()
+    simple = fields.scan(fields.without_raw(text)).roots
+    return found.findings, frozenset(((found.undeclared - found.assigned) | simple) - _NOT_GIVEN)
+
+
+_short_facts = lru_cache(maxsize=64)(_facts)  # who checks a prompt asks more than once
+
+
 def _format_findings(text: str, scan: fields.FieldScan) -> Iterator[Finding]:
     if scan.brace_error or scan.invalid:
         detail = scan.brace_error or f"invalid format field(s): {', '.join(scan.invalid)}"
@@ -271,8 +274,8 @@ def _format_findings(text: str, scan: fields.FieldScan) -> Iterator[Finding]:
         return
     try:
         found = list(fields.fields(text))
-    except ValueError:  # only in a format spec, where YAMLGraph does not look
-        yield Finding("error", "format-braces", "a format spec has unbalanced braces")
+    except ValueError as error:  # in a format spec, where YAMLGraph does not look
+        yield Finding("error", "format-braces", f"in a format spec: {error}")
         return
     for name, spec, _conversion in found:
         if part := fields.private_part(name):

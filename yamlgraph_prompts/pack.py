@@ -29,6 +29,7 @@ MAX_FINDINGS = 1_000
 MAX_BRACKETS = 500_000
 _PREFIX = struct.Struct(">I32s")
 _START = len(MAGIC) + _PREFIX.size
+MAX_PACK = _START + MAX_HEAD + MAX_INDEX + MAX_BODIES
 _FIRST_READ = 4096
 _FINDING_FIELDS = frozenset(f.name for f in fields(Finding))
 
@@ -169,8 +170,25 @@ def read_facts(path: Path, release_id: str) -> PackFacts:
 
 def read_pack(path: Path, release_id: str) -> Release:
     """The release in a pack, every byte of it verified. Raises as `read_head` does."""
-    data, facts = read_file(path, _START + MAX_HEAD + MAX_INDEX + MAX_BODIES)
-    head = _head(data, facts.st_size, path, release_id)
+    data, facts = read_file(path, MAX_PACK)
+    return decode_pack(data, release_id, path, facts.st_size)
+
+
+def decode_pack(
+    data: bytes, release_id: str, path: Path | str, size: int | None = None
+) -> Release:
+    """The release in a pack's bytes, every one of them verified.
+
+    Args:
+        data: The bytes, from wherever they were kept.
+        release_id: The release that they should be.
+        path: Where they were kept, for the error.
+        size: How many bytes there are in that place, where they may be more than `data`.
+
+    Raises:
+        StoreCorrupted: They are damaged, or another release's.
+    """
+    head = _head(data, len(data) if size is None else size, path, release_id)
     bodies_at = head.index_at + head.index_bytes
     index = _index(data[head.index_at : bodies_at], head, path)
     try:
@@ -200,7 +218,7 @@ def _prompts(data: bytes, at: int, index: Mapping[str, Any]) -> dict[str, Prompt
     return prompts
 
 
-def _head_length(data: bytes, path: Path) -> int:
+def _head_length(data: bytes, path: Path | str) -> int:
     if not data.startswith(MAGIC) or len(data) < _START:
         raise _corrupted(path, "it is not a pack, or of another version")
     length: int = _PREFIX.unpack_from(data, len(MAGIC))[0]
@@ -209,7 +227,7 @@ def _head_length(data: bytes, path: Path) -> int:
     return length
 
 
-def _head(data: bytes, size: int, path: Path, release_id: str) -> PackHead:
+def _head(data: bytes, size: int, path: Path | str, release_id: str) -> PackHead:
     length = _head_length(data, path)
     raw = data[_START : _START + length]
     if sha256(raw).digest() != _PREFIX.unpack_from(data, len(MAGIC))[1]:
@@ -233,7 +251,7 @@ def _head(data: bytes, size: int, path: Path, release_id: str) -> PackHead:
     return known
 
 
-def _index(raw: bytes, head: PackHead, path: Path) -> Mapping[str, Any]:
+def _index(raw: bytes, head: PackHead, path: Path | str) -> Mapping[str, Any]:
     if sha256(raw).hexdigest() != head.index_sha256:
         raise _corrupted(path, "its index is damaged")
     if _brackets(raw) > MAX_BRACKETS:
@@ -270,7 +288,7 @@ _UNREADABLE = (
 )
 
 
-def _corrupted(path: Path, why: str) -> StoreCorrupted:
+def _corrupted(path: Path | str, why: str) -> StoreCorrupted:
     return StoreCorrupted(
         f"The stored release {path} is damaged: {why}.",
         hint="It is not served; publishing the same prompts again rebuilds it.",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from yamlgraph_prompts.findings import Finding, Severity
@@ -23,6 +24,9 @@ _KEYS = (
 )
 _SEGMENT_KEYS = ("content", "cache")
 _IN_QUOTES = "Put the value in quotes, or write it as a block under `|`."
+
+# The steps of one check look at the same prompt, one after the other.
+read_prompt = lru_cache(maxsize=1)(parse_prompt)
 
 
 class Need(NamedTuple):
@@ -48,7 +52,7 @@ def examine_prompt(data: bytes) -> tuple[Finding, ...]:
         None missing-user the prompt has no `user`
         2 shape the key 'usr' is not read
     """
-    file = parse_prompt(data)
+    file = read_prompt(data)
     if not file.content and any(finding.severity == "error" for finding in file.findings):
         return file.findings
     found = [*file.findings, *_shape(file), *_templates(file), *_schema(file)]

@@ -27,6 +27,8 @@ from yamlgraph_prompts.budget import CONTAINERS, PLAIN, Refused, current
 from yamlgraph_prompts.filters import FILTERS, TESTS, lipsum
 
 _MAX_TOKENS = 60_000  # about 240 KB of nothing but Jinja: a second to compile
+_MAX_BRACKETS = 60  # in brackets
+_BOUND = (types.BuiltinMethodType, types.MethodType)
 _CALL = 10  # iterations that a call takes as long as
 _RECURSION = 30
 _RECURSIVE = (BlockReference, LoopContext, Macro)
@@ -80,6 +82,11 @@ class _Generator(CodeGenerator):
             self.write(", ")
         self.write("))")
 
+    def visit_Compare(self, node: nodes.Compare, frame: Frame) -> None:
+        self.write("(tick() or ")
+        super().visit_Compare(node, frame)
+        self.write(")")
+
     def visit_List(self, node: nodes.List, frame: Frame) -> None:
         self._built(super().visit_List, node, frame, bool(node.items))
 
@@ -124,9 +131,14 @@ def _raw(source: str, node: nodes.Node) -> nodes.InternalName:
 
 
 def _counted(tokens: Iterable[tuple[int, str, str]]) -> Iterator[tuple[int, str, str]]:
+    depth = 0
     for number, token in enumerate(tokens):
         if number > _MAX_TOKENS:
             raise TemplateSyntaxError(f"it has more than {_MAX_TOKENS:,} words of Jinja", token[0])
+        if token[1] == "operator":
+            depth += (token[2] in "([{") - (token[2] in ")]}")
+            if depth > _MAX_BRACKETS:
+                raise TemplateSyntaxError("it nests too deeply", token[0])
         yield token
 
 
@@ -142,7 +154,7 @@ class GuardedEnvironment(ImmutableSandboxedEnvironment):
     """Jinja's immutable sandbox with the guards of this package; made by `environment`."""
 
     code_generator_class = _Generator
-    intercepted_binops = frozenset({"+", "*", "**", "%"})
+    intercepted_binops = frozenset({"+", "-", "*", "/", "//", "**", "%"})
 
     def __init__(self, **options: Any) -> None:
         super().__init__(optimized=False, finalize=_finalize, **options)
@@ -262,7 +274,7 @@ class GuardedEnvironment(ImmutableSandboxedEnvironment):
     # -- calls
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
-        if not isinstance(value, types.BuiltinMethodType | types.MethodType):
+        if not isinstance(value, _BOUND):
             return None
         if value.__name__ not in ("format", "format_map") or not isinstance(value.__self__, str):
             return None
@@ -294,9 +306,9 @@ class GuardedEnvironment(ImmutableSandboxedEnvironment):
         for given in kwargs.values():
             if type(given) not in PLAIN:
                 budget.weigh(given)
-        if isinstance(__obj, types.BuiltinMethodType):
+        if isinstance(__obj, _BOUND):
             __obj = __self.wrap_str_format(__obj) or __obj
-            if isinstance(__obj, types.BuiltinMethodType):
+            if isinstance(__obj, _BOUND):
                 guards.method(budget, __obj, args, kwargs)
         budget.enter()
         result = __context.call(__obj, *args, **kwargs)

@@ -306,6 +306,23 @@ class Store:
         """
         return self._place.lock(timeout_s)
 
+    @contextmanager
+    def changing(self, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
+        """Keep every other process from changing prompts in the layers. Not the store's own lock.
+
+        Args:
+            timeout_s: How long to wait for another change, in seconds.
+
+        Raises:
+            StoreError: Another change did not finish in time.
+        """
+        with disk.told("Could not lock", self.folder):
+            fd = disk.take_lock(self.folder / "changing", timeout_s)
+        try:
+            yield
+        finally:
+            disk.unlock(fd)
+
     def sweep(self, timeout_s: float = LOCK_TIMEOUT_S) -> None:
         """Remove what killed processes left behind, and releases that need not be kept.
 

@@ -8,5 +8,5 @@ for environment in ("development", "staging", "production"):
     print(environment)
     with LivePrompts(*LAYERS, environment=environment, watch=False) as prompts:
         for prompt in prompts.release.prompts.values():
-            said = prompt.messages(name="Ada")[-1].content.strip()
+            said = prompt.messages(name="Ada")[-1].text.strip()
             print(f"  {prompt.name}: {said:46} ({prompt.layer})")

@@ -1,6 +1,7 @@
 """Letters by HTTP: `uvicorn app:app --workers 4`."""
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,6 +16,8 @@ from pydantic import BaseModel
 
 from yamlgraph_prompts import LiveGraph, load_and_compile
 
+logger = logging.getLogger(__name__)
+
 HERE = Path(__file__).parent
 CHECKPOINTS = os.environ.get("CHECKPOINTS", "checkpoints.sqlite")
 
@@ -22,10 +25,17 @@ CHECKPOINTS = os.environ.get("CHECKPOINTS", "checkpoints.sqlite")
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     async with AsyncSqliteSaver.from_conn_string(CHECKPOINTS) as saver:
-        graph = await asyncio.to_thread(load_and_compile, HERE / "graph.yaml", HERE / "prompts")
-        app.state.letters = await asyncio.to_thread(graph.compile, checkpointer=saver)
+        app.state.letters = await asyncio.to_thread(load, saver)
         yield
         await asyncio.to_thread(app.state.letters.prompts.close)
+
+
+def load(saver: AsyncSqliteSaver) -> LiveGraph:
+    """Read the prompts, and follow them from now on: the first use begins to."""
+    graph = load_and_compile(HERE / "graph.yaml", HERE / "prompts")
+    letters = graph.compile(checkpointer=saver)
+    logger.info("We begin with release %s.", letters.release.id[:12])
+    return letters
 
 
 app = FastAPI(lifespan=lifespan)

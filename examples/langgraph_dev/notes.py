@@ -1,4 +1,4 @@
-"""The live graph from a factory. The server calls it for each run, so it gives the same one again."""
+"""The live graph from a factory. The server calls it for each run; it gives the same one again."""
 
 import asyncio
 from functools import cache

@@ -24,6 +24,7 @@ examples:
   yamlgraph-prompts check graph.yaml -l 'prompts/{environment}' -l prompts/base -e staging
   yamlgraph-prompts show greeting -l 'prompts/{environment}' -l prompts/base -e production
   yamlgraph-prompts rollback -l 'prompts/{environment}' -l prompts/base -e production
+  yamlgraph-prompts push prompts/ s3://acme-prompts/app -e production -m 'Kinder greeting'
   yamlgraph-prompts demo
 
 exit codes: 0 good; 1 findings, differences or a refusal; 2 usage, or something cannot be read
@@ -63,7 +64,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version, nargs=0, help="the version, and exit")
     parser.set_defaults(debug=False)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for add in (_check, _show, _diff, _run, _releases, _activate, _rollback, _follow, _demo):
+    for add in (
+        _check, _show, _diff, _run, _push, _promote, _releases, _activate, _rollback, _follow,
+        _demo,
+    ):  # fmt: skip
         add(commands)
     return parser
 
@@ -189,9 +193,9 @@ def _diff(commands: Any) -> None:
         "yamlgraph-prompts diff live layers -l prompts/base", module="diff",
     )  # fmt: skip
     _graphs(
-        parser, "A B | GRAPH",
+        parser, "A B | GRAPH | BUCKET",
         "two releases: an id, the beginning of one, 'live', or 'layers' for what the layers hold "
-        "now; and graphs",
+        "now; graphs; and the s3:// URL of the bucket that has the releases, if one has",
     )  # fmt: skip
     _prompts(parser)
     _json(parser)
@@ -214,9 +218,14 @@ def _releases(commands: Any) -> None:
     parser = _command(
         commands, "releases", "list the releases that are kept, newest first",
         "yamlgraph-prompts releases -l prompts/base", module="history",
+        more="With a bucket, its history: every reader's, not only this machine's.",
     )  # fmt: skip
-    _graphs(parser, "GRAPH", "graphs, to say which prompts are meant")
+    _graphs(
+        parser, "GRAPH | BUCKET",
+        "graphs, to say which prompts are meant; or the s3:// URL of published releases",
+    )  # fmt: skip
     _prompts(parser)
+    parser.add_argument("--all", action="store_true", help="the bucket's whole history")
     _json(parser)
 
 
@@ -240,9 +249,57 @@ def _rollback(commands: Any) -> None:
         "activate the release before the live one",
         "yamlgraph-prompts rollback graph.yaml -l prompts/base", module="history", more=_REACH,
     )  # fmt: skip
-    _graphs(parser, "GRAPH", "graphs to check it with")
+    _graphs(
+        parser, "GRAPH | BUCKET",
+        "graphs to check it with; or the s3:// URL of published releases, for all their readers",
+    )  # fmt: skip
     _prompts(parser)
+    parser.add_argument("--to", metavar="ID", help="in a bucket: any of its releases")
+    _pusher(parser)
     _json(parser)
+
+
+def _push(commands: Any) -> None:
+    parser = _command(
+        commands, "push", "check prompts, then publish them to a bucket in one step",
+        "yamlgraph-prompts push prompts/ s3://acme-prompts/app -e production -m 'Kinder greeting'",
+        module="push", more="Every reader of the bucket serves all of them or the ones before.",
+    )  # fmt: skip
+    _graphs(
+        parser, "PATH | GRAPH | BUCKET",
+        "folders of prompts, as --layer; graphs to check them with; and the s3:// URL to push to",
+    )  # fmt: skip
+    _prompts(parser)
+    _pusher(parser)
+    parser.add_argument(
+        "--strict", action="store_true", help="duplicate keys and the like are errors too"
+    )
+    _json(parser)
+
+
+def _promote(commands: Any) -> None:
+    parser = _command(
+        commands, "promote", "make live in one environment what is live in another, byte for byte",
+        "yamlgraph-prompts promote s3://acme-prompts/app --from staging --to production -m Works",
+        module="push",
+    )  # fmt: skip
+    _graphs(parser, "BUCKET | ID", "the s3:// URL; and a release, where not the live one is meant")
+    parser.add_argument("--from", required=True, dest="source", metavar="NAME", help="from where")
+    parser.add_argument("--to", required=True, dest="environment", metavar="NAME", help="to where")
+    _pusher(parser)
+    _json(parser)
+
+
+def _pusher(parser: argparse.ArgumentParser) -> None:
+    history = parser.add_argument_group("for a bucket's history")
+    history.add_argument("-m", "--message", metavar="TEXT", help="what for")
+    history.add_argument(
+        "--who", metavar="NAME", help="who does it; else git's user, else the system's"
+    )
+    history.add_argument(
+        "--single-writer", action="store_true",
+        help="nobody else pushes at the same time; for servers that ignore If-None-Match",
+    )  # fmt: skip
 
 
 def _follow(commands: Any) -> None:

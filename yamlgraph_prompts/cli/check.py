@@ -26,7 +26,7 @@ def run(arguments: Any) -> int:
         for finding in candidate.findings:
             findings[finding.at(file=names.get(finding.file or "", finding.file))] = None
         if not candidate.refused:
-            findings.update(dict.fromkeys(_building(candidate)))
+            findings.update(dict.fromkeys(building(candidate)))
     errors = sum(finding.severity == "error" for finding in findings)
     if arguments.format == "json":
         say_json(_facts(candidates, list(findings), errors))
@@ -128,7 +128,7 @@ def _sorted(words: Iterable[str]) -> tuple[list[str], list[str], list[str]]:
     return graphs, folders, files
 
 
-def _building(candidate: Candidate) -> Iterator[Finding]:
+def building(candidate: Candidate) -> Iterator[Finding]:
     """What only building a graph shows; a publication would build it too."""
     from yamlgraph_prompts.memory_store import MemoryStore
 

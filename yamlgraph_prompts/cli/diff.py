@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from yamlgraph_prompts.cli.places import one_place, split
+from yamlgraph_prompts.cli.places import LAYERS, one_place, split
+from yamlgraph_prompts.cli.published import bucket, buckets, released_as
 from yamlgraph_prompts.cli.terminal import paint, say, say_json
 from yamlgraph_prompts.errors import PromptsError
+from yamlgraph_prompts.release import Release
 
 _STYLES = {"+++": "bold", "---": "bold", "@@": "cyan", "+": "green", "-": "red"}
 
 
 def run(arguments: Any) -> int:
     """Print the difference; 1 where there is one, as diff(1)."""
-    graphs, said = split(arguments.words)
+    urls, others = buckets(arguments.words)
+    graphs, said = split(others)
     if len(said) != 2:
         raise PromptsError(
             f"Two releases make a difference; {len(said)} were named.",
             hint="Name ids, 'live', or 'layers' for what the layers hold now.",
         )
-    place = one_place(arguments, graphs)
-    before, after = (place.release(word) for word in said)
+    before, after = map(_finder(arguments, urls, graphs, said), said)
     diff = before.diff(after)
     if arguments.json:
         say_json(
@@ -37,6 +40,16 @@ def run(arguments: Any) -> int:
         for line in str(diff).splitlines():
             say(_line(line))
     return 1 if diff else 0
+
+
+def _finder(
+    arguments: Any, urls: Sequence[str], graphs: Sequence[str], said: Sequence[str]
+) -> Callable[[str], Release]:
+    if not urls:
+        return one_place(arguments, graphs).release
+    there = bucket(arguments, urls)
+    here = one_place(arguments, graphs) if LAYERS in said else None
+    return lambda word: here.release(word) if here and word == LAYERS else released_as(there, word)
 
 
 def _line(line: str) -> str:

@@ -1,4 +1,7 @@
-"""`yamlgraph-prompts releases | activate | rollback | follow`: the store that workers share."""
+"""`yamlgraph-prompts releases | activate | rollback | follow`: the store that workers share.
+
+Where a bucket is named, its releases are meant (`published`).
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,9 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from yamlgraph_prompts.cli import published
 from yamlgraph_prompts.cli.places import Place, one_place, split
+from yamlgraph_prompts.cli.published import buckets
 from yamlgraph_prompts.cli.terminal import finding_lines, note, paint, say, say_json, table
 from yamlgraph_prompts.errors import PromptsError
 
@@ -17,6 +22,14 @@ if TYPE_CHECKING:
 
 def run(arguments: Any) -> int:
     """List releases, or change which one is live; 1 where that is refused."""
+    urls, others = buckets(arguments.words)
+    if urls:
+        return published.run(arguments, urls, others)
+    if arguments.command == "rollback" and (arguments.to or arguments.message):
+        raise PromptsError(
+            "--to and --message belong to a bucket's history, and none was named.",
+            hint="Name it, such as s3://acme-prompts/app; here it is: activate ID.",
+        )
     graphs, words = split(arguments.words)
     wanted = 1 if arguments.command == "activate" else 0
     if len(words) != wanted:

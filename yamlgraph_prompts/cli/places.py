@@ -84,11 +84,11 @@ class Place:
         urls = ", ".join(reader.url for reader in self.readers)
         return urls or f"the prompts of {', '.join(map(str, self.graphs))}"
 
-    def candidate(self, *, strict: bool = False) -> Candidate:
+    def candidate(self, *, strict: bool = False, before: Release | None = None) -> Candidate:
         """What the layers and graphs hold now; nothing becomes live, and no store is touched."""
         candidates = self._candidates()
         try:
-            return candidates.fetch(self.attached, None, strict=strict)
+            return candidates.fetch(self.attached, before, strict=strict)
         finally:
             candidates.close()
 

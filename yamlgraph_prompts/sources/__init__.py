@@ -17,7 +17,7 @@ from typing import Protocol, runtime_checkable
 from yamlgraph_prompts.errors import MissingExtra, UnknownScheme
 from yamlgraph_prompts.findings import Finding
 
-__all__ = ["Content", "Source", "open_source"]
+__all__ = ["Content", "Source", "Writable", "open_source"]
 
 ENTRY_POINTS = "yamlgraph_prompts.sources"
 
@@ -85,6 +85,22 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Let go of connections. The source is not used afterwards."""
+
+
+@runtime_checkable
+class Writable(Protocol):
+    """What a source has as well whose files can be changed through it."""
+
+    def write(self, path: str, data: bytes | None) -> None:
+        """Give the file at `path` the content `data`, or remove it: at once, or not at all.
+
+        Args:
+            path: The file's path within the source, with ``/``.
+            data: What it shall hold; None to remove it.
+
+        Raises:
+            LayerReadOnly: It cannot be written, and why.
+        """
 
 
 def open_source(url: str, *, base: Path | None = None) -> Source:

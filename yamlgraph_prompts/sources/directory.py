@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from yamlgraph_prompts.errors import LayerNotFound, LayerUnavailable
+from yamlgraph_prompts.errors import LayerNotFound, LayerReadOnly, LayerUnavailable
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.regular_file import LIMIT_FILE_BYTES, SpecialFile, TooLarge, read_regular
 from yamlgraph_prompts.sources import Content
@@ -45,7 +45,8 @@ class DirectorySource:
                 hint="Write a plain path, or file:/// before an absolute one.",
             )
         self.url = url
-        self.root = Path(unquote(parts.path)) if parts.scheme == "file" else Path(url)
+        # The working directory of this moment counts, whatever a program does later.
+        self.root = Path(unquote(parts.path) if parts.scheme == "file" else url).absolute()
 
     def read(self) -> Content:
         """Everything that is there now; see `Source.read`."""
@@ -75,6 +76,28 @@ class DirectorySource:
     def watched(self) -> tuple[Path, ...]:
         """The folder itself."""
         return (self.root,)
+
+    def write(self, path: str, data: bytes | None) -> None:
+        """Change one file, with its mode and owner; see `Writable.write`."""
+        from yamlgraph_prompts.sources.writing import remove_below, write_below
+
+        if (self.root / "..data").is_symlink():
+            raise LayerReadOnly(
+                f"{self.url} is filled by somebody else (a Kubernetes ConfigMap).",
+                layer=self.url,
+                hint="Change what it is filled from, or write to another layer.",
+            )
+        try:
+            if data is None:
+                remove_below(self.root, path)
+            else:
+                write_below(self.root, path, data)
+        except OSError as problem:
+            raise LayerReadOnly(
+                f"{self.url}/{path} cannot be written: {problem.strerror or problem}.",
+                layer=self.url,
+                hint="Make the folder writable for this user, or write to another layer.",
+            ) from problem
 
     def close(self) -> None:
         """Nothing is kept open."""

@@ -78,6 +78,7 @@ def install() -> None:
         if _installed:
             return
         from yamlgraph.compile import graph_loader
+        from yamlgraph.tools import python_tool
 
         for name, wrap in (
             ("load_graph_config", _load_graph_config),
@@ -86,6 +87,9 @@ def install() -> None:
             ("load_python_function", _load_python_function),
         ):
             setattr(graph_loader, name, _wrapped(getattr(graph_loader, name), wrap))
+        # Where every kind of node gets this tool from.
+        build_tool = python_tool.build_write_data_file_tool
+        python_tool.build_write_data_file_tool = _wrapped(build_tool, _build_write_data_file_tool)
         _installed = True
 
 
@@ -144,10 +148,13 @@ def _load_python_function(
     if graph is not None and "prompts_dir" in kwargs:
         # A tool that writes data files must not write prompts: keep the real folders guarded.
         kwargs["prompts_dir"] = adoption.original.get(Path(graph).resolve())
-    function = original(config, *args, **kwargs)
-    if type(config).__name__ == "WriteDataFileToolConfig" and kwargs.get("graph_root"):
-        return _guarded(function, Path(kwargs["graph_root"]), adoption.guarded)
-    return function
+    return original(config, *args, **kwargs)
+
+
+def _build_write_data_file_tool(
+    adoption: Adoption, original: Callable[..., Any], *args: Any, **kwargs: Any
+) -> Any:
+    return _guarded(original(*args, **kwargs), Path(kwargs["graph_root"]), adoption.guarded)
 
 
 def _guarded(
@@ -158,7 +165,8 @@ def _guarded(
         asked = state if isinstance(state, dict) else kwargs
         target = (root / str(asked.get("path"))).resolve()
         for folder in folders:
-            if target.is_relative_to(folder):
+            # Now, not when it was built: the folder may be a link that is swapped.
+            if target.is_relative_to(folder.resolve()):
                 raise ValueError(
                     f"self-modification not allowed — cannot write to prompts layer '{folder}'"
                 )

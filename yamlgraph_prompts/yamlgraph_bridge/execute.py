@@ -9,11 +9,10 @@ import copy
 import functools
 import threading
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
-from weakref import WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from yamlgraph_prompts.errors import PromptRenderError, ReleaseNotFound
 from yamlgraph_prompts.release import Prompt
@@ -161,12 +160,23 @@ def _find(path: str) -> Prompt | None:
     return None
 
 
-@lru_cache(maxsize=4096)
+# Prompt → stem of its file → model; gone with the prompt.
+_models: WeakKeyDictionary[Prompt, dict[str, Any]] = WeakKeyDictionary()
+
+
 def output_model(prompt: Prompt, stem: str) -> Any:
     """The Pydantic model of a prompt's inline schema, as YAMLGraph builds it; None without one."""
+    if b"schema" not in prompt.data and b"\\" not in prompt.data:
+        return None  # a key can hide only behind an escape
+    known = _models.setdefault(prompt, {})
+    if stem not in known:
+        known[stem] = _output_model(prompt.content, stem)
+    return known[stem]
+
+
+def _output_model(content: Mapping[str, Any], stem: str) -> Any:
     from yamlgraph import schema_loader
 
-    content = prompt.content
     # YAMLGraph's builders change the mapping that they are given.
     if "schema" in content:
         return schema_loader.build_pydantic_model(copy.deepcopy(content["schema"]))

@@ -117,7 +117,7 @@ class GraphReader:
             graph = self._load(path, findings)
             if not isinstance(graph, GraphYaml):
                 broken[path] = graph
-                files.append(GraphFile(_key(root, path), _shown(path), _digest(path)))
+                files.append(GraphFile(_key(root, path), _shown(path), ""))
                 continue
             loaded[path] = graph
             waiting += graph.children
@@ -138,21 +138,22 @@ class GraphReader:
         paths: dict[Path, None] = dict.fromkeys((self.path, *self._broken))
         for graph in self._known.values():
             paths[graph.path] = None
-            for extra in graph.beside:
-                paths[extra] = None
+            paths.update(dict.fromkeys(graph.beside))
             for use in _uses(graph.config):
                 for place in self._places(graph, use.prompt):
                     paths[place] = None
-        return tuple(path for path in paths if _can_be(path))
+        return tuple(_plain(path) for path in paths if _can_be(path))
 
-    def _load(self, path: Path, findings: list[Finding]) -> GraphYaml | tuple[Path, ...]:
+    def _load(
+        self, path: Path, findings: list[Finding], above: tuple[Path, ...] = ()
+    ) -> GraphYaml | tuple[Path, ...]:
         """The loaded file; where that fails the other files that it may fail for."""
         known = self._known.get(path)
-        if known is not None and known.digest == _digest(path, known.beside):
-            return known
         data = _read(path, findings)
         if data is None:
             return ()
+        if known is not None and known.digest == _digest(data, known.beside):
+            return known
         from yamlgraph_prompts.prompt_file import parse_yaml
 
         # YAMLGraph's own loader neither bounds nesting nor says where an error is.
@@ -163,15 +164,24 @@ class GraphReader:
             return ()
         # Before it is loaded: what changes meanwhile is news again.
         beside = _beside(path.parent, content)
-        digest = _digest(path, beside)
+        digest = _digest(data, beside)
         from yamlgraph.compile import graph_loader
 
+        from yamlgraph_prompts.yamlgraph_bridge.parsed import load_graph_config
+
         try:
-            config = graph_loader.load_graph_config(path)
+            config = load_graph_config(path, content)
             state = graph_loader._resolve_state_class(config)
             children, relays = _children(config)
         except Exception as problem:  # noqa: BLE001 - YAMLGraph raises many kinds; each is a finding
-            findings.append(_trouble(path, _words(problem), problem))
+            # YAMLGraph reads the children too, and does not say in whose file it failed.
+            deeper: list[Finding] = []
+            above = (*above, path)
+            for child in {path.resolve() for path in _children_of(content, path.parent)}:
+                if child not in above and child.exists():
+                    broken = self._load(child, deeper, above)
+                    beside += broken if isinstance(broken, tuple) else ()
+            findings += deeper or [_trouble(path, _words(problem), problem)]
             return beside
         keys = frozenset(getattr(state, "__annotations__", ())) or None
         return GraphYaml(path, digest, config, children, keys, relays, beside)
@@ -247,15 +257,31 @@ class GraphReader:
         return Path(str(config.prompts_dir).replace(PLACEHOLDER, self.environment))
 
 
-def _digest(path: Path, beside: Iterable[Path] = ()) -> str:
-    digest = hashlib.sha256()
-    for file in (path, *beside):
+def _digest(data: bytes, beside: Iterable[Path]) -> str:
+    """Of a graph file's bytes, and of the files that `beside` (paths and patterns) names."""
+    digest = hashlib.sha256(data)
+    for file in chain.from_iterable(map(_matching, beside)):
         try:
-            data = read_regular(file, limit_bytes=LIMIT_GRAPH_BYTES)
-        except (OSError, ValueError):
-            data = b""
-        digest.update(b"%d\n" % len(data) + data)
+            other = read_regular(file, limit_bytes=LIMIT_GRAPH_BYTES)
+        except OSError as problem:
+            other = str(problem.errno).encode()
+        digest.update(b"\n%s %d\n" % (os.fsencode(file), len(other)) + other)
     return digest.hexdigest()
+
+
+def _is_pattern(path: Path) -> bool:
+    return any(letter in path.name for letter in "*?[")
+
+
+def _matching(path: Path) -> Iterable[Path]:
+    return sorted(path.parent.glob(path.name)) if _is_pattern(path) else (path,)
+
+
+def _plain(path: Path) -> Path:
+    """What to watch for a path, or for the files that a pattern names."""
+    while _is_pattern(path):
+        path = path.parent
+    return path
 
 
 def _read(path: Path, findings: list[Finding]) -> bytes | None:
@@ -357,9 +383,18 @@ def _beside(folder: Path, content: Any) -> tuple[Path, ...]:
     named: list[Any] = [*_values(_get(content, "data_files"))]
     for tool in _values(_get(content, "tools")):
         named.append(_get(tool, "manifest"))
+    return (*_named(folder, named), *_children_of(content, folder))
+
+
+def _children_of(content: Any, folder: Path) -> tuple[Path, ...]:
+    named: list[Any] = []
     for node in _values(_get(content, "nodes")):
         named += [_get(node, "graph"), _get(_get(node, "node"), "graph")]
-    paths = (folder / name for name in named if isinstance(name, str))
+    return _named(folder, named)
+
+
+def _named(folder: Path, names: Iterable[Any]) -> tuple[Path, ...]:
+    paths = (folder / name for name in names if isinstance(name, str))
     return tuple(path for path in paths if _can_be(path))
 
 

@@ -40,11 +40,16 @@ class YamlGraph:
     ) -> None:
         supported()
         self._path = path.resolve()
-        self._reader = GraphReader(path, environment, bundled)
-        self._guarded = tuple(folder.resolve() for folder in guarded)
+        self._reader = GraphReader(path.absolute(), environment, bundled)
+        self._guarded = guarded
         self._config: Any = None
         self._savers: dict[Path, Any] = {}
         self._folders: WeakSet[execute.Folder] = WeakSet()
+
+    @property
+    def identity(self) -> Path:
+        """The graph's file."""
+        return self._path
 
     def read(self, has: Callable[[str], bool]) -> GraphFacts:
         """What the graph asks of its prompts now; see `GraphReader.read`."""

@@ -21,6 +21,11 @@ _EXPECTED: dict[tuple[str, str], tuple[str, ...]] = {
     ("yamlgraph.compile.graph_loader", "compile_graph"): ("config",),
     ("yamlgraph.compile.graph_loader", "get_checkpointer_for_graph"): ("config",),
     ("yamlgraph.compile.graph_loader", "load_python_function"): ("config",),
+    ("yamlgraph.tools.python_tool", "build_write_data_file_tool"): (
+        "name",
+        "config",
+        "graph_root",
+    ),
     ("yamlgraph.utils.prompts", "resolve_prompt_path"): _RESOLVE,
     ("yamlgraph.utils.prompts", "load_prompt"): _RESOLVE,
     ("yamlgraph.executor_base", "load_prompt"): _RESOLVE,

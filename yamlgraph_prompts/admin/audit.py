@@ -1,0 +1,118 @@
+"""Who changed what, when and from where: one line of JSON each, only ever added. No prompt text."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from yamlgraph_prompts import disk
+from yamlgraph_prompts.admin.auth import Who
+from yamlgraph_prompts.admin.bodies import AuditLine
+from yamlgraph_prompts.errors import StoreError
+
+logger = logging.getLogger("yamlgraph_prompts")
+
+FILE = "audit.jsonl"
+READ_BYTES = 8 << 20
+_KEPT_IN_MEMORY = 1000
+
+
+class Audit:
+    """The audit log of a store; every process that shares the store adds to the same file.
+
+    Args:
+        folder: Gives the store's folder; None: kept in memory.
+    """
+
+    def __init__(self, folder: Callable[[], Path | None]) -> None:
+        self._folder = folder
+        self._lines: list[bytes] = []
+        self._lock = threading.Lock()
+
+    def add(
+        self,
+        who: Who,
+        address: str,
+        action: str,
+        status: str,
+        *,
+        prompt: str | None = None,
+        before: str | None = None,
+        after: str | None = None,
+        release: str | None = None,
+        message: str | None = None,
+    ) -> None:
+        """Add a line, on disk when this returns.
+
+        Raises:
+            StoreError: It could not be written.
+        """
+        line = AuditLine(
+            at_s=time.time(),
+            who=who.name,
+            role=who.role,
+            address=address,
+            action=action,
+            status=status,
+            prompt=prompt,
+            before=before,
+            after=after,
+            release=release,
+            message=message,
+        )
+        # A line end first: a process that was killed may have left half a line.
+        data = b"\n" + json.dumps(line.model_dump(exclude_none=True)).encode() + b"\n"
+        folder = self._folder()
+        with self._lock:
+            if folder is None:
+                self._lines = [*self._lines[1 - _KEPT_IN_MEMORY :], data.strip()]
+                return
+        with disk.told("Could not write the audit log in", folder):
+            disk.append(folder / FILE, data)
+
+    def newest(self, limit: int, prompt: str | None = None) -> list[AuditLine]:
+        """The newest lines, newest first.
+
+        Args:
+            limit: How many at most.
+            prompt: Only those about this prompt.
+
+        Raises:
+            StoreError: They cannot be read.
+        """
+        found: list[AuditLine] = []
+        for data in self._read():
+            if len(found) == limit:
+                break
+            try:
+                line = AuditLine.model_validate_json(data)
+            except ValidationError:
+                logger.error("A line of the audit log is damaged, so it is not shown.")
+                continue
+            if prompt in (None, line.prompt):
+                found.append(line)
+        return found
+
+    def _read(self) -> Iterator[bytes]:
+        folder = self._folder()
+        if folder is None:
+            return reversed(self._lines)
+        path = folder / FILE
+        try:
+            size = path.stat().st_size
+            start = max(0, size - READ_BYTES)
+            data, _ = disk.read_file(path, READ_BYTES, start)
+        except FileNotFoundError:
+            return iter(())
+        except StoreError:
+            raise
+        except OSError as problem:
+            raise disk.refusal("Could not read the audit log", path, problem) from problem
+        lines = [line for line in data.split(b"\n") if line.strip()]
+        return reversed(lines[1:] if start else lines)

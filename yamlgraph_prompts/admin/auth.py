@@ -1,0 +1,204 @@
+"""Who may do what: tokens, roles, and how often an address may try. Never keeps or logs a token."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import os
+import re
+import stat
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import Literal, get_args
+
+from yamlgraph_prompts.regular_file import read_regular
+
+logger = logging.getLogger("yamlgraph_prompts")
+
+Role = Literal["viewer", "author", "operator"]
+"""Each may do all that the one before may."""
+
+ROLES: tuple[Role, ...] = get_args(Role)
+VARIABLE = "YAMLGRAPH_PROMPTS_TOKENS"
+LOOK_EVERY_S = 1.0
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9@._+-]{0,63}")
+_MAX_FILE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """Somebody with a token.
+
+    Args:
+        name: The token's name, or the beginning of its digest.
+        role: What they may do.
+    """
+
+    name: str
+    role: Role
+
+    def may(self, role: Role) -> bool:
+        """Whether this role includes `role`."""
+        return ROLES.index(self.role) >= ROLES.index(role)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    digest: bytes
+    who: Who
+    until_s: float | None
+
+
+class Tokens:
+    """The tokens that open the door. What changes in the mapping, file or variable counts at once.
+
+    Args:
+        given: Token → role, or a file with a line ``<SHA-256 of the token> <role> [<name>
+            [<until>]]`` for each token; `until` is an ISO date or time. None: the lines in the
+            environment variable ``YAMLGRAPH_PROMPTS_TOKENS``, separated by line ends or ``;``.
+
+    Example:
+        >>> Tokens({"a-long-random-token": "author"}).find("a-long-random-token").role
+        'author'
+    """
+
+    def __init__(self, given: Mapping[str, Role] | str | os.PathLike[str] | None) -> None:
+        self._given = given
+        self._known: tuple[_Known, ...] = ()
+        self._looked_s = -LOOK_EVERY_S
+        self._text: str | None = None
+        if isinstance(given, Mapping):
+            _of_mapping(given)  # says at once what is wrong
+
+    def find(self, token: str) -> Who | None:
+        """Whose token it is; always takes the time of all of them."""
+        digest = sha256(token.encode("utf-8", "surrogatepass")).digest()
+        found: Who | None = None
+        for known in self._now():
+            if hmac.compare_digest(known.digest, digest):
+                over = known.until_s is not None and known.until_s <= time.time()
+                found = None if over else known.who
+        return found
+
+    def _now(self) -> tuple[_Known, ...]:
+        if isinstance(self._given, Mapping):
+            return _of_mapping(self._given)
+        now = time.monotonic()
+        if now - self._looked_s >= LOOK_EVERY_S:
+            self._looked_s = now
+            text = _read(Path(self._given)) if self._given is not None else _variable()
+            if text != self._text:
+                self._text, self._known = text, _of_lines(text)
+        return self._known
+
+
+class Attempts:
+    """How often an address has failed of late. Thread-safe.
+
+    Args:
+        limit: How many failures an address has in `window_s`.
+        window_s: Seconds after which they are forgotten.
+        addresses: How many addresses to remember.
+    """
+
+    def __init__(self, limit: int = 10, window_s: float = 60.0, addresses: int = 10_000) -> None:
+        self._limit = limit
+        self._window_s = window_s
+        self._addresses = addresses
+        self._failed: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def wait_s(self, address: str) -> float:
+        """Seconds that an address must wait before it may try again; 0.0: it may."""
+        with self._lock:
+            count, ends = self._failed.get(_group(address), (0, 0.0))
+        left = ends - time.monotonic()
+        return left if count >= self._limit and left > 0 else 0.0
+
+    def failed(self, address: str) -> None:
+        """Count a failure."""
+        key, now = _group(address), time.monotonic()
+        with self._lock:
+            count, ends = self._failed.pop(key, (0, 0.0))
+            if ends <= now:
+                count, ends = 0, now + self._window_s
+            self._failed[key] = (count + 1, ends)
+            while len(self._failed) > self._addresses:
+                self._failed.popitem(last=False)
+
+
+def _group(address: str) -> str:
+    """One household of IPv6 addresses counts as one."""
+    try:
+        if ip_address(address).version == 6:
+            return str(ip_network(f"{address}/64", strict=False))
+    except ValueError:
+        pass
+    return address
+
+
+def _of_mapping(given: Mapping[str, Role]) -> tuple[_Known, ...]:
+    found = []
+    for token, role in dict(given).items():
+        if not isinstance(token, str) or not token:
+            raise ValueError("A token is a text that is not empty.")
+        if role not in ROLES:
+            raise ValueError(f"A role is one of {', '.join(ROLES)}, not {role!r}.")
+        digest = sha256(token.encode("utf-8", "surrogatepass"))
+        found.append(_Known(digest.digest(), Who(f"token {digest.hexdigest()[:8]}", role), None))
+    return tuple(found)
+
+
+def _variable() -> str:
+    return os.environ.get(VARIABLE, "").replace(";", "\n")
+
+
+def _read(file: Path) -> str:
+    try:
+        if os.name != "nt" and stat.S_IMODE(os.stat(file).st_mode) & 0o022:
+            logger.error("The tokens in %s do not count: others may write to it.", file)
+            return ""
+        return read_regular(file, limit_bytes=_MAX_FILE).decode()
+    except (OSError, UnicodeDecodeError) as problem:
+        logger.error("The tokens in %s cannot be read: %s", file, type(problem).__name__)
+        return ""
+
+
+def _of_lines(text: str) -> tuple[_Known, ...]:
+    found = []
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.partition("#")[0].split()
+        if not words:
+            continue
+        known = _of_words(words)
+        if known is None:
+            # Not the line itself: somebody may have put a token there.
+            logger.error("Line %d of the tokens makes no sense, so it does not count.", number)
+        else:
+            found.append(known)
+    return tuple(found)
+
+
+def _of_words(words: list[str]) -> _Known | None:
+    digest, role, name, until = (*words, "", "", "")[:4]
+    if len(words) > 4 or not _DIGEST.fullmatch(digest) or role not in ROLES:
+        return None
+    if name and not _NAME.fullmatch(name):
+        return None
+    try:
+        ends = datetime.fromisoformat(until) if until else None
+    except ValueError:
+        return None
+    if ends is not None and ends.tzinfo is None:
+        ends = ends.replace(tzinfo=UTC)
+    who = Who(name or f"token {digest[:8]}", next(r for r in ROLES if r == role))
+    return _Known(bytes.fromhex(digest), who, ends.timestamp() if ends else None)

@@ -1,0 +1,301 @@
+"""What goes in and out of the admin API as JSON. Shapes only."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from yamlgraph_prompts.findings import Finding
+from yamlgraph_prompts.release import Prompt, PromptUse, Status
+
+MAX_NAME = 250
+NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*$"
+LINE_PATTERN = r"^[^\x00-\x1f\x7f]*$"
+
+
+class Body(BaseModel):
+    """What a client sends: a misspelt key is an error."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class FindingBody(BaseModel):
+    """One thing that the check found."""
+
+    severity: Literal["error", "warning"]
+    code: str
+    message: str
+    prompt: str | None = None
+    file: str | None = None
+    line: int | None = None
+    column: int | None = None
+    hint: str | None = None
+    graph: str | None = None
+
+    @classmethod
+    def of(cls, finding: Finding) -> Self:
+        return cls(**asdict(finding))
+
+
+class Current(BaseModel):
+    """A prompt as the layers have it now."""
+
+    sha256: str
+    text: str
+    layer: str
+
+
+class Problem(BaseModel):
+    """Every error has this body."""
+
+    code: str = Field(description="A stable name for what is wrong")
+    message: str
+    hint: str | None = None
+    findings: list[FindingBody] = []
+    current: Current | None = Field(None, description="With 412: what is there now")
+
+
+class Use(BaseModel):
+    """A place that asks for a prompt."""
+
+    graph: str
+    node: str
+    kind: str
+    line: int | None = None
+
+    @classmethod
+    def of(cls, graph: str, use: PromptUse) -> Self:
+        return cls(graph=graph, node=use.node, kind=use.kind, line=use.line)
+
+
+class PromptLine(BaseModel):
+    """A prompt in a list."""
+
+    name: str
+    layer: str
+    file: str
+    sha256: str
+    uses: list[Use]
+
+
+class PromptPage(BaseModel):
+    """Some of a release's prompts, by name."""
+
+    release: str
+    total: int
+    prompts: list[PromptLine]
+
+
+class PromptBody(PromptLine):
+    """A prompt."""
+
+    release: str
+    text: str = Field(description="The YAML file")
+    system: str | None = None
+    user: str | None = None
+    variables: list[str] | None = None
+    locked: str | None = Field(None, description="Why it cannot be changed here; null: it can")
+
+
+class Change(BaseModel):
+    """What became of a write."""
+
+    status: Status
+    name: str
+    sha256: str | None
+    release: str | None
+    held: bool
+    findings: list[FindingBody]
+    elapsed_s: float
+
+
+class Reach(BaseModel):
+    """Whom an activation reaches: everyone who shares the store."""
+
+    store: str | None = Field(description="The folder; null: this process only")
+    workers: int = Field(description="Living processes of this host that share it")
+    taken: int = Field(description="How many of them serve the release by now")
+
+
+class Activation(BaseModel):
+    """What became of a reload, an activation, a roll back or a follow."""
+
+    status: Status
+    release: str | None
+    held: bool
+    findings: list[FindingBody]
+    elapsed_s: float
+    reach: Reach
+
+
+class ReleaseLine(BaseModel):
+    """A release in the history."""
+
+    id: str
+    environment: str | None
+    at_s: float = Field(description="When it was last made live, in seconds since the epoch")
+    reason: str
+    live: bool
+    held: bool
+    prompts: int
+
+
+class ReleaseList(BaseModel):
+    """The releases that are kept, newest first."""
+
+    releases: list[ReleaseLine]
+
+
+class ReleasePrompt(BaseModel):
+    """A prompt of a release."""
+
+    name: str
+    sha256: str
+    layer: str
+
+    @classmethod
+    def of(cls, prompt: Prompt) -> Self:
+        return cls(name=prompt.name, sha256=prompt.sha256, layer=prompt.layer)
+
+
+class ReleaseLayer(BaseModel):
+    """A layer that a release was made from."""
+
+    url: str
+    version: str
+
+
+class ReleaseBody(BaseModel):
+    """A release."""
+
+    id: str
+    environment: str | None
+    live: bool
+    layers: list[ReleaseLayer]
+    prompts: list[ReleasePrompt]
+
+
+class PromptDiff(BaseModel):
+    """One prompt's change."""
+
+    name: str
+    diff: str = Field(description="A unified diff")
+
+
+class DiffBody(BaseModel):
+    """What changes when `after` follows `before`."""
+
+    before: str
+    after: str
+    added: list[str]
+    removed: list[str]
+    changed: list[str]
+    diffs: list[PromptDiff]
+
+
+PromptText = Annotated[
+    str | dict[str, Any],
+    Field(description="A prompt's YAML text, or its content as an object"),
+]
+
+
+class PreviewAsked(Body):
+    """What to render."""
+
+    variables: dict[str, Any] = {}
+    text: PromptText | None = Field(None, description="Unsaved text; the live one when left out")
+
+
+class MessageBody(BaseModel):
+    """A message as the model gets it."""
+
+    role: str
+    content: Any
+
+
+class Preview(BaseModel):
+    """A rendered prompt."""
+
+    messages: list[MessageBody]
+    variables: list[str]
+    findings: list[FindingBody]
+
+
+class CheckAsked(Body):
+    """Which drafts to check."""
+
+    prompts: dict[Annotated[str, Field(max_length=MAX_NAME)], PromptText | None] = Field(
+        {}, max_length=1000, description="Name → text; null: as if it were removed"
+    )
+    strict: bool = False
+
+
+class Checked(BaseModel):
+    """What the check says of the layers with these drafts."""
+
+    ok: bool
+    release: str
+    findings: list[FindingBody]
+
+
+class Alive(BaseModel):
+    """The process answers."""
+
+    status: Literal["alive"] = "alive"
+
+
+class LayerHealth(BaseModel):
+    """How a layer fares."""
+
+    url: str
+    age_s: float | None = Field(description="Seconds since it was last looked at with success")
+    trouble: str | None
+    writable: bool
+
+
+class LastPublication(BaseModel):
+    """What became of the last publication."""
+
+    status: Status
+    at_s: float
+    reason: str
+    findings: list[FindingBody]
+
+
+class Ready(BaseModel):
+    """Whether there is a live release; the rest is only for those who have a token."""
+
+    status: Literal["ready", "not-ready"]
+    environment: str | None = None
+    release: str | None = None
+    live_since_s: float | None = None
+    held: bool | None = None
+    degraded: list[str] | None = None
+    layers: list[LayerHealth] | None = None
+    last: LastPublication | None = None
+    store_trouble: str | None = None
+    following: bool | None = None
+
+
+class AuditLine(BaseModel):
+    """Who did what, when, from where."""
+
+    at_s: float
+    who: str
+    role: str
+    address: str
+    action: str
+    status: str
+    prompt: str | None = None
+    before: str | None = Field(None, description="The digest before; of a release, its id")
+    after: str | None = None
+    release: str | None = None
+    message: str | None = None
+
+
+class AuditPage(BaseModel):
+    """The newest lines of the audit log, newest first."""
+
+    lines: list[AuditLine]

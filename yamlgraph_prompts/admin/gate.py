@@ -1,0 +1,244 @@
+"""What a request passes before anything looks at it: who sends it, how large it is, how slow.
+
+Pure ASGI. An answer from here costs no thread and touches no prompt.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import anyio
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from yamlgraph_prompts.admin.auth import Attempts, Tokens, Who
+from yamlgraph_prompts.admin.problems import Refusal
+
+logger = logging.getLogger("yamlgraph_prompts")
+
+OPEN_PATHS = frozenset({"/health/live", "/health/ready"})
+_HEADERS = {
+    "x-content-type-options": "nosniff",
+    "cache-control": "no-store",
+    "referrer-policy": "no-referrer",
+}
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a request may cost.
+
+    Args:
+        body_bytes: The size of its body.
+        path_bytes: The length of its path and query.
+        body_s: Seconds until its body must be here.
+        work_s: Seconds after which the answer is that it takes too long.
+        threads: How many requests of one process work at once.
+        failures: How often an address may fail in `failures_s`.
+        failures_s: Seconds after which failures are forgotten.
+        listeners: How many may listen to events at once.
+    """
+
+    body_bytes: int = 2 << 20
+    path_bytes: int = 4096
+    body_s: float = 10.0
+    work_s: float = 30.0
+    threads: int = 8
+    failures: int = 10
+    failures_s: float = 60.0
+    listeners: int = 100
+
+
+class Access(Protocol):
+    """Says who sends a request."""
+
+    def who(self, scope: Scope, headers: Headers) -> Who | None:
+        """Who it is; None: somebody without a token.
+
+        Raises:
+            Refusal: They may not come in, whatever they want.
+        """
+
+
+class ByToken:
+    """Lets in who shows a token.
+
+    Args:
+        tokens: The tokens.
+        header: A header that may hold one, besides ``Authorization: Bearer``.
+        attempts: How often an address has failed.
+    """
+
+    def __init__(self, tokens: Tokens, header: str, attempts: Attempts) -> None:
+        self._tokens = tokens
+        self._header = header
+        self._attempts = attempts
+
+    def who(self, scope: Scope, headers: Headers) -> Who | None:
+        """See `Access.who`."""
+        shown = _bearer(headers) or headers.get(self._header)
+        if not shown:
+            return None
+        from_ = address(scope)
+        wait_s = self._attempts.wait_s(from_)
+        if wait_s:
+            raise Refusal(
+                429,
+                "too-many-attempts",
+                "Too many wrong tokens came from this address.",
+                hint="Wait, then use a token that counts.",
+                headers={"Retry-After": str(math.ceil(wait_s))},
+            )
+        found = self._tokens.find(shown)
+        if found is None:
+            self._attempts.failed(from_)
+            logger.warning("A wrong admin token came from %s.", from_)
+            raise unknown("This token is not known, or no longer.")
+        return found
+
+
+class OnLoopback:
+    """Lets everybody on this machine in; only for `serve`, which listens on loopback.
+
+    A page of some other site, open in the same browser, is kept out: by the Host header (DNS
+    rebinding) and by where the request says that it comes from.
+    """
+
+    def who(self, scope: Scope, headers: Headers) -> Who | None:
+        """See `Access.who`."""
+        host = headers.get("host", "")
+        if _hostname(host) not in _LOOPBACK:
+            raise Refusal(421, "host", "Without tokens only requests to localhost are answered.")
+        origin = headers.get("origin")
+        foreign = origin is not None and origin.partition("://")[2] != host
+        if foreign or headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+            raise Refusal(403, "cross-site", "Another site may not ask this.")
+        return Who("local", "operator")
+
+
+class Gate:
+    """Middleware: refuses, or hands on with `scope["state"]["who"]` and the whole body."""
+
+    def __init__(self, app: ASGIApp, access: Access, limits: Limits) -> None:
+        self._app = app
+        self._access = access
+        self._limits = limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._http(scope, receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1008})
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_safe(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        headers = Headers(scope=scope)
+        try:
+            self._fits(scope)
+            who = self._access.who(scope, headers)
+            if who is None and _path(scope) not in OPEN_PATHS:
+                raise unknown("A token is needed.")
+            if scope["method"] not in ("GET", "HEAD", "OPTIONS"):
+                receive = await self._body(headers, receive)
+        except Refusal as refusal:
+            await refusal.response()(scope, receive, send_safe)
+            return
+        except _Gone:
+            return
+        scope.setdefault("state", {})["who"] = who
+        await self._app(scope, receive, send_safe)
+
+    def _fits(self, scope: Scope) -> None:
+        length = len(scope.get("raw_path") or scope["path"].encode()) + len(scope["query_string"])
+        if length > self._limits.path_bytes:
+            raise Refusal(414, "path-too-long", "The path is too long.")
+
+    async def _body(self, headers: Headers, receive: Receive) -> Receive:
+        said = headers.get("content-length", "0")
+        if not (said.isascii() and said.isdigit()):
+            raise Refusal(400, "bad-request", "The Content-Length is no number.")
+        if len(said) > 18 or int(said) > self._limits.body_bytes:
+            raise self._too_large()
+        pieces: list[bytes] = []
+        size, more = 0, True
+        try:
+            with anyio.fail_after(self._limits.body_s):
+                while more:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise _Gone
+                    pieces.append(message.get("body", b""))
+                    size += len(pieces[-1])
+                    if size > self._limits.body_bytes:
+                        raise self._too_large()
+                    more = message.get("more_body", False)
+        except TimeoutError:
+            text = f"The body did not come within {self._limits.body_s:g} s."
+            raise Refusal(408, "too-slow", text, headers={"Connection": "close"}) from None
+        return _again(b"".join(pieces), receive)
+
+    def _too_large(self) -> Refusal:
+        text = f"A body may have {self._limits.body_bytes} bytes."
+        return Refusal(413, "too-large", text, headers={"Connection": "close"})
+
+
+class _Gone(Exception):
+    """The client left."""
+
+
+def unknown(message: str) -> Refusal:
+    """The answer to somebody who is not known."""
+    return Refusal(
+        401,
+        "no-token",
+        message,
+        hint="Send it as: Authorization: Bearer <token>",
+        headers={"WWW-Authenticate": "Bearer"},
+    )
+
+
+def address(scope: Scope) -> str:
+    """Where a request comes from, as the server says; it knows whether to believe a proxy."""
+    client: Any = scope.get("client")
+    return str(client[0]) if client else "local"
+
+
+def _bearer(headers: Headers) -> str | None:
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
+def _hostname(host: str) -> str:
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0].lower()
+
+
+def _path(scope: Scope) -> str:
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    given = False
+
+    async def again() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again

@@ -1,0 +1,127 @@
+"""The one error body, and which error of the core becomes which status. Never shows a traceback."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from yamlgraph_prompts.admin.bodies import Current, FindingBody, Problem
+from yamlgraph_prompts.errors import (
+    LayerError,
+    LayerReadOnly,
+    PromptNotFound,
+    PromptRenderError,
+    PromptsError,
+    PromptsRejected,
+    ReleaseNotFound,
+    StoreError,
+)
+from yamlgraph_prompts.findings import Finding
+
+logger = logging.getLogger("yamlgraph_prompts")
+
+_STATUS: tuple[tuple[type[PromptsError], int, str], ...] = (
+    (LayerReadOnly, 403, "read-only"),
+    (PromptNotFound, 404, "no-such-prompt"),
+    (ReleaseNotFound, 404, "no-such-release"),
+    (PromptRenderError, 422, "render"),
+    (PromptsRejected, 503, "nothing-live"),
+    (LayerError, 503, "layer"),
+    (StoreError, 503, "store"),
+    (PromptsError, 503, "unavailable"),
+)
+
+_CODES = {400: "bad-request", 404: "no-such-path", 405: "method", 413: "too-large"}
+
+
+class Refusal(Exception):
+    """An answer that is not the one that was asked for.
+
+    Args:
+        status: The HTTP status.
+        code: A stable name for the reason.
+        message: The reason in words.
+        hint: What to do about it.
+        findings: What the check had to say.
+        current: The prompt as it is now, for a stale write.
+        headers: Further headers.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        hint: str | None = None,
+        findings: Iterable[Finding] = (),
+        current: Current | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = dict(headers or {})
+        self.body = Problem(
+            code=code,
+            message=message,
+            hint=hint,
+            findings=[FindingBody.of(finding) for finding in findings],
+            current=current,
+        )
+
+    def response(self) -> JSONResponse:
+        """The answer."""
+        return JSONResponse(
+            self.body.model_dump(mode="json"), status_code=self.status, headers=self.headers
+        )
+
+
+def of_core(problem: PromptsError) -> Refusal:
+    """What an error of the core is over HTTP."""
+    status, code = next((s, c) for kind, s, c in _STATUS if isinstance(problem, kind))
+    findings = problem.outcome.findings if isinstance(problem, PromptsRejected) else ()
+    return Refusal(status, code, problem.message, hint=problem.hint, findings=findings)
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Give every error of `app` the one body."""
+
+    async def refused(_: Request, problem: Exception) -> JSONResponse:
+        assert isinstance(problem, Refusal)
+        return problem.response()
+
+    async def core(_: Request, problem: Exception) -> JSONResponse:
+        assert isinstance(problem, PromptsError)
+        return of_core(problem).response()
+
+    async def invalid(_: Request, problem: Exception) -> JSONResponse:
+        assert isinstance(problem, RequestValidationError)
+        # Where and why, never what was sent: it may be a prompt's text or a variable's value.
+        places = [
+            f"{'.'.join(str(part)[:80] for part in error['loc'])} ({error['type']})"
+            for error in problem.errors()[:10]
+        ]
+        text = f"This request does not fit: {', '.join(places)}."
+        return Refusal(422, "invalid", text, hint="See the API's own page for what it takes.").response()
+
+    async def http(_: Request, problem: Exception) -> JSONResponse:
+        assert isinstance(problem, HTTPException)
+        code = _CODES.get(problem.status_code, "http")
+        return Refusal(
+            problem.status_code, code, f"{problem.detail}.", headers=problem.headers
+        ).response()
+
+    async def internal(_: Request, problem: Exception) -> JSONResponse:
+        logger.error("The admin API failed: %s", type(problem).__name__)
+        return Refusal(500, "internal", "Something went wrong here; the log says what.").response()
+
+    app.add_exception_handler(Refusal, refused)
+    app.add_exception_handler(PromptsError, core)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(Exception, internal)

@@ -1,0 +1,167 @@
+"""What publishing asks of a bucket: get, put, put if new, list. Knows no releases."""
+
+from __future__ import annotations
+
+import io
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+from yamlgraph_prompts.errors import LayerError, LayerNotFound, LayerUnavailable
+from yamlgraph_prompts.sources.s3_client import Place, connection, words
+
+# A push may wait longer than a start: nobody serves from it, and a pack may be large.
+CONNECT_TIMEOUT_S = 5.0
+READ_TIMEOUT_S = 20.0
+CONFLICTS = 5
+LIMIT_PAGES = 1_000
+
+_NOT_FOUND, _CONFLICT, _FAILED_CONDITION, _NOT_IMPLEMENTED = 404, 409, 412, 501
+
+# A botocore session makes one client at a time, and several pushers may share it.
+_making = threading.Lock()
+
+
+class Objects:
+    """The objects below one prefix; a key is what stands behind it.
+
+    Args:
+        place: The bucket and what its keys begin with.
+        below: What comes next in every key, such as ``".releases/"``.
+    """
+
+    def __init__(self, place: Place, below: str) -> None:
+        self.place = place
+        self._prefix = place.prefix + below
+
+    def url(self, key: str) -> str:
+        """The object as a person would name it."""
+        return f"s3://{self.place.bucket}/{self._prefix}{key}"
+
+    def get(self, key: str, limit_bytes: int) -> bytes | None:
+        """An object's bytes; None where there is none.
+
+        Raises:
+            LayerUnavailable: It cannot be read, or is larger than `limit_bytes`.
+        """
+        try:
+            with self._told("read"):
+                answer = self._client.get_object(Bucket=self.place.bucket, Key=self._prefix + key)
+                with answer["Body"] as body:
+                    data: bytes = body.read(limit_bytes + 1)
+        except LayerNotFound:
+            return None
+        if len(data) > limit_bytes:
+            raise LayerUnavailable(
+                f"{self.url(key)} has more than {limit_bytes} bytes, so it is none of ours.",
+                layer=self.place.url_without_secrets,
+            )
+        return data
+
+    def put(self, key: str, data: bytes) -> None:
+        """Write an object, whatever was there.
+
+        Raises:
+            LayerUnavailable: It cannot be written.
+        """
+        with self._told("written"):
+            self._put(key, data)
+
+    def put_new(self, key: str, data: bytes) -> bool:
+        """Write an object where there is none; whether it was this call that wrote it.
+
+        Raises:
+            LayerUnavailable: It cannot be written; whether it was, need not be known.
+            NotImplementedError: The server knows no such condition.
+        """
+        with self._told("written"):
+            for attempt in range(CONFLICTS):
+                try:
+                    self._put(key, data, IfNoneMatch="*")
+                    return True
+                except Exception as problem:
+                    status = _status(problem)
+                    if status == _FAILED_CONDITION:
+                        return False
+                    if status == _NOT_IMPLEMENTED:
+                        raise NotImplementedError(key) from problem
+                    if status != _CONFLICT or attempt == CONFLICTS - 1:
+                        raise
+                    # Another writer of this name is under way: soon one of the two has won.
+                    time.sleep(0.05 * 2**attempt)
+        raise AssertionError("the last attempt returned or raised")
+
+    def keys(self, below: str, after: str = "") -> Iterator[str]:
+        """Every key that begins with `below`, in their order, from behind `after` on.
+
+        Raises:
+            LayerUnavailable: They cannot be listed, or are too many.
+        """
+        asked = {"Bucket": self.place.bucket, "Prefix": self._prefix + below}
+        if after:
+            asked["StartAfter"] = self._prefix + after
+        for _ in range(LIMIT_PAGES):
+            with self._told("read"):
+                page = self._client.list_objects_v2(**asked)
+            for found in page.get("Contents", ()):
+                key = found["Key"].removeprefix(self._prefix)
+                # Not every server knows StartAfter.
+                if key > after:
+                    yield key
+            if not page.get("IsTruncated"):
+                return
+            asked["ContinuationToken"] = page["NextContinuationToken"]
+        raise LayerUnavailable(
+            f"{self.url(below)} holds more than {LIMIT_PAGES:,},000 objects.",
+            layer=self.place.url_without_secrets,
+        )
+
+    @cached_property
+    def _client(self) -> Any:
+        from botocore.config import Config
+
+        known = connection(self.place)
+        patient = Config(connect_timeout=CONNECT_TIMEOUT_S, read_timeout=READ_TIMEOUT_S)
+        with _making:
+            return known.session.create_client(
+                "s3",
+                region_name=self.place.region,
+                endpoint_url=self.place.endpoint,
+                config=known.client.meta.config.merge(patient),
+            )
+
+    def _put(self, key: str, data: bytes, **condition: str) -> None:
+        # From a stream each block has the time that the whole would have from bytes.
+        self._client.put_object(
+            Bucket=self.place.bucket, Key=self._prefix + key, Body=io.BytesIO(data), **condition
+        )
+
+    @contextmanager
+    def _told(self, done: str) -> Iterator[None]:
+        try:
+            yield
+        except (NotImplementedError, LayerError):
+            raise
+        except Exception as problem:
+            raise self._refusal(problem, done) from problem
+
+    def _refusal(self, problem: Exception, done: str) -> LayerError:
+        told = words(problem, self.place)
+        if done == "read":
+            return told
+        hint = told.hint
+        if "AccessDenied" in str(problem):
+            hint = "Pushing needs s3:PutObject, s3:GetObject and s3:ListBucket there."
+        message = told.message.replace("cannot be read", "cannot be written", 1)
+        return LayerUnavailable(message, layer=told.layer, hint=hint)
+
+
+def _status(problem: Exception) -> int | None:
+    answer = getattr(problem, "response", None)
+    if not isinstance(answer, dict):
+        return None
+    status: int | None = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return status

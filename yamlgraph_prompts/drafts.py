@@ -1,0 +1,116 @@
+"""Prompts that somebody wants to change: laid over what the layers hold, so that they can be checked.
+
+Knows no disk: nothing in here is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+
+from yamlgraph_prompts.findings import Finding
+from yamlgraph_prompts.layers import LayerContent
+from yamlgraph_prompts.release import Prompt, Release
+from yamlgraph_prompts.sources import Content
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A prompt's new text.
+
+    Args:
+        name: The prompt's name.
+        data: The bytes of its YAML file; None to remove it.
+        layer: Which layer, counted from the highest, which is 0.
+    """
+
+    name: str
+    data: bytes | None
+    layer: int = 0
+
+    @property
+    def path(self) -> str:
+        """The file's path within its layer."""
+        return f"{self.name}.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where the layers have a prompt now.
+
+    Args:
+        layer: Which layer, counted from the highest.
+        url: That layer's URL.
+        path: The file's path within it.
+        data: The file's bytes.
+    """
+
+    layer: int
+    url: str
+    path: str
+    data: bytes
+
+    @property
+    def is_template(self) -> bool:
+        """Whether a ``.yaml.j2`` makes the prompt."""
+        return self.path.endswith(".j2")
+
+    @property
+    def sha256(self) -> str:
+        """The digest of `data`, in hex."""
+        return sha256(self.data).hexdigest()
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What would become of a draft; nothing is written, nothing is live.
+
+    Args:
+        draft: The draft.
+        before: Where the layers have the prompt now; None: nowhere.
+        own: Whether the draft's own layer has the prompt now.
+        live: The live release.
+        release: The release that would be made.
+        findings: What the check says of it.
+    """
+
+    draft: Draft
+    before: Origin | None
+    own: bool
+    live: Release
+    release: Release
+    findings: tuple[Finding, ...]
+
+    @property
+    def after(self) -> Prompt | None:
+        """The prompt as it would be served; None: not at all."""
+        return self.release.prompts.get(self.draft.name)
+
+    @property
+    def refused(self) -> bool:
+        """Whether a finding rejects it."""
+        return any(finding.severity == "error" for finding in self.findings)
+
+
+def origin(contents: Sequence[LayerContent], name: str) -> Origin | None:
+    """Where the layers have the prompt `name`: the first that has it wins."""
+    for number, content in enumerate(contents):
+        for path in (f"{name}.yaml", f"{name}.yaml.j2"):
+            if path in content.files:
+                return Origin(number, content.url, path, content.files[path])
+    return None
+
+
+def laid_over(contents: Sequence[LayerContent], drafts: Iterable[Draft]) -> list[LayerContent]:
+    """What the layers would hold with these drafts written."""
+    made = list(contents)
+    for draft in drafts:
+        content = made[draft.layer]
+        files = {path: data for path, data in content.files.items() if path != draft.path}
+        if draft.data is not None:
+            files[draft.path] = draft.data
+        # The version that a reader will find, so that the file event of the write is no news.
+        version = Content(files, content.findings).version
+        made[draft.layer] = replace(content, files=files, version=version)
+    return made

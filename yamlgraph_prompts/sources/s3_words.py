@@ -1,0 +1,185 @@
+"""What botocore raises, in words for a person: what is wrong and what to try. Imports no boto3."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from email.utils import parsedate_to_datetime
+
+_NO_CREDENTIALS = {
+    "NoCredentialsError",
+    "PartialCredentialsError",
+    "CredentialRetrievalError",
+    "TokenRetrievalError",
+    "SSOError",
+    "ProfileNotFound",
+    "InvalidConfigError",
+    "NoAuthTokenError",
+}
+_REFUSED = {
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidToken",
+    "TokenRefreshRequired",
+    "InvalidClientTokenId",
+    "AuthFailure",
+    "AccessDenied",
+    "403",
+}
+_SLOW = {
+    "SlowDown",
+    "503",
+    "429",
+    "ServiceUnavailable",
+    "Throttling",
+    "ThrottlingException",
+    "RequestLimitExceeded",
+    "TooManyRequests",
+    "TooManyRequestsException",
+    "ReducePriority",
+}
+_ELSEWHERE = {
+    "301",
+    "307",
+    "PermanentRedirect",
+    "TemporaryRedirect",
+    "AuthorizationHeaderMalformed",
+    "IllegalLocationConstraintException",
+}
+_CODES: Mapping[str, tuple[str, str]] = {
+    "NoSuchBucket": (
+        "there is no such bucket",
+        "Correct the bucket's name, the region or the endpoint.",
+    ),
+    "NoSuchKey": ("there is no such object", "Push a release, or upload prompts there."),
+    "NoSuchVersion": ("there is no such object", "Push a release, or upload prompts there."),
+    "InvalidAccessKeyId": (
+        "the server does not know this access key",
+        "Check which credentials are meant: AWS_PROFILE, ?profile=NAME or AWS_ACCESS_KEY_ID.",
+    ),
+    "SignatureDoesNotMatch": (
+        "the secret key is not this access key's",
+        "Check AWS_SECRET_ACCESS_KEY or the profile, and the region.",
+    ),
+    "AccessDenied": (
+        "access is denied",
+        "They need s3:ListBucket for the bucket and s3:GetObject for all below the prefix.",
+    ),
+}
+_CONNECTING: Mapping[str, tuple[str, str]] = {
+    "SSLError": (
+        "no secure connection could be made",
+        "Check the endpoint's certificate, or set AWS_CA_BUNDLE.",
+    ),
+    "ProxyConnectionError": (
+        "the proxy could not be reached",
+        "Check HTTPS_PROXY and NO_PROXY.",
+    ),
+    "EndpointConnectionError": (
+        "the endpoint refused the connection or does not exist",
+        "Check the endpoint, the region and the network.",
+    ),
+    "ConnectTimeoutError": (
+        "no connection could be made in time",
+        "Check the endpoint and the network.",
+    ),
+    "ReadTimeoutError": ("the server did not answer in time", "Try again, or ask who runs it."),
+    "ConnectionClosedError": ("the connection was cut", "Try again, or ask who runs the server."),
+    "ResponseStreamingError": ("an object was cut short", "Try again, or ask who runs the server."),
+    "IncompleteReadError": ("an object was cut short", "Try again, or ask who runs the server."),
+    "NoRegionError": ("no region is known", "Set AWS_REGION, or add ?region=NAME to the URL."),
+    "ProfileNotFound": ("there is no such profile", "Check AWS_PROFILE and ~/.aws/config."),
+    "NoCredentialsError": (
+        "no credentials were found",
+        "Set AWS_PROFILE or AWS_ACCESS_KEY_ID, add ?profile=NAME, or give the machine a role.",
+    ),
+    "SSOError": ("the single sign-on has ended", "Run aws sso login."),
+    "TokenRetrievalError": ("the single sign-on has ended", "Run aws sso login."),
+    "CredentialRetrievalError": (
+        "the credentials could not be had",
+        "Check the role, the token file or the credential process of this profile.",
+    ),
+}
+
+
+def explain(problem: BaseException) -> tuple[str, str]:
+    """What is wrong, and what to try."""
+    code = error_code(problem)
+    if code == "RequestTimeTooSkewed":
+        return f"this machine's clock is wrong{_skew(problem)}", "Set the clock (NTP)."
+    if code in _ELSEWHERE:
+        region = _headers(problem).get("x-amz-bucket-region")
+        there = f"the bucket is in another region{f', {region}' if region else ''}"
+        return there, f"Add ?region={region or 'NAME'} to the URL, or set AWS_REGION."
+    if code in _SLOW:
+        return "the server is throttling", "It is asked again later, more and more rarely."
+    if code in ("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "InvalidToken"):
+        return "the session token has expired or is not valid", "Log in again (aws sso login)."
+    if code in ("404", "NotFound"):
+        code = "NoSuchBucket"
+    if code in ("403", "AuthFailure", "InvalidClientTokenId"):
+        code = "AccessDenied"
+    if code is not None:
+        if code in _CODES:
+            return _CODES[code]
+        said = str(problem.response["Error"].get("Message") or "")[:200]  # type: ignore[attr-defined]
+        return f"the server answered {code}{f', {said}' if said else ''}", "Ask who runs it."
+    for name in _lineage(problem):
+        if name in _CONNECTING:
+            return _CONNECTING[name]
+    # The text of other errors may hold what a credential process or an URL had in it.
+    return f"{type(problem).__name__}", "Check the URL's parameters and ~/.aws/config."
+
+
+def is_about_credentials(problem: BaseException) -> bool:
+    """Whether other credentials could help."""
+    return error_code(problem) in _REFUSED or not _NO_CREDENTIALS.isdisjoint(_lineage(problem))
+
+
+def retry_after_s(problem: BaseException) -> float | None:
+    """Seconds that the server asked to be left alone for; None where it did not."""
+    said = _headers(problem).get("retry-after", "").strip()
+    if said.isdigit():
+        return float(said)
+    try:
+        return max(0.0, parsedate_to_datetime(said).timestamp() - time.time())
+    except ValueError:
+        return None
+
+
+def error_code(problem: BaseException) -> str | None:
+    """S3's own word for it, or the status; None where no server answered."""
+    response = getattr(problem, "response", None)
+    if not isinstance(response, dict):
+        return None
+    code = str(response.get("Error", {}).get("Code") or "")
+    return code or str(response.get("ResponseMetadata", {}).get("HTTPStatusCode") or "") or None
+
+
+def _headers(problem: BaseException) -> Mapping[str, str]:
+    response = getattr(problem, "response", None)
+    if not isinstance(response, dict):
+        return {}
+    found: Mapping[str, str] = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    return found
+
+
+def _skew(problem: BaseException) -> str:
+    try:
+        there = parsedate_to_datetime(_headers(problem).get("date", "")).timestamp()
+    except ValueError:
+        return ""
+    ahead_s = time.time() - there
+    return f": it is {abs(ahead_s):.0f} s {'ahead of' if ahead_s > 0 else 'behind'} the server's"
+
+
+def _lineage(problem: BaseException) -> Iterator[str]:
+    """The names of its class and the classes above, of what caused it too."""
+    seen: BaseException | None = problem
+    for _ in range(4):
+        if seen is None:
+            return
+        yield from (kind.__name__ for kind in type(seen).__mro__)
+        seen = seen.__cause__ or seen.__context__
