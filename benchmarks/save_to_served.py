@@ -107,7 +107,7 @@ def small(folder: Path, rounds: int) -> list[Row]:
         calls = {"alone": saves.alone, "idle": saves.idle}
         calls |= {"beside": saves.alone_beside_runs, "busy": saves.back_to_back}
         times = interleaved(rounds, calls, warm_up=3)
-    alone = times["alone"]
+    alone, busy = times["alone"], times["busy"]
     return [
         plain("2 nodes: YAMLGraph's load + compile", alone),
         compared("2 nodes: save → at the model, next run", times["idle"], alone, MEDIAN, P95),

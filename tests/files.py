@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ def write(folder: Path, files: Mapping[str, str | bytes]) -> Path:
     for path, text in files.items():
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        beside = target.with_name(f".{target.name}.new")
+        beside = target.with_name(f".{target.name}.{os.getpid()}-{threading.get_ident()}")
         beside.write_bytes(text if isinstance(text, bytes) else text.encode())
         os.replace(beside, target)
     return folder

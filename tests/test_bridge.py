@@ -125,7 +125,11 @@ def test_a_broken_child_is_a_finding_in_its_file_and_stays_watched(graph_folder:
 def test_a_graph_that_includes_itself_ends(graph_folder: Folder) -> None:
     folder = graph_folder("subgraphs")
     graph = folder / "direct/graph.yaml"
-    graph.write_text(graph.read_text().replace("same:\n    prompt", "up: {type: subgraph, graph: ../graph.yaml}\n  same:\n    prompt"))
+    graph.write_text(
+        graph.read_text().replace(
+            "same:\n    prompt", "up: {type: subgraph, graph: ../graph.yaml}\n  same:\n    prompt"
+        )
+    )
     assert len(reader(folder / "graph.yaml").read(nothing).files) == 4
 
 
@@ -215,7 +219,9 @@ def test_a_config_that_did_not_come_from_the_loader_is_refused(graph_folder: Fol
     token = adopt._under_way.set(adoption)
     try:
         with pytest.raises(UnsupportedYamlgraph, match="past the release"):
-            graph_loader.compile_graph(graph_loader.GraphConfig(config.raw_config, config.source_path))
+            graph_loader.compile_graph(
+                graph_loader.GraphConfig(config.raw_config, config.source_path)
+            )
     finally:
         adopt._under_way.reset(token)
 
@@ -288,7 +294,7 @@ def calling(kind: str) -> str:
     if kind == "python":
         return WRITING
     node = (
-        '{type: tool_call, tool: save, state_key: saved, args: '
+        "{type: tool_call, tool: save, state_key: saved, args: "
         '{path: "{state.path}", data: "{state.data}"}}'
     )
     return WRITING.replace("{type: python, tool: save, state_key: saved}", node)
@@ -384,9 +390,34 @@ def test_a_schema_is_built_as_yamlgraph_builds_it_and_once(monkeypatch: pytest.M
     from yamlgraph_prompts.release import Prompt
     from yamlgraph_prompts.yamlgraph_bridge import execute
 
-    prompt = Prompt("deep/my_score", b"user: x\noutput_schema: {type: object, properties: {n: {type: integer}}}")
+    prompt = Prompt(
+        "deep/my_score", b"user: x\noutput_schema: {type: object, properties: {n: {type: integer}}}"
+    )
     model = execute.output_model(prompt, "my_score")
     assert model.__name__ == "MyScoreOutput"
     assert execute.output_model(prompt, "my_score") is model
     assert execute.output_model(Prompt("a", b"user: x"), "a") is None
     assert SimpleNamespace(model=model).model(n=1).n == 1
+
+
+def test_a_tool_that_loads_prompts_itself_and_an_absolute_prompt_are_warned_about(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "tool.py").write_text(
+        "from yamlgraph import execute_prompt\ndef ask(state):\n    return execute_prompt('x')\n"
+    )
+    (tmp_path / "there.yaml").write_text("user: Hi\n")
+    (tmp_path / "graph.yaml").write_text(
+        "name: g\nstate: {name: str}\n"
+        "tools: {ask: {type: python, path: tool.py, function: ask}}\n"
+        "nodes:\n"
+        f"  a: {{type: llm, prompt: {tmp_path}/there, state_key: x}}\n"
+        "  b: {type: python, tool: ask, state_key: y}\n"
+        "edges:\n  - {from: START, to: a}\n  - {from: a, to: b}\n  - {from: b, to: END}\n"
+    )
+    app = load_and_compile(tmp_path / "graph.yaml", watch=False).compile()
+    warned = [f for f in app.prompts.check()[1] if f.code == "reads-past-release"]
+    assert [f.severity for f in warned] == ["warning", "warning"]
+    said = " ".join(sorted(finding.message for finding in warned))
+    assert "'ask' calls execute_prompt" in said
+    assert "'a' names its prompt by an absolute path" in said

@@ -452,6 +452,19 @@ def test_a_rollback_reaches_a_running_worker_and_follow_ends_it(folder: Path, ru
         assert (worker.release.id, worker.held) == (second, False)
 
 
+@pytest.mark.parametrize("graph", [["graph.yaml"], []], ids=["with the graph", "without it"])
+def test_a_rollback_goes_back_from_what_is_live_and_not_from_an_unpublished_edit(
+    folder: Path, run: Run, graph: list[str]
+) -> None:
+    first = publish(folder, "user: Hello {name}, first\n")
+    publish(folder, "user: Hello {name}, second\n")
+    (folder / "prompts/staging/greeting.yaml").write_text("user: Hello {name}, not yet\n")
+    code, out, _ = run("rollback", *graph, *LAYERS)
+    assert code == 0
+    assert f"{first[:12]} is live and held" in out
+    assert "not yet" not in run("diff", first, "live", *LAYERS)[1]
+
+
 def test_activate_takes_the_beginning_of_an_id(folder: Path, run: Run) -> None:
     first = publish(folder, "user: Hello {name}, first\n")
     publish(folder, "user: Hello {name}, second\n")

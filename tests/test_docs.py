@@ -305,33 +305,35 @@ def texts(node: ast.AST) -> Iterator[str]:
 
 
 def finding_codes() -> set[str]:
-    """What the source gives for a finding's code, wherever a parameter or a name is `code`."""
-    trees = [tree for _, tree in sources()]
-    takes: dict[str, int] = {"Finding": 1}
-    for tree in trees:
-        for node in ast.walk(tree):
-            if isinstance(node, ast.FunctionDef):
-                names = [argument.arg for argument in node.args.args]
-                if "code" in names:
-                    takes[node.name] = names.index("code") - (names[0] == "self")
-    found: set[str] = set()
-    for tree in trees:
+    """What the source gives for a finding's code, to `Finding` or to what passes a `code` on."""
+    takes = {"Finding": 1, "at": -1}
+    functions = [
+        node
+        for _, tree in sources()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and "'Finding'" in ast.dump(node)
+    ]
+    for function in functions:
+        names = [argument.arg for argument in function.args.args]
+        if "code" in names:
+            takes[function.name] = names.index("code") - (names[0] == "self")
+    given: list[ast.AST] = []
+    for _, tree in sources():
         for node in ast.walk(tree):
             if isinstance(node, ast.Call):
                 name = getattr(node.func, "attr", getattr(node.func, "id", ""))
-                at = takes.get(name)
-                if at is not None and len(node.args) > at:
-                    found.update(texts(node.args[at]))
-                for keyword in node.keywords:
-                    if keyword.arg == "code":
-                        found.update(texts(keyword.value))
-            elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-                if node.targets[0].id == "code":
-                    found.update(texts(node.value))
-                elif node.targets[0].id == "_CODES" and isinstance(node.value, ast.Dict):
-                    found.update(text for value in node.value.values for text in texts(value))
-    # An HTTP client's codes and a compiler's complaints are no findings'.
-    return {code for code in found if re.fullmatch(r"[a-z0-9\\\-\[\]+]+", code)}
+                if name in takes:
+                    given += node.args[takes[name] :][:1] if takes[name] >= 0 else []
+                    given += (k.value for k in node.keywords if k.arg == "code")
+    for function in functions:
+        for node in ast.walk(function):
+            if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "code":
+                given.append(node.value)
+    from yamlgraph_prompts.render_worker import _CODES
+
+    found = {*map(re.escape, _CODES.values()), *(text for node in given for text in texts(node))}
+    # Jinja's compiler has a method of the same name that is given a sentence.
+    return {code for code in found if " " not in code}
 
 
 def test_every_finding_code_is_explained_and_none_is_made_up() -> None:

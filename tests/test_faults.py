@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +175,6 @@ def test_on_a_full_disk_serving_goes_on_and_the_refusal_is_told(
             assert app.invoke({}) == {"said": ["one"]}
             with pytest.raises(PromptsError):
                 prompts.activate("feed")
-            assert prompts.rollback if False else True
         assert prompts.publish().status == "published"
         assert app.invoke({}) == {"said": ["two"]}
     assert heard.of("store-trouble")
@@ -452,11 +452,21 @@ fuzzed = settings(
 tokens = st.lists(
     st.sampled_from(
         [
-            *("user: ", "system: ", "system_segments:", "\n", "  ", "- ", "[", "]", "{", "}", "'", '"'),
-            *("&a ", "*a", "<<: ", "!!python/object:os.system ", "!!binary ", "? ", "|\n", ">\n", "#"),
-            *("{{ x }}", "{% if x %}", "{% endif %}", "{x.y[0]}", "{x!r:>{w}}", "schema: ", "fields: "),
-            *("output_schema: ", "type: ", "object", "\t", "\x00", "\ufeff", "\u2028", "1e999", "0x"),
-            *('"\\ud800"', "2001-01-01", "nodes:", "edges:", "~", "provider: ", "content: ", "---\n"),
+            *("user: ", "system: ", "system_segments:", "\n", "  ", "- ", "[", "]", "{", "}"),
+            *("'", '"', "&a ", "*a", "<<: ", "!!python/object:os.system ", "!!binary ", "? "),
+            *("|\n", ">\n", "#", "{{ x }}", "{% if x %}", "{% endif %}", "{x.y[0]}", "{x!r:>{w}}"),
+            *(
+                "schema: ",
+                "fields: ",
+                "output_schema: ",
+                "type: ",
+                "object",
+                "\t",
+                "\x00",
+                "\ufeff",
+            ),
+            *("\u2028", "1e999", "0x", '"\\ud800"', "2001-01-01", "nodes:", "edges:", "~"),
+            *("provider: ", "content: ", "---\n"),
         ]
     ),
     max_size=25,
@@ -484,14 +494,11 @@ def used(prompts: LivePrompts) -> None:
 @example({"a.yaml": b'"\\ud800": x\nuser: x'})
 @example({"a.yaml": b"schema: &a {fields: *a}\nuser: x"})
 def test_any_bytes_as_prompts_raise_nothing_but_prompts_errors(files: dict[str, bytes]) -> None:
-    try:
-        with LivePrompts(files) as prompts:
-            used(prompts)
-    except PromptsError as problem:
-        assert str(problem)
+    with suppress(PromptsError), LivePrompts(files) as prompts:
+        used(prompts)
 
 
-@fuzzed
+@settings(fuzzed, max_examples=30)
 @given(rubbish, rubbish)
 @example(b"x: &a [*a]", b"user: {{ x }}")
 @example(b'x: "\\ud800"', b"user: {{ x }}")
@@ -501,11 +508,9 @@ def test_any_bytes_as_prompts_raise_nothing_but_prompts_errors(files: dict[str, 
 def test_any_bytes_as_vars_and_templates_raise_nothing_but_prompts_errors(
     variables: bytes, template: bytes
 ) -> None:
-    try:
-        with LivePrompts({"vars.yaml": variables, "a.yaml.j2": template}) as prompts:
-            used(prompts)
-    except PromptsError as problem:
-        assert str(problem)
+    files = {"vars.yaml": variables, "a.yaml.j2": template}
+    with suppress(PromptsError), LivePrompts(files) as prompts:
+        used(prompts)
 
 
 GRAPH = b"""name: g
@@ -565,11 +570,8 @@ def test_odd_graphs_raise_nothing_but_prompts_errors(tmp_path: Path, graph: byte
 
 def graphs_are_safe(folder: Path, graph: bytes) -> None:
     write(folder, {"graph.yaml": graph, "over/a.yaml": "user: hi {name}"})
-    try:
+    with suppress(PromptsError):
         app = load_and_compile(folder / "graph.yaml", folder / "over", watch=False).compile()
-    except PromptsError as problem:
-        assert str(problem)
-    else:
         assert app.prompts.publish().status == "unchanged"
         app.prompts.close()
     # The same as an edit of a graph that runs.
@@ -584,6 +586,7 @@ def graphs_are_safe(folder: Path, graph: bytes) -> None:
 
 
 SMALL = b"""name: small
+state: {name: str}
 nodes: {n: {type: llm, prompt: a, state_key: x}}
 edges: [{from: START, to: n}, {from: n, to: END}]
 """

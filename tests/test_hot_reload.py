@@ -35,8 +35,8 @@ class Live:
     def ready(self) -> bool:
         """Whether the watch is armed and the first look is over."""
         watches = self.prompts._following._watches or ()
-        looked = any(outcome.reason == "first look" for outcome in self.heard.outcomes())
-        return looked and all(watch.mode == "events" for watch in watches)
+        looking = any(t.name == "yamlgraph-prompts-look" for t in threading.enumerate())
+        return not looking and all(watch.mode == "events" for watch in watches)
 
     def said(self) -> list[str]:
         return list(self.app.invoke({})["said"])
@@ -219,9 +219,7 @@ def test_a_folder_that_is_removed_and_made_again_is_followed(live: Live, folder:
     assert live.heard.of("layer-recovered")
 
 
-def test_five_hundred_files_at_once_are_at_most_two_publications(
-    live: Live, folder: Path
-) -> None:
+def test_five_hundred_files_at_once_are_at_most_two_publications(live: Live, folder: Path) -> None:
     write(folder, {f"n/p{number}.yaml": f"user: text {number}" for number in range(500)})
     wait_until(lambda: len(live.prompts.release) == 501, SOON_S)
     time.sleep(0.3)
@@ -231,7 +229,11 @@ def test_five_hundred_files_at_once_are_at_most_two_publications(
 def test_vars_and_parts_publish_like_prompts(tmp_path: Path) -> None:
     folder = write(
         tmp_path / "p",
-        {"a.yaml.j2": 'user: {{ x }} {% include "n/sign.j2" %}', "n/sign.j2": "s", "vars.yaml": "x: v"},
+        {
+            "a.yaml.j2": 'user: {{ x }} {% include "n/sign.j2" %}',
+            "n/sign.j2": "s",
+            "vars.yaml": "x: v",
+        },
     )
     live = Live(folder)
     for path, text, said in (

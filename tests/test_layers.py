@@ -231,8 +231,12 @@ def test_templates_include_import_and_extend_across_layers() -> None:
 
 
 def test_a_template_extends_the_lower_layers_file_of_its_own_name() -> None:
-    top = {"a.yaml.j2": '{% extends "super:a.yaml.j2" %}{% block x %}top {{ super() }}{% endblock %}'}
-    mid = {"a.yaml.j2": '{% extends "super:a.yaml.j2" %}{% block x %}mid {{ super() }}{% endblock %}'}
+    top = {
+        "a.yaml.j2": '{% extends "super:a.yaml.j2" %}{% block x %}top {{ super() }}{% endblock %}'
+    }
+    mid = {
+        "a.yaml.j2": '{% extends "super:a.yaml.j2" %}{% block x %}mid {{ super() }}{% endblock %}'
+    }
     base = {"a.yaml.j2": "user: {% block x %}base{% endblock %}"}
     with LivePrompts(top, mid, base) as prompts:
         assert prompts["a"].user == "top mid base"

@@ -1,4 +1,4 @@
-"""The one road: what becomes of a publication, of holds, restarts, hooks, and of what is dropped."""
+"""The one road: what becomes of a publication, of holds, restarts, hooks, and what is dropped."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -507,7 +508,10 @@ def test_another_process_sees_a_hold_and_its_end_within_a_second(folder: Path) -
         ) as other:
             assert other.stdin is not None
             assert other.stdout is not None
-            for command, text, held in ((f"activate {first}", "one", True), ("follow", "two", False)):
+            for command, text, held in (
+                (f"activate {first}", "one", True),
+                ("follow", "two", False),
+            ):
                 other.stdin.write(command + "\n")
                 other.stdin.flush()
                 assert other.stdout.readline() == "published\n"
@@ -646,7 +650,9 @@ def test_prompts_in_memory_need_no_disk_and_no_thread(
     before = ours()
     with LivePrompts({"a": "user: Hi {name}"}) as prompts:
         assert prompts["a"].messages(name="Ada")[0].content == "Hi Ada"
-        assert live_graph(says("a"), prompts=prompts).compile().invoke({}) == {"said": ["Hi {name}"]}
+        assert live_graph(says("a"), prompts=prompts).compile().invoke({}) == {
+            "said": ["Hi {name}"]
+        }
         assert ours() == before
     assert not (tmp_path / "store").exists()
 
@@ -667,7 +673,7 @@ def test_prompts_that_nobody_uses_any_more_go_away_with_their_threads(folder: Pa
     prompts = LivePrompts(folder)
     app = live_graph(says("a"), prompts=prompts).compile()
     app.invoke({})
-    wait_until(lambda: _watching(prompts))
+    wait_until(partial(_watching, prompts))
     gone = weakref.ref(prompts)
     del app, prompts
     gc.collect()

@@ -124,7 +124,9 @@ def test_a_mapping_is_a_layer_too(project: Path) -> None:
 
 
 def test_a_broken_prompt_that_no_graph_uses_is_a_warning(project: Path) -> None:
-    write(project, {"over/draft.yaml": "user: '{{ unclosed'", "over/greeting.yaml": "user: x {name}"})
+    write(
+        project, {"over/draft.yaml": "user: '{{ unclosed'", "over/greeting.yaml": "user: x {name}"}
+    )
     outcome = load("graph.yaml", "over").prompts.publish()
     assert outcome.status == "unchanged"
     assert {f.severity for f in outcome.findings if f.prompt == "draft"} == {"warning"}
@@ -153,7 +155,9 @@ def test_a_missing_graph_says_so(project: Path) -> None:
     assert isinstance(caught.value, FileNotFoundError)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "just words", "nodes: [", "name: x\nnodes: {}\nedges: []"])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "just words", "nodes: [", "name: x\nnodes: {}\nedges: []"]
+)
 def test_a_graph_that_is_none_is_rejected_with_its_file(project: Path, text: str) -> None:
     write(project, {"graph.yaml": text})
     with pytest.raises(PromptsRejected) as caught:
@@ -163,7 +167,11 @@ def test_a_graph_that_is_none_is_rejected_with_its_file(project: Path, text: str
 
 def test_prompts_together_with_layers_or_an_environment_is_a_type_error(project: Path) -> None:
     with LivePrompts({"greeting": "user: x"}) as prompts:
-        for options in ({"prompts_dir": "prompts"}, {"environment": "staging"}, {"prompts_dir": []}):
+        for options in (
+            {"prompts_dir": "prompts"},
+            {"environment": "staging"},
+            {"prompts_dir": []},
+        ):
             with pytest.raises(TypeError, match="prompts="):
                 load_and_compile("graph.yaml", prompts=prompts, **options)  # type: ignore[arg-type]
         with pytest.raises(TypeError, match="prompts="):
@@ -280,9 +288,15 @@ def test_an_edit_of_the_graph_moves_the_revision_and_not_the_release(
     assert app.prompts.publish().status == "published"
     assert app.release.id == release
     assert revision(app) != before
-    write(project, {"graph.yaml": GRAPH.replace("to: END", "to: greet_again").replace(
-        "edges:", "  greet_again: {type: llm, prompt: greeting, state_key: again}\nedges:"
-    ) + "  - {from: greet_again, to: END}\n"})
+    write(
+        project,
+        {
+            "graph.yaml": GRAPH.replace("to: END", "to: greet_again").replace(
+                "edges:", "  greet_again: {type: llm, prompt: greeting, state_key: again}\nedges:"
+            )
+            + "  - {from: greet_again, to: END}\n"
+        },
+    )
     assert app.prompts.publish().status == "published"
     app.invoke({"name": "Ada"})
     assert len(model_server.requests) == 3

@@ -131,7 +131,11 @@ def test_an_empty_place_gives_no_files_and_no_findings(shelf: Shelf) -> None:
 
 
 def test_every_file_comes_back_byte_for_byte(shelf: Shelf) -> None:
-    files = {"a.yaml": b"user: \xff\x00", "deep/er/b.yaml.j2": b"", "deep/part.j2": "ü\r\n".encode()}
+    files = {
+        "a.yaml": b"user: \xff\x00",
+        "deep/er/b.yaml.j2": b"",
+        "deep/part.j2": "ü\r\n".encode(),
+    }
     for path, data in files.items():
         shelf.put(path, data)
     assert dict(shelf.source.read().files) == files
@@ -216,7 +220,10 @@ def test_the_same_content_has_the_same_version_everywhere(tmp_path: Path) -> Non
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.dictionaries(st.text(min_size=1), st.binary()), st.dictionaries(st.text(min_size=1), st.binary()))
+@given(
+    st.dictionaries(st.text(min_size=1), st.binary()),
+    st.dictionaries(st.text(min_size=1), st.binary()),
+)
 def test_contents_that_differ_have_versions_that_differ(
     one: dict[str, bytes], other: dict[str, bytes]
 ) -> None:
@@ -366,7 +373,9 @@ def test_a_file_that_became_a_link_after_it_was_found_is_not_followed(
 
 
 def test_a_file_that_is_too_large_is_told_with_its_size(tmp_path: Path) -> None:
-    write(tmp_path, {"big.yaml": b"x" * (LIMIT_FILE_BYTES + 1), "fits.yaml": b"x" * LIMIT_FILE_BYTES})
+    write(
+        tmp_path, {"big.yaml": b"x" * (LIMIT_FILE_BYTES + 1), "fits.yaml": b"x" * LIMIT_FILE_BYTES}
+    )
     content = read(tmp_path)
     assert list(content.files) == ["fits.yaml"]
     (finding,) = content.findings
@@ -433,7 +442,9 @@ def test_a_missing_folder_says_what_to_do(tmp_path: Path) -> None:
 def test_a_folder_that_is_swapped_while_it_is_read_is_read_again_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(tmp_path, {"v1/a.yaml": "one", "v1/b.yaml": "one", "v2/a.yaml": "two", "v2/b.yaml": "two"})
+    write(
+        tmp_path, {"v1/a.yaml": "one", "v1/b.yaml": "one", "v2/a.yaml": "two", "v2/b.yaml": "two"}
+    )
     current = tmp_path / "current"
     current.symlink_to("v1")
     reads = []
@@ -453,7 +464,10 @@ def test_a_folder_that_is_swapped_while_it_is_read_is_read_again_whole(
 def test_a_configmap_that_is_swapped_while_it_is_read_is_read_again_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(tmp_path, {"..1/a.yaml": "one", "..1/b.yaml": "one", "..2/a.yaml": "two", "..2/b.yaml": "two"})
+    write(
+        tmp_path,
+        {"..1/a.yaml": "one", "..1/b.yaml": "one", "..2/a.yaml": "two", "..2/b.yaml": "two"},
+    )
     (tmp_path / "..data").symlink_to("..1")
     for name in ("a.yaml", "b.yaml"):
         (tmp_path / name).symlink_to(f"..data/{name}")
@@ -475,9 +489,8 @@ def test_a_folder_that_never_stands_still_is_unavailable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path, {"a.yaml": "user: x"})
-    monkeypatch.setattr(
-        DirectorySource, "_links", lambda self, ticks=iter(range(1000)): (str(next(ticks)), "")
-    )
+    ticks = iter(range(1000))
+    monkeypatch.setattr(DirectorySource, "_links", lambda self: (str(next(ticks)), ""))
     with pytest.raises(LayerUnavailable, match="faster"):
         read(tmp_path)
 
@@ -511,14 +524,20 @@ def test_a_folder_is_no_ordinary_file(tmp_path: Path) -> None:
 
 
 def test_a_mapping_may_hold_text_bytes_or_content() -> None:
-    files = MemorySource({"a": "user: x", "b": b"user: y", "n/c": {"user": "ü", "system": "s"}}).read().files
+    files = (
+        MemorySource({"a": "user: x", "b": b"user: y", "n/c": {"user": "ü", "system": "s"}})
+        .read()
+        .files
+    )
     assert files["a.yaml"] == b"user: x"
     assert files["b.yaml"] == b"user: y"
     assert files["n/c.yaml"].decode() == "user: ü\nsystem: s\n"
 
 
 def test_a_name_with_a_suffix_is_the_path_of_such_a_file() -> None:
-    files = MemorySource({"a.yaml": "", "b.yaml.j2": "", "vars.yaml": "", "part.j2": ""}).read().files
+    files = (
+        MemorySource({"a.yaml": "", "b.yaml.j2": "", "vars.yaml": "", "part.j2": ""}).read().files
+    )
     assert sorted(files) == ["a.yaml", "b.yaml.j2", "part.j2", "vars.yaml"]
 
 

@@ -7,11 +7,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from yamlgraph_prompts.errors import LayerError, LayerNotFound, LayerUnavailable
-from yamlgraph_prompts.sources.s3_client import Place, connection, words
+from yamlgraph_prompts.sources.s3_client import Connection, Place, connection, words
+from yamlgraph_prompts.sources.s3_words import error_code
 
 # A push may wait longer than a start: nobody serves from it, and a pack may be large.
 CONNECT_TIMEOUT_S = 5.0
@@ -121,17 +122,8 @@ class Objects:
 
     @cached_property
     def _client(self) -> Any:
-        from botocore.config import Config
-
-        known = connection(self.place)
-        patient = Config(connect_timeout=CONNECT_TIMEOUT_S, read_timeout=READ_TIMEOUT_S)
         with _making:
-            return known.session.create_client(
-                "s3",
-                region_name=self.place.region,
-                endpoint_url=self.place.endpoint,
-                config=known.client.meta.config.merge(patient),
-            )
+            return _patient(connection(self.place), self.place.region, self.place.endpoint)
 
     def _put(self, key: str, data: bytes, **condition: str) -> None:
         # From a stream each block has the time that the whole would have from bytes.
@@ -150,13 +142,23 @@ class Objects:
 
     def _refusal(self, problem: Exception, done: str) -> LayerError:
         told = words(problem, self.place)
-        if done == "read":
+        if done == "read" or error_code(problem) != "AccessDenied":
             return told
-        hint = told.hint
-        if "AccessDenied" in str(problem):
-            hint = "Pushing needs s3:PutObject, s3:GetObject and s3:ListBucket there."
-        message = told.message.replace("cannot be read", "cannot be written", 1)
-        return LayerUnavailable(message, layer=told.layer, hint=hint)
+        hint = "Pushing needs s3:PutObject, s3:GetObject and s3:ListBucket there."
+        return LayerUnavailable(told.message, layer=told.layer, hint=hint)
+
+
+@lru_cache(maxsize=8)
+def _patient(known: Connection, region: str | None, endpoint: str | None) -> Any:
+    from botocore.config import Config
+
+    patient = Config(connect_timeout=CONNECT_TIMEOUT_S, read_timeout=READ_TIMEOUT_S)
+    return known.session.create_client(
+        "s3",
+        region_name=region,
+        endpoint_url=endpoint,
+        config=known.client.meta.config.merge(patient),
+    )
 
 
 def _status(problem: Exception) -> int | None:

@@ -158,7 +158,7 @@ class Candidates:
         prompts = [*ready.values(), *bundled]
         release = self._release(prompts, contents, before)
         told = (*resolved.findings, *rendering)
-        extra = (*_as_used(told, resolved, outputs, facts.values()), *clashes)
+        extra = (*_as_used(told, resolved, outputs, tuple(facts.values())), *clashes)
         return self._checked(release, facts, before, extra, strict=strict)
 
     def kept(
@@ -252,7 +252,7 @@ class Candidates:
         for check in self._checks:
             try:
                 yield from check(release, graphs)
-            except Exception as problem:  # noqa: BLE001 - a check may be anybody's code
+            except Exception as problem:
                 logger.exception("A check failed")
                 yield Finding("error", "custom", f"The check {check!r} failed: {problem!r}")
 

@@ -1,4 +1,4 @@
-"""Prompts that somebody wants to change: laid over what the layers hold, so that they can be checked.
+"""Prompts that somebody wants to change, laid over what the layers hold so that they can be checked.
 
 Knows no disk: nothing in here is written.
 """
@@ -11,7 +11,7 @@ from hashlib import sha256
 
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.layers import LayerContent
-from yamlgraph_prompts.release import Prompt, Release
+from yamlgraph_prompts.release import GraphFacts, Prompt, Release
 from yamlgraph_prompts.sources import Content
 
 
@@ -70,7 +70,8 @@ class Trial:
         draft: The draft.
         before: Where the layers have the prompt now; None: nowhere.
         own: Whether the draft's own layer has the prompt now.
-        live: The live release.
+        served: What the layers and every graph have under this name now, a graph's own prompt too.
+        to_be_served: What they would have.
         release: The release that would be made.
         findings: What the check says of it.
     """
@@ -78,7 +79,8 @@ class Trial:
     draft: Draft
     before: Origin | None
     own: bool
-    live: Release
+    served: frozenset[bytes]
+    to_be_served: frozenset[bytes]
     release: Release
     findings: tuple[Finding, ...]
 
@@ -100,6 +102,14 @@ def origin(contents: Sequence[LayerContent], name: str) -> Origin | None:
             if path in content.files:
                 return Origin(number, content.url, path, content.files[path])
     return None
+
+
+def served(release: Release, graphs: Iterable[GraphFacts], name: str) -> frozenset[bytes]:
+    """What stands for the prompt `name`: the release's, else each graph's own."""
+    if name in release:
+        return frozenset([release[name].data])
+    own = (file.own.get(name) for facts in graphs for file in facts.files)
+    return frozenset(one.data for one in own if one is not None)
 
 
 def laid_over(contents: Sequence[LayerContent], drafts: Iterable[Draft]) -> list[LayerContent]:

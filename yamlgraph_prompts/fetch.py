@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from yamlgraph_prompts.errors import LayerNotFound, LayerReadOnly, LayerUnavailable
-from yamlgraph_prompts.layers import Layer, LayerContent, environments_pattern
 from yamlgraph_prompts.health import LayerState
+from yamlgraph_prompts.layers import Layer, LayerContent, environments_pattern
 from yamlgraph_prompts.sources import Content, Source, Writable, open_source
-
 
 # Seconds that a thread waits for another one's question to a source to be answered.
 BUSY_S = 5.0

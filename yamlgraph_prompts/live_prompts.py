@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from yamlgraph_prompts.builds import Builds, Handle
 from yamlgraph_prompts.candidate import Candidate, Candidates, Check, Graph
-from yamlgraph_prompts.drafts import Draft, Trial, origin
+from yamlgraph_prompts.drafts import Draft, Trial, origin, served
 from yamlgraph_prompts.errors import (
     LayerError,
     PromptsError,
@@ -101,6 +101,7 @@ class LivePrompts:
         hooks: Iterable[Hook] = (),
         _base: Path | None = None,
         _graph: Path | None = None,
+        _as_stored: bool = False,
     ) -> None:
         if missing_release not in ("raise", "live"):
             raise ValueError(f"missing_release is 'raise' or 'live', not {missing_release!r}.")
@@ -117,6 +118,8 @@ class LivePrompts:
         self._missing_release = missing_release
         self._hooks = tuple(hooks)
         self._watching = watch
+        # A command that goes back must not first publish what the layers hold.
+        self._as_stored = _as_stored
         self._attached: list[Graph] = []
         # Whoever loads one graph for each request drops it again; the first one stays.
         self._lent: weakref.WeakKeyDictionary[Graph, None] = weakref.WeakKeyDictionary()
@@ -388,8 +391,15 @@ class LivePrompts:
             candidate, contents = self._candidates.drafted(self._graphs, live.release, [draft])
             before = origin(contents, draft.name)
             own = draft.path in contents[draft.layer].files
+            now = served(live.release, live.candidate.graphs.values(), draft.name)
             trial = Trial(
-                draft, before, own, live.release, candidate.release, candidate.findings
+                draft,
+                before,
+                own,
+                now | frozenset([before.data] if before else ()),
+                served(candidate.release, candidate.graphs.values(), draft.name),
+                candidate.release,
+                candidate.findings,
             )
             allow(trial)
             if refused is not None or candidate.refused:
@@ -603,6 +613,11 @@ class LivePrompts:
 
     def _first(self) -> Outcome:
         """The first publication, or the last good release where that fails."""
+        if self._as_stored and (pointer := self._store.pointer()) is not None:
+            release = self._store.get(pointer.release)
+            outcome = self._take(release, "as stored", held=pointer.held, point=False)
+            if self._live is not None:
+                return outcome
         problem: LayerError | None = None
         started = time.perf_counter()
         try:
@@ -870,7 +885,6 @@ class LivePrompts:
             self._tell("layer-recovered", f"{layer} can be read again.", layer=layer)
 
     def _watcher_trouble(self, kind: str, message: str) -> None:
-        logger.warning(message)
         if kind == "watcher-polling":
             self._polling = True
         else:

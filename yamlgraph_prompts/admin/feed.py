@@ -1,4 +1,4 @@
-"""Events as they happen, for clients that listen (server-sent events). Never holds a publication up."""
+"""Events as they happen, server-sent, for who listens. Never holds a publication up."""
 
 from __future__ import annotations
 
@@ -58,24 +58,21 @@ class Feed:
         Raises:
             Refusal: Too many listen already.
         """
-        queue: asyncio.Queue[bytes] = asyncio.Queue(KEPT)
-        with self._lock:
-            if len(self._listeners) >= self._limit:
-                raise Refusal(
-                    503,
-                    "too-many-listeners",
-                    "Too many clients listen to events already.",
-                    headers={"Retry-After": "5"},
-                )
-            self._listeners[queue] = asyncio.get_running_loop()
-            missed = [d for n, d in self._recent if after is not None and n > after]
-        return self._told(queue, missed)
+        if len(self._listeners) >= self._limit:
+            raise Refusal(
+                503,
+                "too-many-listeners",
+                "Too many clients listen to events already.",
+                headers={"Retry-After": "5"},
+            )
+        return self._told(after)
 
-    async def _told(
-        self, queue: asyncio.Queue[bytes], missed: list[bytes]
-    ) -> AsyncIterator[bytes]:
-        loop = asyncio.get_running_loop()
+    async def _told(self, after: int | None) -> AsyncIterator[bytes]:
+        loop, queue = asyncio.get_running_loop(), asyncio.Queue[bytes](KEPT)
         ends = loop.time() + STREAM_S
+        with self._lock:
+            self._listeners[queue] = loop
+            missed = [d for n, d in self._recent if after is not None and n > after]
         try:
             yield b"retry: 500\n: here\n\n"
             for data in missed:

@@ -107,7 +107,7 @@ def add_handlers(app: FastAPI) -> None:
             for error in problem.errors()[:10]
         ]
         text = f"This request does not fit: {', '.join(places)}."
-        return Refusal(422, "invalid", text, hint="See the API's own page for what it takes.").response()
+        return Refusal(422, "invalid", text, hint="See /docs for what it takes.").response()
 
     async def http(_: Request, problem: Exception) -> JSONResponse:
         assert isinstance(problem, HTTPException)

@@ -41,7 +41,7 @@ def run(arguments: Any) -> int:
     place = one_place(arguments, graphs)
     if arguments.command == "releases":
         return _list(place, arguments)
-    with place.live() as prompts:
+    with place.live(as_stored=True) as prompts:
         outcome = _act(prompts, arguments.command, words)
     return _told(place, arguments, outcome)
 

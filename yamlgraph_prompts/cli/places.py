@@ -92,8 +92,11 @@ class Place:
         finally:
             candidates.close()
 
-    def live(self) -> LivePrompts:
+    def live(self, *, as_stored: bool = False) -> LivePrompts:
         """The `LivePrompts` that the graphs run on, in the store that workers share; not followed.
+
+        Args:
+            as_stored: Begin with what the store says is live, not with what the layers hold.
 
         Raises:
             PromptsRejected: The prompts were refused and there is no earlier good release.
@@ -107,6 +110,7 @@ class Place:
             watch=False,
             _base=self.base,
             _graph=None if self.layers else self.graphs[0].resolve(),
+            _as_stored=as_stored,
         )
         try:
             for graph in self.attached:

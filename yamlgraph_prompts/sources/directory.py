@@ -13,7 +13,7 @@ from yamlgraph_prompts.regular_file import LIMIT_FILE_BYTES, SpecialFile, TooLar
 from yamlgraph_prompts.sources import Content
 
 LIMIT_BYTES = 64 << 20
-LIMIT_ENTRIES = 50_000
+LIMIT_ENTRIES = 30_000
 ATTEMPTS = 5
 
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, unquote_plus, urlsplit
 
-from yamlgraph_prompts.errors import LayerUnavailable
 from yamlgraph_prompts.sources.s3_client import (
     CONNECT_TIMEOUT_S,
     READ_TIMEOUT_S,
@@ -53,8 +52,20 @@ class Answer:
     etag: str = ""
 
 
+class CutShort(Exception):
+    """The connection ended in the middle."""
+
+
+class TooSlow(Exception):
+    """It trickles."""
+
+
+class TooMuch(Exception):
+    """More came than was to be taken."""
+
+
 class Bucket:
-    """A bucket, asked with the credentials and at the endpoint of a place. Thread-safe after `open`.
+    """A bucket, asked with a place's credentials at its endpoint. Thread-safe after `open`.
 
     Args:
         place: Where.
@@ -88,6 +99,7 @@ class Bucket:
         if_match: str | None = None,
         if_none_match: str | None = None,
         once: bool = False,
+        may_be_denied: bool = False,
     ) -> Answer:
         """One object.
 
@@ -97,6 +109,8 @@ class Bucket:
             if_match: Only if this is its ETag; else the status is 412.
             if_none_match: Only if this is not its ETag; else the status is 304.
             once: Do not ask again where the server is overloaded.
+            may_be_denied: Give status 403 instead of an error: so S3 says that nothing is there
+                to whom it does not let list.
 
         Raises:
             LayerUnavailable: It cannot be had.
@@ -107,11 +121,17 @@ class Bucket:
         if if_none_match:
             conditions["If-None-Match"] = f'"{if_none_match}"'
         try:
+            odd = None
             if self._signed is not None:
-                found = self._signed.get(key, conditions, limit_bytes, once)
-                if found is not None:
-                    return found
-            return self._plainly(key, conditions, limit_bytes)
+                try:
+                    return self._signed.get(key, conditions, limit_bytes, once)
+                except _Odd as problem:
+                    odd = problem
+            answer = self._plainly(key, conditions, limit_bytes, may_be_denied)
+            if odd is not None and not odd.passing and answer.status == 200:
+                # boto3 knows better how to ask this server.
+                self._signed = None
+            return answer
         except Exception as problem:
             raise self.trouble(problem) from problem
 
@@ -124,13 +144,18 @@ class Bucket:
         token: str | None = None
         try:
             while True:
-                page = self._signed.page(self.place, token) if self._signed is not None else None
-                listed, token = page if page is not None else self._page(token)
+                listed, token = self._page(token)
                 yield listed
                 if token is None:
                     return
         except Exception as problem:
             raise self.trouble(problem) from problem
+
+    def close(self) -> None:
+        """Let go of the connections; `open` makes new ones."""
+        if self._signed is not None:
+            self._signed.close()
+        self._signed = self._connection = None
 
     def trouble(self, problem: Exception) -> Exception:
         """What to raise for it. The next round gets a new client where credentials failed."""
@@ -146,7 +171,9 @@ class Bucket:
         assert self._connection is not None
         return self._connection.client
 
-    def _plainly(self, key: str, conditions: Mapping[str, str], limit_bytes: int) -> Answer:
+    def _plainly(
+        self, key: str, conditions: Mapping[str, str], limit_bytes: int, may_be_denied: bool
+    ) -> Answer:
         from botocore.exceptions import ClientError
 
         given = {name.replace("-", ""): value for name, value in conditions.items()}
@@ -154,17 +181,25 @@ class Bucket:
             response = self._client.get_object(Bucket=self.place.bucket, Key=key, **given)
         except ClientError as problem:
             status = problem.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-            if status in _PLAIN and problem.response["Error"].get("Code") != "NoSuchBucket":
+            code = problem.response["Error"].get("Code")
+            if status in _PLAIN and code != "NoSuchBucket":
                 return Answer(status)
+            if may_be_denied and code == "AccessDenied":
+                return Answer(403)
             raise
         body = response["Body"]
         try:
-            data = _taken(body, response.get("ContentLength"), limit_bytes, self.place)
+            data = _taken(body, response.get("ContentLength"), limit_bytes)
         finally:
             body.close()
         return Answer(200, data, response.get("ETag", "").strip('"'))
 
     def _page(self, token: str | None) -> tuple[list[Listed], str | None]:
+        if self._signed is not None:
+            try:
+                return self._signed.page(self.place, token)
+            except _Odd:
+                pass
         given = {"ContinuationToken": token} if token else {}
         page = self._client.list_objects_v2(
             Bucket=self.place.bucket, Prefix=self.place.prefix, **given
@@ -176,8 +211,16 @@ class Bucket:
         return listed, page.get("NextContinuationToken") if page.get("IsTruncated") else None
 
 
+class _Odd(Exception):
+    """boto3 had better ask; `passing`: this time."""
+
+    def __init__(self, *, passing: bool) -> None:
+        super().__init__()
+        self.passing = passing
+
+
 class _Signed:
-    """Signed GETs over a pool of connections. Answers None where boto3 had better ask."""
+    """Signed GETs over a pool of connections. Raises `_Odd` where boto3 had better ask."""
 
     def __init__(self, base: str, made: Connection, region: str) -> None:
         from botocore.httpsession import URLLib3Session
@@ -195,7 +238,6 @@ class _Signed:
             max_pool_connections=PARALLEL,
         )
         self._agent = {"User-Agent": "yamlgraph-prompts"}
-        self.off = False
 
     @classmethod
     def of(cls, made: Connection, place: Place) -> _Signed | None:
@@ -217,19 +259,17 @@ class _Signed:
             return None
         return cls(example[:-1], made, "us-east-1" if region == "aws-global" else region)
 
-    def get(
-        self, key: str, conditions: Mapping[str, str], limit_bytes: int, once: bool
-    ) -> Answer | None:
+    def close(self) -> None:
+        self._http.close()
+
+    def get(self, key: str, conditions: Mapping[str, str], limit_bytes: int, once: bool) -> Answer:
         url = self._base + quote(key, safe="/-_.~")
-        sent = self._send(url, conditions, limit_bytes, once)
-        if sent is None:
-            return None
-        status, headers, data = sent
+        status, headers, data = self._send(url, conditions, limit_bytes, once)
         if status == 404 and b"<Code>NoSuchBucket</Code>" in data:
-            return None
+            raise _Odd(passing=True)
         return Answer(status, data, headers.get("ETag", "").strip('"'))
 
-    def page(self, place: Place, token: str | None) -> tuple[list[Listed], str | None] | None:
+    def page(self, place: Place, token: str | None) -> tuple[list[Listed], str | None]:
         asked = {"list-type": "2", "encoding-type": "url", "prefix": place.prefix}
         if token:
             asked["continuation-token"] = token
@@ -237,31 +277,27 @@ class _Signed:
         base = self._base
         if urlsplit(base).path != "/":
             base = base.rstrip("/")
-        sent = self._send(f"{base}?{query}", {}, LIMIT_PAGE_BYTES, once=False)
-        return _read_page(sent[2]) if sent is not None and sent[0] == 200 else None
+        status, _, data = self._send(f"{base}?{query}", {}, LIMIT_PAGE_BYTES, once=False)
+        page = _read_page(data) if status == 200 else None
+        if page is None:
+            raise _Odd(passing=True)
+        return page
 
     def _send(
         self, url: str, conditions: Mapping[str, str], limit_bytes: int, once: bool
-    ) -> tuple[int, Mapping[str, str], bytes] | None:
+    ) -> tuple[int, Mapping[str, str], bytes]:
         from botocore.auth import S3SigV4Auth
         from botocore.awsrequest import AWSRequest
-        from botocore.exceptions import ClientError
+        from botocore.exceptions import ClientError, ConnectionClosedError
 
-        if self.off:
-            return None
         headers = {**self._agent, **conditions}
         request = AWSRequest("GET", url, headers=headers, stream_output=True)
         S3SigV4Auth(self._credentials, "s3", self._region).add_auth(request)
-        response = self._http.send(request.prepare())
-        raw = response.raw
         try:
-            length = response.headers.get("Content-Length")
-            size = int(length) if length is not None and length.isdigit() else None
-            data = _taken(raw, size, limit_bytes, url=url)
-        except BaseException:
-            raw.close()
-            raise
-        raw.release_conn()
+            response = self._http.send(request.prepare())
+            data = _whole(response, limit_bytes)
+        except (ConnectionClosedError, CutShort) as problem:
+            raise _Odd(passing=True) from problem
         status = response.status_code
         if status in _PLAIN:
             return status, response.headers, data
@@ -275,6 +311,73 @@ class _Signed:
                 },
             }
             raise ClientError(facts, "GetObject")
-        # Another region, another way of signing, or a plain no: boto3 knows more about it.
-        self.off = status not in _LOADED
+        # Overloaded, in another region, signed otherwise, or a plain no: boto3 knows more about it.
+        raise _Odd(passing=status in _LOADED)
+
+
+def _whole(response: Any, limit_bytes: int) -> bytes:
+    raw = response.raw
+    try:
+        length = response.headers.get("Content-Length", "")
+        data = _taken(raw, int(length) if length.isdigit() else None, limit_bytes)
+    except BaseException:
+        raw.close()
+        raise
+    raw.release_conn()
+    return data
+
+
+def _taken(body: Any, size: int | None, limit_bytes: int) -> bytes:
+    """All of a body. A read timeout restarts with each byte, so its speed is looked at too."""
+    from urllib3.exceptions import ProtocolError
+
+    # read() would wait for as many bytes as it is asked for.
+    read, amount = getattr(body, "read1", None) or body.read, 1 << 16
+    if not hasattr(body, "read1"):
+        amount = 1 << 10
+    parts: list[bytes] = []
+    taken, began = 0, time.monotonic()
+    while size is None or taken < size:
+        try:
+            part = read(amount)
+        except ProtocolError as problem:
+            raise CutShort from problem
+        if not part:
+            break
+        parts.append(part)
+        taken += len(part)
+        took_s = time.monotonic() - began
+        if taken > limit_bytes:
+            raise TooMuch
+        if took_s > PATIENCE_S and taken < took_s * SLOWEST_BYTES_S:
+            raise TooSlow
+    if size is not None and taken != size:
+        raise CutShort
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _read_page(data: bytes) -> tuple[list[Listed], str | None] | None:
+    from xml.etree import ElementTree
+
+    if b"<!DOCTYPE" in data:
         return None
+    try:
+        page = ElementTree.fromstring(data)
+    except ElementTree.ParseError:
+        return None
+    if not page.tag.endswith("ListBucketResult"):
+        return None
+    space = page.tag[: -len("ListBucketResult")]
+    decoded = unquote_plus if page.findtext(f"{space}EncodingType") == "url" else str
+    listed = [
+        Listed(
+            decoded(line.findtext(f"{space}Key", "")),
+            line.findtext(f"{space}ETag", "").strip('"'),
+            int(line.findtext(f"{space}Size", "0")),
+        )
+        for line in page.iter(f"{space}Contents")
+    ]
+    if page.findtext(f"{space}IsTruncated") != "true":
+        return listed, None
+    token = page.findtext(f"{space}NextContinuationToken")
+    return (listed, token) if token else None

@@ -89,6 +89,9 @@ _CONNECTING: Mapping[str, tuple[str, str]] = {
     "ConnectionClosedError": ("the connection was cut", "Try again, or ask who runs the server."),
     "ResponseStreamingError": ("an object was cut short", "Try again, or ask who runs the server."),
     "IncompleteReadError": ("an object was cut short", "Try again, or ask who runs the server."),
+    "CutShort": ("the connection was cut", "Try again, or ask who runs the server."),
+    "TooSlow": ("an object comes too slowly", "Check the network, or ask who runs the server."),
+    "TooMuch": ("an object is larger than it may be", "Look at what lies in the bucket."),
     "NoRegionError": ("no region is known", "Set AWS_REGION, or add ?region=NAME to the URL."),
     "ProfileNotFound": ("there is no such profile", "Check AWS_PROFILE and ~/.aws/config."),
     "NoCredentialsError": (

@@ -16,6 +16,7 @@ from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.layers import PLACEHOLDER
 from yamlgraph_prompts.regular_file import read_regular
 from yamlgraph_prompts.release import GraphFacts, GraphFile, OwnPrompt, PromptUse
+from yamlgraph_prompts.yamlgraph_bridge.past_us import past_us
 
 logger = logging.getLogger("yamlgraph_prompts")
 
@@ -41,6 +42,7 @@ class GraphYaml:
     """The children that pause in the middle and so need a checkpointer that outlives a build."""
     beside: tuple[Path, ...] = ()
     """The files beside it that loading it reads too."""
+    warnings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,8 @@ class GraphReader:
             findings += deeper or [_trouble(path, _words(problem), problem)]
             return beside
         keys = frozenset(getattr(state, "__annotations__", ())) or None
-        return GraphYaml(path, digest, config, children, keys, relays, beside)
+        warnings = tuple(past_us(config, tuple(_uses(config)), _shown(path)))
+        return GraphYaml(path, digest, config, children, keys, relays, beside, warnings)
 
     def _facts(
         self,
@@ -193,6 +196,7 @@ class GraphReader:
         has: Callable[[str], bool],
         findings: list[Finding],
     ) -> GraphFile:
+        findings += graph.warnings
         uses = tuple(_uses(graph.config))
         own: dict[str, OwnPrompt] = {}
         for name in {use.prompt for use in uses}:
@@ -394,7 +398,12 @@ def _children_of(content: Any, folder: Path) -> tuple[Path, ...]:
 
 
 def _named(folder: Path, names: Iterable[Any]) -> tuple[Path, ...]:
-    paths = (folder / name for name in names if isinstance(name, str))
+    # Patterns that lead out of the folder or down any depth are refused by YAMLGraph too.
+    paths = (
+        folder / name
+        for name in names
+        if isinstance(name, str) and not ("*" in name and ("**" in name or name[0] in "/."))
+    )
     return tuple(path for path in paths if _can_be(path))
 
 

@@ -1,0 +1,714 @@
+"""Published releases in a bucket: who wins, what a killed pusher leaves, what is never believed."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import pytest
+
+from tests.bucket_server import moto, moto_url, rclone, rclone_url  # noqa: F401
+from tests.conftest import ROOT
+from yamlgraph_prompts.bucket import Bucket, Pushed
+from yamlgraph_prompts.bucket_log import LogEntry
+from yamlgraph_prompts.bucket_objects import Objects
+from yamlgraph_prompts.errors import (
+    InvalidEnvironment,
+    LayerUnavailable,
+    PromptsError,
+    PushRefused,
+    ReleaseNotFound,
+    StoreCorrupted,
+)
+from yamlgraph_prompts.pack import decode_pack
+from yamlgraph_prompts.release import Prompt, Release
+from yamlgraph_prompts.sources.s3_client import Place, client
+
+
+def release(text: str, **others: str) -> Release:
+    texts = {"greeting": text, "farewell": "Bye", **others}
+    return Release.of(Prompt(name, f"user: {said}\n".encode()) for name, said in texts.items())
+
+
+def push(bucket: Bucket, text: str, **kwargs: Any) -> Pushed:
+    return bucket.push(release(text), message=f"say {text}", who="Ada", **kwargs)
+
+
+class Shelf:
+    """The raw objects below a URL, past everything that is tested."""
+
+    def __init__(self, url: str) -> None:
+        place = Place.parse(url)
+        self._at = {"Bucket": place.bucket}
+        self._prefix = f"{place.prefix}.releases/"
+        self._client = client(place)
+
+    def keys(self) -> list[str]:
+        page = self._client.list_objects_v2(**self._at, Prefix=self._prefix)
+        return [found["Key"].removeprefix(self._prefix) for found in page.get("Contents", ())]
+
+    def get(self, key: str) -> bytes:
+        data: bytes = self._client.get_object(**self._at, Key=self._prefix + key)["Body"].read()
+        return data
+
+    def put(self, key: str, data: bytes) -> None:
+        self._client.put_object(**self._at, Key=self._prefix + key, Body=data)
+
+    def delete(self, key: str) -> None:
+        self._client.delete_object(**self._at, Key=self._prefix + key)
+
+
+@pytest.fixture
+def url(moto: str) -> str:
+    return moto
+
+
+@pytest.fixture
+def bucket(url: str) -> Bucket:
+    return Bucket(url, environment="production")
+
+
+@pytest.fixture
+def shelf(url: str) -> Shelf:
+    return Shelf(url)
+
+
+# What is where
+
+
+def test_a_push_writes_one_pack_one_log_entry_and_the_hint(bucket: Bucket, shelf: Shelf) -> None:
+    made = release("Hi")
+    pushed = bucket.push(made, message=" A kinder greeting ", who="Ada")
+    log = "production/log/00000000000000000001.json"
+    assert set(shelf.keys()) == {
+        f"packs/{made.id}.pack",
+        log,
+        "production/current",
+        "production/probe",
+    }
+    assert decode_pack(shelf.get(f"packs/{made.id}.pack"), made.id, "there").id == made.id
+    entry = json.loads(shelf.get(log))
+    assert entry.pop("at_s") == pytest.approx(time.time(), abs=60)
+    assert entry.pop("push")
+    assert entry == {
+        "number": 1,
+        "release": made.id,
+        "previous": None,
+        "who": "Ada",
+        "message": "A kinder greeting",
+        "why": "push",
+        "prompts": 2,
+    }
+    hint = json.loads(shelf.get("production/current"))
+    assert (hint["number"], hint["release"]) == (1, made.id)
+    assert hint["at_s"] == pushed.entry.at_s
+
+
+def test_the_history_tells_newest_first_who_did_what_and_why(bucket: Bucket) -> None:
+    first, second = push(bucket, "a"), push(bucket, "b")
+    bucket.rollback(message="b was rude", who="Grace")
+    told = [(e.number, e.who, e.why, e.message) for e in bucket.log()]
+    assert told == [
+        (3, "Grace", "rollback", "b was rude"),
+        (2, "Ada", "push", "say b"),
+        (1, "Ada", "push", "say a"),
+    ]
+    assert [e.release for e in bucket.log(2)] == [first.entry.release, second.entry.release]
+    assert second.before == first.entry
+    assert second.entry.previous == first.entry.release
+
+
+def test_what_was_pushed_comes_back_byte_for_byte(bucket: Bucket) -> None:
+    made = release("Grüße", **{"a/b/c": "{x}"})
+    bucket.push(made, message="m", who="w")
+    back = bucket.get(bucket.find(made.id[:8]))
+    assert {name: p.data for name, p in back.prompts.items()} == {
+        name: p.data for name, p in made.prompts.items()
+    }
+
+
+def test_pushing_what_is_live_already_adds_nothing_to_the_history(bucket: Bucket) -> None:
+    assert push(bucket, "a").published
+    again = push(bucket, "a")
+    assert not again.published
+    assert not again.repaired
+    assert [e.number for e in bucket.log()] == [1]
+
+
+def test_environments_have_histories_of_their_own_and_share_the_packs(
+    url: str, shelf: Shelf
+) -> None:
+    for name in ("staging", "production"):
+        push(Bucket(url, environment=name), "a")
+    assert [Bucket(url, environment=n).current().number for n in ("staging", "production")] == [1, 1]  # type: ignore[union-attr]
+    assert len([key for key in shelf.keys() if key.startswith("packs/")]) == 1  # noqa: SIM118
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden"])
+def test_an_environment_with_an_impossible_name_is_refused(name: str) -> None:
+    with pytest.raises(InvalidEnvironment):
+        Bucket("s3://acme/app", environment=name)
+
+
+@pytest.mark.parametrize(
+    ("message", "who"), [("", "Ada"), (" \n", "Ada"), ("m", ""), ("x" * 4001, "Ada")]
+)
+def test_a_push_needs_a_message_and_somebody(bucket: Bucket, message: str, who: str) -> None:
+    with pytest.raises(PromptsError, match="A push needs a (message|who)"):
+        bucket.push(release("a"), message=message, who=who)
+    assert bucket.current() is None
+
+
+# Several pushers
+
+
+def test_who_pushes_on_something_outdated_is_told_who_was_first_and_what_changed(
+    bucket: Bucket,
+) -> None:
+    seen = push(bucket, "a").entry
+    bucket.push(release("b", extra="new"), message="hurry", who="Grace")
+    with pytest.raises(PushRefused) as caught:
+        push(bucket, "c", after=seen)
+    assert caught.value.winner == bucket.current()
+    assert caught.value.changed == ("extra", "greeting")
+    assert "Grace was first" in str(caught.value)
+    assert "'hurry'" in str(caught.value)
+    assert "extra, greeting" in str(caught.value)
+
+
+def test_the_loser_of_a_race_for_one_number_publishes_nothing(
+    bucket: Bucket, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push(bucket, "a")
+    rival = Bucket(url, environment="production")
+    keep = bucket._keep
+
+    def overtaken(made: Release) -> None:
+        keep(made)
+        push(rival, "rival")
+
+    monkeypatch.setattr(bucket, "_keep", overtaken)
+    with pytest.raises(PushRefused) as caught:
+        push(bucket, "mine")
+    assert caught.value.changed == ("greeting",)
+    live = bucket.current()
+    assert live is not None
+    assert (live.number, live.release) == (2, release("rival").id)
+    assert not bucket.behind()
+
+
+def test_losing_to_somebody_with_the_same_release_is_no_loss(
+    bucket: Bucket, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rival = Bucket(url, environment="production")
+    monkeypatch.setattr(bucket, "_keep", lambda made: push(rival, "same"))
+    pushed = push(bucket, "same")
+    assert not pushed.published
+    assert [e.number for e in bucket.log()] == [1]
+
+
+def test_sixteen_racing_pushers_each_win_one_number_or_are_told(url: str) -> None:
+    won: list[LogEntry] = []
+    told: list[PushRefused] = []
+
+    def work(number: int) -> None:
+        mine = Bucket(url, environment="production")
+        for _ in range(16):
+            try:
+                won.append(push(mine, f"by {number}").entry)
+                return
+            except PushRefused as problem:
+                told.append(problem)
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(work, range(16)))
+    log = Bucket(url, environment="production").log()
+    assert [e.number for e in log] == list(range(16, 0, -1))
+    assert sorted(log, key=lambda e: e.number) == sorted(won, key=lambda e: e.number)
+    assert [e.previous for e in log] == [*(e.release for e in log[1:]), None]
+    assert told, "nobody raced"
+    assert all(problem.winner in log for problem in told)
+    assert not Bucket(url, environment="production").behind()
+
+
+def test_racing_processes_win_no_number_twice(url: str) -> None:
+    code = (
+        "import sys\n"
+        "from yamlgraph_prompts.bucket import Bucket, PushRefused\n"
+        "from yamlgraph_prompts.release import Prompt, Release\n"
+        "made = Release.of([Prompt('greeting', sys.argv[2].encode())])\n"
+        "b = Bucket(sys.argv[1], environment='production')\n"
+        "b.current(), sys.stdin.readline()\n"
+        "try: print(b.push(made, message='m', who='w').entry.number)\n"
+        "except PushRefused: print('told')\n"
+    )
+    pushers = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, url, f"by {number}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+        for number in range(3)
+    ]
+    answers = []
+    for pusher in pushers:
+        assert pusher.stdin is not None
+        pusher.stdin.write("go\n")
+        pusher.stdin.flush()
+    for pusher in pushers:
+        answers.append(pusher.communicate(timeout=60)[0].strip())
+    numbers = sorted(int(answer) for answer in answers if answer != "told")
+    assert len(answers) == 3
+    assert all(answers)
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert [e.number for e in Bucket(url, environment="production").log()] == numbers[::-1]
+
+
+def test_an_answer_that_got_lost_is_not_taken_for_another_pusher(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once = Objects._put
+
+    def twice(self: Objects, key: str, data: bytes, **condition: str) -> None:
+        once(self, key, data, **condition)
+        if "/log/" in key:
+            once(self, key, data, **condition)
+
+    monkeypatch.setattr(Objects, "_put", twice)
+    assert push(bucket, "a").published
+    assert [e.number for e in bucket.log()] == [1]
+
+
+def test_a_push_whose_end_is_not_known_says_how_to_find_out(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from botocore.exceptions import ReadTimeoutError
+
+    once = Objects._put
+
+    def deaf(self: Objects, key: str, data: bytes, **condition: str) -> None:
+        once(self, key, data, **condition)
+        if "/log/" in key:
+            raise ReadTimeoutError(endpoint_url="http://there")
+
+    monkeypatch.setattr(Objects, "_put", deaf)
+    with pytest.raises(LayerUnavailable, match="not known.*yamlgraph-prompts releases s3://"):
+        push(bucket, "a")
+    monkeypatch.undo()
+
+
+# The hint
+
+
+def test_a_hint_that_a_slow_pusher_moved_back_is_moved_on_again(bucket: Bucket) -> None:
+    first, second = push(bucket, "a").entry, push(bucket, "b").entry
+    bucket._log.point(first)
+    assert bucket._log.pointed() == (2, second.release)
+
+
+@pytest.mark.parametrize(
+    "hint",
+    [
+        None,
+        b"",
+        b"no json",
+        b"[1]",
+        b'{"number": 1}',
+        b'{"number": 99, "release": "x", "at_s": 0}',
+        b'{"number": -1, "release": "x", "at_s": 0}',
+        b'{"number": 1' + b"0" * 40 + b', "release": "x"}',
+    ],
+)
+def test_the_log_counts_whatever_the_hint_says(
+    bucket: Bucket, shelf: Shelf, hint: bytes | None
+) -> None:
+    push(bucket, "a")
+    live = push(bucket, "b").entry
+    shelf.delete("production/current")
+    if hint is not None:
+        shelf.put("production/current", hint)
+    assert bucket.current() == live
+    assert bucket.behind()
+    assert bucket.repair()
+    assert not bucket.behind()
+    assert not bucket.repair()
+    assert push(bucket, "c").entry.number == 3
+
+
+def test_foreign_objects_in_the_log_are_not_counted(bucket: Bucket, shelf: Shelf) -> None:
+    push(bucket, "a")
+    for key in ("notes.txt", "7.json", "00000000000000000009.json.bak", ""):
+        shelf.put(f"production/log/{key}", b"?")
+    assert push(bucket, "b").entry.number == 2
+
+
+@pytest.mark.parametrize("entry", [b"", b"{}", b"[]", b'{"number": 2}', b"[" * 5000])
+def test_an_entry_that_is_none_of_ours_stops_a_push_by_name(
+    bucket: Bucket, shelf: Shelf, entry: bytes
+) -> None:
+    push(bucket, "a")
+    shelf.put("production/log/00000000000000000002.json", entry)
+    with pytest.raises(LayerUnavailable, match=r"log/0{19}2\.json is no entry"):
+        push(bucket, "b")
+    assert bucket._log.pointed()[0] == 1
+
+
+def test_an_entry_that_is_too_large_is_not_read(bucket: Bucket, shelf: Shelf) -> None:
+    shelf.put("production/log/00000000000000000001.json", b" " * 100_000)
+    with pytest.raises(LayerUnavailable, match="more than 65536 bytes"):
+        bucket.current()
+
+
+def test_a_log_of_several_pages_is_found_to_its_end(bucket: Bucket, shelf: Shelf) -> None:
+    push(bucket, "a")
+    entry = json.loads(shelf.get("production/log/00000000000000000001.json"))
+    shelf.delete("production/current")
+
+    def write(number: int) -> None:
+        data = json.dumps({**entry, "number": number}).encode()
+        shelf.put(f"production/log/{number:020d}.json", data)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(990, 1004)))
+    for number in range(2, 12):
+        write(number)
+    bucket._objects._client.meta.events.register(
+        "provide-client-params.s3.ListObjectsV2",
+        lambda params, **_: {**params, "MaxKeys": 5},
+    )
+    live = bucket.current()
+    assert live is not None
+    assert live.number == 1003
+
+
+# Killed
+
+
+class Killed(BaseException):
+    """Nothing that any `except Exception` catches."""
+
+
+@contextmanager
+def killed_at(call_number: int, *, answered: bool) -> Iterator[list[str]]:
+    """The pusher dies at this call of S3: before it is made, or when it has been answered."""
+    made: list[str] = []
+
+    def counted(name: str) -> Callable[..., Any]:
+        real = getattr(Objects, name)
+
+        def call(self: Objects, *args: Any, **kwargs: Any) -> Any:
+            made.append(f"{name} {args[0]}")
+            if len(made) == call_number and not answered:
+                raise Killed
+            result = real(self, *args, **kwargs)
+            if len(made) == call_number:
+                raise Killed
+            return result
+
+        return call
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("get", "put", "put_new", "keys"):
+            patch.setattr(Objects, name, counted(name))
+        with suppress(Killed):
+            yield made
+
+
+CALLS_OF_A_PUSH = [
+    "put_new production/probe",
+    "get production/current",
+    "get production/log/00000000000000000001.json",
+    "keys production/log/",
+    "put_new packs/",
+    "put_new production/log/00000000000000000002.json",
+    "get production/current",
+    "put production/current",
+    "get production/log/00000000000000000002.json",
+    "keys production/log/",
+]
+
+
+def test_a_push_makes_these_calls_in_this_order(bucket: Bucket) -> None:
+    push(bucket, "old")
+    with killed_at(0, answered=False) as calls:
+        push(bucket, "new")
+    assert [call[: len(known)] for call, known in zip(calls, CALLS_OF_A_PUSH, strict=True)] == (
+        CALLS_OF_A_PUSH
+    )
+
+
+@pytest.mark.parametrize("answered", [False, True])
+@pytest.mark.parametrize("call_number", range(1, len(CALLS_OF_A_PUSH) + 1))
+def test_killed_at_any_call_it_leaves_the_old_or_the_new_and_the_next_push_repairs(
+    bucket: Bucket, call_number: int, answered: bool
+) -> None:
+    old, new = push(bucket, "old").entry.release, release("new").id
+    with killed_at(call_number, answered=answered) as calls:
+        push(bucket, "new")
+    assert len(calls) == call_number
+    live = bucket.current()
+    assert live is not None
+    assert live.release == (new if (call_number, answered) >= (6, True) else old)
+    number, seen = bucket._log.pointed()
+    assert seen == (new if (call_number, answered) >= (8, True) else old)
+    assert bucket.get(seen).id == seen
+    behind = bucket.behind()
+    assert behind == (number < live.number)
+    again = push(bucket, "new")
+    assert (again.entry.number, again.entry.release) == (2, new)
+    assert again.repaired == behind
+    assert not bucket.behind()
+    assert [e.number for e in bucket.log()] == [2, 1]
+
+
+@pytest.mark.parametrize("call_number", [6, 7])
+def test_another_pusher_repairs_what_a_killed_one_left_too(
+    bucket: Bucket, call_number: int
+) -> None:
+    push(bucket, "old")
+    with killed_at(call_number, answered=True):
+        push(bucket, "new")
+    assert bucket.behind()
+    assert push(bucket, "third").entry.number == 3
+    assert bucket._log.pointed() == (3, release("third").id)
+
+
+def test_a_pusher_that_is_really_killed_leaves_the_old_or_the_new(
+    bucket: Bucket, url: str
+) -> None:
+    push(bucket, "old")
+    code = (
+        "import os, signal, sys; from tests.test_bucket import *\n"
+        "Objects.put = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "push(Bucket(sys.argv[1], environment='production'), 'new')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, url], cwd=ROOT, timeout=60, check=False
+    )
+    assert done.returncode == -9
+    assert bucket._log.pointed() == (1, release("old").id)
+    assert bucket.behind()
+    assert push(bucket, "new").repaired
+    assert bucket._log.pointed() == (2, release("new").id)
+
+
+# Packs
+
+
+def test_a_damaged_pack_is_refused_and_the_next_push_of_it_mends_it(
+    bucket: Bucket, shelf: Shelf
+) -> None:
+    first = push(bucket, "a").entry.release
+    push(bucket, "b")
+    good = shelf.get(f"packs/{first}.pack")
+    for bad in (good[:-1], good.replace(b"user: a", b"user: z"), b"", b"hello"):
+        shelf.put(f"packs/{first}.pack", bad)
+        with pytest.raises(StoreCorrupted, match=f"{first}.pack is damaged"):
+            bucket.get(first)
+    with pytest.raises(StoreCorrupted):
+        bucket.rollback(message="m", who="w")
+    live = bucket.current()
+    assert live is not None
+    assert live.number == 2
+    assert push(bucket, "a").published
+    assert bucket.get(first).id == first
+
+
+def test_a_pack_under_another_name_is_refused(bucket: Bucket, shelf: Shelf) -> None:
+    first, second = push(bucket, "a").entry.release, push(bucket, "b").entry.release
+    shelf.put(f"packs/{first}.pack", shelf.get(f"packs/{second}.pack"))
+    with pytest.raises(StoreCorrupted, match="another release's"):
+        bucket.get(first)
+
+
+@pytest.mark.parametrize("word", ["", "zzz", "../production/current", "packs", "f" * 64])
+def test_a_release_that_is_not_there_is_an_error_that_says_where_to_look(
+    bucket: Bucket, word: str
+) -> None:
+    push(bucket, "a")
+    for ask in (bucket.find, bucket.get):
+        with pytest.raises(ReleaseNotFound, match="yamlgraph-prompts releases s3://"):
+            ask(word)
+
+
+def test_the_beginning_of_an_id_must_mean_one_release(bucket: Bucket) -> None:
+    made: dict[str, str] = {}
+    number = 0
+    while True:
+        one = release(f"r{number}")
+        number += 1
+        if (twin := made.get(one.id[0])) is not None:
+            break
+        made[one.id[0]] = f"r{number - 1}"
+    push(bucket, twin)
+    push(bucket, f"r{number - 1}")
+    with pytest.raises(ReleaseNotFound, match="Several releases") as caught:
+        bucket.find(one.id[0])
+    assert one.id[:12] in str(caught.value)
+    assert bucket.find(one.id) == one.id
+    assert bucket.find(one.id[:40].upper()) == one.id
+
+
+# Promotion and rollback
+
+
+@pytest.mark.parametrize("below", ["", "/{environment}", "/{environment}/prompts?region=us-east-1"])
+def test_a_promotion_makes_the_same_bytes_live_elsewhere(url: str, below: str) -> None:
+    staging = Bucket(url + below, environment="staging")
+    production = Bucket(url + below, environment="production")
+    made = push(staging, "a").entry
+    pushed = production.promote("staging", message="works", who="Grace")
+    assert (pushed.entry.release, pushed.entry.why) == (made.release, "promote from staging")
+    assert (pushed.entry.number, pushed.entry.who) == (1, "Grace")
+    assert production.get(made.release).id == made.release
+    assert staging.current() == made
+    assert not production.promote("staging", message="works", who="Grace").published
+
+
+def test_an_earlier_release_can_be_promoted_by_its_id(url: str) -> None:
+    staging, production = (Bucket(url, environment=n) for n in ("staging", "production"))
+    earlier = push(staging, "a").entry.release
+    push(staging, "b")
+    pushed = production.promote("staging", message="m", who="w", release_id=earlier)
+    assert pushed.entry.release == earlier
+
+
+def test_nothing_can_be_promoted_from_where_nothing_is(url: str) -> None:
+    production = Bucket(url, environment="production")
+    with pytest.raises(ReleaseNotFound, match="Nothing is published for stagin "):
+        production.promote("stagin", message="m", who="w")
+    assert production.current() is None
+
+
+def test_a_rollback_takes_the_release_before_or_the_one_that_is_named(bucket: Bucket) -> None:
+    first, second, third = (push(bucket, text).entry for text in "abc")
+    back = bucket.rollback(message="c is bad", who="Ada")
+    assert (back.entry.number, back.entry.release) == (4, second.release)
+    assert back.before == third
+    back = bucket.rollback(message="b too", who="Ada", to=first.release)
+    assert (back.entry.number, back.entry.release) == (5, first.release)
+
+
+def test_there_is_no_rollback_from_the_first_release(bucket: Bucket) -> None:
+    for _ in range(2):
+        with pytest.raises(ReleaseNotFound, match="no release before the live one"):
+            bucket.rollback(message="m", who="w")
+        push(bucket, "a")
+
+
+# Servers
+
+
+def test_a_server_that_ignores_the_condition_is_found_and_needs_a_single_writer(
+    rclone: str,
+) -> None:
+    bucket = Bucket(rclone, environment="production")
+    with pytest.raises(PushRefused, match="ignores If-None-Match.*--single-writer"):
+        push(bucket, "a")
+    assert bucket.current() is None
+    assert push(bucket, "a", single_writer=True).published
+    assert push(bucket, "b", single_writer=True).entry.number == 2
+    assert not push(bucket, "b", single_writer=True).published
+    assert bucket.rollback(message="m", who="w", single_writer=True).entry.number == 3
+    assert [e.number for e in bucket.log()] == [3, 2, 1]
+    assert not bucket.behind()
+
+
+def test_a_single_writer_overwrites_no_entry_that_is_there(
+    rclone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket, rival = (Bucket(rclone, environment="production") for _ in range(2))
+    monkeypatch.setattr(bucket, "_keep", lambda made: push(rival, "rival", single_writer=True))
+    with pytest.raises(PushRefused, match="was first"):
+        push(bucket, "mine", single_writer=True)
+    assert [e.release for e in bucket.log()] == [release("rival").id]
+
+
+@pytest.mark.parametrize(("status", "code"), [(501, "NotImplemented")])
+def test_a_server_that_does_not_know_the_condition_needs_a_single_writer(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, status: int, code: str
+) -> None:
+    from botocore.exceptions import ClientError
+
+    real = Objects._put
+
+    def strict(self: Objects, key: str, data: bytes, **condition: str) -> None:
+        if condition:
+            answer: Any = {
+                "Error": {"Code": code},
+                "ResponseMetadata": {"HTTPStatusCode": status},
+            }
+            raise ClientError(answer, "PutObject")
+        real(self, key, data)
+
+    monkeypatch.setattr(Objects, "_put", strict)
+    with pytest.raises(PushRefused, match="--single-writer"):
+        push(bucket, "a")
+    assert push(bucket, "a", single_writer=True).published
+    assert push(bucket, "b", single_writer=True).entry.number == 2
+
+
+def test_two_writers_under_way_at_once_are_asked_to_try_again(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from botocore.exceptions import ClientError
+
+    real = Objects._put
+    conflicts = iter(range(2))
+
+    def busy(self: Objects, key: str, data: bytes, **condition: str) -> None:
+        if "/log/" in key and next(conflicts, None) is not None:
+            answer: Any = {
+                "Error": {"Code": "ConditionalRequestConflict"},
+                "ResponseMetadata": {"HTTPStatusCode": 409},
+            }
+            raise ClientError(answer, "PutObject")
+        real(self, key, data, **condition)
+
+    monkeypatch.setattr(Objects, "_put", busy)
+    assert push(bucket, "a").published
+
+
+def test_a_bucket_that_is_not_there_is_said_in_words(moto: str) -> None:
+    with pytest.raises(LayerUnavailable, match="there is no such bucket"):
+        push(Bucket("s3://not-there/app", environment="production"), "a")
+
+
+def test_what_may_not_be_written_says_which_permissions_a_push_needs(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from botocore.exceptions import ClientError
+
+    def denied(*_: Any, **__: Any) -> None:
+        answer: Any = {
+            "Error": {"Code": "AccessDenied"},
+            "ResponseMetadata": {"HTTPStatusCode": 403},
+        }
+        raise ClientError(answer, "PutObject")
+
+    monkeypatch.setattr(Objects, "_put", denied)
+    with pytest.raises(LayerUnavailable, match="access is denied.*PutObject"):
+        push(bucket, "a")
+
+
+def test_a_server_that_never_answers_ends_the_call_in_time(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        started = time.monotonic()
+        with pytest.raises(LayerUnavailable, match="did not answer within 0.3 s"):
+            Bucket(url, environment="production", timeout_s=0.3).current()
+        assert time.monotonic() - started < 2.0
+        threads = [t for t in threading.enumerate() if t.name == "yamlgraph-prompts-bucket"]
+        assert all(thread.daemon for thread in threads)

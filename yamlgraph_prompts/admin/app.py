@@ -1,0 +1,160 @@
+"""The admin app: puts the parts together. Mount it, or run it alone."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import anyio.to_thread
+from fastapi import FastAPI, Security
+from fastapi.security import APIKeyHeader, HTTPBearer
+
+from yamlgraph_prompts.admin.audit import Audit
+from yamlgraph_prompts.admin.auth import Attempts, Role, Tokens
+from yamlgraph_prompts.admin.changing import changing
+from yamlgraph_prompts.admin.context import Admin
+from yamlgraph_prompts.admin.desk import Desk
+from yamlgraph_prompts.admin.feed import Feed
+from yamlgraph_prompts.admin.gate import Access, ByToken, Gate, Limits, OnLoopback
+from yamlgraph_prompts.admin.problems import add_handlers
+from yamlgraph_prompts.admin.reading import reading
+from yamlgraph_prompts.admin.watching import watching
+from yamlgraph_prompts.layers import AnyLayer, as_layer
+from yamlgraph_prompts.live_prompts import LivePrompts
+from yamlgraph_prompts.metrics import Metrics
+
+logger = logging.getLogger("yamlgraph_prompts")
+
+_ABOUT = """\
+Look at prompts, change, check, activate and roll them back. Every error has the same body.
+A prompt's name may hold slashes."""
+
+
+def admin_app(
+    prompts: LivePrompts,
+    tokens: Mapping[str, Role] | str | os.PathLike[str] | None = None,
+    *,
+    write_to: AnyLayer | None = None,
+    header: str = "X-API-Key",
+    limits: Limits | None = None,
+    metrics: Metrics | None = None,
+) -> FastAPI:
+    """The admin API as an ASGI app: ``app.mount("/admin", admin_app(prompts, tokens=...))``.
+
+    A mounted app's lifespan is not run by Starlette: give `lifespan` to the outer one.
+
+    Args:
+        prompts: What it administers.
+        tokens: Token → ``"viewer"``, ``"author"`` or ``"operator"``; or a file with a line
+            ``<SHA-256> <role> [<name> [<until>]]`` for each token, which is read again when it
+            changes. None: such lines in the variable ``YAMLGRAPH_PROMPTS_TOKENS``. Without any
+            token it stays closed.
+        write_to: The layer of `prompts` that writes go to; the first one when left out.
+        header: A header that may hold a token, besides ``Authorization: Bearer``.
+        limits: What a request may cost.
+        metrics: What counts; made when left out.
+
+    Raises:
+        ValueError: `prompts` has no such layer, or a role is not known.
+
+    Example:
+        >>> from yamlgraph_prompts import LivePrompts
+        >>> with LivePrompts({"greeting": "user: Hi {name}"}, environment="x") as prompts:
+        ...     admin_app(prompts, tokens={"a-long-random-token": "author"}).title
+        'yamlgraph-prompts'
+    """
+    limits = limits or Limits()
+    attempts = Attempts(limits.failures, limits.failures_s)
+    access = ByToken(Tokens(tokens), header, attempts)
+    return _app(prompts, access, write_to, header, limits, metrics)
+
+
+def open_app(prompts: LivePrompts, *, write_to: AnyLayer | None = None) -> FastAPI:
+    """The same without tokens, for whoever sits at this machine: only to be served on loopback."""
+    return _app(prompts, OnLoopback(), write_to, "X-API-Key", Limits(), None)
+
+
+def lifespan(prompts: LivePrompts) -> Callable[[Any], AbstractAsyncContextManager[None]]:
+    """Start and stop `prompts` with an app: ``FastAPI(lifespan=lifespan(prompts))``.
+
+    In a lifespan of your own: ``async with lifespan(prompts)(app): yield``.
+
+    Args:
+        prompts: Started, so that the first request finds a live release; closed at the end.
+
+    Raises:
+        PromptsError: On entering: there is nothing to serve, also no last good release.
+    """
+
+    @asynccontextmanager
+    async def living(_: Any) -> AsyncIterator[None]:
+        await anyio.to_thread.run_sync(lambda: prompts.release)
+        try:
+            yield
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(prompts.close)
+
+    return living
+
+
+def _app(
+    prompts: LivePrompts,
+    access: Access,
+    write_to: AnyLayer | None,
+    header: str,
+    limits: Limits,
+    metrics: Metrics | None,
+) -> FastAPI:
+    from yamlgraph_prompts import __version__
+
+    admin = Admin(
+        prompts=prompts,
+        write_to=_layer(prompts, write_to),
+        audit=Audit(lambda: prompts.store_folder),
+        desk=Desk(limits.threads, limits.work_s),
+        feed=Feed(limits.listeners),
+        metrics=metrics or _counting(prompts),
+    )
+    prompts.observe(admin.feed)
+    app = FastAPI(
+        title="yamlgraph-prompts",
+        version=__version__,
+        description=_ABOUT,
+        lifespan=lifespan(prompts),
+        redirect_slashes=False,
+    )
+    add_handlers(app)
+    doors = [
+        Security(HTTPBearer(auto_error=False, scheme_name="bearer")),
+        Security(APIKeyHeader(name=header, auto_error=False, scheme_name="key")),
+    ]
+    app.include_router(watching(admin, doors))
+    app.include_router(reading(admin), dependencies=doors)
+    app.include_router(changing(admin), dependencies=doors)
+    app.add_middleware(Gate, access=access, limits=limits)
+    app.state.admin = admin
+    return app
+
+
+def _counting(prompts: LivePrompts) -> Metrics:
+    metrics = Metrics()
+    health = prompts.health
+    if health.release is not None and health.live_since_s is not None:
+        metrics.serving(prompts.environment, prompts.release, health.live_since_s, health.held)
+    prompts.observe(metrics)
+    return metrics
+
+
+def _layer(prompts: LivePrompts, write_to: AnyLayer | None) -> int | None:
+    if write_to is None:
+        return 0 if prompts.layers else None
+    wanted = as_layer(write_to)
+    for number, layer in enumerate(prompts.layers):
+        if layer.url == wanted.url or layer.at(prompts.environment) == wanted.text:
+            return number
+    have = ", ".join(layer.text for layer in prompts.layers) or "none"
+    raise ValueError(f"write_to={wanted.text!r} is none of the layers: {have}.")

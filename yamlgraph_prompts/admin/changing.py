@@ -1,0 +1,163 @@
+"""Changing: prompts, and which release is live. Every change is in the audit log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request, Response
+
+from yamlgraph_prompts.admin.bodies import (
+    LINE_PATTERN,
+    Activation,
+    Change,
+    FindingBody,
+    Reach,
+)
+from yamlgraph_prompts.admin.context import (
+    Admin,
+    Author,
+    Caller,
+    NewName,
+    Operator,
+    answers,
+)
+from yamlgraph_prompts.admin.problems import Refusal
+from yamlgraph_prompts.admin.texts import JSON_TYPE, YAML_TYPES, of_body
+from yamlgraph_prompts.admin.writing import Wish, rejected, write
+from yamlgraph_prompts.errors import ReleaseNotFound
+from yamlgraph_prompts.release import Outcome
+
+# How long an activation waits for the other workers, in seconds.
+TAKEN_WITHIN_S = 1.0
+
+Message = Annotated[
+    str | None, Query(max_length=500, pattern=LINE_PATTERN, description="Why, for the audit log")
+]
+Match = Annotated[
+    str | None, Header(description="The digest that the change was made on, in quotes")
+]
+NoneMatch = Annotated[str | None, Header(description="`*`: only where there is no such prompt")]
+
+_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            **{kind: {"schema": {"type": "string"}} for kind in YAML_TYPES},
+            JSON_TYPE: {"schema": {"type": "object"}},
+        },
+    }
+}
+
+
+def changing(admin: Admin) -> APIRouter:
+    """The routes that change something."""
+    routes = APIRouter()
+    do, prompts = admin.desk.do, admin.prompts
+
+    @routes.put(
+        "/prompts/{name:path}",
+        responses=answers(400, 408, 409, 412, 413, 415),
+        openapi_extra=_BODY,
+        tags=["prompts"],
+    )
+    async def put_prompt(
+        caller: Author,
+        name: NewName,
+        request: Request,
+        response: Response,
+        message: Message = None,
+        if_match: Match = None,
+        if_none_match: NoneMatch = None,
+    ) -> Change:
+        """Write a prompt and publish it; checked with all graphs before anything is written."""
+        data = of_body(request.headers.get("content-type"), await request.body())
+        wish = Wish(name, data, if_match, if_none_match, message)
+        change = await do(write, admin, caller, wish)
+        response.headers["ETag"] = f'"{change.sha256}"'
+        return change
+
+    @routes.delete(
+        "/prompts/{name:path}", responses=answers(400, 404, 408, 409, 412, 413), tags=["prompts"]
+    )
+    async def delete_prompt(
+        caller: Author, name: NewName, message: Message = None, if_match: Match = None
+    ) -> Change:
+        """Remove a prompt; a lower layer's takes its place, where there is one."""
+        return await do(write, admin, caller, Wish(name, None, if_match, message=message))
+
+    @routes.post("/reload", responses=answers(400, 408, 413), tags=["releases"])
+    async def reload(caller: Author, message: Message = None) -> Activation:
+        """Look at the layers now."""
+        return await do(_act, admin, caller, "reload", message, prompts.publish)
+
+    @routes.post(
+        "/releases/{release_id}/activate",
+        responses=answers(400, 404, 408, 413),
+        tags=["releases"],
+    )
+    async def activate(caller: Operator, release_id: str, message: Message = None) -> Activation:
+        """Make a kept release live and hold it, for everyone who shares the store."""
+
+        def act(reason: str) -> Outcome:
+            return prompts.activate(release_id, reason=reason)
+
+        return await do(_act, admin, caller, "activate", message, act)
+
+    @routes.post("/rollback", responses=answers(400, 408, 409, 413), tags=["releases"])
+    async def rollback(caller: Operator, message: Message = None) -> Activation:
+        """Activate the release that was live before this one."""
+
+        def act(_: str) -> Outcome:
+            try:
+                return prompts.rollback()
+            except ReleaseNotFound as problem:
+                raise Refusal(409, "nothing-earlier", problem.message) from problem
+
+        return await do(_act, admin, caller, "rollback", message, act)
+
+    @routes.post("/follow", responses=answers(400, 408, 413), tags=["releases"])
+    async def follow(caller: Operator, message: Message = None) -> Activation:
+        """End a hold: take what the layers hold now, and follow them again."""
+        return await do(_act, admin, caller, "follow", message, lambda _: prompts.follow())
+
+    return routes
+
+
+def _act(
+    admin: Admin,
+    caller: Caller,
+    action: str,
+    message: str | None,
+    act: Callable[[str], Outcome],
+) -> Activation:
+    prompts = admin.prompts
+    before = prompts.release.id
+    admin.audit.add(
+        caller.who, caller.address, action, "begun", before=before, message=message
+    )
+    outcome = act(f"{action} by {caller.who.name}")
+    live = outcome.release.id if outcome.release else None
+    admin.audit.add(
+        caller.who,
+        caller.address,
+        action,
+        outcome.status,
+        before=before,
+        after=live,
+        release=outcome.candidate,
+        message=message,
+    )
+    # A follow ends the hold, whatever the layers hold.
+    if outcome.status == "rejected" and action != "follow":
+        raise rejected(outcome)
+    taken, workers = prompts.reach(0.0 if action == "reload" else TAKEN_WITHIN_S)
+    folder = prompts.store_folder
+    return Activation(
+        status=outcome.status,
+        release=live,
+        held=prompts.held,
+        findings=[FindingBody.of(finding) for finding in outcome.findings],
+        elapsed_s=outcome.elapsed_s,
+        reach=Reach(store=str(folder) if folder else None, workers=workers, taken=taken),
+    )

@@ -1,0 +1,107 @@
+"""What every route of one admin app works with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends, Path, Request
+
+from yamlgraph_prompts.admin.audit import Audit
+from yamlgraph_prompts.admin.auth import Role, Who
+from yamlgraph_prompts.admin.bodies import MAX_NAME, NAME_PATTERN, Problem
+from yamlgraph_prompts.admin.desk import Desk
+from yamlgraph_prompts.admin.feed import Feed
+from yamlgraph_prompts.admin.gate import address, unknown
+from yamlgraph_prompts.admin.problems import Refusal
+from yamlgraph_prompts.live_prompts import LivePrompts
+from yamlgraph_prompts.metrics import Metrics
+
+
+@dataclass(frozen=True)
+class Admin:
+    """The parts of one admin app.
+
+    Args:
+        prompts: What it administers.
+        write_to: The layer that writes go to, counted from the highest; None: there is none.
+        audit: The audit log.
+        desk: Where blocking work is done.
+        feed: Those who listen to events.
+        metrics: What is counted.
+    """
+
+    prompts: LivePrompts
+    write_to: int | None
+    audit: Audit
+    desk: Desk
+    feed: Feed
+    metrics: Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, and from where."""
+
+    who: Who
+    address: str
+
+
+def _needs(role: Role) -> Callable[[Request], Caller]:
+    def caller(request: Request) -> Caller:
+        who: Who | None = request.scope.get("state", {}).get("who")
+        if who is None:
+            raise unknown("A token is needed.")
+        if not who.may(role):
+            raise Refusal(
+                403,
+                "role",
+                f"This takes the role {role}; yours is {who.role}.",
+                hint="Ask somebody who has it.",
+            )
+        return Caller(who, address(request.scope))
+
+    return caller
+
+
+Viewer = Annotated[Caller, Depends(_needs("viewer"))]
+Author = Annotated[Caller, Depends(_needs("author"))]
+Operator = Annotated[Caller, Depends(_needs("operator"))]
+
+AnyName = Annotated[str, Path(min_length=1, max_length=2000, description="A prompt's name")]
+NewName = Annotated[
+    str,
+    Path(
+        max_length=MAX_NAME,
+        pattern=NAME_PATTERN,
+        description="A prompt's name: ASCII letters, digits, `_`, `-` and `.`, folders with `/`",
+    ),
+]
+
+_WORDS = {
+    400: "The request is broken",
+    401: "No token, or one that is not known",
+    403: "The role does not allow it, or the layer cannot be written",
+    404: "There is no such thing",
+    408: "The body came too slowly",
+    409: "It cannot be done as things are",
+    412: "Somebody changed the prompt in between",
+    413: "The body is too large",
+    414: "The path is too long",
+    415: "The body's type is not known",
+    421: "The Host header is not one of this server's",
+    422: "Findings reject it, or the request does not fit",
+    429: "Too many wrong tokens came from this address",
+    500: "Something failed inside",
+    503: "A layer, the store or the time does not allow it now",
+}
+
+
+def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The errors that a route may answer with, for the OpenAPI document."""
+    always = (401, 403, 414, 421, 422, 429, 500, 503)
+    return {
+        status: {"model": Problem, "description": _WORDS[status]}
+        for status in sorted({*always, *statuses})
+    }

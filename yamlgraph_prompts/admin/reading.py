@@ -1,0 +1,234 @@
+"""Looking: prompts, releases, what differs, previews and checks. Changes nothing."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+
+from yamlgraph_prompts.admin.bodies import (
+    AuditPage,
+    CheckAsked,
+    Checked,
+    DiffBody,
+    FindingBody,
+    MessageBody,
+    Preview,
+    PreviewAsked,
+    PromptBody,
+    PromptDiff,
+    PromptLine,
+    PromptPage,
+    ReleaseBody,
+    ReleaseLayer,
+    ReleaseLine,
+    ReleaseList,
+    ReleasePrompt,
+    Use,
+)
+from yamlgraph_prompts.admin.context import Admin, AnyName, Viewer, answers
+from yamlgraph_prompts.admin.problems import Refusal
+from yamlgraph_prompts.admin.texts import of_text
+from yamlgraph_prompts.admin.writing import locked
+from yamlgraph_prompts.drafts import Draft
+from yamlgraph_prompts.errors import PromptsError
+from yamlgraph_prompts.release import Prompt, PromptUse, Release
+
+LIVE, LAYERS = "live", "layers"
+
+Which = Annotated[
+    str,
+    Query(
+        max_length=64,
+        description="`live`, `layers` (what they hold now), or a release's id or its beginning",
+    ),
+]
+Search = Annotated[str, Query(max_length=200, description="Only names that hold this")]
+Limit = Annotated[int, Query(ge=1, le=10_000)]
+Offset = Annotated[int, Query(ge=0, le=1_000_000)]
+Lines = Annotated[int, Query(ge=1, le=1000)]
+OneName = Annotated[str | None, Query(max_length=2000, description="Only lines about this prompt")]
+Uses = dict[str, list[tuple[str, PromptUse]]]
+
+
+def reading(admin: Admin) -> APIRouter:
+    """The routes that change nothing."""
+    routes = APIRouter(responses=answers())
+    do, prompts = admin.desk.do, admin.prompts
+
+    @routes.get("/prompts", responses=answers(404), tags=["prompts"])
+    async def list_prompts(
+        caller: Viewer,
+        search: Search = "",
+        limit: Limit = 1000,
+        offset: Offset = 0,
+        release: Which = LIVE,
+    ) -> PromptPage:
+        """The prompts of a release, by name."""
+
+        def listed() -> PromptPage:
+            found = _release(admin, release)
+            names = [name for name in found if search.casefold() in name.casefold()]
+            uses = prompts.uses()
+            lines = [_line(found[name], uses) for name in names[offset : offset + limit]]
+            return PromptPage(release=found.id, total=len(names), prompts=lines)
+
+        return await do(listed)
+
+    @routes.get("/prompts/{name:path}", responses=answers(404), tags=["prompts"])
+    async def get_prompt(
+        caller: Viewer, name: AnyName, response: Response, release: Which = LIVE
+    ) -> PromptBody:
+        """One prompt; the answer's ETag is what `If-Match` wants."""
+
+        def shown() -> PromptBody:
+            found = _release(admin, release)
+            return _body(admin, found, found[name])
+
+        body = await do(shown)
+        response.headers["ETag"] = f'"{body.sha256}"'
+        return body
+
+    @routes.post("/preview/{name:path}", responses=answers(400, 404, 408, 413), tags=["prompts"])
+    async def preview(caller: Viewer, name: AnyName, asked: PreviewAsked) -> Preview:
+        """The messages that the model would get; nothing is stored."""
+        return await do(_preview, admin, name, asked)
+
+    @routes.post("/check", responses=answers(400, 408, 413), tags=["prompts"])
+    async def check(caller: Viewer, asked: CheckAsked) -> Checked:
+        """What the check says of the layers with these drafts; nothing is stored."""
+
+        def checked() -> Checked:
+            if asked.prompts and admin.write_to is None:
+                raise Refusal(403, "read-only", "There is no layer that drafts could be for.")
+            drafts = [
+                Draft(name, None if text is None else of_text(text), admin.write_to or 0)
+                for name, text in asked.prompts.items()
+            ]
+            release, findings = prompts.try_changes(drafts, strict=asked.strict)
+            return Checked(
+                ok=not any(finding.severity == "error" for finding in findings),
+                release=release.id,
+                findings=[FindingBody.of(finding) for finding in findings],
+            )
+
+        return await do(checked)
+
+    @routes.get("/releases", tags=["releases"])
+    async def list_releases(caller: Viewer) -> ReleaseList:
+        """The releases that are kept, newest first."""
+
+        def listed() -> ReleaseList:
+            held = prompts.held
+            lines = [
+                ReleaseLine(
+                    id=one.id,
+                    environment=one.environment,
+                    at_s=one.at_s,
+                    reason=one.reason,
+                    live=one.live,
+                    held=one.live and held,
+                    prompts=one.prompts,
+                )
+                for one in prompts.releases()
+            ]
+            return ReleaseList(releases=lines)
+
+        return await do(listed)
+
+    @routes.get("/releases/{before}/diff/{after}", responses=answers(404), tags=["releases"])
+    async def diff(caller: Viewer, before: str, after: str) -> DiffBody:
+        """What changes when `after` follows `before`; each is an id, `live` or `layers`."""
+
+        def told() -> DiffBody:
+            found = _release(admin, before).diff(_release(admin, after))
+            names = sorted([*found.added, *found.removed, *found.changed])
+            return DiffBody(
+                before=found.before.id,
+                after=found.after.id,
+                added=list(found.added),
+                removed=list(found.removed),
+                changed=list(found.changed),
+                diffs=[PromptDiff(name=name, diff=found.unified(name)) for name in names],
+            )
+
+        return await do(told)
+
+    @routes.get("/releases/{release_id}", responses=answers(404), tags=["releases"])
+    async def get_release(caller: Viewer, release_id: str) -> ReleaseBody:
+        """One release; its id, the beginning of it, `live` or `layers`."""
+
+        def shown() -> ReleaseBody:
+            found = _release(admin, release_id)
+            return ReleaseBody(
+                id=found.id,
+                environment=found.environment,
+                live=found.id == prompts.release.id,
+                layers=[ReleaseLayer(url=one.url, version=one.version) for one in found.layers],
+                prompts=[ReleasePrompt.of(prompt) for prompt in found.prompts.values()],
+            )
+
+        return await do(shown)
+
+    @routes.get("/audit", tags=["audit"])
+    async def audit(caller: Viewer, limit: Lines = 100, prompt: OneName = None) -> AuditPage:
+        """Who changed what, newest first."""
+        return AuditPage(lines=await do(admin.audit.newest, limit, prompt))
+
+    return routes
+
+
+def _release(admin: Admin, said: str) -> Release:
+    if said == LIVE:
+        return admin.prompts.release
+    if said == LAYERS:
+        return admin.prompts.check()[0]
+    return admin.prompts.find(said)
+
+
+def _line(prompt: Prompt, uses: Uses) -> PromptLine:
+    return PromptLine(
+        name=prompt.name,
+        layer=prompt.layer,
+        file=prompt.file,
+        sha256=prompt.sha256,
+        uses=[Use.of(graph, use) for graph, use in uses.get(prompt.name, ())],
+    )
+
+
+def _body(admin: Admin, release: Release, prompt: Prompt) -> PromptBody:
+    facts: dict[str, Any] = {}
+    # A broken one is live where nobody uses it: its text is all there is to show.
+    with suppress(PromptsError):
+        facts = {
+            "system": prompt.system,
+            "user": prompt.user,
+            "variables": sorted(prompt.variables),
+        }
+    return PromptBody(
+        **_line(prompt, admin.prompts.uses()).model_dump(),
+        **facts,
+        release=release.id,
+        text=prompt.data.decode("utf-8", "replace"),
+        locked=locked(admin, prompt),
+    )
+
+
+def _preview(admin: Admin, name: str, asked: PreviewAsked) -> Preview:
+    from yamlgraph_prompts.prompt_check import examine_prompt
+
+    findings = []
+    if asked.text is None:
+        prompt = admin.prompts.release[name]
+    else:
+        prompt = Prompt(name, of_text(asked.text), file=f"{name}.yaml")
+        findings = [found.at(prompt=name) for found in examine_prompt(prompt.data)]
+        if any(finding.severity == "error" for finding in findings):
+            raise Refusal(422, "rejected", "This text cannot be rendered.", findings=findings)
+    messages = prompt.template.messages(asked.variables, state=asked.variables.get("state"))
+    return Preview(
+        messages=[MessageBody(role=one.type, content=one.content) for one in messages],
+        variables=sorted(prompt.variables),
+        findings=[FindingBody.of(finding) for finding in findings],
+    )

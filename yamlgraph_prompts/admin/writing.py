@@ -1,0 +1,233 @@
+"""One write of a prompt: what must hold before the file is touched, and what is said after."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from yamlgraph_prompts.admin.bodies import Change, Current, FindingBody
+from yamlgraph_prompts.admin.context import Admin, Caller
+from yamlgraph_prompts.admin.problems import Refusal
+from yamlgraph_prompts.drafts import Draft, Origin, Trial
+from yamlgraph_prompts.release import Outcome, Prompt
+
+_NO_PROMPT = re.compile(r"vars(\.[^/]+)?|.*\.(yaml|yml|j2)")
+_ETAG = re.compile(r'\s*(W/)?"?([^",]*)"?\s*')
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What somebody wants written.
+
+    Args:
+        name: The prompt's name.
+        data: The bytes of its file; None to remove it.
+        if_match: The header of that name.
+        if_none_match: The header of that name.
+        message: Why, for the audit log.
+    """
+
+    name: str
+    data: bytes | None
+    if_match: str | None = None
+    if_none_match: str | None = None
+    message: str | None = None
+
+    @property
+    def action(self) -> str:
+        return "delete" if self.data is None else "put"
+
+
+def write(admin: Admin, caller: Caller, wish: Wish) -> Change:
+    """Check, write, publish; or refuse with nothing changed.
+
+    Raises:
+        Refusal: It was refused.
+        PromptsError: The layer or the store failed.
+    """
+    layer = _layer(admin)
+    if _NO_PROMPT.fullmatch(wish.name.rpartition("/")[2]):
+        raise Refusal(
+            422,
+            "name",
+            "No prompt can have this name.",
+            hint="Leave .yaml away; vars are no prompts.",
+        )
+
+    def allow(trial: Trial) -> None:
+        _placed(trial, layer)
+        _fresh(trial.before, wish)
+        _sound(trial)
+        _may_redirect(trial, caller)
+        # Written first: no change without its line.
+        _note(admin, caller, wish, trial, "begun")
+
+    draft = Draft(wish.name, wish.data, layer)
+    reason = f"{wish.action} by {caller.who.name}"
+    try:
+        trial, outcome = admin.prompts.change(draft, reason=reason, allow=allow)
+    except BaseException as problem:
+        if not isinstance(problem, Refusal):
+            _failed(admin, caller, wish)
+        raise
+    _note(admin, caller, wish, trial, outcome.status)
+    if outcome.status == "rejected":
+        raise rejected(outcome)
+    return _change(trial, outcome, held=admin.prompts.held)
+
+
+def rejected(outcome: Outcome) -> Refusal:
+    """The answer to what the check refused."""
+    return Refusal(
+        422,
+        "rejected",
+        "The check refused it; what was live still is.",
+        findings=outcome.findings,
+    )
+
+
+def locked(admin: Admin, prompt: Prompt) -> str | None:
+    """Why a live prompt cannot be changed here; None: it can."""
+    if admin.write_to is None:
+        return "No layer can be written."
+    layers = admin.prompts.health.layers
+    if not layers[admin.write_to].writable:
+        return f"{layers[admin.write_to].url} is only read."
+    if prompt.file.endswith(".j2"):
+        return f"{prompt.file} makes it."
+    if prompt.layer in [layer.url for layer in layers[: admin.write_to]]:
+        return f"{prompt.layer} has it too, and counts more."
+    return None
+
+
+def _layer(admin: Admin) -> int:
+    if admin.write_to is None:
+        raise Refusal(
+            403,
+            "read-only",
+            "These prompts are the graph's own; there is no layer to write to.",
+            hint="Give the prompts' folder as a layer (prompts_dir=...).",
+        )
+    state = admin.prompts.health.layers[admin.write_to]
+    if not state.writable:
+        text = f"Prompts cannot be written to {state.url}: it is only read."
+        raise Refusal(403, "read-only", text)
+    return admin.write_to
+
+
+def _placed(trial: Trial, layer: int) -> None:
+    """Whether a write to this layer would be seen."""
+    before, removing = trial.before, trial.draft.data is None
+    if before is None:
+        if removing:
+            raise Refusal(404, "no-such-prompt", f"There is no prompt {trial.draft.name!r}.")
+        return
+    if before.is_template:
+        raise Refusal(
+            409,
+            "made-by-template",
+            f"{before.path} in {before.url} makes this prompt.",
+            hint="Change that file, or its vars.",
+        )
+    if before.layer < layer:
+        raise Refusal(
+            409,
+            "hidden",
+            f"{before.url} has this prompt too and counts more, so the write would not be seen.",
+            hint="Change it there.",
+        )
+    if removing and not trial.own:
+        text = f"This prompt is not in the layer that is written, but in {before.url}."
+        raise Refusal(409, "other-layer", text)
+
+
+def _fresh(before: Origin | None, wish: Wish) -> None:
+    now = None
+    if before is not None:
+        text = before.data.decode("utf-8", "replace")
+        now = Current(sha256=before.sha256, text=text, layer=before.url)
+    if wish.if_match is not None:
+        fits = [m[2] for m in map(_ETAG.fullmatch, wish.if_match.split(",")) if m and not m[1]]
+        if now is None or not ({"*", now.sha256} & set(fits)):
+            raise Refusal(
+                412,
+                "stale",
+                "Somebody changed this prompt since you looked at it."
+                if now
+                else "This prompt is not there any more.",
+                hint="Look at what is there now, and try again with its digest.",
+                current=now,
+            )
+    if wish.if_none_match is not None and now is not None:
+        unlike = [m[2] for m in map(_ETAG.fullmatch, wish.if_none_match.split(",")) if m]
+        if {"*", now.sha256} & set(unlike):
+            raise Refusal(412, "exists", "There is such a prompt already.", current=now)
+
+
+def _sound(trial: Trial) -> None:
+    if trial.refused:
+        raise Refusal(
+            422,
+            "rejected",
+            "The check refuses it; nothing was written.",
+            findings=trial.findings,
+        )
+    data, after = trial.draft.data, trial.after
+    if data is not None and (after is None or after.data != data):
+        raise Refusal(
+            422, "no-prompt", "This text is no prompt: it looks like a graph.", hint="See `nodes:`."
+        )
+
+
+def _may_redirect(trial: Trial, caller: Caller) -> None:
+    """Provider and model decide where the data goes: that is an operator's to say."""
+    if caller.who.may("operator"):
+        return
+    now = {_destination(data) for data in trial.served} or {(None, None)}
+    if not {_destination(data) for data in trial.to_be_served} <= now:
+        raise Refusal(
+            403,
+            "destination",
+            "This changes the provider or the model, which takes the role operator.",
+            hint="Leave `provider` and `model` as they are, or ask an operator.",
+        )
+
+
+def _destination(data: bytes) -> tuple[str | None, str | None]:
+    from yamlgraph_prompts.prompt_file import parse_prompt
+
+    content = parse_prompt(data).content
+    provider, model = content.get("provider"), content.get("model")
+    return provider and str(provider), model and str(model)
+
+
+def _note(admin: Admin, caller: Caller, wish: Wish, trial: Trial, status: str) -> None:
+    admin.audit.add(
+        caller.who,
+        caller.address,
+        wish.action,
+        status,
+        prompt=wish.name,
+        before=trial.before.sha256 if trial.before else None,
+        after=trial.after.sha256 if trial.after else None,
+        release=trial.release.id,
+        message=wish.message,
+    )
+
+
+def _failed(admin: Admin, caller: Caller, wish: Wish) -> None:
+    admin.audit.add(
+        caller.who, caller.address, wish.action, "failed", prompt=wish.name, message=wish.message
+    )
+
+
+def _change(trial: Trial, outcome: Outcome, *, held: bool) -> Change:
+    return Change(
+        status=outcome.status,
+        name=trial.draft.name,
+        sha256=trial.after.sha256 if trial.after else None,
+        release=outcome.release.id if outcome.release else None,
+        held=held,
+        findings=[FindingBody.of(finding) for finding in outcome.findings],
+        elapsed_s=outcome.elapsed_s,
+    )

@@ -1,0 +1,200 @@
+"""Counts what happens, for Prometheus: an observer of a `LivePrompts`. Needs the extra `admin`."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+from yamlgraph_prompts.errors import MissingExtra
+from yamlgraph_prompts.events import Event
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+    from yamlgraph_prompts.release import Outcome, Release
+
+try:
+    import prometheus_client as prometheus
+except ImportError as problem:
+    raise MissingExtra(
+        "Metrics need prometheus_client.",
+        hint="Install it with: pip install 'yamlgraph-prompts[admin]'",
+    ) from problem
+
+CONTENT_TYPE = prometheus.CONTENT_TYPE_LATEST
+KEPT_RELEASES = 20
+
+_PREFIX = "yamlgraph_prompts"
+_TROUBLE = ("layer-unavailable", "watcher-restarted", "watcher-polling", "store-trouble")
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Metrics:
+    """A hook that counts; give it to ``LivePrompts(hooks=[...])`` or let the admin app make one.
+
+    Where ``PROMETHEUS_MULTIPROC_DIR`` is set, `exposed` tells of all processes together.
+
+    Args:
+        registry: Where the metrics are registered; one of its own when left out.
+
+    Example:
+        >>> from yamlgraph_prompts import LivePrompts
+        >>> metrics = Metrics()
+        >>> with LivePrompts({"greeting": "user: Hi"}, environment="x", hooks=[metrics]) as prompts:
+        ...     "yamlgraph_prompts_last_reload_successful{" in metrics.exposed().decode()
+        True
+    """
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry or prometheus.CollectorRegistry()
+        self._several = "PROMETHEUS_MULTIPROC_DIR" in os.environ
+        self._layers: dict[str | None, dict[str, str]] = {}
+        self._live: dict[str | None, tuple[str, float]] = {}
+        self._runs_of: dict[tuple[str, str], None] = {}
+        registry = self.registry
+        self._publications = prometheus.Counter(
+            f"{_PREFIX}_publications",
+            "Attempts to publish, by what became of them and the layer that changed.",
+            ["environment", "outcome", "layer"],
+            registry=registry,
+        )
+        self._duration = prometheus.Histogram(
+            f"{_PREFIX}_publication_duration_seconds",
+            "How long an attempt to publish took.",
+            ["environment", "outcome"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._success_at = prometheus.Gauge(
+            f"{_PREFIX}_last_reload_success_timestamp_seconds",
+            "When an attempt to publish last succeeded.",
+            ["environment"],
+            registry=registry,
+            multiprocess_mode="max",
+        )
+        self._success = prometheus.Gauge(
+            f"{_PREFIX}_last_reload_successful",
+            "Whether the last attempt to publish succeeded.",
+            ["environment"],
+            registry=registry,
+            multiprocess_mode="min",
+        )
+        self._info = prometheus.Gauge(
+            f"{_PREFIX}_release_info",
+            "1 for the live release.",
+            ["environment", "release"],
+            registry=registry,
+            multiprocess_mode="liveall",
+        )
+        self._since = prometheus.Gauge(
+            f"{_PREFIX}_release_live_since_timestamp_seconds",
+            "When the live release became live.",
+            ["environment"],
+            registry=registry,
+            multiprocess_mode="max",
+        )
+        self._age = prometheus.Gauge(
+            f"{_PREFIX}_release_age_seconds",
+            "For how long the live release has been live.",
+            ["environment"],
+            registry=registry,
+            multiprocess_mode="max",
+        )
+        self._held = prometheus.Gauge(
+            f"{_PREFIX}_held",
+            "Whether the layers are not followed.",
+            ["environment"],
+            registry=registry,
+            multiprocess_mode="max",
+        )
+        self._runs = prometheus.Counter(
+            f"{_PREFIX}_runs",
+            "Runs of graphs that began, by release.",
+            ["environment", "release"],
+            registry=registry,
+        )
+        self._trouble = prometheus.Counter(
+            f"{_PREFIX}_trouble",
+            "Trouble with layers, the store or the watcher, by kind.",
+            ["environment", "kind", "layer"],
+            registry=registry,
+        )
+
+    def __call__(self, event: Event) -> None:
+        environment = event.environment or ""
+        if event.kind == "run-started":
+            self._run(environment, event.release or "")
+        elif event.kind == "publication" and event.outcome is not None:
+            self._published(environment, event.outcome, event.at_s)
+        elif event.kind in ("held", "following"):
+            self._held.labels(environment).set(event.kind == "held")
+        elif event.kind in _TROUBLE or event.kind == "missing-release":
+            self._trouble.labels(environment, event.kind, event.layer or "").inc()
+
+    def serving(self, environment: str, release: Release, since_s: float, held: bool) -> None:
+        """Say what is live already, to metrics that come later.
+
+        Args:
+            environment: The environment.
+            release: The live release.
+            since_s: Since when, in seconds since the epoch.
+            held: Whether it is held.
+        """
+        self._served(environment, release, since_s)
+        self._held.labels(environment).set(held)
+        self._success.labels(environment).set(1)
+        self._success_at.labels(environment).set(since_s)
+
+    def exposed(self) -> bytes:
+        """All of it in Prometheus' text format; its content type is `CONTENT_TYPE`."""
+        for environment, (_, since_s) in list(self._live.items()):
+            self._age.labels(environment or "").set(max(0.0, time.time() - since_s))
+        if not self._several:
+            return prometheus.generate_latest(self.registry)
+        from prometheus_client import multiprocess
+
+        together = prometheus.CollectorRegistry()
+        multiprocess.MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+        return prometheus.generate_latest(together)
+
+    def _published(self, environment: str, outcome: Outcome, at_s: float) -> None:
+        layer = self._layer(environment, outcome)
+        self._publications.labels(environment, outcome.status, layer).inc()
+        self._duration.labels(environment, outcome.status).observe(outcome.elapsed_s)
+        good = outcome.status != "rejected"
+        self._success.labels(environment).set(good)
+        if good:
+            self._success_at.labels(environment).set(at_s)
+        if outcome.release is not None:
+            self._served(environment, outcome.release, at_s)
+
+    def _served(self, environment: str, release: Release, at_s: float) -> None:
+        before = self._live.get(environment)
+        if before is not None and before[0] == release.id:
+            return
+        if before is not None and not self._several:
+            self._info.remove(environment, before[0])
+        self._live[environment] = (release.id, at_s)
+        self._layers[environment] = {layer.url: layer.version for layer in release.layers}
+        self._info.labels(environment, release.id).set(1)
+        self._since.labels(environment).set(at_s)
+
+    def _layer(self, environment: str, outcome: Outcome) -> str:
+        """The layer that an attempt is about: of an error, or that changed; `""` if none did."""
+        known = self._layers.get(environment, {})
+        if outcome.status == "rejected":
+            files = [finding.file or "" for finding in outcome.errors]
+            return next((url for url in known for file in files if file.startswith(url)), "")
+        layers = outcome.release.layers if outcome.release else ()
+        return next((one.url for one in layers if known.get(one.url) != one.version), "")
+
+    def _run(self, environment: str, release: str) -> None:
+        key = (environment, release)
+        if key not in self._runs_of:
+            self._runs_of[key] = None
+            if len(self._runs_of) > KEPT_RELEASES and not self._several:
+                oldest = next(iter(self._runs_of))
+                del self._runs_of[oldest]
+                self._runs.remove(*oldest)
+        self._runs.labels(environment, release).inc()

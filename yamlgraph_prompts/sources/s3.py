@@ -1,0 +1,184 @@
+"""A layer in S3: a published release where one is, else the loose files below the prefix.
+
+Knows no environments: it is told which channel to read, and what unpacks a release.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from yamlgraph_prompts.errors import LayerUnavailable, PromptsError
+from yamlgraph_prompts.sources import Content
+from yamlgraph_prompts.sources.s3_bucket import Bucket
+from yamlgraph_prompts.sources.s3_client import Place, client
+from yamlgraph_prompts.sources.s3_loose import Loose
+from yamlgraph_prompts.sources.s3_names import RELEASES, case_collisions, escapes
+
+LIMIT_POINTER_BYTES = 64 << 10
+LIMIT_PACK_BYTES = 96 << 20
+
+_ID = re.compile(r"[0-9a-f]{64}")
+
+Unpack = Callable[[bytes, str], Mapping[str, bytes]]
+
+
+@dataclass(frozen=True)
+class _Kept:
+    etag: str
+    release: str
+    content: Content
+
+
+class S3Source:
+    """Reads a prefix of a bucket; asks as little as can be when nothing has changed.
+
+    Args:
+        url: ``s3://bucket/prefix``, with ``?region=``, ``endpoint=`` and ``profile=`` if need be.
+        channel: Whose published releases to read; None for the loose files only.
+        unpack: Bytes of a packed release and its id → prompt name and bytes, all verified; raises
+            a `PromptsError` for anything else.
+
+    Example:
+        >>> S3Source("s3://acme-prompts/production?region=eu-north-1").url
+        's3://acme-prompts/production/'
+    """
+
+    remote = True
+
+    def __init__(
+        self, url: str, *, channel: str | None = None, unpack: Unpack | None = None
+    ) -> None:
+        self.place = Place.parse(url)
+        self.url = self.place.url_without_secrets
+        self.channel = channel
+        self.unpack = unpack
+        self._bucket = Bucket(self.place)
+        self._loose = Loose(self._bucket)
+        self._published: _Kept | None = None
+        self._is_loose = False
+
+    def read(self) -> Content:
+        """Everything that is there now; see `Source.read`. What is kept is not fetched again."""
+        self._bucket.open()
+        if self.channel is None or self.unpack is None:
+            return self._loose.read() or Content({})
+        for _ in range(2):
+            if not self._is_loose:
+                content = self._read_published(self.unpack)
+                if content is not None:
+                    return content
+                self._published = None
+            # The list says as well whether something has been published since.
+            files = self._loose.read(self.channel)
+            self._is_loose = files is not None
+            if files is not None:
+                return files
+        raise LayerUnavailable(
+            f"{self.url} has a published release that may not be read.",
+            layer=self.url,
+            hint=f"The credentials need s3:GetObject for {self.url}{RELEASES}*.",
+        )
+
+    def version(self) -> str:
+        """The version of what is there; a change is fetched at once and kept for `read`."""
+        return self.read().version
+
+    def release(self, release_id: str) -> Content | None:
+        """A published release by its full id, whichever channel it was for; None if not there.
+
+        Raises:
+            LayerUnavailable: It cannot be read, or is not what its name says.
+        """
+        if self.unpack is None or not _ID.fullmatch(release_id):
+            return None
+        self._bucket.open()
+        return self._unpacked(release_id, self.unpack)
+
+    def places(self) -> list[str]:
+        """The names of the folders directly below the prefix."""
+        try:
+            pages = (
+                client(self.place)
+                .get_paginator("list_objects_v2")
+                .paginate(Bucket=self.place.bucket, Prefix=self.place.prefix, Delimiter="/")
+            )
+            found = [
+                one["Prefix"].removeprefix(self.place.prefix).rstrip("/")
+                for page in pages
+                for one in page.get("CommonPrefixes", ())
+            ]
+        except Exception:  # noqa: BLE001 - whatever botocore raises
+            return []
+        return sorted(name for name in found if name and not name.startswith("."))
+
+    def watched(self) -> tuple[Path, ...]:
+        """Nothing on this machine."""
+        return ()
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._bucket.close()
+
+    def _read_published(self, unpack: Unpack) -> Content | None:
+        kept = self._published
+        answer = self._bucket.get(
+            f"{self.place.prefix}{RELEASES}{self.channel}/current",
+            limit_bytes=LIMIT_POINTER_BYTES,
+            if_none_match=kept.etag if kept else None,
+            once=kept is not None,
+            may_be_denied=kept is None,
+        )
+        if answer.status == 304 and kept is not None:
+            return kept.content
+        if answer.status != 200:
+            return None
+        release_id = self._pointed(answer.data)
+        if kept is None or kept.release != release_id:
+            content = self._unpacked(release_id, unpack)
+            if content is None:
+                raise self._bad(f"points to release {release_id[:12]}, which is not there")
+        else:
+            content = kept.content
+        self._published = _Kept(answer.etag, release_id, content)
+        return content
+
+    def _pointed(self, data: bytes) -> str:
+        try:
+            release_id = json.loads(data)["release"]
+            if isinstance(release_id, str) and _ID.fullmatch(release_id):
+                return release_id
+        except (ValueError, LookupError, TypeError, RecursionError):
+            pass
+        raise self._bad("is no pointer to a release")
+
+    def _unpacked(self, release_id: str, unpack: Unpack) -> Content | None:
+        key = f"{self.place.prefix}{RELEASES}packs/{release_id}.pack"
+        answer = self._bucket.get(key, limit_bytes=LIMIT_PACK_BYTES)
+        if answer.status != 200:
+            return None
+        try:
+            prompts = unpack(answer.data, release_id)
+        except PromptsError as problem:
+            raise LayerUnavailable(
+                f"{self.url} has a release that is not what its name says: {problem.message}",
+                layer=self.url,
+                hint="It is not served. Push the release again.",
+            ) from problem
+        files = {f"{name}.yaml": data for name, data in prompts.items()}
+        if any(map(escapes, files)) or case_collisions(files, self.url):
+            raise LayerUnavailable(
+                f"{self.url} has a release, {release_id[:12]}, with names that cannot be files'.",
+                layer=self.url,
+                hint="It is not served. Push another one.",
+            )
+        return Content(files)
+
+    def _bad(self, what: str) -> LayerUnavailable:
+        current = f"{self.url}{RELEASES}{self.channel}/current"
+        return LayerUnavailable(
+            f"{current} {what}.", layer=self.url, hint="It is not followed. Push a release again."
+        )

@@ -1,0 +1,206 @@
+"""A prefix that people upload files to: lists it, fetches what changed, never mixes two states."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from queue import Empty, SimpleQueue
+
+from yamlgraph_prompts.errors import LayerNotFound, LayerUnavailable
+from yamlgraph_prompts.findings import Finding
+from yamlgraph_prompts.sources import Content
+from yamlgraph_prompts.sources.s3_bucket import PARALLEL, Answer, Bucket, Listed
+from yamlgraph_prompts.sources.s3_names import channels, sort_out
+
+ATTEMPTS = 5
+LIMIT_ENTRIES = 50_000
+PROGRESS_AFTER_S = 2.0
+
+
+class Loose:
+    """The loose files below a bucket's prefix, kept between two reads. Not thread-safe.
+
+    Args:
+        bucket: The bucket, at that prefix.
+    """
+
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
+        self._url = bucket.place.url_without_secrets
+        self._prefix = bucket.place.prefix
+        self._listing: tuple[Listed, ...] | None = None
+        self._content = Content({})
+        self._data: dict[Listed, bytes] = {}
+        # Whether a GET's ETag is the listed one; some servers have two for each object.
+        self._same_etags = True
+
+    def read(self, channel: str | None = None) -> Content | None:
+        """All files as they were together at one moment.
+
+        Args:
+            channel: None is returned if a release is published for it.
+
+        Raises:
+            LayerNotFound: Nothing is there.
+            LayerUnavailable: It cannot be read now.
+        """
+        suspects: frozenset[Listed] = frozenset()
+        for _ in range(ATTEMPTS):
+            listing, pages = self._list()
+            others = channels(listing, self._prefix) if channel is not None else []
+            if channel in others:
+                return None
+            if listing == self._listing:
+                return self._content
+            wanted, findings = sort_out(listing, self._prefix, self._url)
+            if not listing or (others and not wanted):
+                raise self._nothing(channel, others)
+            if others:
+                findings = (*findings, self._unpublished(channel, others))
+            fetched, changed = self._fetch(
+                [one for one in wanted.values() if one not in self._data]
+            )
+            self._data |= fetched
+            if changed & suspects:
+                # Listed as before, and still said to have changed: the ETags are two kinds.
+                self._same_etags = False
+            suspects = changed
+            if changed:
+                continue
+            if (pages > 1 or not self._same_etags) and self._list()[0] != listing:
+                # No list of several pages was ever there as a whole.
+                continue
+            return self._keep(listing, wanted, findings)
+        raise LayerUnavailable(
+            f"What is below {self._url} changes faster than it can be read.", layer=self._url
+        )
+
+    def _keep(
+        self, listing: tuple[Listed, ...], wanted: dict[str, Listed], findings: tuple[Finding, ...]
+    ) -> Content:
+        self._data = {one: self._data[one] for one in wanted.values()}
+        files = {path: self._data[one] for path, one in wanted.items()}
+        self._listing, self._content = listing, Content(files, findings)
+        return self._content
+
+    def _list(self) -> tuple[tuple[Listed, ...], int]:
+        listing: list[Listed] = []
+        pages = 0
+        for page in self._bucket.pages():
+            pages += 1
+            listing += page
+            if len(listing) > LIMIT_ENTRIES:
+                raise LayerUnavailable(
+                    f"Below {self._url} are more than {LIMIT_ENTRIES:,} objects.",
+                    layer=self._url,
+                    hint="Give the prompts a prefix of their own.",
+                )
+        return tuple(listing), pages
+
+    def _nothing(self, channel: str | None, others: list[str]) -> LayerNotFound:
+        if others:
+            return LayerNotFound(
+                f"No release is published for {channel!r} at {self._url}, but for "
+                f"{', '.join(others)}.",
+                layer=self._url,
+                available=others,
+                hint="Push or promote one for it, or correct the environment.",
+            )
+        return LayerNotFound(
+            f"Nothing is at {self._url}.",
+            layer=self._url,
+            hint="Upload prompts or push a release there, or mark it with Layer(optional=True).",
+        )
+
+    def _unpublished(self, channel: str | None, others: list[str]) -> Finding:
+        return Finding(
+            "warning",
+            "not-published",
+            f"No release is published for {channel!r} here, but for {', '.join(others)}: the "
+            "loose files are read.",
+            file=self._url,
+            hint="Push a release, or correct the environment.",
+        )
+
+    # Fetching, with threads that do not keep the process from ending
+
+    def _fetch(self, wanted: Sequence[Listed]) -> tuple[dict[Listed, bytes], frozenset[Listed]]:
+        """What could be fetched exactly as listed, and what is something else by now."""
+        waiting: SimpleQueue[Listed] = SimpleQueue()
+        answers: SimpleQueue[tuple[Listed, Answer | Exception]] = SimpleQueue()
+        for one in wanted:
+            waiting.put(one)
+
+        def work() -> None:
+            while True:
+                try:
+                    one = waiting.get_nowait()
+                except Empty:
+                    return
+                try:
+                    answers.put((one, self._get(one)))
+                except Exception as problem:  # noqa: BLE001 - handed to the reading thread
+                    answers.put((one, problem))
+
+        for _ in range(min(PARALLEL, len(wanted))):
+            threading.Thread(target=work, name="yamlgraph-prompts-s3", daemon=True).start()
+        fetched: dict[Listed, bytes] = {}
+        changed: set[Listed] = set()
+        with _Progress(self._url, len(wanted)) as progress:
+            for done in range(len(wanted)):
+                progress.show(done)
+                one, answer = answers.get()
+                if isinstance(answer, Exception):
+                    _drain(waiting)
+                    self._data |= fetched
+                    raise answer
+                if self._is_listed(one, answer):
+                    fetched[one] = answer.data
+                else:
+                    changed.add(one)
+        return fetched, frozenset(changed)
+
+    def _get(self, one: Listed) -> Answer:
+        etag = one.etag if self._same_etags else None
+        return self._bucket.get(one.key, limit_bytes=one.size, if_match=etag)
+
+    def _is_listed(self, one: Listed, answer: Answer) -> bool:
+        if answer.status != 200 or len(answer.data) != one.size:
+            return False
+        return not self._same_etags or answer.etag == one.etag
+
+
+def _drain(waiting: SimpleQueue[Listed]) -> None:
+    while not waiting.empty():
+        try:
+            waiting.get_nowait()
+        except Empty:
+            return
+
+
+class _Progress:
+    """One line on a terminal, for what takes longer than one likes to wait without a word."""
+
+    def __init__(self, url: str, total: int) -> None:
+        self._url = url
+        self._total = total
+        self._next = time.monotonic() + PROGRESS_AFTER_S
+        self._shown = False
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+    def show(self, done: int) -> None:
+        now = time.monotonic()
+        if now < self._next or sys.stderr is None or not sys.stderr.isatty():
+            return
+        self._next, self._shown = now + 0.2, True
+        sys.stderr.write(f"\r\x1b[K{self._url}: {done} of {self._total} objects")
+        sys.stderr.flush()

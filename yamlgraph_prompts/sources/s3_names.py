@@ -1,0 +1,129 @@
+"""Which keys below a prefix are files of a layer, and which cannot be. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from yamlgraph_prompts.findings import Finding
+from yamlgraph_prompts.regular_file import LIMIT_FILE_BYTES
+from yamlgraph_prompts.sources.s3_bucket import Listed
+
+LIMIT_BYTES = 64 << 20
+RELEASES = ".releases/"
+
+
+def sort_out(
+    listing: Iterable[Listed], prefix: str, url: str
+) -> tuple[dict[str, Listed], tuple[Finding, ...]]:
+    """The files to fetch, by their path within the layer, and what is to be said of others."""
+    wanted: dict[str, Listed] = {}
+    findings: list[Finding] = []
+    total = 0
+    for one in listing:
+        path = one.key.removeprefix(prefix)
+        shown = f"{url}{path}"
+        if path.endswith(".yml") and not is_hidden(path):
+            findings.append(_yml(shown))
+        if not path.endswith((".yaml", ".j2")):
+            continue
+        if escapes(path):
+            findings.append(_escaping(shown))
+        elif is_hidden(path):
+            continue
+        elif one.size > LIMIT_FILE_BYTES:
+            findings.append(_too_large(path, shown, one.size))
+        elif total + one.size > LIMIT_BYTES:
+            findings.append(_too_much(url))
+            break
+        else:
+            total += one.size
+            wanted[path] = one
+    findings += case_collisions(wanted, url)
+    return wanted, tuple(findings)
+
+
+def channels(listing: Iterable[Listed], prefix: str) -> list[str]:
+    """The channels that have a published release below the prefix."""
+    begin, end = f"{prefix}{RELEASES}", "/current"
+    return [
+        one.key[len(begin) : -len(end)]
+        for one in listing
+        if one.key.startswith(begin) and one.key.endswith(end)
+    ]
+
+
+def escapes(path: str) -> bool:
+    """Whether no file below a folder can have this path."""
+    return (
+        not path.isprintable()
+        or "\\" in path
+        or any(part in ("", ".", "..") for part in path.split("/"))
+    )
+
+
+def is_hidden(path: str) -> bool:
+    """Whether it is, or lies in, something whose name begins with a dot."""
+    return path.startswith(".") or "/." in path
+
+
+def case_collisions(paths: Mapping[str, object], url: str) -> list[Finding]:
+    """A warning for every path that another one equals but for capitals."""
+    first: dict[str, str] = {}
+    findings = []
+    for path in paths:
+        other = first.setdefault(path.casefold(), path)
+        if other != path:
+            findings.append(
+                Finding(
+                    "warning",
+                    "case-collision",
+                    f"Only capitals tell this name from {other}.",
+                    prompt=_name(path),
+                    file=f"{url}{path}",
+                    hint="On a disk that knows no capitals one would replace the other: rename it.",
+                )
+            )
+    return findings
+
+
+def _name(path: str) -> str:
+    return path.removesuffix(".j2").removesuffix(".yaml")
+
+
+def _escaping(shown: str) -> Finding:
+    return Finding(
+        "error",
+        "escaping-name",
+        "This object's name cannot be a file's: it leads out of the layer or is not printable.",
+        file=shown if shown.isprintable() else ascii(shown)[1:-1],
+        hint="Rename or remove the object.",
+    )
+
+
+def _yml(shown: str) -> Finding:
+    return Finding(
+        "warning",
+        "ignored-file",
+        "Only files that end in .yaml are prompts; this one is not read.",
+        file=shown,
+        hint=f"Rename it to {shown.rpartition('/')[2][:-4]}.yaml.",
+    )
+
+
+def _too_large(path: str, shown: str, size: int) -> Finding:
+    return Finding(
+        "error",
+        "too-large",
+        f"A prompt may have {LIMIT_FILE_BYTES >> 20} MiB; this object has {size} bytes.",
+        prompt=_name(path),
+        file=shown,
+    )
+
+
+def _too_much(url: str) -> Finding:
+    return Finding(
+        "error",
+        "too-large",
+        f"Below this prefix are more than {LIMIT_BYTES >> 20} MiB of prompts.",
+        file=url,
+    )
