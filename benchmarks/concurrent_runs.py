@@ -109,7 +109,13 @@ class Notes:
         return len({release for said in self.releases.values() for release in said})
 
 
-def harness(app: Any, change: Callable[[], object], least_s: float, enough: tuple[int, int]) -> Any:
+def harness(
+    app: Any,
+    change: Callable[[], object],
+    threads: int,
+    least_s: float,
+    enough: tuple[int, int],
+) -> Any:
     """Run for `least_s` seconds, and until there are enough runs and releases; what came of it."""
     notes, numbers, over = Notes(), itertools.count(), threading.Event()
     started, changes = time.monotonic(), 0
@@ -124,23 +130,27 @@ def harness(app: Any, change: Callable[[], object], least_s: float, enough: tupl
             except Exception as problem:  # noqa: BLE001 - counted, whatever it is
                 notes.failures.append(f"{name}: {problem!r}")
 
-    with ThreadPoolExecutor(THREADS) as pool:
-        for _ in range(THREADS):
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in range(threads):
             pool.submit(runs)
-        while (took := time.monotonic() - started) < AT_MOST_S:
-            if took >= least_s and len(notes.releases) >= enough[0] and notes.served >= enough[1]:
-                break
-            began = time.monotonic()
-            change()
-            changes += 1
-            time.sleep(max(0.0, EVERY_S - (time.monotonic() - began)))
-        over.set()
+        try:
+            while (took := time.monotonic() - started) < AT_MOST_S:
+                runs_made, served = len(notes.releases), notes.served
+                if took >= least_s and runs_made >= enough[0] and served >= enough[1]:
+                    break
+                began = time.monotonic()
+                change()
+                changes += 1
+                time.sleep(max(0.0, EVERY_S - (time.monotonic() - began)))
+        finally:
+            over.set()
     return notes, changes, took
 
 
 def main() -> None:
     quick = is_quick(__doc__)
-    least_s, enough = (0.5, (64, 3)) if quick else (SECONDS, (RUNS, RELEASES))
+    threads = 4 if quick else THREADS
+    least_s, enough = (0.2, (8, 2)) if quick else (SECONDS, (RUNS, RELEASES))
     with workplace() as folder:
         import yamlgraph
 
@@ -149,7 +159,9 @@ def main() -> None:
 
         alone = Editions(folder / "alone")
         app = yamlgraph.load_and_compile(alone.folder / "graph.yaml").compile()
-        rows = told("YAMLGraph alone", *harness(app, alone.swap, least_s / 2, (64, 3)), bars=False)
+        rows = told(
+            "YAMLGraph alone", *harness(app, alone.swap, threads, least_s / 2, (8, 2)), bars=False
+        )
 
         ours = Editions(folder / "ours")
         with LivePrompts(ours.folder / "prompts", store=folder / "store", watch=False) as prompts:
@@ -161,8 +173,10 @@ def main() -> None:
                 outcome = prompts.publish()
                 assert outcome.status == "published", outcome
 
-            rows += told("live graph", *harness(live, change, least_s, enough), bars=not quick)
-        show(f"{THREADS} runs at once, changes as fast as every {EVERY_S * 1e3:.0f} ms", rows)
+            rows += told(
+                "live graph", *harness(live, change, threads, least_s, enough), bars=not quick
+            )
+        show(f"{threads} runs at once, changes as fast as every {EVERY_S * 1e3:.0f} ms", rows)
 
 
 def told(what: str, notes: Notes, changes: int, took: float, *, bars: bool) -> list[Row]:

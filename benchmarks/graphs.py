@@ -30,7 +30,7 @@ class Model:
         import yamlgraph.executor
 
         self.heard = heard
-        yamlgraph.executor.create_llm = lambda **kwargs: self  # type: ignore[assignment]
+        yamlgraph.executor.create_llm = lambda **kwargs: self
 
     def invoke(self, messages: Sequence[Any]) -> Any:
         text = "\n".join(str(message.content) for message in messages)

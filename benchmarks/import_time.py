@@ -29,11 +29,13 @@ def main() -> None:
 
         def run(script: str) -> float:
             started = perf_counter()
-            run_apart(script, cache=folder / "cache")
+            run_apart(script, cache=None if quick else folder / "cache")
             return perf_counter() - started
 
         times = interleaved(
-            3 if quick else 15, {"langgraph": lambda: run(LANGGRAPH), "ours": lambda: run(OURS)}
+            1 if quick else 15,
+            {"langgraph": lambda: run(LANGGRAPH), "ours": lambda: run(OURS)},
+            warm_up=0 if quick else 1,
         )
     least = {name: min(one.seconds) for name, one in times.items()}
     added = least["ours"] - least["langgraph"]

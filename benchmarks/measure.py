@@ -77,11 +77,15 @@ def workplace() -> Iterator[Path]:
             os.chdir(before)
 
 
-def run_apart(script: str, *arguments: str, cache: Path) -> str:
-    """Run a script in an interpreter of its own, with compiled modules as installed ones have."""
-    root = str(Path(__file__).parent.parent)
-    environment = {**os.environ, "PYTHONPATH": root, "PYTHONPYCACHEPREFIX": str(cache)}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+def run_apart(script: str, *arguments: str, cache: Path | None) -> str:
+    """Run a script in an interpreter of its own.
+
+    With `cache` all modules are compiled once, as installed ones are, whatever was edited.
+    """
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    if cache is not None:
+        environment["PYTHONPYCACHEPREFIX"] = str(cache)
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
     done = subprocess.run(
         [sys.executable, "-c", script, *arguments],
         env=environment,

@@ -76,7 +76,7 @@ def calls_of(load: Callable[[Path], Any], path: Path) -> dict[str, dict[str, Any
         seen[kwargs["prompt_name"]] = kwargs
         return original(**kwargs)
 
-    executor.prepare_messages = record  # type: ignore[assignment]
+    executor.prepare_messages = record
     app = load(path).compile()
     given = {name: value for some in variables(0).values() for name, value in some.items()}
     app.invoke(given)
@@ -140,7 +140,7 @@ def main() -> None:
             # In pairs: what runs after a call of milliseconds finds cold caches.
             first = {way: calls[way] for way in ("alone", "ours")}
             second = {way: calls[way] for way in ("ours", "hand")}
-            rounds = 40 if quick else 600
+            rounds = 5 if quick else 600
             rows += compare(
                 f"{name} ({sum(map(len, texts.values())) / 1024:.1f} KB)",
                 interleaved(rounds, first, warm_up=20),

@@ -101,24 +101,20 @@ class Saves:
         return write_prompt(self.folder, 1, self.wanted.removeprefix("edition ").rstrip("."))
 
 
-def small(folder: Path, rounds: int) -> list[Row]:
+def small(folder: Path, rounds: int, warm_up: int) -> list[Row]:
     saves = Saves(folder, 2)
     with saves.prompts:
         calls = {"alone": saves.alone, "idle": saves.idle}
         calls |= {"beside": saves.alone_beside_runs, "busy": saves.back_to_back}
-        times = interleaved(rounds, calls, warm_up=3)
+        times = interleaved(rounds, calls, warm_up=warm_up)
     alone, busy = times["alone"], times["busy"]
     return [
         plain("2 nodes: YAMLGraph's load + compile", alone),
         compared("2 nodes: save → at the model, next run", times["idle"], alone, MEDIAN, P95),
-        compared("2 nodes: save → live", Times(tuple(saves.swaps[3:])), alone),
+        compared("2 nodes: save → live", Times(tuple(saves.swaps[warm_up:])), alone),
         plain("2 nodes, runs back to back: YAMLGraph's load + compile", times["beside"]),
-        compared(
-            "2 nodes, runs back to back: save → at the model", times["busy"], alone, MEDIAN, P95
-        ),
-        compared(
-            "2 nodes, runs back to back: that over YAMLGraph's", times["busy"], times["beside"]
-        ),
+        compared("2 nodes, runs back to back: save → at the model", busy, alone, MEDIAN, P95),
+        compared("2 nodes, runs back to back: that over YAMLGraph's", busy, times["beside"]),
     ]
 
 
@@ -135,9 +131,9 @@ def large(folder: Path, nodes: int, rounds: int) -> list[Row]:
 def main() -> None:
     quick = is_quick(__doc__)
     with workplace() as folder:
-        rows = small(folder / "2", 5 if quick else 100)
-        for nodes in (50, 200):
-            rows += large(folder / str(nodes), nodes, 2 if quick else 25)
+        rows = small(folder / "2", *((1, 0) if quick else (100, 3)))
+        for nodes in (5,) if quick else (50, 200):
+            rows += large(folder / str(nodes), nodes, 1 if quick else 25)
         show("From a save to the next run", rows)
 
 

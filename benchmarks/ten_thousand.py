@@ -93,7 +93,7 @@ def _indented(text: str) -> str:
     return "".join(f"  {line}\n" for line in text.splitlines())
 
 
-def run(script: str, *arguments: Path, cache: Path) -> dict[str, Any]:
+def run(script: str, *arguments: Path, cache: Path | None) -> dict[str, Any]:
     answer: dict[str, Any] = json.loads(
         run_apart(_BEGIN + script, *map(str, arguments), cache=cache)
     )
@@ -102,16 +102,17 @@ def run(script: str, *arguments: Path, cache: Path) -> dict[str, Any]:
 
 def main() -> None:
     quick = is_quick(__doc__)
-    count = 200 if quick else 10_000
+    count = 40 if quick else 10_000
     changes: list[float] = []
     memory: dict[str, list[float]] = {"first load": [], "restart": []}
     with workplace() as folder:
         write(folder / "prompts", count)
+        cache = None if quick else folder / "cache"
 
         def ours(kind: str) -> float:
             if kind == "first load":
                 shutil.rmtree(folder / "store", ignore_errors=True)
-            took = run(_OURS, folder / "prompts", folder / "store", cache=folder / "cache")
+            took = run(_OURS, folder / "prompts", folder / "store", cache=cache)
             assert took["count"] == count
             changes.append(took["change"])
             memory[kind].append(max(took["memory"], took["memory after"]))
@@ -122,19 +123,17 @@ def main() -> None:
             return ours("restart")
 
         def by_hand() -> float:
-            return float(run(_BY_HAND, folder / "prompts", cache=folder / "cache")["load"])
+            return float(run(_BY_HAND, folder / "prompts", cache=cache)["load"])
 
         first: list[float] = []
-        times = interleaved(
-            1 if quick else 5,
-            {"hand": by_hand, "restart": both},
-        )
+        warm_up = 0 if quick else 1
+        times = interleaved(1 if quick else 3, {"hand": by_hand, "restart": both}, warm_up=warm_up)
     hand = times["hand"]
     rows = [
         plain("read, CSafeLoader, Environment.parse by hand", hand),
-        compared("first load and check", Times(tuple(first[1:])), hand, FIRST),
+        compared("first load and check", Times(tuple(first[warm_up:])), hand, FIRST),
         compared("restart on an unchanged store", times["restart"], hand, RESTART),
-        compared("one changed file published", Times(tuple(changes[2:])), hand, CHANGE),
+        compared("one changed file published", Times(tuple(changes[2 * warm_up :])), hand, CHANGE),
     ]
     for kind, figures in memory.items():
         most = max(figures)

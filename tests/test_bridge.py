@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -233,6 +234,49 @@ def test_nothing_of_yamlgraph_is_wrapped_twice(graph_folder: Folder) -> None:
     load_and_compile("graph.yaml", "prompts", watch=False)
     adopt.install()
     assert graph_loader.load_graph_config is before
+
+
+def test_an_old_release_can_be_built_while_new_ones_are_published(graph_folder: Folder) -> None:
+    folder = graph_folder("chain")
+    app = load_and_compile("graph.yaml", watch=False).compile()
+    prompts, first = app.prompts, app.release.id
+    handle = next(iter(prompts._builds._handles.values()))
+    problems: list[BaseException] = []
+    stop = threading.Event()
+
+    def build() -> None:
+        try:
+            while not stop.is_set():
+                prompts._builds._recent.clear()
+                built = prompts.build_at(handle, first, None)
+                assert built.release == first
+        except BaseException as problem:  # noqa: BLE001
+            problems.append(problem)
+
+    thread = threading.Thread(target=build)
+    thread.start()
+    for number in range(25):
+        write(folder, {"prompts/letters/close.yaml": f"user: 'close {number} {{name}}'"})
+        assert prompts.publish().status == "published"
+    stop.set()
+    thread.join()
+    assert problems == []
+
+
+def test_the_folders_of_builds_that_nobody_needs_are_removed(graph_folder: Folder) -> None:
+    folder = graph_folder("chain")
+    app = load_and_compile("graph.yaml", watch=False).compile()
+    (graph,) = app.prompts._graphs
+    for number in range(40):
+        write(folder, {"prompts/letters/close.yaml": f"user: 'close {number} {{name}}'"})
+        app.prompts.publish()
+    gc.collect()
+    app.prompts.publish()
+    write(folder, {"prompts/letters/close.yaml": "user: 'end {name}'"})
+    app.prompts.publish()
+    (nest,) = app.prompts._store._views.nests
+    assert len(graph.views()) <= 10
+    assert len(list(nest.path.iterdir())) <= 12
 
 
 # Versions

@@ -28,6 +28,7 @@ from yamlgraph_prompts.layers import Layer, environment_name
 from yamlgraph_prompts.pack import MAX_PACK, decode_pack, encode_pack
 from yamlgraph_prompts.release import Release
 from yamlgraph_prompts.sources.s3_client import Place
+from yamlgraph_prompts.sources.s3_names import case_collisions, escapes
 
 __all__ = ["Bucket", "LogEntry", "Pushed"]
 
@@ -285,6 +286,7 @@ class Bucket:
             return Pushed(live, published=False, repaired=self._log.point(live))
         if after is not None and live != after:
             raise self._lost(live, after)
+        _refuse_names(release, self.url)
         self._keep(release)
         entry = LogEntry(
             number=live.number + 1 if live else 1,
@@ -393,6 +395,19 @@ def _pack(release_id: str) -> str:
 
 def _is_id(word: str) -> bool:
     return len(word) == 64 and not word.strip("0123456789abcdef")
+
+
+def _refuse_names(release: Release, url: str) -> None:
+    """Readers make files of the prompts, so they refuse what cannot be files side by side."""
+    paths = {f"{name}.yaml": None for name in release.prompts}
+    bad = [path for path in paths if escapes(path)]
+    bad += [finding.prompt or "" for finding in case_collisions(paths, url)]
+    if bad:
+        raise PromptsError(
+            f"Nothing was published: {_names(tuple(map(repr, bad)))} cannot be the name of a file "
+            "beside the others.",
+            hint="A name leads out of no folder, and differs from others not only in capitals.",
+        )
 
 
 def _text(what: str, said: str, limit: int) -> str:

@@ -67,13 +67,13 @@ class Log:
         self._objects = objects
         self._folder = f"{environment}/"
 
-    def newest(self, least: int = 0) -> LogEntry | None:
+    def newest(self, known: LogEntry | None = None) -> LogEntry | None:
         """The last entry, whatever the hint says; None where there is none.
 
         Args:
-            least: A number that is known to be in the log.
+            known: An entry that is in the log, to look from there on.
         """
-        start = self.entry(least or self.pointed()[0])
+        start = known or self.entry(self.pointed()[0])
         after = self._key(start.number) if start else ""
         numbers = [
             int(found[1])
@@ -145,12 +145,15 @@ class Log:
         """
         moved = False
         for _ in range(ROUNDS):
-            if self.pointed() != (entry.number, entry.release):
+            pointed = self.pointed()
+            if pointed[0] > entry.number:
+                entry = self.newest(entry) or entry
+            if pointed != (entry.number, entry.release):
                 moved = True
                 hint = {"release": entry.release, "number": entry.number, "at_s": entry.at_s}
                 self._objects.put(self._hint, json.dumps(hint).encode())
             # A pusher that was faster may have moved the hint on before we moved it back.
-            newest = self.newest(entry.number)
+            newest = self.newest(entry)
             if newest is None or newest.number == entry.number:
                 break
             entry = newest

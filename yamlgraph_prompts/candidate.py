@@ -112,6 +112,7 @@ class Candidates:
         before: Release | None,
         *,
         deadline_s: float | None = None,
+        kept_s: float | None = None,
         strict: bool = False,
     ) -> Candidate:
         """What the layers and graphs hold now.
@@ -120,12 +121,13 @@ class Candidates:
             graphs: The attached graphs.
             before: The live release, whose unchanged prompts are taken over as they are.
             deadline_s: Seconds that remote layers may take together; None for no bound.
+            kept_s: For how many seconds what is known of remote layers will do; None: ask them.
             strict: Duplicate keys and the like are errors too.
 
         Raises:
             LayerError: A layer cannot be read.
         """
-        contents = read_within(self._readers, deadline_s)
+        contents = read_within(self._readers, deadline_s, kept_s=kept_s)
         return self._made(contents, graphs, before, strict=strict)
 
     def drafted(

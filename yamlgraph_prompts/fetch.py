@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TypeVar, cast
 
-from yamlgraph_prompts.errors import LayerNotFound, LayerReadOnly, LayerUnavailable
+from yamlgraph_prompts.errors import LayerError, LayerNotFound, LayerReadOnly, LayerUnavailable
 from yamlgraph_prompts.health import LayerState
 from yamlgraph_prompts.layers import Layer, LayerContent, environments_pattern
-from yamlgraph_prompts.sources import Content, Source, Writable, open_source
+from yamlgraph_prompts.release import Prompt, Release
+from yamlgraph_prompts.sources import Content, KeepsReleases, Source, Writable, open_source
+
+T = TypeVar("T")
 
 # Seconds that a thread waits for another one's question to a source to be answered.
 BUSY_S = 5.0
+# Seconds after which that answer is not hoped for any more, and the source is opened anew.
+GIVE_UP_S = 120.0
 
 
 class LayerReader:
@@ -35,11 +42,15 @@ class LayerReader:
         self._source = _open(layer, environment, base)
         self._seen_s: float | None = None
         self._trouble: str | None = None
+        self._kept: LayerContent | None = None
+        self._taken: str | None = None
+        self._asked = -math.inf
         self.renew()
-        self.url = layer.at(environment)
+        # A URL's parameters say how to get there, and may hold what is nobody else's business.
+        self.url = self._source.url if self._source.remote else layer.at(environment)
         # The same place said in two ways, or from two working directories, is told apart right.
         folders = self._source.watched()
-        self.place = str(folders[0].absolute()) if folders else self._source.url
+        self.place = str(folders[0].absolute()) if folders else layer.at(environment)
 
     @property
     def remote(self) -> bool:
@@ -54,16 +65,68 @@ class LayerReader:
                 do exist are listed.
             LayerUnavailable: It cannot be read now.
         """
+        self._taken = None
+        found = self._ask()
+        self._taken = found.version
+        return found
+
+    def kept(self, for_s: float) -> LayerContent:
+        """What `read` or `look` found last; asks only when that was more than `for_s` seconds ago.
+
+        Raises:
+            LayerError: As `read`; or nothing was ever found, and asking failed not long ago.
+        """
+        if time.monotonic() - self._asked > for_s:
+            return self.read()
+        if self._kept is None:
+            raise LayerUnavailable(self._trouble or "It was never read.", layer=self.url)
+        self._taken = self._kept.version
+        return self._kept
+
+    def look(self) -> bool:
+        """Whether there is something else now than what was read last; it is kept at once.
+
+        Raises:
+            LayerError: As `read`.
+        """
+        return self._ask().version != self._taken
+
+    def release(self, release_id: str) -> Release | None:
+        """A release that was published to the layer, by its full id; None if it has none such.
+
+        Raises:
+            LayerUnavailable: It cannot be read now, or is not what its id says.
+        """
+        source = self._source
+        if not isinstance(source, KeepsReleases):
+            return None
+        with self._alone():
+            content = source.release(release_id)
+        if content is None:
+            return None
+        base = self.url.rstrip("/")
+        found = Release.of(
+            (
+                Prompt(path.removesuffix(".yaml"), data, self.url, f"{base}/{path}")
+                for path, data in content.files.items()
+            ),
+            environment=self.environment,
+        )
+        return found if found.id == release_id else None
+
+    def _ask(self) -> LayerContent:
         try:
             with self._alone():
                 content = self._source.read()
         except LayerNotFound as problem:
-            if self.layer.optional:
-                self._seen_s, self._trouble = time.time(), None
-                content = Content({})
-            else:
+            if not self.layer.optional:
                 raise self._missing(problem) from None
-        return LayerContent(self.url, content.version, content.files, content.findings)
+            self._seen_s, self._trouble = time.time(), None
+            content = Content({})
+        finally:
+            self._asked = time.monotonic()
+        self._kept = LayerContent(self.url, content.version, content.files, content.findings)
+        return self._kept
 
     def version(self) -> str:
         """Which version is there; a word for the trouble where it cannot be read."""
@@ -101,17 +164,27 @@ class LayerReader:
         """The local paths whose change is news."""
         return self._source.watched()
 
+    def troubled(self, problem: LayerError) -> None:
+        """Nobody waits for its answer any more."""
+        self._trouble, self._asked = problem.message, time.monotonic()
+
     def renew(self) -> None:
         """Make the lock anew, after a fork."""
         self._lock = threading.Lock()
+        self._since = 0.0
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
         # A source is used by one thread at a time: a publication, or the watch.
-        if not self._lock.acquire(timeout=BUSY_S):
+        lock = self._lock
+        if not lock.acquire(timeout=BUSY_S):
+            if time.monotonic() - self._since > GIVE_UP_S:
+                self._source = _open(self.layer, self.environment, self._base)
+                self.renew()
             raise LayerUnavailable(
                 f"{self.url} is still busy with an earlier question.", layer=self.url
             )
+        self._since = time.monotonic()
         try:
             yield
             self._seen_s, self._trouble = time.time(), None
@@ -119,18 +192,22 @@ class LayerReader:
             self._trouble = problem.message
             raise
         finally:
-            self._lock.release()
+            lock.release()
 
     def close(self) -> None:
         """Let go of the source."""
         self._source.close()
 
     def _missing(self, problem: LayerNotFound) -> LayerNotFound:
-        where = environments_pattern(self.layer.text)
+        text, parameters = self.layer.text, ""
+        if self.remote:
+            text, mark, given = text.partition("?")
+            parameters = (mark + given).replace("{environment}", self.environment)
+        where = environments_pattern(text)
         if where is None:
             return problem
         place, pattern = where
-        source = open_source(place, base=self._base)
+        source = open_source(place + parameters, base=self._base)
         found = [m["environment"] for name in source.places() if (m := pattern.fullmatch(name))]
         source.close()
         if self.environment in found:
@@ -151,46 +228,72 @@ def _open(layer: Layer, environment: str, base: Path | None) -> Source:
         from yamlgraph_prompts.sources.memory import MemorySource
 
         return MemorySource(layer.url)
-    return open_source(layer.at(environment), base=base)
+    return open_source(layer.at(environment), base=base, channel=environment, unpack=_unpack)
 
 
-def read_within(readers: Sequence[LayerReader], deadline_s: float | None) -> list[LayerContent]:
+def _unpack(data: bytes, release_id: str) -> Mapping[str, bytes]:
+    from yamlgraph_prompts.pack import decode_pack
+
+    release = decode_pack(data, release_id, f"release {release_id[:12]}")
+    return {name: prompt.data for name, prompt in release.prompts.items()}
+
+
+def read_within(
+    readers: Sequence[LayerReader], deadline_s: float | None, *, kept_s: float | None = None
+) -> list[LayerContent]:
     """What every layer holds, remote ones together within a deadline.
 
     Args:
         readers: The layers, highest priority first.
         deadline_s: Seconds that the remote ones may take together; None for no bound.
+        kept_s: For how many seconds what is known of the remote ones will do, so that they are not
+            asked again; None: they are asked.
 
     Raises:
         LayerUnavailable: A remote layer did not answer in time.
     """
     ends = None if deadline_s is None else time.monotonic() + deadline_s
-    return [
-        _bounded(reader, ends) if reader.remote and ends is not None else reader.read()
-        for reader in readers
-    ]
 
-
-def _bounded(reader: LayerReader, ends: float) -> LayerContent:
-    # A daemon thread: a call that hangs in a client must not keep the process from ending.
-    answer: list[Any] = []
-
-    def ask() -> None:
+    def read(reader: LayerReader) -> LayerContent:
+        if not reader.remote:
+            return reader.read()
+        ask = reader.read if kept_s is None else partial(reader.kept, kept_s)
+        if ends is None:
+            return ask()
         try:
-            answer.append(reader.read())
-        except BaseException as problem:  # noqa: BLE001 - handed to the caller's thread
-            answer.append(problem)
+            return within(ends - time.monotonic(), ask, reader.url)
+        except LayerUnavailable as problem:
+            reader.troubled(problem)
+            raise
 
-    thread = threading.Thread(target=ask, name="yamlgraph-prompts-start", daemon=True)
+    return [read(reader) for reader in readers]
+
+
+def within(seconds: float, ask: Callable[[], T], url: str) -> T:
+    """The answer to a question that may never be answered; it is not waited for any longer.
+
+    Raises:
+        LayerUnavailable: There is no answer in time.
+    """
+    # A daemon thread: a call that hangs in a client must not keep the process from ending.
+    answer: list[tuple[T | None, BaseException | None]] = []
+
+    def answered() -> None:
+        try:
+            answer.append((ask(), None))
+        except BaseException as problem:  # noqa: BLE001 - handed to the caller's thread
+            answer.append((None, problem))
+
+    thread = threading.Thread(target=answered, name="yamlgraph-prompts-ask", daemon=True)
     thread.start()
-    thread.join(max(0.0, ends - time.monotonic()))
+    thread.join(max(0.0, seconds))
     if not answer:
         raise LayerUnavailable(
-            f"{reader.url} did not answer in time.",
-            layer=reader.url,
+            f"{url} did not answer in time.",
+            layer=url,
             hint="Check the endpoint and the network, or raise startup_deadline_s.",
         )
-    if isinstance(answer[0], BaseException):
-        raise answer[0]
-    content: LayerContent = answer[0]
-    return content
+    found, problem = answer[0]
+    if problem is not None:
+        raise problem
+    return cast(T, found)

@@ -11,12 +11,14 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from yamlgraph_prompts.candidate import Graph
 from yamlgraph_prompts.fetch import LayerReader
 
 if TYPE_CHECKING:
+    from yamlgraph_prompts.errors import LayerError
+    from yamlgraph_prompts.polling import Poller
     from yamlgraph_prompts.watch import Watch
 
 logger = logging.getLogger("yamlgraph_prompts")
@@ -30,9 +32,11 @@ class Following:
         graphs: Gives the attached graphs.
         store_paths: The files by which another process says that it changed what is live.
         changed: Called with the reason when a layer or a graph may have changed. This and the
-            next two are methods, held weakly: a thread keeps nothing alive that nobody uses.
+            others are methods, held weakly: a thread keeps nothing alive that nobody uses.
         pointed: Called with the reason when the store's pointer may have changed.
         trouble: Called with what happened to the watcher and the same in words.
+        unreadable: Called with what is wrong when a remote layer cannot be looked at.
+        readable: Called when one can be looked at again.
         refresh_s: Seconds between two looks at what tells no news by itself.
     """
 
@@ -44,6 +48,8 @@ class Following:
         changed: Callable[[str], object],
         pointed: Callable[[str], object],
         trouble: Callable[[str, str], object],
+        unreadable: Callable[[LayerError], object],
+        readable: Callable[[], object],
         refresh_s: float,
     ) -> None:
         self._readers = readers
@@ -52,8 +58,10 @@ class Following:
         self._changed = _weakly(changed)
         self._pointed = _weakly(pointed)
         self._trouble = _weakly(trouble)
+        self._unreadable = _weakly(unreadable)
+        self._readable = _weakly(readable)
         self._refresh_s = refresh_s
-        self._watches: tuple[Watch, ...] | None = None
+        self._watches: tuple[Watch | Poller, ...] | None = None
         self._starting = threading.Lock()
 
     @property
@@ -73,7 +81,7 @@ class Following:
                 target=self._begin, args=(watches,), name="yamlgraph-prompts-look", daemon=True
             ).start()
 
-    def _begin(self, watches: tuple[Watch, ...]) -> None:
+    def _begin(self, watches: tuple[Watch | Poller, ...]) -> None:
         with _importing:
             import yamlgraph_prompts.file_events  # noqa: F401
         for watch in watches:
@@ -84,10 +92,16 @@ class Following:
         if self._watches is watches:
             self._changed("first look")
 
-    def _made(self) -> Iterator[Watch]:
+    def _made(self) -> Iterator[Watch | Poller]:
+        from yamlgraph_prompts.polling import Poller
         from yamlgraph_prompts.watch import Watch
 
-        if any(reader.remote for reader in self._readers) or any(True for _ in self._paths()):
+        for reader in self._readers:
+            if reader.remote:
+                yield Poller(
+                    reader, self._changed, self._unreadable, self._readable, self._refresh_s
+                )
+        if any(True for _ in self._paths()):
             yield Watch(
                 self._changed,
                 paths=self._paths,
@@ -130,7 +144,8 @@ class Following:
     def _fingerprint(self) -> str:
         digest = hashlib.sha256()
         for reader in self._readers:
-            digest.update(reader.version().encode())
+            if not reader.remote:
+                digest.update(reader.version().encode())
         for path in (path for graph in self._graphs() for path in graph.watched()):
             try:
                 digest.update(path.read_bytes() if path.is_file() else b"-")
@@ -142,7 +157,7 @@ class Following:
 def _weakly(method: Callable[..., object]) -> Callable[..., object]:
     weak = weakref.WeakMethod(method)
 
-    def call(*args: str) -> object:
+    def call(*args: Any) -> object:
         alive = weak()
         return alive(*args) if alive is not None else None
 

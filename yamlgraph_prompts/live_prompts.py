@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
+import re
 import threading
 import time
 import weakref
@@ -30,7 +32,7 @@ from yamlgraph_prompts.errors import (
     StoreError,
 )
 from yamlgraph_prompts.events import Event, EventKind, Hook, tell
-from yamlgraph_prompts.fetch import LayerReader
+from yamlgraph_prompts.fetch import LayerReader, within
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.following import Following
 from yamlgraph_prompts.health import Health
@@ -44,6 +46,12 @@ if TYPE_CHECKING:
     from yamlgraph_prompts.store import Store
 
 logger = logging.getLogger("yamlgraph_prompts")
+
+DEADLINE_S = 30.0  # for reading remote layers, once something is live
+
+# Remote layers are asked by whoever polls them; other news is no reason to ask them.
+_KEPT_S = dict.fromkeys(("poll", "file change", "another process"), math.inf)
+_FULL_ID = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -135,8 +143,11 @@ class LivePrompts:
             self._changed,
             self._pointed,
             self._watcher_trouble,
+            self._cannot_look,
+            self._layers_well,
             refresh_s,
         )
+        self._refresh_s = refresh_s
         self._trouble: dict[str, str] = {}
         self._workers = _workers(self._store)
         self._last: tuple[Outcome, float] | None = None
@@ -184,12 +195,34 @@ class LivePrompts:
         """The release whose id is, or begins with, `release_id`.
 
         Raises:
-            ReleaseNotFound: It is neither live nor in the store, or several begin so.
+            ReleaseNotFound: It is neither live nor in the store nor, by its full id, published to
+                a layer; or several begin so.
         """
         live = self._live
         if live is not None and live.release.id == release_id:
             return live.release
-        return self._store.get(self._store.find(release_id))
+        try:
+            return self._store.get(self._store.find(release_id))
+        except ReleaseNotFound:
+            release = self._published(release_id) if _FULL_ID.fullmatch(release_id) else None
+            if release is None:
+                raise
+        with suppress(StoreError):
+            self._store.put(release)
+        return release
+
+    def _published(self, release_id: str) -> Release | None:
+        """A release from a layer that keeps releases."""
+        for reader in self._readers:
+            try:
+                ask = partial(reader.release, release_id)
+                found = within(self._startup_deadline_s, ask, reader.url)
+            except LayerError as problem:
+                logger.warning("Release %s is not found: %s", release_id[:12], problem)
+                continue
+            if found is not None:
+                return found
+        return None
 
     def folders(self) -> tuple[Path, ...]:
         """The local folders that the layers are read from."""
@@ -648,14 +681,18 @@ class LivePrompts:
     def _publish(self, reason: str, *, obey: bool = True) -> Outcome:
         """What `publish` does; `obey`: stay on a release that somebody holds."""
         started = time.perf_counter()
-        deadline_s = self._startup_deadline_s if self._live is None else None
+        deadline_s = self._startup_deadline_s if self._live is None else DEADLINE_S
+        kept_s = self._refresh_s if reason == "first look" else _KEPT_S.get(reason)
         refused = self._obey_pointer(reason) if obey else None
         if refused is not None:
             return refused
         live = self._live
         try:
             candidate = self._candidates.fetch(
-                self._graphs, live.release if live else None, deadline_s=deadline_s
+                self._graphs,
+                live.release if live else None,
+                deadline_s=deadline_s,
+                kept_s=kept_s,
             )
         except LayerError as problem:
             if live is None:
@@ -880,9 +917,14 @@ class LivePrompts:
         return self._outcome("rejected", (bad,), started, reason)
 
     def _layers_well(self) -> None:
-        for layer in list(self._trouble):
+        still = {reader.url for reader in self._readers if reader.state.trouble}
+        for layer in self._trouble.keys() - still:
             del self._trouble[layer]
             self._tell("layer-recovered", f"{layer} can be read again.", layer=layer)
+
+    def _cannot_look(self, problem: LayerError) -> None:
+        with self._publishing():
+            self._told(self._unreadable(problem, time.perf_counter(), "poll"))
 
     def _watcher_trouble(self, kind: str, message: str) -> None:
         if kind == "watcher-polling":

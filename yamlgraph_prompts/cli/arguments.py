@@ -66,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for add in (
         _check, _show, _diff, _run, _push, _promote, _releases, _activate, _rollback, _follow,
+        _serve,
         _demo,
     ):  # fmt: skip
         add(commands)
@@ -310,6 +311,27 @@ def _follow(commands: Any) -> None:
     _graphs(parser, "GRAPH", "graphs to check it with")
     _prompts(parser)
     _json(parser)
+
+
+def _serve(commands: Any) -> None:
+    parser = _command(
+        commands, "serve", "serve the admin API of some prompts, without an app",
+        "yamlgraph-prompts serve graph.yaml -l prompts/base", module="serve",
+        more="Without tokens only this machine can reach it, and everybody on it may do everything.",
+    )  # fmt: skip
+    _graphs(parser, "GRAPH", "graphs that every change is checked with")
+    _prompts(parser)
+    served = parser.add_argument_group("how it is served")
+    served.add_argument("--host", default="127.0.0.1", help="where to listen (127.0.0.1)")
+    served.add_argument("--port", type=int, default=8321, help="the port (8321); 0: a free one")
+    served.add_argument(
+        "--tokens", metavar="FILE",
+        help="a file with a line '<SHA-256 of the token> <role> [<name> [<until>]]' for each "
+        "token; else YAMLGRAPH_PROMPTS_TOKENS holds such lines",
+    )  # fmt: skip
+    served.add_argument(
+        "--write-to", metavar="URL", help="the layer that changes are written to; else the first"
+    )
 
 
 def _demo(commands: Any) -> None:

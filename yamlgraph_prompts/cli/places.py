@@ -92,10 +92,11 @@ class Place:
         finally:
             candidates.close()
 
-    def live(self, *, as_stored: bool = False) -> LivePrompts:
-        """The `LivePrompts` that the graphs run on, in the store that workers share; not followed.
+    def live(self, *, as_stored: bool = False, watch: bool = False) -> LivePrompts:
+        """The `LivePrompts` that the graphs run on, in the store that workers share.
 
         Args:
+            watch: Whether changes are followed.
             as_stored: Begin with what the store says is live, not with what the layers hold.
 
         Raises:
@@ -107,7 +108,7 @@ class Place:
             *self.layers,
             environment=self.environment,
             store=self.root,
-            watch=False,
+            watch=watch,
             _base=self.base,
             _graph=None if self.layers else self.graphs[0].resolve(),
             _as_stored=as_stored,

@@ -6,7 +6,7 @@ A source speaks bytes and versions. It knows nothing of YAML, environments, rele
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -17,13 +17,14 @@ from typing import Protocol, runtime_checkable
 from yamlgraph_prompts.errors import MissingExtra, UnknownScheme
 from yamlgraph_prompts.findings import Finding
 
-__all__ = ["Content", "Source", "Writable", "open_source"]
+__all__ = ["Content", "KeepsReleases", "Source", "Unpack", "Writable", "open_source"]
 
 ENTRY_POINTS = "yamlgraph_prompts.sources"
 
 # scheme → (module:class, pip extra that it needs or None)
 _SCHEMES: dict[str, tuple[str, str | None]] = {
     "file": ("yamlgraph_prompts.sources.directory:DirectorySource", None),
+    "s3": ("yamlgraph_prompts.sources.s3:S3Source", None),
 }
 
 
@@ -103,13 +104,43 @@ class Writable(Protocol):
         """
 
 
-def open_source(url: str, *, base: Path | None = None) -> Source:
+Unpack = Callable[[bytes, str], Mapping[str, bytes]]
+"""A packed release's bytes and its id → prompt name and bytes, every byte of them verified."""
+
+
+@runtime_checkable
+class KeepsReleases(Protocol):
+    """What a source has as well to which whole releases can be published."""
+
+    channel: str | None
+    """Whose published releases it reads; None: none."""
+
+    unpack: Unpack | None
+    """What makes files of a published release; without it none is read."""
+
+    def release(self, release_id: str) -> Content | None:
+        """A published release by its full id, whichever channel it was for; None if not there.
+
+        Raises:
+            LayerUnavailable: It cannot be read now, or is not what its id says.
+        """
+
+
+def open_source(
+    url: str,
+    *,
+    base: Path | None = None,
+    channel: str | None = None,
+    unpack: Unpack | None = None,
+) -> Source:
     """The source that reads `url`.
 
     Args:
         url: A path, or ``scheme://...``. Third parties add schemes by an entry point in the group
             ``yamlgraph_prompts.sources`` whose name is the scheme.
         base: What a relative path is relative to; the working directory when left out.
+        channel: Whose published releases to read, for a source that keeps releases.
+        unpack: What makes files of them.
 
     Raises:
         UnknownScheme: No source reads this scheme; the known ones are listed.
@@ -119,6 +150,13 @@ def open_source(url: str, *, base: Path | None = None) -> Source:
         >>> open_source("prompts/staging").remote
         False
     """
+    source = _open(url, base)
+    if channel is not None and isinstance(source, KeepsReleases):
+        source.channel, source.unpack = channel, unpack
+    return source
+
+
+def _open(url: str, base: Path | None) -> Source:
     scheme, separator, _ = url.partition("://")
     if not separator:
         scheme, url = "file", str((base or Path()) / url)

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from yamlgraph_prompts.errors import LayerUnavailable, PromptsError
-from yamlgraph_prompts.sources import Content
+from yamlgraph_prompts.sources import Content, Unpack
 from yamlgraph_prompts.sources.s3_bucket import Bucket
 from yamlgraph_prompts.sources.s3_client import Place, client
 from yamlgraph_prompts.sources.s3_loose import Loose
@@ -22,8 +21,6 @@ LIMIT_POINTER_BYTES = 64 << 10
 LIMIT_PACK_BYTES = 96 << 20
 
 _ID = re.compile(r"[0-9a-f]{64}")
-
-Unpack = Callable[[bytes, str], Mapping[str, bytes]]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,349 @@
+"""The command and a bucket: push, promote, releases, diff, rollback, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.bucket_server import moto, moto_url, rclone, rclone_url  # noqa: F401
+from tests.files import write
+from yamlgraph_prompts.bucket import Bucket, Pushed
+from yamlgraph_prompts.cli import main
+from yamlgraph_prompts.cli.published import person
+from yamlgraph_prompts.release import Prompt, Release
+
+GRAPH = """\
+name: letter
+state: {name: str}
+nodes:
+  greet: {type: llm, prompt: greeting, state_key: greeting}
+edges:
+  - {from: START, to: greet}
+  - {from: greet, to: END}
+"""
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, stand_in: Callable[[Path], None]) -> Path:
+    stand_in(tmp_path)
+    files = {"prompts/greeting.yaml": "user: Hi {name}\n", "prompts/bye.yaml": "user: Bye\n"}
+    return write(tmp_path, files)
+
+
+@pytest.fixture
+def url(moto: str) -> str:
+    return moto
+
+
+@pytest.fixture
+def bucket(url: str) -> Bucket:
+    return Bucket(url, environment="production")
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """`run("push", ...)` → (exit code, standard output, standard error)."""
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+
+    def run(*argv: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = main([*argv])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+PUSH = ("-e", "production", "-m", "Kinder", "--who", "Ada")
+
+
+def live(bucket: Bucket) -> Release:
+    entry = bucket.current()
+    assert entry is not None
+    return bucket.get(entry.release)
+
+
+def test_push_makes_the_checked_prompts_live(
+    folder: Path, run: Run, url: str, bucket: Bucket
+) -> None:
+    code, out, _ = run("push", "prompts/", url, *PUSH)
+    assert code == 0
+    assert sorted(live(bucket)) == ["bye", "greeting"]
+    assert f"✓ {live(bucket).id[:12]} is live for production in {url}/ (number 1)." in out
+    write(folder, {"prompts/greeting.yaml": "user: Hello {name}\n", "prompts/new.yaml": "user: N"})
+    (folder / "prompts/bye.yaml").unlink()
+    code, out, _ = run("push", "prompts", url, *PUSH)
+    assert code == 0
+    assert "number 2" in out
+    for what, name in (("added", "new"), ("changed", "greeting"), ("removed", "bye")):
+        assert f"  {what:<7}  {name}\n" in out
+
+
+def test_pushing_the_same_again_says_that_it_is_live(folder: Path, run: Run, url: str) -> None:
+    run("push", "prompts/", url, *PUSH)
+    code, out, _ = run("push", "prompts/", url, *PUSH)
+    assert code == 0
+    assert "is live already for production" in out
+
+
+def test_layers_vars_and_the_environment_are_resolved_before_they_are_pushed(
+    folder: Path, run: Run, url: str, bucket: Bucket
+) -> None:
+    files = {
+        "base/hello.yaml.j2": "user: Hello from {{ environment }}, {{ company }}\n",
+        "base/vars.yaml": "company: Acme\n",
+        "own/production/greeting.yaml": "user: Good day {name}\n",
+    }
+    write(folder, files)
+    layers = ("-l", "own/{environment}", "-l", "base", "-l", "prompts")
+    assert run("push", url, *layers, *PUSH)[0] == 0
+    pushed = live(bucket)
+    assert pushed["hello"].data == b"user: Hello from production, Acme\n"
+    assert pushed["greeting"].data == b"user: Good day {name}\n"
+    assert pushed["bye"].data == b"user: Bye\n"
+
+
+def test_prompts_with_an_error_are_not_pushed(
+    folder: Path, run: Run, url: str, bucket: Bucket
+) -> None:
+    write(folder, {"prompts/greeting.yaml": 'user: "Hi {{ name }"\n'})
+    code, _, err = run("push", "prompts/", url, *PUSH)
+    assert code == 1
+    assert "prompts/greeting.yaml" in err
+    assert "template-syntax" in err
+    assert "✗ Refused: nothing was published." in err
+    assert bucket.current() is None
+
+
+def test_a_graph_named_beside_the_folder_is_checked_with_it(
+    folder: Path, run: Run, url: str, bucket: Bucket
+) -> None:
+    write(folder, {"graph.yaml": GRAPH, "prompts/greeting.yaml": "user: Hi {nmae}\n"})
+    code, _, err = run("push", "prompts/", "graph.yaml", url, *PUSH, "--strict")
+    assert code == 1
+    assert "nmae" in err
+    write(folder, {"prompts/greeting.yaml": "user: Hi {name}\n"})
+    assert run("push", "prompts/", "graph.yaml", url, *PUSH)[0] == 0
+    assert sorted(live(bucket)) == ["bye", "greeting"]
+
+
+def test_a_change_of_provider_since_the_live_release_is_told(
+    folder: Path, run: Run, url: str
+) -> None:
+    run("push", "prompts/", url, *PUSH)
+    write(folder, {"prompts/bye.yaml": "user: Bye\nprovider: mistral\n"})
+    code, _, err = run("push", "prompts/", url, *PUSH)
+    assert code == 0
+    assert "provider-changed" in err
+
+
+def test_an_empty_folder_is_not_pushed(folder: Path, run: Run, url: str, bucket: Bucket) -> None:
+    (folder / "empty").mkdir()
+    code, _, err = run("push", "empty", url, *PUSH)
+    assert code == 2
+    assert "There are no prompts in empty, so nothing was published." in err
+    assert bucket.current() is None
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("push", "prompts/", "-m", "x"), "Which bucket? 0 were named."),
+        (("push", "s3://a/b", "s3://c/d", "-m", "x"), "Which bucket? 2 were named."),
+        (("push", "s3://a/b", "-m", "x"), "Which prompts?"),
+        (("push", "graph.yaml", "s3://a/b", "-m", "x"), "Which prompts? Only a graph"),
+        (("push", "prompts/", "s3://a/b"), "push needs a message"),
+        (("promote", "--from", "a", "--to", "b", "-m", "x"), "Which bucket?"),
+        (("promote", "s3://a/b", "--from", "a", "--to", "b"), "promote needs a message"),
+        (("promote", "s3://a", "1", "2", "--from", "a", "--to", "b"), "at most one release"),
+        (("rollback", "s3://a/b"), "rollback needs a message"),
+        (("rollback", "-l", "prompts", "--to", "1"), "belong to a bucket's history"),
+        (("activate", "ab12", "s3://a/b"), "activate is about the store of one machine"),
+        (("follow", "s3://a/b"), "follow is about the store of one machine"),
+        (("releases", "s3://a/b", "ab12"), "takes nothing else, not ab12"),
+        (("releases", "s3://a/b?colour=red"), "colour"),
+    ],
+)
+def test_what_makes_no_sense_is_a_usage_error(
+    folder: Path, run: Run, words: tuple[str, ...], told: str
+) -> None:
+    write(folder, {"graph.yaml": GRAPH})
+    code, out, err = run(*words)
+    assert code == 2
+    assert told in err
+    assert not out
+
+
+def test_the_message_is_asked_for_on_a_terminal(
+    folder: Path, run: Run, url: str, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda _: "because")
+    assert run("push", "prompts/", url, "-e", "production")[0] == 0
+    entry = bucket.current()
+    assert entry is not None
+    assert entry.message == "because"
+
+
+def test_who_pushes_is_what_git_knows_else_the_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Said:
+        who = None
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    monkeypatch.setenv("GIT_CONFIG_SYSTEM", "/dev/null")
+    monkeypatch.setenv("LOGNAME", "grace")
+    assert person(Said) == "grace"
+    subprocess.run(["git", "init", "--quiet"], check=True)
+    subprocess.run(["git", "config", "user.name", "Ada Lovelace"], check=True)
+    assert person(Said) == "Ada Lovelace"
+    subprocess.run(["git", "config", "user.email", "ada@example.org"], check=True)
+    assert person(Said) == "Ada Lovelace <ada@example.org>"
+
+
+def test_who_loses_a_race_is_told_and_the_command_fails(
+    folder: Path, run: Run, url: str, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("push", "prompts/", url, *PUSH)
+    write(folder, {"prompts/greeting.yaml": "user: Mine {name}\n"})
+    rival = Release.of([Prompt("greeting", b"user: Rival"), Prompt("bye", b"user: Bye\n")])
+    real = Bucket.push
+
+    def overtaken(self: Bucket, made: Release, **said: Any) -> Pushed:
+        real(Bucket(url, environment="production"), rival, message="hurry", who="Grace")
+        return real(self, made, **said)
+
+    monkeypatch.setattr(Bucket, "push", overtaken)
+    code, out, err = run("push", "prompts/", url, *PUSH)
+    assert code == 1
+    assert "Grace was first" in err
+    assert "It changed greeting." in err
+    assert not out
+    assert live(bucket).id == rival.id
+
+
+def test_releases_shows_number_time_person_message_and_what_is_live(
+    folder: Path, run: Run, url: str, bucket: Bucket
+) -> None:
+    run("push", "prompts/", url, *PUSH)
+    write(folder, {"prompts/bye.yaml": "user: Farewell\n"})
+    run("push", "prompts/", url, "-e", "production", "-m", "Finer\nmore of it", "--who", "Grace")
+    code, out, _ = run("releases", url, "-e", "production")
+    assert code == 0
+    head, newest, oldest = out.splitlines()
+    assert head.split() == ["release", "since", "who", "prompts", "why", "message"]
+    assert newest.split()[0] == "2"
+    assert newest.split()[-2:] == ["Finer", "live"]
+    assert live(bucket).id[:12] in newest
+    assert oldest.split()[0] == "1"
+    assert "Ada" in oldest
+    assert oldest.endswith("Kinder")
+    code, out, _ = run("releases", url, "-e", "production", "--json")
+    told = json.loads(out)
+    assert [line["live"] for line in told["releases"]] == [True, False]
+    assert told["releases"][0]["message"] == "Finer\nmore of it"
+    assert told["behind"] is False
+
+
+def test_a_long_history_is_shown_whole_with_all(run: Run, url: str, bucket: Bucket) -> None:
+    for number in range(23):
+        made = Release.of([Prompt("greeting", f"user: {number}".encode())])
+        bucket.push(made, message=f"m{number}", who="Ada")
+    code, out, err = run("releases", url, "-e", "production")
+    assert (code, len(out.splitlines())) == (0, 21)
+    assert "--all (3 more)" in err
+    code, out, err = run("releases", url, "-e", "production", "--all")
+    assert (code, len(out.splitlines()), err) == (0, 24, "")
+
+
+def test_releases_says_when_readers_do_not_see_the_last_one(
+    folder: Path, run: Run, url: str, bucket: Bucket
+) -> None:
+    run("push", "prompts/", url, *PUSH)
+    bucket._objects.put("production/current", b"")
+    assert "Readers do not see the last one yet" in run("releases", url, "-e", "production")[2]
+    code, out, _ = run("push", "prompts/", url, *PUSH)
+    assert code == 0
+    assert "its pusher had died; now they do" in out
+    assert run("releases", url, "-e", "production")[2] == ""
+
+
+def test_releases_of_an_empty_bucket_says_so(run: Run, url: str) -> None:
+    code, out, err = run("releases", url, "-e", "production")
+    assert (code, out) == (0, "")
+    assert "Nothing is published for production in s3://" in err
+
+
+def test_diff_compares_what_is_published_with_the_layers_and_with_each_other(
+    folder: Path, run: Run, url: str, bucket: Bucket
+) -> None:
+    run("push", "prompts/", url, *PUSH)
+    first = live(bucket).id
+    write(folder, {"prompts/bye.yaml": "user: Farewell\n"})
+    code, out, _ = run("diff", "live", "layers", url, "-l", "prompts", "-e", "production")
+    assert code == 1
+    assert "-user: Bye\n+user: Farewell\n" in out
+    run("push", "prompts/", url, *PUSH)
+    code, out, _ = run("diff", first[:10], "live", url, "-e", "production", "--json")
+    assert code == 1
+    assert json.loads(out)["changed"] == ["bye"]
+    assert run("diff", "live", "layers", url, "-l", "prompts", "-e", "production")[0] == 0
+    assert run("diff", "live", "live", url, "-e", "staging")[0] == 2
+
+
+def test_rollback_takes_the_one_before_or_the_one_that_is_named(
+    folder: Path, run: Run, url: str, bucket: Bucket
+) -> None:
+    ids = []
+    for text in ("a", "b", "c"):
+        write(folder, {"prompts/bye.yaml": f"user: {text}\n"})
+        run("push", "prompts/", url, *PUSH)
+        ids.append(live(bucket).id)
+    code, out, _ = run("rollback", url, "-e", "production", "-m", "c is rude", "--who", "Ada")
+    assert code == 0
+    assert f"✓ {ids[1][:12]} is live for production" in out
+    assert "changed  bye" in out
+    assert live(bucket).id == ids[1]
+    code, out, _ = run("rollback", url, "-e", "production", "-m", "b too", "--to", ids[0][:12])
+    assert code == 0
+    assert live(bucket).id == ids[0]
+    assert [entry.why for entry in bucket.log(2)] == ["rollback", "rollback"]
+    assert run("rollback", url, "-e", "production", "-m", "x", "--to", "zz")[0] == 2
+
+
+def test_promote_makes_what_is_live_in_staging_live_in_production(
+    folder: Path, run: Run, url: str, bucket: Bucket
+) -> None:
+    run("push", "prompts/", url, "-e", "staging", "-m", "try", "--who", "Ada")
+    said = ("--from", "staging", "--to", "production", "-m", "works", "--json")
+    code, out, _ = run("promote", url, *said)
+    assert code == 0
+    told = json.loads(out)
+    assert (told["status"], told["environment"]) == ("published", "production")
+    assert told["entry"]["why"] == "promote from staging"
+    assert live(bucket).id == told["entry"]["release"]
+    assert json.loads(run("promote", url, *said)[1])["status"] == "unchanged"
+
+
+def test_json_of_a_push_is_for_a_machine_whatever_becomes_of_it(
+    folder: Path, run: Run, url: str, rclone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, out, err = run("push", "prompts/", rclone, *PUSH, "--json")
+    assert (code, json.loads(out)["status"]) == (1, "refused")
+    assert "--single-writer" in json.loads(out)["why"]
+    code, out, err = run("push", "prompts/", rclone, *PUSH, "--json", "--single-writer")
+    assert (code, json.loads(out)["status"]) == (0, "published")
+    write(folder, {"prompts/bye.yaml": "user: '{{ bye }'\n"})
+    code, out, err = run("push", "prompts/", rclone, *PUSH, "--json")
+    assert (code, json.loads(out)["status"]) == (1, "rejected")
+    assert not err
+

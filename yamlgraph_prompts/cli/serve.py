@@ -1,0 +1,94 @@
+"""`yamlgraph-prompts serve`: the admin API by itself. Without tokens on loopback only."""
+
+from __future__ import annotations
+
+import os
+import socket
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+
+from yamlgraph_prompts.cli.places import one_place, split
+from yamlgraph_prompts.cli.terminal import note
+from yamlgraph_prompts.errors import MissingExtra, PromptsError
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from yamlgraph_prompts.live_prompts import LivePrompts
+
+# Seconds that open answers have when the server is told to stop.
+STOP_S = 3
+
+
+def run(arguments: Any) -> int:
+    """Serve until it is told to stop."""
+    graphs, words = split(arguments.words)
+    if words:
+        raise PromptsError(f"serve takes only graphs, not {' '.join(words)}.")
+    place = one_place(arguments, graphs)
+    try:
+        import uvicorn
+    except ImportError as problem:
+        raise MissingExtra(
+            "serve needs uvicorn.", hint="Install it with: pip install 'yamlgraph-prompts[admin]'"
+        ) from problem
+    is_open = not _has_tokens(arguments)
+    if is_open and not _is_loopback(arguments.host):
+        raise PromptsError(
+            f"Without tokens {arguments.host} is not listened on: anybody could change prompts.",
+            hint="Give --tokens, or leave --host away.",
+        )
+    with _listen(arguments.host, arguments.port) as sock, place.live(watch=True) as prompts:
+        config = uvicorn.Config(
+            _app(prompts, arguments, is_open=is_open),
+            log_level="warning",
+            timeout_graceful_shutdown=STOP_S,
+            server_header=False,
+        )
+        note(f"release {prompts.release.id[:12]} · environment {place.environment}")
+        note(f"{_url(sock)}/docs{' · open to everybody here' if is_open else ''}")
+        uvicorn.Server(config).run([sock])
+    return 0
+
+
+def _app(prompts: LivePrompts, arguments: Any, *, is_open: bool) -> FastAPI:
+    from yamlgraph_prompts.admin import admin_app
+    from yamlgraph_prompts.admin.app import open_app
+
+    try:
+        if is_open:
+            return open_app(prompts, write_to=arguments.write_to)
+        return admin_app(prompts, arguments.tokens, write_to=arguments.write_to)
+    except ValueError as problem:
+        raise PromptsError(str(problem)) from problem
+
+
+def _has_tokens(arguments: Any) -> bool:
+    from yamlgraph_prompts.admin.auth import VARIABLE
+
+    return bool(arguments.tokens or os.environ.get(VARIABLE, "").strip())
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+    except (OSError, OverflowError) as problem:
+        sock.close()
+        raise PromptsError(
+            f"{host}:{port} cannot be listened on: {problem}.", hint="Say another --port."
+        ) from problem
+    return sock
+
+
+def _url(sock: socket.socket) -> str:
+    host, port = sock.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
