@@ -102,11 +102,11 @@ class Notes:
 
     @property
     def mixed(self) -> int:
-        return sum(len(set(said)) > 1 for said in self.releases.values())
+        return sum(len(set(said)) > 1 for said in list(self.releases.values()))
 
     @property
     def served(self) -> int:
-        return len({release for said in self.releases.values() for release in said})
+        return len({release for said in list(self.releases.values()) for release in said})
 
 
 def harness(

@@ -34,8 +34,9 @@ def measured(
         calls = {name: into(sync) for name, sync in made.items() if sync is not None}
         times = {name: slow_rounds if "loop" in name else rounds for name in calls}
         if rounds > 1:
-            with_.interleaved_costs(dict.fromkeys(calls, 1), {n: c for n, c in calls.items()
-                                                              if "loop" not in n})
+            with_.interleaved_costs(
+                dict.fromkeys(calls, 1), {n: c for n, c in calls.items() if "loop" not in n}
+            )
         return with_.interleaved_costs(times, calls)
 
 

@@ -45,7 +45,7 @@ http {{
     ~(/|%2F)log(/|%2F).*list-type=2 /lists/none.xml;
   }}
   server {{
-    listen 127.0.0.1:{port} backlog=1024; root {www};
+    listen 127.0.0.1:{port} backlog=1024; root {www}; error_page 404 /lists/nothing.xml;
     location ~ ^/{bucket}/?$ {{ rewrite ^ $listing last; }}
     location /lists/ {{ internal; root {home}; default_type application/xml; etag off; }}
     location /{bucket}/ {{ dav_methods PUT; create_full_put_path on; }}
@@ -70,6 +70,7 @@ class Nginx:
         self._log = home / "access.log"
         self._read = 0
         self.list_objects()
+        _replace(self.lists / "nothing.xml", "<Error><Code>NoSuchKey</Code></Error>")
 
     def put_prompts(self, count: int, edition: str = "first") -> None:
         """`count` prompts of 2 KB."""
@@ -133,9 +134,7 @@ def nginx(home: Path) -> Iterator[Nginx]:
     home.mkdir(parents=True, exist_ok=True)
     server = Nginx(home)
     user = "user root;" if os.geteuid() == 0 else ""
-    config = _CONFIG.format(
-        home=home, www=server.www, port=server.port, bucket=BUCKET, user=user
-    )
+    config = _CONFIG.format(home=home, www=server.www, port=server.port, bucket=BUCKET, user=user)
     (home / "nginx.conf").write_text(config)
     process = subprocess.Popen([program, "-c", str(home / "nginx.conf"), "-p", str(home)])
     try:
@@ -192,7 +191,7 @@ def _page(found: list[tuple[str, os.stat_result]], token: int | None) -> str:
     lines = [
         f"<Contents><Key>{key}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>"
         # The ETag that nginx gives a file.
-        f'<ETag>&quot;{int(facts.st_mtime):x}-{facts.st_size:x}&quot;</ETag>'
+        f"<ETag>&quot;{int(facts.st_mtime):x}-{facts.st_size:x}&quot;</ETag>"
         f"<Size>{facts.st_size}</Size><StorageClass>STANDARD</StorageClass></Contents>"
         for key, facts in found
     ]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 
 from yamlgraph_prompts.polling import Pace, Random
 
+
 def simulated(
     paces: Iterable[tuple[Pace, float]],
     seconds: float,

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from tests.bucket_server import moto, moto_url, rclone, rclone_url  # noqa: F401
 from tests.conftest import ROOT
+from tests.s3_servers import Shop, moto, moto_url, rclone, rclone_url
 from yamlgraph_prompts.bucket import Bucket, Pushed
 from yamlgraph_prompts.bucket_log import Log, LogEntry
 from yamlgraph_prompts.bucket_objects import Objects
@@ -30,7 +30,11 @@ from yamlgraph_prompts.errors import (
 )
 from yamlgraph_prompts.pack import decode_pack
 from yamlgraph_prompts.release import Prompt, Release
+from yamlgraph_prompts.sources import open_source
+from yamlgraph_prompts.sources.s3 import S3Source
 from yamlgraph_prompts.sources.s3_client import Place, client
+
+__all__ = ["moto", "moto_url", "rclone", "rclone_url"]
 
 
 def release(text: str, **others: str) -> Release:
@@ -40,6 +44,11 @@ def release(text: str, **others: str) -> Release:
 
 def push(bucket: Bucket, text: str, **kwargs: Any) -> Pushed:
     return bucket.push(release(text), message=f"say {text}", who="Ada", **kwargs)
+
+
+def unpacked(data: bytes, release_id: str) -> dict[str, bytes]:
+    made = decode_pack(data, release_id, "the bucket")
+    return {name: prompt.data for name, prompt in made.prompts.items()}
 
 
 class Shelf:
@@ -67,8 +76,15 @@ class Shelf:
 
 
 @pytest.fixture
-def url(moto: str) -> str:
-    return moto
+def url(moto: Shop, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", moto.endpoint)
+    return f"s3://{moto.bucket}/app"
+
+
+@pytest.fixture
+def careless(rclone: Shop) -> str:
+    """Below a bucket whose server ignores conditions."""
+    return rclone.url("app")
 
 
 @pytest.fixture
@@ -148,7 +164,10 @@ def test_environments_have_histories_of_their_own_and_share_the_packs(
 ) -> None:
     for name in ("staging", "production"):
         push(Bucket(url, environment=name), "a")
-    assert [Bucket(url, environment=n).current().number for n in ("staging", "production")] == [1, 1]  # type: ignore[union-attr]
+    assert [Bucket(url, environment=n).current().number for n in ("staging", "production")] == [
+        1,
+        1,
+    ]  # type: ignore[union-attr]
     assert len([key for key in shelf.keys() if key.startswith("packs/")]) == 1  # noqa: SIM118
 
 
@@ -309,7 +328,7 @@ def test_a_push_whose_end_is_not_known_says_how_to_find_out(
             raise ReadTimeoutError(endpoint_url="http://there")
 
     monkeypatch.setattr(Objects, "_put", deaf)
-    with pytest.raises(LayerUnavailable, match="not known.*yamlgraph-prompts releases s3://"):
+    with pytest.raises(LayerUnavailable, match=r"not known.*yamlgraph-prompts releases s3://"):
         push(bucket, "a")
     monkeypatch.undo()
 
@@ -508,18 +527,14 @@ def test_another_pusher_repairs_what_a_killed_one_left_too(
     assert bucket._log.pointed() == (3, release("third").id)
 
 
-def test_a_pusher_that_is_really_killed_leaves_the_old_or_the_new(
-    bucket: Bucket, url: str
-) -> None:
+def test_a_pusher_that_is_really_killed_leaves_the_old_or_the_new(bucket: Bucket, url: str) -> None:
     push(bucket, "old")
     code = (
         "import os, signal, sys; from tests.test_bucket import *\n"
         "Objects.put = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
         "push(Bucket(sys.argv[1], environment='production'), 'new')\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, url], cwd=ROOT, timeout=60, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", code, url], cwd=ROOT, timeout=60, check=False)
     assert done.returncode == -9
     assert bucket._log.pointed() == (1, release("old").id)
     assert bucket.behind()
@@ -631,14 +646,85 @@ def test_there_is_no_rollback_from_the_first_release(bucket: Bucket) -> None:
         push(bucket, "a")
 
 
+# Readers
+
+
+def test_a_reader_sees_whole_releases_in_their_order_while_two_pushers_push(url: str) -> None:
+    def whole(text: str) -> Release:
+        return release(text, **{f"p{number}": text for number in range(20)})
+
+    def texts(reader: S3Source) -> set[str]:
+        files = reader.read().files
+        return {data.decode() for path, data in files.items() if path != "farewell.yaml"}
+
+    first = Bucket(url, environment="production")
+    first.push(whole("0 x"), message="m", who="w")
+    ends = time.monotonic() + 3
+
+    def pusher(name: str) -> int:
+        mine, pushed = Bucket(url, environment="production"), 0
+        while time.monotonic() < ends:
+            with suppress(PushRefused):
+                live = mine.current()
+                assert live is not None
+                mine.push(whole(f"{live.number} {name}"), message="m", who=name, after=live)
+                pushed += 1
+        return pushed
+
+    seen: list[str] = []
+    reader = open_source(url, channel="production", unpack=unpacked)
+    assert isinstance(reader, S3Source)
+    with ThreadPoolExecutor(2) as pool:
+        pushers = [pool.submit(pusher, name) for name in "ab"]
+        while time.monotonic() < ends:
+            found = texts(reader)
+            assert len(found) == 1, f"a mixture of {sorted(found)}"
+            seen += found
+        assert sum(future.result() for future in pushers) > 3
+    assert len(set(seen)) > 3
+    live = first.current()
+    assert live is not None
+    assert texts(reader) == {first.get(live.release)["p0"].data.decode()}
+    reader.close()
+
+
+def test_a_reader_that_is_started_or_asked_between_any_two_steps_finds_one_release(
+    bucket: Bucket, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push(bucket, "old")
+    kept = open_source(url, channel="production", unpack=unpacked)
+    found: list[bytes] = []
+
+    def look() -> None:
+        fresh = open_source(url, channel="production", unpack=unpacked)
+        for reader in (kept, fresh):
+            found.append(reader.read().files["greeting.yaml"])
+        fresh.close()
+
+    for name in ("put", "put_new"):
+        real = getattr(Objects, name)
+
+        def watched(self: Objects, *args: Any, real: Any = real) -> Any:
+            look()
+            result = real(self, *args)
+            look()
+            return result
+
+        monkeypatch.setattr(Objects, name, watched)
+    push(bucket, "new")
+    kept.close()
+    # Eight looks at four writes, twice; only the last write, of the hint, changes anything.
+    assert found == [b"user: old\n"] * 14 + [b"user: new\n"] * 2
+
+
 # Servers
 
 
 def test_a_server_that_ignores_the_condition_is_found_and_needs_a_single_writer(
-    rclone: str,
+    careless: str,
 ) -> None:
-    bucket = Bucket(rclone, environment="production")
-    with pytest.raises(PushRefused, match="ignores If-None-Match.*--single-writer"):
+    bucket = Bucket(careless, environment="production")
+    with pytest.raises(PushRefused, match=r"ignores If-None-Match.*--single-writer"):
         push(bucket, "a")
     assert bucket.current() is None
     assert push(bucket, "a", single_writer=True).published
@@ -650,9 +736,9 @@ def test_a_server_that_ignores_the_condition_is_found_and_needs_a_single_writer(
 
 
 def test_a_single_writer_overwrites_no_entry_that_is_there(
-    rclone: str, monkeypatch: pytest.MonkeyPatch
+    careless: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bucket, rival = (Bucket(rclone, environment="production") for _ in range(2))
+    bucket, rival = (Bucket(careless, environment="production") for _ in range(2))
     monkeypatch.setattr(bucket, "_keep", lambda made: push(rival, "rival", single_writer=True))
     with pytest.raises(PushRefused, match="was first"):
         push(bucket, "mine", single_writer=True)
@@ -704,7 +790,7 @@ def test_two_writers_under_way_at_once_are_asked_to_try_again(
     assert push(bucket, "a").published
 
 
-def test_a_bucket_that_is_not_there_is_said_in_words(moto: str) -> None:
+def test_a_bucket_that_is_not_there_is_said_in_words(url: str) -> None:
     with pytest.raises(LayerUnavailable, match="there is no such bucket"):
         push(Bucket("s3://not-there/app", environment="production"), "a")
 
@@ -722,7 +808,7 @@ def test_what_may_not_be_written_says_which_permissions_a_push_needs(
         raise ClientError(answer, "PutObject")
 
     monkeypatch.setattr(Objects, "_put", denied)
-    with pytest.raises(LayerUnavailable, match="access is denied.*PutObject"):
+    with pytest.raises(LayerUnavailable, match=r"access is denied.*PutObject"):
         push(bucket, "a")
 
 
@@ -732,7 +818,7 @@ def test_a_server_that_never_answers_ends_the_call_in_time(
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{silent.getsockname()[1]}")
         started = time.monotonic()
-        with pytest.raises(LayerUnavailable, match="did not answer within 0.3 s"):
+        with pytest.raises(LayerUnavailable, match=r"did not answer within 0\.3 s"):
             Bucket(url, environment="production", timeout_s=0.3).current()
         assert time.monotonic() - started < 2.0
         threads = [t for t in threading.enumerate() if t.name == "yamlgraph-prompts-bucket"]

@@ -14,10 +14,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yamlgraph_prompts import check as check_module
 from yamlgraph_prompts.check import Checker, check
+from yamlgraph_prompts.check import checker as check_module
+from yamlgraph_prompts.check.prompts import examine_prompt
 from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.prompt_check import examine_prompt
 from yamlgraph_prompts.release import (
     GraphFacts,
     GraphFile,
@@ -745,6 +745,6 @@ def test_a_real_validator_agrees():
 
 
 def test_the_json_schema_knows_the_keys_that_the_check_knows():
-    from yamlgraph_prompts import prompt_check
+    from yamlgraph_prompts.check import prompts as prompt_check
 
     assert set(json_schema()["properties"]) == set(prompt_check._KEYS)

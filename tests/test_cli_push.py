@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
-from tests.bucket_server import moto, moto_url, rclone, rclone_url  # noqa: F401
 from tests.files import write
+from tests.s3_servers import Shop, moto, moto_url, rclone, rclone_url
 from yamlgraph_prompts.bucket import Bucket, Pushed
 from yamlgraph_prompts.cli import main
 from yamlgraph_prompts.cli.published import person
 from yamlgraph_prompts.release import Prompt, Release
+
+__all__ = ["moto", "moto_url", "rclone", "rclone_url"]
 
 GRAPH = """\
 name: letter
@@ -38,8 +40,9 @@ def folder(tmp_path: Path, stand_in: Callable[[Path], None]) -> Path:
 
 
 @pytest.fixture
-def url(moto: str) -> str:
-    return moto
+def url(moto: Shop, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", moto.endpoint)
+    return f"s3://{moto.bucket}/app"
 
 
 @pytest.fixture
@@ -335,15 +338,17 @@ def test_promote_makes_what_is_live_in_staging_live_in_production(
 
 
 def test_json_of_a_push_is_for_a_machine_whatever_becomes_of_it(
-    folder: Path, run: Run, url: str, rclone: str, monkeypatch: pytest.MonkeyPatch
+    folder: Path,
+    run: Run,
+    rclone: Shop,
 ) -> None:
-    code, out, err = run("push", "prompts/", rclone, *PUSH, "--json")
+    careless = rclone.url("app")
+    code, out, err = run("push", "prompts/", careless, *PUSH, "--json")
     assert (code, json.loads(out)["status"]) == (1, "refused")
     assert "--single-writer" in json.loads(out)["why"]
-    code, out, err = run("push", "prompts/", rclone, *PUSH, "--json", "--single-writer")
+    code, out, err = run("push", "prompts/", careless, *PUSH, "--json", "--single-writer")
     assert (code, json.loads(out)["status"]) == (0, "published")
     write(folder, {"prompts/bye.yaml": "user: '{{ bye }'\n"})
-    code, out, err = run("push", "prompts/", rclone, *PUSH, "--json")
+    code, out, err = run("push", "prompts/", careless, *PUSH, "--json")
     assert (code, json.loads(out)["status"]) == (1, "rejected")
     assert not err
-

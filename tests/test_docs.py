@@ -411,7 +411,9 @@ def test_every_room_of_the_house_is_on_the_map() -> None:
 
 
 def test_the_limits_are_the_ones_that_hold() -> None:
-    from yamlgraph_prompts import budget, pack, regular_file, render_worker, yaml_bounds
+    from yamlgraph_prompts import pack, regular_file, render_worker
+    from yamlgraph_prompts.prompt_file import bounds as yaml_bounds
+    from yamlgraph_prompts.sandbox import budget
     from yamlgraph_prompts.sources import directory
 
     limits = budget.Limits()

@@ -607,7 +607,7 @@ def test_of_a_graph_that_is_loaded_again_and_again_only_what_is_used_is_built(fo
         prompts.publish()
         assert len(built) <= 2
         assert app.invoke({}) == {"said": ["two"]}
-        assert len(prompts._live.builds) == 1  # type: ignore[union-attr]
+        assert len(prompts._road.live.builds) == 1  # type: ignore[union-attr]
 
 
 # Life

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from time import perf_counter, process_time
+from time import process_time
 
 import pytest
 import yaml
@@ -131,7 +131,7 @@ def test_broken_yaml_is_explained_at_its_place(text, line, column, word):
 )
 def test_the_pure_parser_is_explained_in_the_same_words(text, monkeypatch):
     expected = only_finding(text)
-    monkeypatch.setattr("yamlgraph_prompts.prompt_file._Loader", yaml.SafeLoader)
+    monkeypatch.setattr("yamlgraph_prompts.prompt_file.parse._Loader", yaml.SafeLoader)
     assert only_finding(text).message == expected.message
 
 
@@ -439,21 +439,3 @@ def test_every_character_of_a_text_is_found_in_the_file(lines, style, width):
             row, column = file.text_position(["user"], number, at)
             here = source[row - 1][column - 1 : column]
             assert here in (char, "\\") or (char == " " and here == "")
-
-
-def test_reading_costs_little_more_than_parsing():
-    def prompt(number):
-        text = f"  prompt {number} says: hello {{name}}, be kind\n" * 20
-        return f"system: |\n{text}user: |\n{text}provider: openai\n".encode()
-
-    files = [prompt(number) for number in range(300)]
-
-    def cost(read):
-        began = perf_counter()
-        for data in files:
-            read(data)
-        return perf_counter() - began
-
-    pairs = [(cost(parse_prompt), cost(lambda d: yaml.load(d, yaml.CSafeLoader))) for _ in range(7)]
-    ours, theirs = map(min, zip(*pairs, strict=True))
-    assert ours / theirs < 2, "the bar is 1.25; this only catches a blunder"

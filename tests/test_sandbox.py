@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, HumanMessage
 from pydantic import BaseModel
 
-from yamlgraph_prompts.budget import Budget, LimitReached, Limits, current, using
 from yamlgraph_prompts.errors import PromptRenderError, PromptsError
 from yamlgraph_prompts.sandbox import environment
+from yamlgraph_prompts.sandbox.budget import Budget, LimitReached, Limits, current, using
 from yamlgraph_prompts.template import MessageTemplate
 
 MEBI = 1024 * 1024

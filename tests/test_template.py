@@ -17,8 +17,8 @@ from yamlgraph import executor_base
 from yamlgraph.executor_base import format_prompt, prepare_messages
 from yamlgraph.utils.template import extract_variables, scan_simple_fields
 
-from yamlgraph_prompts import fields
 from yamlgraph_prompts.errors import PromptRenderError, PromptsError
+from yamlgraph_prompts.sandbox import fields
 from yamlgraph_prompts.template import (
     MessageTemplate,
     PromptTemplate,

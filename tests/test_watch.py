@@ -15,10 +15,9 @@ from typing import Any
 
 import pytest
 
-from yamlgraph_prompts import file_events
-from yamlgraph_prompts.burst import GRACE_S, PATIENCE, Burst
-from yamlgraph_prompts.file_events import MOST_ENTRIES, survey
-from yamlgraph_prompts.watch import Watch
+from yamlgraph_prompts.watch import Watch, file_events
+from yamlgraph_prompts.watch.burst import GRACE_S, PATIENCE, Burst
+from yamlgraph_prompts.watch.file_events import MOST_ENTRIES, survey
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs inotify")
 QUIET_S = 0.1

@@ -83,7 +83,7 @@ class Following:
 
     def _begin(self, watches: tuple[Watch | Poller, ...]) -> None:
         with _importing:
-            import yamlgraph_prompts.file_events  # noqa: F401
+            import yamlgraph_prompts.watch.file_events  # noqa: F401
         for watch in watches:
             watch.start()
             if self._watches is not watches:

@@ -1,44 +1,37 @@
-"""The one road from layers to a live graph: a candidate is made and checked, kept, built, swapped in.
+"""LivePrompts: prompts that stay fresh. The object behind every live graph and the admin app.
 
-Every change goes through `LivePrompts.publish`. Whatever fails in it leaves what is live untouched.
+It guards the road with its lock: `Candidates` makes what is published, `Publisher` publishes it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import os
-import re
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from yamlgraph_prompts.builds import Builds, Handle
-from yamlgraph_prompts.candidate import Candidate, Candidates, Check, Graph
-from yamlgraph_prompts.drafts import Draft, Trial, origin, served
-from yamlgraph_prompts.errors import (
-    LayerError,
-    PromptsError,
-    PromptsRejected,
-    ReleaseNotFound,
-    StoreError,
-)
-from yamlgraph_prompts.events import Event, EventKind, Hook, tell
-from yamlgraph_prompts.fetch import LayerReader, within
+from yamlgraph_prompts.candidate import Candidates, Check, Graph
+from yamlgraph_prompts.drafts import Draft, Trial
+from yamlgraph_prompts.errors import LayerError, PromptsError, ReleaseNotFound
+from yamlgraph_prompts.events import Hook
+from yamlgraph_prompts.fetch import LayerReader
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.following import Following
 from yamlgraph_prompts.health import Health
 from yamlgraph_prompts.layers import AnyLayer, as_layer, environment_name
 from yamlgraph_prompts.live import Build, LiveGraph, LiveStateGraph, Pin, Recipe
-from yamlgraph_prompts.release import Outcome, Prompt, PromptUse, Release, Status, StoredRelease
+from yamlgraph_prompts.publisher import Live, Publisher
+from yamlgraph_prompts.release import Outcome, Prompt, PromptUse, Release, StoredRelease
+from yamlgraph_prompts.telling import Teller
 from yamlgraph_prompts.workers import Workers, taken_by
 
 if TYPE_CHECKING:
@@ -46,25 +39,6 @@ if TYPE_CHECKING:
     from yamlgraph_prompts.store import Store
 
 logger = logging.getLogger("yamlgraph_prompts")
-
-DEADLINE_S = 30.0  # for reading remote layers, once something is live
-
-# Remote layers are asked by whoever polls them; other news is no reason to ask them.
-_KEPT_S = dict.fromkeys(("poll", "file change", "another process"), math.inf)
-_FULL_ID = re.compile(r"[0-9a-f]{64}")
-
-
-@dataclass(frozen=True)
-class _Live:
-    """All that changes in a swap, behind one reference."""
-
-    candidate: Candidate
-    builds: Mapping[int, Build]
-    held: bool
-
-    @property
-    def release(self) -> Release:
-        return self.candidate.release
 
 
 class LivePrompts:
@@ -122,40 +96,43 @@ class LivePrompts:
                 self.environment,
             )
         self._readers = tuple(LayerReader(layer, self.environment, _base) for layer in self.layers)
-        self._startup_deadline_s = startup_deadline_s
         self._missing_release = missing_release
-        self._hooks = tuple(hooks)
         self._watching = watch
-        # A command that goes back must not first publish what the layers hold.
-        self._as_stored = _as_stored
+        self._teller = Teller(self.environment, hooks)
         self._attached: list[Graph] = []
         # Whoever loads one graph for each request drops it again; the first one stays.
         self._lent: weakref.WeakKeyDictionary[Graph, None] = weakref.WeakKeyDictionary()
         self._store = _store(self._readers, self.environment, store, _graph)
+        self._workers = _workers(self._store)
         self._candidates = Candidates(
             self._readers, self.environment, tuple(checks), self._store.facts
         )
         self._builds = Builds(self._store.view, self._store.drop_views)
+        graphs = partial(_alive, self._attached, self._lent)
+        self._road = Publisher(
+            self._readers,
+            self._candidates,
+            self._builds,
+            self._store,
+            self._workers,
+            self._teller,
+            graphs,
+            startup_deadline_s=startup_deadline_s,
+            refresh_s=refresh_s,
+            as_stored=_as_stored,
+        )
         self._following = Following(
             self._readers,
-            partial(_alive, self._attached, self._lent),
+            graphs,
             self._store.changed_paths,
             self._changed,
             self._pointed,
-            self._watcher_trouble,
+            self._teller.watcher_trouble,
             self._cannot_look,
-            self._layers_well,
+            self._road.layers_well,
             refresh_s,
         )
-        self._refresh_s = refresh_s
-        self._trouble: dict[str, str] = {}
-        self._workers = _workers(self._store)
-        self._last: tuple[Outcome, float] | None = None
-        self._live_since_s: float | None = None
-        self._watcher_restarts = 0
-        self._polling = False
         self._lock = threading.RLock()
-        self._live: _Live | None = None
         self._closed = False
         weakref.finalize(self, self._following.close_soon).atexit = False
         _all.add(self)
@@ -198,31 +175,7 @@ class LivePrompts:
             ReleaseNotFound: It is neither live nor in the store nor, by its full id, published to
                 a layer; or several begin so.
         """
-        live = self._live
-        if live is not None and live.release.id == release_id:
-            return live.release
-        try:
-            return self._store.get(self._store.find(release_id))
-        except ReleaseNotFound:
-            release = self._published(release_id) if _FULL_ID.fullmatch(release_id) else None
-            if release is None:
-                raise
-        with suppress(StoreError):
-            self._store.put(release)
-        return release
-
-    def _published(self, release_id: str) -> Release | None:
-        """A release from a layer that keeps releases."""
-        for reader in self._readers:
-            try:
-                ask = partial(reader.release, release_id)
-                found = within(self._startup_deadline_s, ask, reader.url)
-            except LayerError as problem:
-                logger.warning("Release %s is not found: %s", release_id[:12], problem)
-                continue
-            if found is not None:
-                return found
-        return None
+        return self._road.find(release_id)
 
     def folders(self) -> tuple[Path, ...]:
         """The local folders that the layers are read from."""
@@ -236,16 +189,16 @@ class LivePrompts:
     @property
     def health(self) -> Health:
         """How these prompts fare. Asks nobody, never raises, never blocks."""
-        live, last = self._live, self._last
+        live, last = self._road.live, self._teller.last
         return Health(
             release=live.release.id if live else None,
-            live_since_s=self._live_since_s,
+            live_since_s=live.since_s if live else None,
             held=live is not None and live.held,
             last=last[0] if last else None,
             last_at_s=last[1] if last else None,
             layers=tuple(reader.state for reader in self._readers),
-            watcher_restarts=self._watcher_restarts,
-            polling=self._polling,
+            watcher_restarts=self._teller.watcher_restarts,
+            polling=self._teller.polling,
             store_trouble=self._store.trouble,
             following=self._following.started,
         )
@@ -283,14 +236,7 @@ class LivePrompts:
         Returns:
             Call it to stop.
         """
-        with self._lock:
-            self._hooks = (*self._hooks, hook)
-
-        def stop() -> None:
-            with self._lock:
-                self._hooks = tuple(one for one in self._hooks if one is not hook)
-
-        return stop
+        return self._teller.observe(hook)
 
     # The road
 
@@ -307,10 +253,8 @@ class LivePrompts:
         Raises:
             PromptsError: There is nothing live yet, and nothing to fall back on.
         """
-        with self._publishing() as live:
-            if live is None:
-                return self._first()
-            return self._told(self._publish(reason))
+        with self._publishing() as road:
+            return road.first() if road.live is None else road.publish(reason)
 
     def activate(self, release_id: str, *, reason: str = "activate") -> Outcome:
         """Make a kept release live and hold it: the layers are not followed until `follow()`.
@@ -327,10 +271,11 @@ class LivePrompts:
         """
         self._started()
         release = self.find(release_id)
-        with self._publishing():
-            outcome = self._told(self._take(release, reason, held=True))
+        with self._publishing() as road:
+            outcome = road.told(road.take(release, reason, held=True))
         if outcome.status != "rejected":
-            self._tell("held", f"Release {release.id[:12]} is held.", release=release.id)
+            message = f"Release {release.id[:12]} is held."
+            self._teller.tell("held", message, release=release.id)
         return outcome
 
     def rollback(self) -> Outcome:
@@ -348,19 +293,8 @@ class LivePrompts:
     def follow(self) -> Outcome:
         """End a hold: take what the layers hold now, and follow them again."""
         self._started()
-        with self._publishing():
-            outcome = self._told(self._publish("follow", obey=False))
-            if self._is_held():
-                # What the layers hold is refused; news is taken from now on all the same.
-                now, started = self._started(), time.perf_counter()
-                refused = self._keep(now.candidate, started, "follow") or self._point(
-                    now.candidate, False, started, "follow"
-                )
-                if refused is not None:
-                    return self._told(refused)
-                self._live = replace(now, held=False)
-        self._tell("following", "The layers are followed again.")
-        return outcome
+        with self._publishing() as road:
+            return road.follow()
 
     def check(self, *, strict: bool = False) -> tuple[Release, tuple[Finding, ...]]:
         """What the layers hold now and what is to be said of it; nothing becomes live.
@@ -374,8 +308,8 @@ class LivePrompts:
         Raises:
             LayerError: A layer cannot be read.
         """
-        with self._publishing() as live:
-            before = live.release if live else None
+        with self._publishing() as road:
+            before = road.live.release if road.live else None
             candidate = self._candidates.fetch(self._graphs, before, strict=strict)
             return candidate.release, candidate.findings
 
@@ -417,47 +351,8 @@ class LivePrompts:
             StoreError: Another process did not finish its change in time.
         """
         # Other processes first: whoever waits for them must not keep this one's runs waiting.
-        with self._store.changing(), self._publishing():
-            live, started = self._started(), time.perf_counter()
-            refused = self._obey_pointer(reason)
-            live = self._started()
-            candidate, contents = self._candidates.drafted(self._graphs, live.release, [draft])
-            before = origin(contents, draft.name)
-            own = draft.path in contents[draft.layer].files
-            now = served(live.release, live.candidate.graphs.values(), draft.name)
-            trial = Trial(
-                draft,
-                before,
-                own,
-                now | frozenset([before.data] if before else ()),
-                served(candidate.release, candidate.graphs.values(), draft.name),
-                candidate.release,
-                candidate.findings,
-            )
-            allow(trial)
-            if refused is not None or candidate.refused:
-                told = refused or self._outcome(
-                    "rejected", candidate.findings, started, reason, candidate
-                )
-                return trial, told
-
-            old = contents[draft.layer].files.get(draft.path)
-            written = False
-
-            def write() -> None:
-                nonlocal written
-                if old != draft.data:
-                    self._readers[draft.layer].write(draft.path, draft.data)
-                    written = True
-
-            if live.held:
-                write()
-                return trial, self._told(self._hold(live, candidate, started, reason))
-            outcome = self._go(candidate, reason, started, held=False, write=write)
-            if outcome.status == "rejected" and written:
-                # The store failed in between: what is not live must not stay behind.
-                self._readers[draft.layer].write(draft.path, old)
-            return trial, self._told(outcome)
+        with self._store.changing(), self._publishing() as road:
+            return road.change(draft, reason, allow)
 
     # Graphs
 
@@ -467,7 +362,7 @@ class LivePrompts:
         Raises:
             PromptsRejected: The graph and the live release do not go together.
         """
-        with self._publishing():
+        with self._publishing() as road:
             if graph in self._graphs:
                 return
             again = any(graph.identity == one.identity for one in self._attached)
@@ -476,10 +371,10 @@ class LivePrompts:
             else:
                 self._attached.append(graph)
             try:
-                if self._live is None:
-                    self._first()
+                if road.live is None:
+                    road.first()
                 else:
-                    self._admit(self._live)
+                    road.admit()
             except BaseException:
                 if again:
                     del self._lent[graph]
@@ -514,7 +409,7 @@ class LivePrompts:
                 live = self._started()
                 facts = live.candidate.graphs[graph]
                 builds = self._builds.add(handle, facts, live.release, live.builds)
-                self._live = replace(live, builds=builds)
+                self._road.live = replace(live, builds=builds)
             made = LiveGraph.of(handle, self)
             for name, value in marks().items():
                 setattr(made, name, value)
@@ -523,15 +418,13 @@ class LivePrompts:
         with self._publishing():
             live = self._started()
             facts = live.candidate.graphs[graph]
-            return LiveStateGraph(
-                self._builds.state_graph(graph, facts, live.release), compiled
-            )
+            return LiveStateGraph(self._builds.state_graph(graph, facts, live.release), compiled)
 
     def build_of(self, handle: Handle) -> Build:
         """The live build of a compiled graph; one read, never blocks."""
         if self._watching and not self._following.started:
             self._first_use()
-        live = self._live
+        live = self._road.live
         assert live is not None
         return live.builds[handle.token]
 
@@ -552,20 +445,19 @@ class LivePrompts:
             if self._missing_release == "raise":
                 raise
             logger.warning("%s The live release is taken instead.", problem)
-            self._tell("missing-release", str(problem), release=release_id)
+            self._teller.tell("missing-release", str(problem), release=release_id)
             return now
 
     def used(self, release_id: str) -> None:
         """A run begins on a release: it is kept for as long as the run may wait for a human."""
         self._store.mark_used(release_id)
-        if self._hooks:
-            self._tell("run-started", "A run began.", release=release_id)
+        self._teller.tell("run-started", "A run began.", release=release_id)
         self.follow_changes()
 
     # Life
 
     def _first_use(self) -> None:
-        """A process that was idle since it loaded must not answer its first run with old prompts."""
+        """After an idle time since the load, the first run must not get old prompts."""
         self.follow_changes()
         try:
             asyncio.get_running_loop()
@@ -579,7 +471,7 @@ class LivePrompts:
         if self._watching and not self._following.started:
             self._following.start()
             self._watching = self._following.started
-            self._say_what_is_served()
+            self._road.say_what_is_served()
 
     def close(self) -> None:
         """Stop following changes and let go of everything. What runs goes on with what it has."""
@@ -606,7 +498,7 @@ class LivePrompts:
         self.close()
 
     def __repr__(self) -> str:
-        live = self._live
+        live = self._road.live
         now = f"release {live.release.id[:12]}" if live else "not started"
         places = ", ".join(reader.url for reader in self._readers) or "the graph's own prompts"
         return f"<LivePrompts {places}, environment {self.environment!r}, {now}>"
@@ -619,6 +511,7 @@ class LivePrompts:
         """Locks, threads and child processes belong to one process; a fork makes them anew."""
         self._lock = threading.RLock()
         self._builds.renew()
+        self._teller.renew()
         for reader in self._readers:
             reader.renew()
         if self._workers is not None:
@@ -626,314 +519,20 @@ class LivePrompts:
         self._following.forget()
 
     @contextmanager
-    def _publishing(self) -> Iterator[_Live | None]:
+    def _publishing(self) -> Iterator[Publisher]:
         with self._lock:
             if self._closed:
                 raise PromptsError("These prompts are closed.", hint="Make a new LivePrompts.")
-            yield self._live
+            yield self._road
 
-    def _started(self) -> _Live:
-        live = self._live
-        if live is None:
-            with self._publishing():
-                if self._live is None:
-                    self._first()
-                live = self._live
-        assert live is not None
-        return live
+    def _started(self) -> Live:
+        live = self._road.live
+        if live is not None:
+            return live
+        with self._publishing() as road:
+            return road.started()
 
-    # The steps
-
-    def _first(self) -> Outcome:
-        """The first publication, or the last good release where that fails."""
-        if self._as_stored and (pointer := self._store.pointer()) is not None:
-            release = self._store.get(pointer.release)
-            outcome = self._take(release, "as stored", held=pointer.held, point=False)
-            if self._live is not None:
-                return outcome
-        problem: LayerError | None = None
-        started = time.perf_counter()
-        try:
-            outcome = self._publish("start")
-        except LayerError as error:
-            problem = error
-            outcome = self._unreadable(error, started, "start")
-        self._told(outcome)
-        if self._live is None:
-            self._last_good(_summary(outcome))
-        if self._live is None:
-            raise problem or PromptsRejected(_summary(outcome), outcome=outcome)
-        return replace(outcome, release=self._live.release)
-
-    def _last_good(self, why: str) -> None:
-        last = self._store.last_good()
-        if last is None:
-            return
-        outcome = self._take(last, "last good", held=self._is_held(), point=False)
-        if self._live is None:
-            logger.error("The last good release is refused too: %s", _summary(outcome))
-            return
-        self._told(outcome)
-        message = f"The last good release {last.id[:12]} is served, because at the start: {why}"
-        logger.error(message)
-        self._tell("layer-unavailable", message, release=last.id)
-
-    def _publish(self, reason: str, *, obey: bool = True) -> Outcome:
-        """What `publish` does; `obey`: stay on a release that somebody holds."""
-        started = time.perf_counter()
-        deadline_s = self._startup_deadline_s if self._live is None else DEADLINE_S
-        kept_s = self._refresh_s if reason == "first look" else _KEPT_S.get(reason)
-        refused = self._obey_pointer(reason) if obey else None
-        if refused is not None:
-            return refused
-        live = self._live
-        try:
-            candidate = self._candidates.fetch(
-                self._graphs,
-                live.release if live else None,
-                deadline_s=deadline_s,
-                kept_s=kept_s,
-            )
-        except LayerError as problem:
-            if live is None:
-                raise
-            return self._unreadable(problem, started, reason)
-        self._layers_well()
-        if candidate.refused:
-            return self._outcome("rejected", candidate.findings, started, reason, candidate)
-        if obey and live is not None and live.held:
-            return self._hold(live, candidate, started, reason)
-        return self._go(candidate, reason, started, held=False)
-
-    def _obey_pointer(self, reason: str) -> Outcome | None:
-        """Do what another process said of holding; the outcome where that is refused."""
-        live, pointer = self._live, self._store.pointer()
-        if pointer is None:
-            return None
-        if not pointer.held:
-            if live is not None and live.held:
-                self._live = replace(live, held=False)
-            return None
-        if live is not None and live.held and live.release.id == pointer.release:
-            return None
-        try:
-            outcome = self._take(self.find(pointer.release), reason, held=True, point=False)
-        except PromptsError as problem:
-            why = str(problem)
-        else:
-            if outcome.status == "published":
-                self._told(outcome)
-                return None
-            if live is not None:
-                return outcome
-            why = _summary(outcome)
-        message = f"Release {pointer.release[:12]} is held, but cannot be served: {why}"
-        logger.error(message)
-        self._tell("store-trouble", message, release=pointer.release)
-        return None
-
-    def _hold(self, live: _Live, news: Candidate, started: float, reason: str) -> Outcome:
-        """Stay on the held release, on today's graphs; keep the news for later."""
-        outcome = self._take(live.release, reason, held=True, point=False)
-        if outcome.status == "rejected" or news.release.id == live.release.id:
-            return outcome
-        refused = self._keep(news, started, reason)
-        return refused or self._outcome("held", news.findings, started, reason, news)
-
-    def _take(
-        self, release: Release, reason: str, *, held: bool, point: bool = True
-    ) -> Outcome:
-        """Make a kept release live, after checking it with today's graphs."""
-        started = time.perf_counter()
-        live = self._live
-        candidate = self._candidates.kept(release, self._graphs, live.release if live else None)
-        if candidate.refused:
-            return self._outcome("rejected", candidate.findings, started, reason, candidate)
-        return self._go(candidate, reason, started, held=held, point=point)
-
-    def _go(
-        self,
-        candidate: Candidate,
-        reason: str,
-        started: float,
-        *,
-        held: bool,
-        point: bool = True,
-        write: Callable[[], None] = lambda: None,
-    ) -> Outcome:
-        """Keep it, build every graph on it, write what it came from, point at it, swap."""
-        live = self._live
-        if (
-            live is not None
-            and live.release.id == candidate.release.id
-            and live.candidate.revisions() == candidate.revisions()
-            and live.held == held
-        ):
-            write()
-            self._live = replace(live, candidate=candidate)
-            return self._outcome("unchanged", candidate.findings, started, reason, candidate)
-        refused = self._keep(candidate, started, reason)
-        if refused is not None:
-            return refused
-        try:
-            builds = self._builds.make(candidate, live.builds if live else {})
-        except StoreError as problem:
-            self._tell("store-trouble", str(problem))
-            return self._refuse(candidate, "store", str(problem), started, reason)
-        except Exception as problem:  # noqa: BLE001 - a graph's builder may raise anything
-            logger.debug("A graph does not build", exc_info=True)
-            return self._refuse(
-                candidate, "compile", f"The graph does not build: {problem}", started, reason
-            )
-        write()
-        if point:
-            refused = self._point(candidate, held, started, reason)
-            if refused is not None:
-                return refused
-        self._live = _Live(candidate, builds, held)
-        self._live_since_s = time.time()
-        self._builds.sweep(self._graphs)
-        return self._outcome("published", candidate.findings, started, reason, candidate)
-
-    def _keep(self, candidate: Candidate, started: float, reason: str) -> Outcome | None:
-        clean, version = self._candidates.clean(candidate.release)
-        try:
-            self._store.put(
-                candidate.release, findings=candidate.findings, clean=clean, check_version=version
-            )
-        except StoreError as problem:
-            return self._store_trouble(candidate, problem, started, reason)
-        return None
-
-    def _point(
-        self, candidate: Candidate, held: bool, started: float, reason: str
-    ) -> Outcome | None:
-        pointer, release = self._store.pointer(), candidate.release.id
-        if pointer is not None and (pointer.release, pointer.held) == (release, held):
-            return None
-        try:
-            self._store.make_live(release, reason=reason, held=held)
-        except (StoreError, ReleaseNotFound) as problem:
-            return self._store_trouble(candidate, problem, started, reason)
-        return None
-
-    def _store_trouble(
-        self, candidate: Candidate, problem: PromptsError, started: float, reason: str
-    ) -> Outcome | None:
-        self._tell("store-trouble", str(problem))
-        if self._live is None:
-            # Better served and not kept than not served at all.
-            logger.error("The first release cannot be kept: %s", problem)
-            return None
-        return self._refuse(candidate, "store", str(problem), started, reason)
-
-    def _admit(self, live: _Live) -> None:
-        """Check the live release with a graph that came later, and build it."""
-        if not self.layers:
-            # The new graph brings prompts of its own.
-            outcome = self._told(self._publish("attach"))
-            if outcome.status == "rejected":
-                raise PromptsRejected(_summary(outcome), outcome=outcome)
-            return
-        started = time.perf_counter()
-        candidate = self._candidates.kept(live.release, self._graphs, live.release)
-        if candidate.refused:
-            outcome = self._outcome("rejected", candidate.findings, started, "attach", candidate)
-            raise PromptsRejected(_summary(outcome), outcome=outcome)
-        try:
-            builds = self._builds.make(candidate, live.builds)
-        except Exception as problem:
-            outcome = self._refuse(
-                candidate, "compile", f"The graph does not build: {problem}", started, "attach"
-            )
-            raise PromptsRejected(_summary(outcome), outcome=outcome) from problem
-        self._live = _Live(candidate, builds, live.held)
-
-    def _is_held(self) -> bool:
-        pointer = self._store.pointer()
-        return pointer is not None and pointer.held
-
-    # Telling
-
-    def _outcome(
-        self,
-        status: Status,
-        findings: tuple[Finding, ...],
-        started: float,
-        reason: str,
-        candidate: Candidate | None = None,
-    ) -> Outcome:
-        return Outcome(
-            status,
-            self._live.release if self._live else None,
-            findings,
-            time.perf_counter() - started,
-            candidate.release.id if candidate else None,
-            reason,
-        )
-
-    def _refuse(
-        self, candidate: Candidate, code: str, message: str, started: float, reason: str
-    ) -> Outcome:
-        findings = (*candidate.findings, Finding("error", code, message))
-        return self._outcome("rejected", findings, started, reason, candidate)
-
-    def _say_what_is_served(self) -> None:
-        live = self._live
-        if self._workers is not None and live is not None:
-            self._workers.serve(live.release.id, live.held)
-
-    def _told(self, outcome: Outcome) -> Outcome:
-        self._last = (outcome, time.time())
-        self._say_what_is_served()
-        if outcome.status == "published" and outcome.release is not None:
-            logger.info(
-                "Release %s of %d prompts is live (%s, %.1f ms).",
-                outcome.release.id[:12],
-                len(outcome.release),
-                outcome.reason,
-                outcome.elapsed_s * 1e3,
-            )
-        elif outcome.status == "rejected":
-            logger.warning("Not published (%s): %s", outcome.reason, _summary(outcome))
-        elif outcome.status == "held":
-            logger.info("News is kept back until follow() (%s).", outcome.reason)
-        message = f"{outcome.status} ({outcome.reason})"
-        release = outcome.release.id if outcome.release else None
-        self._tell(
-            "publication", message, outcome=outcome, reason=outcome.reason, release=release
-        )
-        return outcome
-
-    def _tell(self, kind: EventKind, message: str, **facts: Any) -> None:
-        if self._hooks:
-            tell(self._hooks, Event(kind, message, environment=self.environment, **facts))
-
-    def _unreadable(self, problem: LayerError, started: float, reason: str) -> Outcome:
-        if self._trouble.get(problem.layer) != problem.message:
-            self._trouble[problem.layer] = problem.message
-            self._tell("layer-unavailable", str(problem), layer=problem.layer)
-        bad = Finding("error", "layer", problem.message, file=problem.layer, hint=problem.hint)
-        return self._outcome("rejected", (bad,), started, reason)
-
-    def _layers_well(self) -> None:
-        still = {reader.url for reader in self._readers if reader.state.trouble}
-        for layer in self._trouble.keys() - still:
-            del self._trouble[layer]
-            self._tell("layer-recovered", f"{layer} can be read again.", layer=layer)
-
-    def _cannot_look(self, problem: LayerError) -> None:
-        with self._publishing():
-            self._told(self._unreadable(problem, time.perf_counter(), "poll"))
-
-    def _watcher_trouble(self, kind: str, message: str) -> None:
-        if kind == "watcher-polling":
-            self._polling = True
-        else:
-            self._watcher_restarts += 1
-        self._tell(
-            "watcher-polling" if kind == "watcher-polling" else "watcher-restarted", message
-        )
+    # What following calls
 
     def _changed(self, reason: str) -> None:
         try:
@@ -944,11 +543,13 @@ class LivePrompts:
 
     def _pointed(self, reason: str) -> None:
         with self._lock:
-            live, pointer = self._live, self._store.pointer()
-            if live is None or pointer is None:
-                return
-            if (pointer.release, pointer.held) != (live.release.id, live.held):
-                self._changed("another process")
+            why = self._road.obey()
+            if why is not None:
+                self._changed(why)
+
+    def _cannot_look(self, problem: LayerError) -> None:
+        with self._publishing() as road:
+            road.unreadable(problem)
 
 
 def _alive(
@@ -994,13 +595,3 @@ def _workers(store: Store | MemoryStore) -> Workers | None:
         return store.folder / "workers"
 
     return Workers(folder)
-
-
-def _summary(outcome: Outcome | None) -> str:
-    if outcome is None:
-        return "nothing was found"
-    errors = outcome.errors
-    lines = [str(error) for error in errors[:20]]
-    if len(errors) > 20:
-        lines.append(f"and {len(errors) - 20} more")
-    return "\n  ".join([f"{len(errors)} error{'' if len(errors) == 1 else 's'}:", *lines])

@@ -13,13 +13,12 @@ from typing import Any, Literal, NoReturn
 
 from jinja2.exceptions import SecurityError
 
-from yamlgraph_prompts import fields
-from yamlgraph_prompts.budget import Budget, Limits, Refused, swap
 from yamlgraph_prompts.errors import PromptRenderError
-from yamlgraph_prompts.explanation import explain
 from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.inspection import Inspection
-from yamlgraph_prompts.sandbox import GuardedEnvironment, environment
+from yamlgraph_prompts.sandbox import GuardedEnvironment, environment, fields
+from yamlgraph_prompts.sandbox.budget import Budget, Limits, Refused, swap
+from yamlgraph_prompts.sandbox.explanation import explain
+from yamlgraph_prompts.sandbox.inspection import Inspection
 
 _LIMITS = Limits()
 _SHORT = 65_536  # characters of a text whose facts are kept a while

@@ -19,11 +19,11 @@ from jinja2 import StrictUndefined, Template
 from jinja2.exceptions import TemplateNotFound, TemplateSyntaxError, UndefinedError
 from jinja2.loaders import BaseLoader
 
-from yamlgraph_prompts.budget import Budget, LimitReached, Limits, using
-from yamlgraph_prompts.explanation import explain
 from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.inspection import Inspection
 from yamlgraph_prompts.sandbox import GuardedEnvironment
+from yamlgraph_prompts.sandbox.budget import Budget, LimitReached, Limits, using
+from yamlgraph_prompts.sandbox.explanation import explain
+from yamlgraph_prompts.sandbox.inspection import Inspection
 
 _MEMORY = 1024 * 1024 * 1024  # bytes above what the process starts with
 _LEAST_S = 0.2  # what each template may take, however many there are

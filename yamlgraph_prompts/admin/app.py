@@ -126,6 +126,7 @@ def _app(
         description=_ABOUT,
         lifespan=lifespan(prompts),
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
     )
     add_handlers(app)
     doors = [

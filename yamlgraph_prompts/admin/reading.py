@@ -216,7 +216,7 @@ def _body(admin: Admin, release: Release, prompt: Prompt) -> PromptBody:
 
 
 def _preview(admin: Admin, name: str, asked: PreviewAsked) -> Preview:
-    from yamlgraph_prompts.prompt_check import examine_prompt
+    from yamlgraph_prompts.check.prompts import examine_prompt
 
     findings = []
     if asked.text is None:

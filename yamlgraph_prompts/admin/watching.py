@@ -30,7 +30,21 @@ _Answers = dict[int | str, dict[str, Any]]
 
 _TEXT: _Answers = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 _EVENTS: _Answers = {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}}
-_NOT_READY: _Answers = {503: {"model": Ready, "description": "There is no live release"}}
+_NOT_READY: _Answers = {
+    503: {
+        "description": "There is no live release",
+        "content": {
+            "application/json": {
+                "schema": {
+                    "anyOf": [
+                        {"$ref": "#/components/schemas/Ready"},
+                        {"$ref": "#/components/schemas/Problem"},
+                    ]
+                }
+            }
+        },
+    }
+}
 
 
 def watching(admin: Admin, doors: Sequence[Any]) -> APIRouter:

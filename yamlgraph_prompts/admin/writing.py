@@ -77,7 +77,10 @@ def write(admin: Admin, caller: Caller, wish: Wish) -> Change:
 
 
 def rejected(outcome: Outcome) -> Refusal:
-    """The answer to what the check refused."""
+    """The answer to what was not published."""
+    for error in outcome.errors:
+        if error.code in ("store", "layer"):
+            return Refusal(503, error.code, error.message, hint=error.hint, findings=outcome.findings)
     return Refusal(
         422,
         "rejected",

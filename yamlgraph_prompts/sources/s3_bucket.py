@@ -28,6 +28,7 @@ PARALLEL = 32
 PATIENCE_S = 10.0  # a body may take this long, however slowly it comes
 SLOWEST_BYTES_S = 16 << 10
 LIMIT_PAGE_BYTES = 16 << 20
+LIMIT_ERROR_BYTES = 64 << 10
 
 _PLAIN = (200, 304, 404, 412)
 _LOADED = (429, 500, 502, 503, 504)
@@ -319,6 +320,8 @@ def _whole(response: Any, limit_bytes: int) -> bytes:
     raw = response.raw
     try:
         length = response.headers.get("Content-Length", "")
+        # An error's words are no object.
+        limit_bytes = limit_bytes if response.status_code == 200 else LIMIT_ERROR_BYTES
         data = _taken(raw, int(length) if length.isdigit() else None, limit_bytes)
     except BaseException:
         raw.close()

@@ -10,6 +10,7 @@ from queue import Empty, SimpleQueue
 
 from yamlgraph_prompts.errors import LayerNotFound, LayerUnavailable
 from yamlgraph_prompts.findings import Finding
+from yamlgraph_prompts.regular_file import LIMIT_FILE_BYTES
 from yamlgraph_prompts.sources import Content
 from yamlgraph_prompts.sources.s3_bucket import PARALLEL, Answer, Bucket, Listed
 from yamlgraph_prompts.sources.s3_names import channels, sort_out
@@ -164,7 +165,7 @@ class Loose:
 
     def _get(self, one: Listed) -> Answer:
         etag = one.etag if self._same_etags else None
-        return self._bucket.get(one.key, limit_bytes=one.size, if_match=etag)
+        return self._bucket.get(one.key, limit_bytes=LIMIT_FILE_BYTES, if_match=etag)
 
     def _is_listed(self, one: Listed, answer: Answer) -> bool:
         if answer.status != 200 or len(answer.data) != one.size:

@@ -16,12 +16,12 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Literal
 
-from yamlgraph_prompts.burst import Burst
+from yamlgraph_prompts.watch.burst import Burst
 
 if TYPE_CHECKING:
     from watchdog.events import FileSystemEvent
 
-    from yamlgraph_prompts.file_events import Places, Subscription
+    from yamlgraph_prompts.watch.file_events import Places, Subscription
 
 logger = logging.getLogger("yamlgraph_prompts")
 
@@ -178,7 +178,7 @@ class Watch:
             self._poll_at = now
 
     def _listen(self) -> bool:
-        from yamlgraph_prompts.file_events import Subscription
+        from yamlgraph_prompts.watch.file_events import Subscription
 
         self._subscription = Subscription(self._hear)
         self._arm()
@@ -189,7 +189,7 @@ class Watch:
 
     def _arm(self) -> None:
         """Survey and subscribe until what was surveyed is what is there."""
-        from yamlgraph_prompts.file_events import inode, survey
+        from yamlgraph_prompts.watch.file_events import inode, survey
 
         with self._arming:
             if self._subscription is None:
@@ -358,7 +358,7 @@ class Watch:
 
     def _replaced(self) -> str | None:
         """A watched folder that is another one by now: renamed further up, where nobody listens."""
-        from yamlgraph_prompts.file_events import inode
+        from yamlgraph_prompts.watch.file_events import inode
 
         return next((path for path, was in self._inodes.items() if inode(path) != was), None)
 

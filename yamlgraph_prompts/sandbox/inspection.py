@@ -12,8 +12,8 @@ from jinja2 import nodes
 from jinja2.compiler import find_undeclared
 from jinja2.exceptions import TemplateSyntaxError
 
-from yamlgraph_prompts.expressions import Expressions, folded
-from yamlgraph_prompts.sandbox import GuardedEnvironment
+from yamlgraph_prompts.sandbox.expressions import Expressions, folded
+from yamlgraph_prompts.sandbox.jinja import GuardedEnvironment
 
 _MAX_STATEMENTS = 50  # blocks in blocks
 _MAX_LOOPS = 18  # Python allows 20 in one function

@@ -11,7 +11,14 @@ from string import Formatter
 from types import BuiltinMethodType, MethodType
 from typing import Any
 
-from yamlgraph_prompts.budget import CONTAINERS, MAX_BITS, Budget, Refused, check_bits, current
+from yamlgraph_prompts.sandbox.budget import (
+    CONTAINERS,
+    MAX_BITS,
+    Budget,
+    Refused,
+    check_bits,
+    current,
+)
 
 _SLOW = 1_000_000_000  # steps of an algorithm that is quadratic
 _LINE_ENDS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.text_lines import split_lines
+from yamlgraph_prompts.prompt_file.lines import split_lines
 
 _QUOTE_IT = "Put the whole value in quotes, or write it as a block under `|`."
 _ALIGN = (

@@ -12,8 +12,8 @@ from jinja2.defaults import DEFAULT_FILTERS, DEFAULT_TESTS  # type: ignore[attr-
 from jinja2.runtime import Context
 from jinja2.utils import _PassArg, generate_lorem_ipsum, pass_context
 
-from yamlgraph_prompts.budget import PLAIN, Budget, Refused, current
-from yamlgraph_prompts.guards import (
+from yamlgraph_prompts.sandbox.budget import PLAIN, Budget, Refused, current
+from yamlgraph_prompts.sandbox.guards import (
     binop,
     check_printf,
     check_replace,

@@ -21,10 +21,10 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import missing, pass_context
 from markupsafe import EscapeFormatter, Markup
 
-from yamlgraph_prompts import guards
-from yamlgraph_prompts.access import check_attribute, is_refused_callable, refuse_attribute
-from yamlgraph_prompts.budget import CONTAINERS, PLAIN, Refused, current
-from yamlgraph_prompts.filters import FILTERS, TESTS, lipsum
+from yamlgraph_prompts.sandbox import guards
+from yamlgraph_prompts.sandbox.access import check_attribute, is_refused_callable, refuse_attribute
+from yamlgraph_prompts.sandbox.budget import CONTAINERS, PLAIN, Refused, current
+from yamlgraph_prompts.sandbox.filters import FILTERS, TESTS, lipsum
 
 _MAX_TOKENS = 60_000  # about 240 KB of nothing but Jinja: a second to compile
 _MAX_BRACKETS = 60  # in brackets

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
+from yamlgraph_prompts.check.prompts import Need, finding_at, variable_position
 from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.prompt_check import Need, finding_at, variable_position
 from yamlgraph_prompts.prompt_file import parse_prompt
 from yamlgraph_prompts.release import GraphFacts, GraphFile, Prompt, PromptUse, Release
 

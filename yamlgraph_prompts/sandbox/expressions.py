@@ -13,11 +13,11 @@ from typing import Any, Protocol
 
 from jinja2 import nodes
 
-from yamlgraph_prompts import fields
-from yamlgraph_prompts.access import words
-from yamlgraph_prompts.budget import MAX_BITS
 from yamlgraph_prompts.findings import Finding, Severity
-from yamlgraph_prompts.sandbox import GuardedEnvironment
+from yamlgraph_prompts.sandbox import fields
+from yamlgraph_prompts.sandbox.access import words
+from yamlgraph_prompts.sandbox.budget import MAX_BITS
+from yamlgraph_prompts.sandbox.jinja import GuardedEnvironment
 
 _MAX_EXPRESSION = 90  # parentheses in parentheses, as Python will see them
 _MAX_CONSTANT = 10_000_000

@@ -14,15 +14,15 @@ import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.text_lines import Place, places, split_lines
-from yamlgraph_prompts.yaml_bounds import (
+from yamlgraph_prompts.prompt_file.bounds import (
     MERGE_TAG,
     before_parsing,
     in_nodes,
     place,
     tab_outside_text,
 )
-from yamlgraph_prompts.yaml_words import construct_finding, syntax_finding
+from yamlgraph_prompts.prompt_file.lines import Place, places, split_lines
+from yamlgraph_prompts.prompt_file.words import construct_finding, syntax_finding
 
 Path: TypeAlias = Iterable[str | int]
 

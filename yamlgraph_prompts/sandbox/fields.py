@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from string import Formatter
 from typing import Any
 
-from yamlgraph_prompts.access import check_attribute, refuse_attribute
-from yamlgraph_prompts.budget import Refused, current
-from yamlgraph_prompts.guards import BoundedFormatter
+from yamlgraph_prompts.sandbox.access import check_attribute, refuse_attribute
+from yamlgraph_prompts.sandbox.budget import Refused, current
+from yamlgraph_prompts.sandbox.guards import BoundedFormatter
 
 _RAW = re.compile(r"\{%-?\s*raw\s*-?%\}")
 _ENDRAW = re.compile(r"\{%-?\s*endraw\s*-?%\}")

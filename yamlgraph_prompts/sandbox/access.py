@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Mapping, MutableMapping, MutableSequence, MutableSet
 from typing import Any, NoReturn
 
-from yamlgraph_prompts.budget import Refused
+from yamlgraph_prompts.sandbox.budget import Refused
 
 
 def words(text: str) -> frozenset[str]:

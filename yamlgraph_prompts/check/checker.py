@@ -10,17 +10,14 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Generic, TypeVar
 
-from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.prompt_check import (
+from yamlgraph_prompts.check.prompts import (
     Need,
     examine_prompt,
     finding_at,
     needs,
     read_prompt,
 )
-from yamlgraph_prompts.prompt_file import parse_prompt, parse_yaml
-from yamlgraph_prompts.release import GraphFacts, Prompt, Release
-from yamlgraph_prompts.use_check import (
+from yamlgraph_prompts.check.uses import (
     Used,
     UsedPrompts,
     missing_prompt,
@@ -30,6 +27,9 @@ from yamlgraph_prompts.use_check import (
     unread_parts,
     unused_prompts,
 )
+from yamlgraph_prompts.findings import Finding
+from yamlgraph_prompts.prompt_file import parse_prompt, parse_yaml
+from yamlgraph_prompts.release import GraphFacts, Prompt, Release
 
 __all__ = ["CHECK_VERSION", "Checker", "check"]
 

@@ -13,7 +13,7 @@ import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.text_lines import Place, split_lines
+from yamlgraph_prompts.prompt_file.lines import Place, split_lines
 
 MAX_DEPTH = 100
 MAX_EXPANSION = 100_000

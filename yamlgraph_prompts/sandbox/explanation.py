@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from jinja2 import Template
 from jinja2.exceptions import TemplateNotFound, TemplateSyntaxError, UndefinedError
 
-from yamlgraph_prompts.budget import Refused
+from yamlgraph_prompts.sandbox.budget import Refused
 
 # Python's own words that name only types and operators.
 _HARMLESS = re.compile(

@@ -11,9 +11,9 @@ from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from yamlgraph_prompts.check.schemas import schema_troubles
 from yamlgraph_prompts.findings import Finding, Severity
 from yamlgraph_prompts.prompt_file import PromptFile, parse_prompt
-from yamlgraph_prompts.schema_check import schema_troubles
 from yamlgraph_prompts.template import MessageTemplate, examine
 
 Path = tuple[str | int, ...]

@@ -1,0 +1,156 @@
+"""Real S3 servers for the tests, started from pip alone; each lives as long as the session."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+KEY = "AKIDTESTING000000001"
+SECRET = "a-secret-that-no-message-may-hold"
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A fresh bucket on a server."""
+
+    endpoint: str
+    bucket: str
+    client: Any
+    folder: Path
+    """Where an rclone keeps it."""
+
+    def url(self, prefix: str = "prompts/") -> str:
+        return f"s3://{self.bucket}/{prefix}?endpoint={self.endpoint}"
+
+    def put(self, path: str, data: str | bytes, prefix: str = "prompts/") -> None:
+        body = data.encode() if isinstance(data, str) else data
+        self.client.put_object(Bucket=self.bucket, Key=prefix + path, Body=body)
+
+    def remove(self, path: str, prefix: str = "prompts/") -> None:
+        self.client.delete_object(Bucket=self.bucket, Key=prefix + path)
+
+    def clear(self) -> None:
+        for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket):
+            for one in page.get("Contents", ()):
+                self.client.delete_object(Bucket=self.bucket, Key=one["Key"])
+
+
+def credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Those that the servers know, and none of the machine's own."""
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": str(tmp_path / "no-config"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "no-credentials"),
+    }.items():
+        monkeypatch.setenv(name, value)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def started(command: list[str], port: int, **options: Any) -> Iterator[str]:
+    """Run a server until the session ends; gives its URL once it answers."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    server = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env, **options
+    )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        deadline = time.monotonic() + 60
+        while not _answers(url):
+            assert server.poll() is None, f"{command[0]} ended with {server.returncode}"
+            assert time.monotonic() < deadline, f"{command[0]} does not answer"
+            time.sleep(0.05)
+        yield url
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def _answers(url: str) -> bool:
+    try:
+        urllib.request.urlopen(url, timeout=5).close()
+    except urllib.error.HTTPError as problem:
+        problem.close()
+    except OSError:
+        return False
+    return True
+
+
+def _program(name: str) -> str:
+    beside = Path(sys.executable).parent / name
+    found = str(beside) if beside.exists() else shutil.which(name)
+    if found is None:
+        pytest.skip(f"{name} is not installed (see the dependency group s3-test)")
+    return found
+
+
+@pytest.fixture(scope="session")
+def moto_url() -> Iterator[str]:
+    port = free_port()
+    yield from started([_program("moto_server"), "-H", "127.0.0.1", "-p", str(port)], port)
+
+
+@pytest.fixture(scope="session")
+def rclone_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("rclone")
+
+
+@pytest.fixture(scope="session")
+def rclone_url(rclone_folder: Path) -> Iterator[str]:
+    port, folder = free_port(), rclone_folder
+    auth = f"{KEY},{SECRET}"
+    yield from started(
+        [_program("rclone"), "serve", "s3", "--addr", f"127.0.0.1:{port}", "--auth-key", auth]
+        + ["--config", str(folder / "none.conf"), str(folder)],
+        port,
+    )
+
+
+@pytest.fixture
+def moto(moto_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Shop:
+    credentials(monkeypatch, tmp_path)
+    return shop(moto_url, tmp_path)
+
+
+@pytest.fixture
+def rclone(
+    rclone_url: str, rclone_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Shop:
+    credentials(monkeypatch, tmp_path)
+    return shop(rclone_url, rclone_folder)
+
+
+def shop(endpoint: str, folder: Path) -> Shop:
+    import boto3
+    from botocore.config import Config
+
+    client = boto3.session.Session().client(
+        "s3",
+        endpoint_url=endpoint,
+        config=Config(
+            request_checksum_calculation="when_required", s3={"addressing_style": "path"}
+        ),
+    )
+    bucket = f"acme-{uuid.uuid4().hex[:12]}"
+    client.create_bucket(Bucket=bucket)
+    return Shop(endpoint, bucket, client, folder / bucket)

@@ -1,0 +1,97 @@
+"""The OpenAPI document tells the truth: schemathesis asks every route what the document allows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, settings
+
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+from tests.admin_client import TOKENS, Client
+from tests.files import write
+from yamlgraph_prompts import LivePrompts
+from yamlgraph_prompts.admin import admin_app
+from yamlgraph_prompts.admin.gate import Limits
+
+HEADERS = {"Authorization": "Bearer the-operators-token"}
+# What fits the document may still be no prompt, or be refused by the check.
+EXCLUDED = [positive_data_acceptance]
+
+
+@pytest.fixture
+def prompts(tmp_path: Path) -> Iterator[LivePrompts]:
+    write(tmp_path / "prompts", {"a.yaml": "user: Hi {name}\n", "b/c.yaml": "user: b\n"})
+    with LivePrompts(
+        tmp_path / "prompts", environment="test", store=tmp_path / "store", watch=False
+    ) as made:
+        yield made
+
+
+@pytest.fixture
+def document(prompts: LivePrompts) -> dict[str, Any]:
+    made: dict[str, Any] = Client(admin_app(prompts, TOKENS)).get("/openapi.json").json
+    return made
+
+
+def test_every_error_is_told_with_the_one_body(document: dict[str, Any]) -> None:
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            for status, answer in operation["responses"].items():
+                schema = json.dumps(answer["content"])
+                if status[0] != "2":
+                    assert "schemas/Problem" in schema, (method, path, status)
+                assert "HTTPValidationError" not in schema
+
+
+def test_every_route_has_a_name_a_client_can_use_and_a_sentence(document: dict[str, Any]) -> None:
+    told = [op for operations in document["paths"].values() for op in operations.values()]
+    names = [operation["operationId"] for operation in told]
+    assert len(set(names)) == len(names)
+    assert all(name.isidentifier() for name in names)
+    assert all(operation["description"].endswith(".") for operation in told)
+
+
+def test_what_needs_a_token_says_so(document: dict[str, Any]) -> None:
+    open_ = [
+        path
+        for path, operations in document["paths"].items()
+        for operation in operations.values()
+        if "security" not in operation
+    ]
+    assert open_ == ["/health/live", "/health/ready"]
+
+
+def test_the_document_is_the_same_under_any_root_path(prompts: LivePrompts) -> None:
+    client = Client(admin_app(prompts, TOKENS), root="/ops")
+    assert client.get("/openapi.json").json["servers"] == [{"url": "/ops"}]
+
+
+@pytest.fixture
+def api(prompts: LivePrompts, monkeypatch: pytest.MonkeyPatch) -> Any:
+    # Streams do not end by themselves.
+    monkeypatch.setattr("yamlgraph_prompts.admin.feed.STREAM_S", 0.05)
+    monkeypatch.setattr("yamlgraph_prompts.admin.changing.TAKEN_WITHIN_S", 0.0)
+    app = admin_app(prompts, TOKENS, limits=Limits(failures=1_000_000))
+    return schemathesis.openapi.from_asgi("/openapi.json", app, headers=HEADERS)
+
+
+schema = schemathesis.pytest.from_fixture("api")
+
+
+@schema.parametrize()
+@settings(
+    max_examples=30,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+def test_no_route_answers_what_the_document_does_not_say(case: Any) -> None:
+    case.call_and_validate(headers=HEADERS, excluded_checks=EXCLUDED)

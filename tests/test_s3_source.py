@@ -1,0 +1,599 @@
+"""A layer in S3: what is read of a loose prefix and of published releases, and with how many requests."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.files import Heard
+from tests.s3_servers import (
+    KEY,
+    SECRET,
+    Shop,
+    credentials,
+    moto,
+    moto_url,
+    rclone,
+    rclone_folder,
+    rclone_url,
+)
+from tests.scripted_server import Asked, Handler, ScriptedS3, refused
+from yamlgraph_prompts import Layer
+from yamlgraph_prompts.errors import LayerNotFound, LayerUnavailable
+from yamlgraph_prompts.fetch import LayerReader
+from yamlgraph_prompts.live_prompts import LivePrompts
+from yamlgraph_prompts.pack import encode_pack
+from yamlgraph_prompts.release import Prompt, Release
+from yamlgraph_prompts.regular_file import LIMIT_FILE_BYTES
+from yamlgraph_prompts.sources import KeepsReleases, Source, open_source
+from yamlgraph_prompts.sources import s3_names
+from yamlgraph_prompts.sources.s3 import S3Source
+from yamlgraph_prompts.sources.s3_client import Place, client, forget
+
+__all__ = ["moto", "moto_url", "rclone", "rclone_folder", "rclone_url"]
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ScriptedS3]:
+    credentials(monkeypatch, tmp_path)
+    with ScriptedS3() as server:
+        yield server
+
+
+def release(**prompts: str) -> Release:
+    return Release.of(Prompt(name, text.encode()) for name, text in prompts.items())
+
+
+def publish(s3: ScriptedS3, made: Release, channel: str = "production", number: int = 1) -> str:
+    """What a push leaves behind."""
+    s3.objects[f"prompts/.releases/packs/{made.id}.pack"] = encode_pack(made)
+    pointer = json.dumps({"release": made.id, "number": number}).encode()
+    s3.objects[f"prompts/.releases/{channel}/current"] = pointer
+    return made.id
+
+
+def published(s3: ScriptedS3, channel: str = "production") -> LayerReader:
+    return LayerReader(Layer(s3.url()), channel, None)
+
+
+def files(source: Source | LayerReader) -> dict[str, str]:
+    return {path: data.decode() for path, data in source.read().files.items()}
+
+
+# The URL
+
+
+def test_region_endpoint_and_profile_may_stand_in_the_url() -> None:
+    place = Place.parse("s3://b/a/p?region=eu-north-1&endpoint=https://minio.example:9000&profile=x")
+    assert place == Place("b", "a/p/", "eu-north-1", "https://minio.example:9000", "x")
+
+
+@pytest.mark.parametrize("url", ["s3://b/p", "s3://b/p/", "s3://b//p//"])
+def test_a_prefix_is_the_same_with_and_without_its_slash(url: str) -> None:
+    assert Place.parse(url).prefix == "p/"
+
+
+@pytest.mark.parametrize("url", ["s3://b", "s3://b/"])
+def test_a_whole_bucket_may_be_a_layer(url: str) -> None:
+    assert Place.parse(url) == Place("b", "")
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("s3:///prompts", "names no bucket"),
+        ("s3://b/p?regoin=x", "regoin"),
+        ("s3://b/p?endpoint=localhost:9000", "endpoint"),
+        ("s3://b/p#1", "#"),
+        (f"s3://{KEY}:{SECRET}@b/p", "credentials"),
+    ],
+)
+def test_an_url_that_is_none_says_what_is_wrong_with_it(url: str, words: str) -> None:
+    with pytest.raises(LayerUnavailable, match=words) as caught:
+        open_source(url)
+    assert SECRET not in str(caught.value)
+    assert SECRET not in caught.value.layer
+
+
+def test_the_layers_name_holds_no_parameters_and_two_servers_have_two_stores() -> None:
+    one, other = (
+        LayerReader(Layer(f"s3://b/p?endpoint=http://{host}:1"), "x", None) for host in ("a", "c")
+    )
+    assert one.url == other.url == "s3://b/p/"
+    assert one.place != other.place
+
+
+# The client
+
+
+def test_equal_questions_have_one_client_and_other_credentials_another(
+    s3: ScriptedS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Place.parse(s3.url())
+    first = client(place)
+    assert client(Place.parse(s3.url("elsewhere/"))) is first
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDOTHER00000000002")
+    second = client(place)
+    assert second is not first
+    forget(place)
+    assert client(place) is not second
+
+
+def test_the_endpoint_of_the_environment_counts(
+    s3: ScriptedS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s3.put(a="user: x")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3.endpoint)
+    assert files(open_source("s3://acme/prompts")) == {"a.yaml": "user: x"}
+
+
+def test_a_profile_brings_its_credentials_and_its_endpoint(
+    s3: ScriptedS3, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    s3.put(a="user: x")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    (tmp_path / "no-config").write_text(
+        f"[profile acme]\naws_access_key_id = AKIDPROFILE000000003\naws_secret_access_key = x\n"
+        f"region = eu-west-1\nendpoint_url = {s3.endpoint}\n"
+    )
+    assert files(open_source("s3://acme/prompts?profile=acme")) == {"a.yaml": "user: x"}
+    assert "AKIDPROFILE000000003/" in s3.asked[0].headers["Authorization"]
+    assert "/eu-west-1/s3/" in s3.asked[0].headers["Authorization"]
+
+
+def test_a_forked_process_makes_a_client_of_its_own(s3: ScriptedS3) -> None:
+    s3.put(a="user: x")
+    source = open_source(s3.url())
+    before = client(Place.parse(s3.url()))
+    source.read()
+    child = os.fork()
+    if child == 0:
+        s3.asked.clear()
+        fresh = client(Place.parse(s3.url())) is not before
+        os._exit(0 if fresh and files(source) == {"a.yaml": "user: x"} else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+# A loose prefix
+
+
+def test_every_signature_is_one_that_a_real_server_takes(rclone: Shop) -> None:
+    rclone.put("a b/ü+&=%.yaml", "user: x")
+    assert files(open_source(rclone.url())) == {"a b/ü+&=%.yaml": "user: x"}
+
+
+def test_a_server_that_lists_other_etags_is_read_all_the_same(rclone: Shop) -> None:
+    rclone.put("a.yaml", "user: x")
+    source = open_source(rclone.url())
+    assert files(source) == {"a.yaml": "user: x"}
+    rclone.put("a.yaml", "user: longer")
+    assert files(source) == {"a.yaml": "user: longer"}
+
+
+def test_odd_etags_do_not_hide_a_change_under_way(s3: ScriptedS3) -> None:
+    s3.odd_etags = s3.ignores_conditions = True
+    s3.put(a="user: v1", b="user: v1")
+    source = open_source(s3.url())
+    assert files(source) == {"a.yaml": "user: v1", "b.yaml": "user: v1"}
+    s3.put(a="user: v2", b="user: v2")
+    changed = []
+
+    def change(handler: Handler, asked: Asked) -> bool:
+        if asked.key and not changed:
+            changed.append(asked.key)
+            s3.put(a="user: v3", b="user: v3")
+        return False
+
+    s3.fault = change
+    assert set(files(source).values()) == {"user: v3"}
+
+
+def test_what_is_no_prompt_is_not_even_fetched(s3: ScriptedS3) -> None:
+    keys = ["", "n/", "README.md", "n/x.json", ".hidden.yaml", ".git/a.yaml", "n/.x/a.yaml"]
+    s3.objects |= {f"prompts/{key}": b"" for key in keys}
+    s3.objects |= {"prompts/n/part.j2": b"x", "prompts-of-others/b.yaml": b"", "c.yaml": b""}
+    assert files(open_source(s3.url())) == {"n/part.j2": "x"}
+    assert s3.fetched() == ["", "prompts/n/part.j2"]
+
+
+def test_a_directory_marker_is_an_empty_place(s3: ScriptedS3) -> None:
+    s3.objects["prompts/"] = b""
+    assert open_source(s3.url()).read().files == {}
+
+
+def test_only_what_changed_is_fetched_and_nothing_when_nothing_has(s3: ScriptedS3) -> None:
+    s3.put(a="user: v1", b="user: v1", c="user: v1")
+    source = open_source(s3.url())
+    source.read()
+    s3.fetched()
+    source.read()
+    assert s3.fetched() == [""]
+    s3.put(b="user: v2")
+    assert files(source)["b.yaml"] == "user: v2"
+    assert s3.fetched() == ["", "prompts/b.yaml"]
+
+
+def test_deletions_are_applied(s3: ScriptedS3) -> None:
+    s3.put(a="user: v1", b="user: v1")
+    source = open_source(s3.url())
+    source.read()
+    del s3.objects["prompts/b.yaml"]
+    assert files(source) == {"a.yaml": "user: v1"}
+
+
+def test_going_back_to_earlier_content_is_a_change_too(s3: ScriptedS3) -> None:
+    source = open_source(s3.url())
+    versions = []
+    for text in ("user: v1", "user: v2", "user: v1"):
+        s3.put(a=text)
+        versions.append(source.version())
+    assert versions[0] == versions[2] != versions[1]
+
+
+def test_a_list_of_many_pages_is_read_to_its_end(s3: ScriptedS3) -> None:
+    s3.page_size = 7
+    s3.put(**{f"p{number:03}": f"user: v{number}" for number in range(50)})
+    assert len(files(open_source(s3.url()))) == 50
+
+
+def test_a_change_between_two_pages_is_noticed(s3: ScriptedS3) -> None:
+    s3.page_size = 1
+    s3.put(a="user: v1", b="user: v1")
+    source = open_source(s3.url())
+
+    def change(handler: Handler, asked: Asked) -> bool:
+        if asked.lists and "continuation-token" in asked.query:
+            s3.fault = None
+            # Older pages know nothing of it, and nothing that is fetched says so.
+            s3.objects["prompts/A.yaml"] = b"user: v2"
+            s3.put(b="user: v2")
+        return False
+
+    s3.fault = change
+    assert files(source) == {"A.yaml": "user: v2", "a.yaml": "user: v1", "b.yaml": "user: v2"}
+
+
+def test_a_change_between_the_list_and_the_fetch_never_mixes_two_states(s3: ScriptedS3) -> None:
+    s3.put(a="user: v1", b="user: v1")
+    source = open_source(s3.url())
+
+    def change(handler: Handler, asked: Asked) -> bool:
+        if asked.key:
+            s3.fault = None
+            s3.put(a="user: v2", b="user: v2")
+        return False
+
+    s3.fault = change
+    assert set(files(source).values()) == {"user: v2"}
+
+
+def test_an_object_that_is_removed_under_the_reader_is_not_missed(s3: ScriptedS3) -> None:
+    s3.put(a="user: v1", b="user: v1")
+
+    def remove(handler: Handler, asked: Asked) -> bool:
+        if asked.key:
+            s3.fault = None
+            del s3.objects["prompts/b.yaml"]
+            s3.put(a="user: v2")
+        return False
+
+    s3.fault = remove
+    assert files(open_source(s3.url())) == {"a.yaml": "user: v2"}
+
+
+def test_a_prefix_that_never_stands_still_is_unavailable(s3: ScriptedS3) -> None:
+    numbers = iter(range(10_000))
+
+    def change(handler: Handler, asked: Asked) -> bool:
+        s3.put(a=f"user: v{next(numbers)}")
+        return False
+
+    s3.fault = change
+    with pytest.raises(LayerUnavailable, match="faster"):
+        open_source(s3.url()).read()
+
+
+@pytest.mark.parametrize(
+    "path", ["../a.yaml", "n/../../a.yaml", "/a.yaml", "n//a.yaml", "n\\a.yaml", "a\n.yaml", "./a.j2"]
+)
+def test_a_key_that_would_lead_out_is_refused_by_name(s3: ScriptedS3, path: str) -> None:
+    s3.put(good="user: x")
+    s3.objects[f"prompts/{path}"] = b"user: x"
+    content = open_source(s3.url()).read()
+    assert list(content.files) == ["good.yaml"]
+    (finding,) = content.findings
+    assert (finding.severity, finding.code) == ("error", "escaping-name")
+    assert str(finding).isprintable()
+
+
+def test_an_object_that_is_too_large_is_told_and_not_fetched(s3: ScriptedS3) -> None:
+    s3.objects["prompts/big.yaml"] = b"x" * (LIMIT_FILE_BYTES + 1)
+    content = open_source(s3.url()).read()
+    (finding,) = content.findings
+    assert (finding.code, finding.prompt) == ("too-large", "big")
+    assert str(LIMIT_FILE_BYTES + 1) in finding.message
+    assert s3.fetched() == [""]
+
+
+def test_more_than_a_release_can_hold_is_told(
+    s3: ScriptedS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_names, "LIMIT_BYTES", 10)
+    s3.put(a="12345678", b="12345678")
+    content = open_source(s3.url()).read()
+    assert [finding.code for finding in content.findings] == ["too-large"]
+
+
+def test_names_that_only_capitals_tell_apart_are_a_warning(s3: ScriptedS3) -> None:
+    s3.put(a="user: x", A="user: x")
+    (finding,) = open_source(s3.url()).read().findings
+    assert (finding.severity, finding.code) == ("warning", "case-collision")
+
+
+def test_a_yml_object_is_a_warning(s3: ScriptedS3) -> None:
+    s3.objects["prompts/a.yml"] = b""
+    (finding,) = open_source(s3.url()).read().findings
+    assert (finding.code, finding.hint) == ("ignored-file", "Rename it to a.yaml.")
+
+
+def test_nothing_there_says_what_to_do(s3: ScriptedS3) -> None:
+    with pytest.raises(LayerNotFound, match="Nothing is at s3://acme/prompts/") as caught:
+        open_source(s3.url()).read()
+    assert "push" in str(caught.value)
+
+
+def test_a_misspelt_environment_lists_those_that_exist(s3: ScriptedS3) -> None:
+    s3.objects |= {"staging/a.yaml": b"", "production/a.yaml": b""}
+    layer = Layer(s3.url("{environment}/"))
+    with pytest.raises(LayerNotFound, match="production, staging") as caught:
+        LayerReader(layer, "prodution", None).read()
+    assert "Did you mean 'production'?" in str(caught.value)
+
+
+# Published releases
+
+
+def test_a_start_takes_two_requests_and_a_poll_one(s3: ScriptedS3) -> None:
+    made = release(**{f"p{number}": f"user: v{number}" for number in range(300)})
+    publish(s3, made)
+    reader = published(s3)
+    assert len(reader.read().files) == 300
+    assert s3.fetched() == [
+        "prompts/.releases/production/current",
+        f"prompts/.releases/packs/{made.id}.pack",
+    ]
+    assert not reader.look()
+    (poll,) = s3.asked
+    assert "If-None-Match" in poll.headers
+
+
+def test_the_content_of_a_published_release_has_the_releases_digest(s3: ScriptedS3) -> None:
+    publish(s3, release(**{"a": "user: x"}))
+    with LivePrompts(s3.url(), environment="production", watch=False) as prompts:
+        assert prompts.release.id == release(a="user: x").id
+        assert prompts["a"].layer == "s3://acme/prompts/"
+        assert prompts["a"].file == "s3://acme/prompts/a.yaml"
+
+
+def test_a_pointer_that_moves_is_followed_and_back_again(s3: ScriptedS3) -> None:
+    publish(s3, release(a="user: v1"))
+    reader = published(s3)
+    assert files(reader) == {"a.yaml": "user: v1"}
+    publish(s3, release(a="user: v2"), number=2)
+    assert reader.look()
+    assert files(reader) == {"a.yaml": "user: v2"}
+    publish(s3, release(a="user: v1"), number=3)
+    assert files(reader) == {"a.yaml": "user: v1"}
+
+
+def test_a_pointer_that_names_the_same_release_again_fetches_no_pack(s3: ScriptedS3) -> None:
+    made = release(a="user: v1")
+    publish(s3, made)
+    reader = published(s3)
+    reader.read()
+    s3.fetched()
+    publish(s3, made, number=2)
+    assert not reader.look()
+    assert s3.fetched() == ["prompts/.releases/production/current"]
+
+
+def test_a_published_release_counts_more_than_loose_files(s3: ScriptedS3) -> None:
+    s3.put(a="user: loose")
+    reader = published(s3)
+    assert files(reader) == {"a.yaml": "user: loose"}
+    publish(s3, release(a="user: published"))
+    assert files(reader) == {"a.yaml": "user: published"}
+
+
+def test_a_loose_prefix_is_polled_with_a_list_alone(s3: ScriptedS3) -> None:
+    s3.put(a="user: loose")
+    reader = published(s3)
+    reader.read()
+    s3.fetched()
+    reader.look()
+    assert s3.fetched() == [""]
+
+
+def test_loose_files_beside_another_environments_release_are_a_warning(s3: ScriptedS3) -> None:
+    publish(s3, release(a="user: v1"), "production")
+    s3.put(a="user: loose")
+    content = published(s3, "prodution").read()
+    (finding,) = content.findings
+    assert (finding.severity, finding.code) == ("warning", "not-published")
+    assert "production" in finding.message
+
+
+def test_an_environment_that_nothing_is_published_for_lists_the_others(s3: ScriptedS3) -> None:
+    publish(s3, release(a="user: v1"), "production")
+    publish(s3, release(a="user: v1"), "staging")
+    with pytest.raises(LayerNotFound, match="production, staging") as caught:
+        published(s3, "prodution").read()
+    assert caught.value.available == ("production", "staging")
+
+
+def test_a_reader_that_may_not_list_needs_no_list(s3: ScriptedS3) -> None:
+    publish(s3, release(a="user: v1"))
+    s3.fault = lambda handler, asked: asked.lists and refused(403, "AccessDenied")(handler, asked)
+    assert files(published(s3)) == {"a.yaml": "user: v1"}
+
+
+def test_a_missing_pointer_may_look_denied(s3: ScriptedS3) -> None:
+    s3.put(a="user: loose")
+
+    def deny(handler: Handler, asked: Asked) -> bool:
+        return asked.key.endswith("current") and refused(403, "AccessDenied")(handler, asked)
+
+    s3.fault = deny
+    assert files(published(s3)) == {"a.yaml": "user: loose"}
+    publish(s3, release(a="user: v1"))
+    with pytest.raises(LayerUnavailable, match="may not be read"):
+        published(s3).read()
+
+
+def test_a_pointer_to_a_missing_release_is_refused(s3: ScriptedS3) -> None:
+    made = release(a="user: v1")
+    publish(s3, made)
+    del s3.objects[f"prompts/.releases/packs/{made.id}.pack"]
+    with pytest.raises(LayerUnavailable, match="not there"):
+        published(s3).read()
+
+
+def test_a_pack_that_is_another_releases_is_refused(s3: ScriptedS3) -> None:
+    made = release(a="user: v1")
+    publish(s3, made)
+    s3.objects[f"prompts/.releases/packs/{made.id}.pack"] = encode_pack(release(a="user: v2"))
+    with pytest.raises(LayerUnavailable, match="another release's"):
+        published(s3).read()
+
+
+def test_every_cut_and_every_flipped_byte_of_a_pack_is_refused(s3: ScriptedS3) -> None:
+    made = release(a="user: v1", b="system: s\nuser: v2")
+    publish(s3, made)
+    key = f"prompts/.releases/packs/{made.id}.pack"
+    whole = s3.objects[key]
+    for at in range(0, len(whole), 37):
+        for damaged in (whole[:at], whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]):
+            s3.objects[key] = damaged
+            with pytest.raises(LayerUnavailable):
+                published(s3).read()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"{", b"[]", b"null", b'{"release": 7}', b'{"release": "../../x"}', b"\xff", b"[" * 9999],
+)
+def test_a_pointer_that_is_garbage_is_refused(s3: ScriptedS3, data: bytes) -> None:
+    publish(s3, release(a="user: v1"))
+    s3.objects["prompts/.releases/production/current"] = data
+    with pytest.raises(LayerUnavailable, match="no pointer"):
+        published(s3).read()
+
+
+def test_a_pointer_that_is_huge_is_not_taken(s3: ScriptedS3) -> None:
+    s3.objects["prompts/.releases/production/current"] = b" " * (1 << 20)
+    with pytest.raises(LayerUnavailable, match="larger than it may be"):
+        published(s3).read()
+
+
+@pytest.mark.parametrize("names", [["../a"], ["a", "A"], ["n//a"], ["/a"], ["a\\b"]])
+def test_a_release_whose_names_cannot_be_files_is_refused(
+    s3: ScriptedS3, names: list[str]
+) -> None:
+    publish(s3, release(**{name: "user: x" for name in names}))
+    with pytest.raises(LayerUnavailable, match="names"):
+        published(s3).read()
+
+
+def test_a_bad_pointer_leaves_what_is_live_untouched(s3: ScriptedS3) -> None:
+    first = publish(s3, release(a="user: v1"))
+    heard = Heard()
+    with LivePrompts(s3.url(), environment="production", watch=False, hooks=[heard]) as prompts:
+        s3.objects["prompts/.releases/production/current"] = b"{}"
+        outcome = prompts.publish()
+        assert outcome.status == "rejected"
+        assert "no pointer" in str(outcome.findings[0])
+        assert prompts.release.id == first
+        second = publish(s3, release(a="user: v2"))
+        assert prompts.publish().status == "published"
+        assert prompts.release.id == second
+    assert [event.kind for event in heard if event.layer] == ["layer-unavailable", "layer-recovered"]
+
+
+# Releases that are not live any more
+
+
+def test_a_release_is_found_by_its_full_id_on_any_replica(
+    s3: ScriptedS3, tmp_path: Path
+) -> None:
+    first = publish(s3, release(a="user: v1"))
+    publish(s3, release(a="user: v2"), number=2)
+    with LivePrompts(s3.url(), environment="production", watch=False, store=tmp_path) as prompts:
+        assert prompts["a"].user == "v2"
+        assert prompts.find(first)["a"].user == "v1"
+        s3.fetched()
+        assert prompts.find(first[:12])["a"].user == "v1"
+        assert s3.fetched() == []
+
+
+def test_a_release_that_nobody_has_is_not_found(s3: ScriptedS3) -> None:
+    publish(s3, release(a="user: v1"))
+    with LivePrompts(s3.url(), environment="production", watch=False) as prompts:
+        for release_id in ("f" * 64, "fff"):
+            with pytest.raises(LookupError, match="fff"):
+                prompts.find(release_id)
+
+
+def test_a_release_that_is_not_what_its_id_says_is_not_found(s3: ScriptedS3) -> None:
+    publish(s3, release(a="user: v1"))
+    s3.objects[f"prompts/.releases/packs/{'f' * 64}.pack"] = encode_pack(release(a="user: v2"))
+    with LivePrompts(s3.url(), environment="production", watch=False) as prompts:
+        with pytest.raises(LookupError):
+            prompts.find("f" * 64)
+
+
+def test_an_s3_source_keeps_releases_and_says_so() -> None:
+    assert isinstance(S3Source("s3://b/p"), KeepsReleases)
+    assert S3Source("s3://b/p").release("f" * 64) is None
+
+
+# Beside other layers
+
+
+def test_s3_lies_over_bundled_defaults(s3: ScriptedS3, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("user: bundled")
+    (tmp_path / "b.yaml").write_text("user: bundled")
+    s3.put(a="user: s3")
+    with LivePrompts(s3.url(), str(tmp_path), environment="production", watch=False) as prompts:
+        assert (prompts["a"].user, prompts["b"].user) == ("s3", "bundled")
+
+
+def test_an_optional_prefix_may_be_empty_but_the_bucket_must_be_there(s3: ScriptedS3) -> None:
+    assert LayerReader(Layer(s3.url(), optional=True), "x", None).read().files == {}
+    url = s3.url().replace("acme", "gone")
+    with pytest.raises(LayerUnavailable, match="no such bucket"):
+        LayerReader(Layer(url, optional=True), "x", None).read()
+
+
+def test_prompts_are_read_from_a_real_server_with_paging(rclone: Shop) -> None:
+    folder = rclone.folder / "prompts"
+    folder.mkdir()
+    for number in range(1005):
+        (folder / f"p{number:04}.yaml").write_text(f"user: v{number}")
+    found = files(open_source(rclone.url()))
+    assert len(found) == 1005
+    assert found["p1004.yaml"] == "user: v1004"
+
+
+def test_a_published_release_is_read_from_a_real_server_with_conditions(moto: Shop) -> None:
+    for text in ("user: v1", "user: v2"):
+        made = release(a=text)
+        moto.put(f".releases/packs/{made.id}.pack", encode_pack(made))
+        moto.put(".releases/x/current", json.dumps({"release": made.id}))
+        reader = LayerReader(Layer(moto.url()), "x", None)
+        assert files(reader) == {"a.yaml": text}
+        assert not reader.look()

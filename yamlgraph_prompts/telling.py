@@ -1,0 +1,110 @@
+"""Tells the log and the hooks what happened, and keeps what an operator asks for. Decides nothing."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
+
+from yamlgraph_prompts.errors import LayerError
+from yamlgraph_prompts.events import Event, EventKind, Hook, tell
+from yamlgraph_prompts.findings import Finding
+from yamlgraph_prompts.release import Outcome
+
+logger = logging.getLogger("yamlgraph_prompts")
+
+SHOWN_ERRORS = 20
+
+
+class Teller:
+    """The voice of one `LivePrompts`. Thread-safe.
+
+    Args:
+        environment: The environment that every event names.
+        hooks: Observers, each ``hook(event)``.
+    """
+
+    def __init__(self, environment: str, hooks: Iterable[Hook]) -> None:
+        self._environment = environment
+        self._hooks = tuple(hooks)
+        self._troubled: dict[str, str] = {}
+        self.last: tuple[Outcome, float] | None = None
+        self.watcher_restarts = 0
+        self.polling = False
+        self.renew()
+
+    def renew(self) -> None:
+        """Make the lock anew, after a fork."""
+        self._lock = threading.Lock()
+
+    def observe(self, hook: Hook) -> Callable[[], None]:
+        """Tell `hook` too from now on; call the answer to stop."""
+        with self._lock:
+            self._hooks = (*self._hooks, hook)
+
+        def stop() -> None:
+            with self._lock:
+                self._hooks = tuple(one for one in self._hooks if one is not hook)
+
+        return stop
+
+    def tell(self, kind: EventKind, message: str, **facts: Any) -> None:
+        """Hand an event to every hook."""
+        if self._hooks:
+            tell(self._hooks, Event(kind, message, environment=self._environment, **facts))
+
+    def outcome(self, outcome: Outcome) -> None:
+        """Log an outcome and hand it to every hook."""
+        self.last = (outcome, time.time())
+        if outcome.status == "published" and outcome.release is not None:
+            logger.info(
+                "Release %s of %d prompts is live (%s, %.1f ms).",
+                outcome.release.id[:12],
+                len(outcome.release),
+                outcome.reason,
+                outcome.elapsed_s * 1e3,
+            )
+        elif outcome.status == "rejected":
+            logger.warning("Not published (%s): %s", outcome.reason, summary(outcome))
+        elif outcome.status == "held":
+            logger.info("News is kept back until follow() (%s).", outcome.reason)
+        self.tell(
+            "publication",
+            f"{outcome.status} ({outcome.reason})",
+            outcome=outcome,
+            reason=outcome.reason,
+            release=outcome.release.id if outcome.release else None,
+        )
+
+    def layer_trouble(self, problem: LayerError) -> Finding:
+        """A layer cannot be read: told once for each new trouble. Gives the finding for it."""
+        if self._troubled.get(problem.layer) != problem.message:
+            self._troubled[problem.layer] = problem.message
+            self.tell("layer-unavailable", str(problem), layer=problem.layer)
+        return Finding("error", "layer", problem.message, file=problem.layer, hint=problem.hint)
+
+    def layers_well(self, still_troubled: Collection[str]) -> None:
+        """Every layer but these can be read."""
+        for layer in self._troubled.keys() - set(still_troubled):
+            del self._troubled[layer]
+            self.tell("layer-recovered", f"{layer} can be read again.", layer=layer)
+
+    def watcher_trouble(self, kind: str, message: str) -> None:
+        """The watcher could only poll, or had to be restarted; it has logged that itself."""
+        if kind == "watcher-polling":
+            self.polling = True
+            self.tell("watcher-polling", message)
+        else:
+            self.watcher_restarts += 1
+            self.tell("watcher-restarted", message)
+
+
+def summary(outcome: Outcome) -> str:
+    """The errors of an outcome, one a line."""
+    errors = outcome.errors
+    lines = [str(error) for error in errors[:SHOWN_ERRORS]]
+    if len(errors) > SHOWN_ERRORS:
+        lines.append(f"and {len(errors) - SHOWN_ERRORS} more")
+    return "\n  ".join([f"{len(errors)} error{'' if len(errors) == 1 else 's'}:", *lines])
