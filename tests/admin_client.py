@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
+import uvicorn
+
+from tests.conftest import wait_until
 from yamlgraph_prompts.admin.auth import Role
 
 TOKENS: dict[str, Role] = {
@@ -157,3 +163,20 @@ async def _pieces(body: bytes | Slow) -> AsyncIterator[dict[str, Any]]:
         await asyncio.sleep(body.pause_s)
         yield {"type": "http.request", "body": piece, "more_body": True}
     yield {"type": "http.request", "body": b"", "more_body": False}
+
+
+@contextmanager
+def served(app: Any) -> Iterator[str]:
+    """`app` behind a real server on this machine, in a thread; its URL."""
+    config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1, lifespan="off")
+    server = uvicorn.Server(config)
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        thread = threading.Thread(target=server.run, args=([listening],))
+        thread.start()
+        try:
+            wait_until(lambda: server.started)
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(10)

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT
-from tests.s3_servers import Shop, moto, moto_url, rclone, rclone_url
+from tests.s3_servers import Shop, moto, moto_url, rclone, rclone_folder, rclone_url
 from yamlgraph_prompts.bucket import Bucket, Pushed
 from yamlgraph_prompts.bucket_log import Log, LogEntry
 from yamlgraph_prompts.bucket_objects import Objects
@@ -34,7 +34,7 @@ from yamlgraph_prompts.sources import open_source
 from yamlgraph_prompts.sources.s3 import S3Source
 from yamlgraph_prompts.sources.s3_client import Place, client
 
-__all__ = ["moto", "moto_url", "rclone", "rclone_url"]
+__all__ = ["moto", "moto_url", "rclone", "rclone_folder", "rclone_url"]
 
 
 def release(text: str, **others: str) -> Release:
@@ -181,7 +181,7 @@ def test_an_environment_with_an_impossible_name_is_refused(name: str) -> None:
     ("message", "who"), [("", "Ada"), (" \n", "Ada"), ("m", ""), ("x" * 4001, "Ada")]
 )
 def test_a_push_needs_a_message_and_somebody(bucket: Bucket, message: str, who: str) -> None:
-    with pytest.raises(PromptsError, match="A push needs a (message|who)"):
+    with pytest.raises(PromptsError, match=r"A push needs a (message|who)"):
         bucket.push(release("a"), message=message, who=who)
     assert bucket.current() is None
 
@@ -530,7 +530,7 @@ def test_another_pusher_repairs_what_a_killed_one_left_too(
 def test_a_pusher_that_is_really_killed_leaves_the_old_or_the_new(bucket: Bucket, url: str) -> None:
     push(bucket, "old")
     code = (
-        "import os, signal, sys; from tests.test_bucket import *\n"
+        "import os, signal, sys; from tests.test_bucket import Bucket, Objects, push\n"
         "Objects.put = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
         "push(Bucket(sys.argv[1], environment='production'), 'new')\n"
     )

@@ -94,9 +94,7 @@ class Builds:
             self._newest[graph] = (release.id, revision, built)
             return built
 
-    def make(
-        self, candidate: Candidate, live: Mapping[int, Build]
-    ) -> Mapping[int, Build]:
+    def make(self, candidate: Candidate, live: Mapping[int, Build]) -> Mapping[int, Build]:
         """The builds of every handle on a candidate; what did not change is taken over.
 
         Raises:

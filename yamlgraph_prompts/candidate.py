@@ -163,9 +163,7 @@ class Candidates:
         extra = (*_as_used(told, resolved, outputs, tuple(facts.values())), *clashes)
         return self._checked(release, facts, before, extra, strict=strict)
 
-    def kept(
-        self, release: Release, graphs: Sequence[Graph], before: Release | None
-    ) -> Candidate:
+    def kept(self, release: Release, graphs: Sequence[Graph], before: Release | None) -> Candidate:
         """A release that exists already, with today's graphs."""
         facts = _facts(graphs, release.prompts.__contains__)
         return self._checked(release, facts, before, ())

@@ -1,4 +1,4 @@
-"""Prompts that somebody wants to change, laid over what the layers hold so that they can be checked.
+"""Prompts that somebody wants to change, laid over what the layers hold, to be checked.
 
 Knows no disk: nothing in here is written.
 """

@@ -1,23 +1,23 @@
 """The exception tree. Every error says what, where and what to do next.
 
-    PromptsError
-    ├── InvalidEnvironment (ValueError)      a name that no environment can have
-    ├── LayerError                           a place that prompts come from
-    │   ├── LayerNotFound (LookupError)      nothing is there; lists what is
-    │   ├── LayerUnavailable (OSError)       there, but it cannot be read now
-    │   └── LayerReadOnly (PermissionError)  there, but it cannot be written
-    ├── UnknownScheme (ValueError)           no source reads such a URL
-    ├── MissingExtra (ImportError)           a pip extra is not installed
-    ├── PromptNotFound (LookupError)         no layer has it; lists every place tried
-    ├── PromptsRejected (ValueError)         the check refused it and nothing good is kept
-    ├── PromptRenderError (ValueError)       a prompt that cannot be filled in
-    ├── ReleaseNotFound (LookupError)        neither in memory, nor in the store, nor in a layer
-    ├── PushRefused (RuntimeError)           another pusher was first, or the server cannot tell
-    ├── GraphNotFound (FileNotFoundError)    the graph file is not there
-    ├── GraphChanged (RuntimeError)          the node that a run waits at is gone
-    ├── StoreError (OSError)                 the local folder of releases
-    │   └── StoreCorrupted                   a pack whose content is not what its name says
-    └── UnsupportedYamlgraph (RuntimeError)  a yamlgraph that the bridge does not know
+PromptsError
+├── InvalidEnvironment (ValueError)      a name that no environment can have
+├── LayerError                           a place that prompts come from
+│   ├── LayerNotFound (LookupError)      nothing is there; lists what is
+│   ├── LayerUnavailable (OSError)       there, but it cannot be read now
+│   └── LayerReadOnly (PermissionError)  there, but it cannot be written
+├── UnknownScheme (ValueError)           no source reads such a URL
+├── MissingExtra (ImportError)           a pip extra is not installed
+├── PromptNotFound (LookupError)         no layer has it; lists every place tried
+├── PromptsRejected (ValueError)         the check refused it and nothing good is kept
+├── PromptRenderError (ValueError)       a prompt that cannot be filled in
+├── ReleaseNotFound (LookupError)        neither in memory, nor in the store, nor in a layer
+├── PushRefused (RuntimeError)           another pusher was first, or the server cannot tell
+├── GraphNotFound (FileNotFoundError)    the graph file is not there
+├── GraphChanged (RuntimeError)          the node that a run waits at is gone
+├── StoreError (OSError)                 the local folder of releases
+│   └── StoreCorrupted                   a pack whose content is not what its name says
+└── UnsupportedYamlgraph (RuntimeError)  a yamlgraph that the bridge does not know
 """
 
 from __future__ import annotations

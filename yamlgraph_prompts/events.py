@@ -1,4 +1,4 @@
-"""Frozen facts for observers: what happened, when, to which release. Knows nothing of who listens."""
+"""Frozen facts for observers: what happened, when, to which release. Knows no listener."""
 
 from __future__ import annotations
 
@@ -60,5 +60,5 @@ def tell(hooks: Iterable[Hook], event: Event) -> None:
     for hook in hooks:
         try:
             hook(event)
-        except Exception:  # noqa: BLE001 - an observer may be anybody's code
+        except Exception:
             logger.exception("An observer failed on %s", event.kind)

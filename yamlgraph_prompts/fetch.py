@@ -1,4 +1,4 @@
-"""Reads layers for one environment: opens their sources, bounds the time, says what exists instead."""
+"""Reads layers for one environment, within a bounded time; says what exists instead."""
 
 from __future__ import annotations
 
@@ -137,6 +137,11 @@ class LayerReader:
             return type(problem).__name__
 
     @property
+    def about(self) -> str:
+        """What else its errors should name."""
+        return getattr(self._source, "about", "")
+
+    @property
     def writable(self) -> bool:
         """Whether its files can be changed through it."""
         return isinstance(self._source, Writable)
@@ -261,7 +266,7 @@ def read_within(
         if ends is None:
             return ask()
         try:
-            return within(ends - time.monotonic(), ask, reader.url)
+            return within(ends - time.monotonic(), ask, reader.url, reader.about)
         except LayerUnavailable as problem:
             reader.troubled(problem)
             raise
@@ -269,7 +274,7 @@ def read_within(
     return [read(reader) for reader in readers]
 
 
-def within(seconds: float, ask: Callable[[], T], url: str) -> T:
+def within(seconds: float, ask: Callable[[], T], url: str, about: str = "") -> T:
     """The answer to a question that may never be answered; it is not waited for any longer.
 
     Raises:
@@ -289,7 +294,7 @@ def within(seconds: float, ask: Callable[[], T], url: str) -> T:
     thread.join(max(0.0, seconds))
     if not answer:
         raise LayerUnavailable(
-            f"{url} did not answer in time.",
+            f"{url} did not answer in time{f' ({about})' if about else ''}.",
             layer=url,
             hint="Check the endpoint and the network, or raise startup_deadline_s.",
         )

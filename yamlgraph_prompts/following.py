@@ -25,7 +25,7 @@ logger = logging.getLogger("yamlgraph_prompts")
 
 
 class Following:
-    """Watches everything that a publication would look at, and the store. Starts with the first use.
+    """Watches all that a publication would look at, and the store. Starts with the first use.
 
     Args:
         readers: The layers.

@@ -105,7 +105,9 @@ def environments_pattern(url: str) -> tuple[str, re.Pattern[str]] | None:
     before, _, after = parts[index].partition(PLACEHOLDER)
     name = f"(?P<environment>{_ENVIRONMENT.pattern})"
     place = "/".join(parts[:index]) or ("/" if url.startswith("/") else ".")
-    return place, re.compile(re.escape(before) + name + re.escape(after).replace(r"\{environment\}", ".*"))
+    return place, re.compile(
+        re.escape(before) + name + re.escape(after).replace(r"\{environment\}", ".*")
+    )
 
 
 @dataclass(frozen=True)
@@ -210,7 +212,10 @@ def _encodable(path: str) -> bool:
 def _unreadable_name(url: str, path: str) -> Finding:
     shown = path.encode("utf-8", "backslashreplace").decode()
     return Finding(
-        "error", "escaping-name", "This file's name is not UTF-8.", file=f"{url}/{shown}",
+        "error",
+        "escaping-name",
+        "This file's name is not UTF-8.",
+        file=f"{url}/{shown}",
         hint="Rename the file.",
     )
 

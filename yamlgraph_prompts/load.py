@@ -177,9 +177,7 @@ def live_graph(
         if not layers:
             raise TypeError("live_graph needs a layer, or prompts=.")
         prompts = _share(layers, environment, watch, None)
-    return prompts.live(
-        _Built(build), pin=pin, allow_release_override=allow_release_override
-    )
+    return prompts.live(_Built(build), pin=pin, allow_release_override=allow_release_override)
 
 
 class _Built:
@@ -262,7 +260,7 @@ def _one_way(layers: object, environment: str | None, prompts: LivePrompts | Non
 
 
 def _layers(given: PromptsDir, said: str | None) -> tuple[AnyLayer, ...]:
-    """The layers that were given, else the graph's own `prompts_dir` where it needs us to read it."""
+    """The layers that were given, else the graph's own `prompts_dir` where only we can read it."""
     if given is None:
         return (said,) if said and (PLACEHOLDER in said or "://" in said) else ()
     if isinstance(given, (str, PathLike, Mapping)) or not isinstance(given, Sequence):
@@ -278,10 +276,9 @@ def _share(
     graph: Path | None = None,
 ) -> LivePrompts:
     """One LivePrompts for equal load calls."""
+
     def make() -> LivePrompts:
-        return LivePrompts(
-            *layers, environment=environment, watch=watch, _base=base, _graph=graph
-        )
+        return LivePrompts(*layers, environment=environment, watch=watch, _base=base, _graph=graph)
 
     if any(isinstance(as_layer(layer).url, Mapping) for layer in layers):
         return make()

@@ -174,9 +174,7 @@ def read_pack(path: Path, release_id: str) -> Release:
     return decode_pack(data, release_id, path, facts.st_size)
 
 
-def decode_pack(
-    data: bytes, release_id: str, path: Path | str, size: int | None = None
-) -> Release:
+def decode_pack(data: bytes, release_id: str, path: Path | str, size: int | None = None) -> Release:
     """The release in a pack's bytes, every one of them verified.
 
     Args:

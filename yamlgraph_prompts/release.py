@@ -143,7 +143,9 @@ class Release:
         digest = hashlib.sha256(b"yamlgraph-prompts release 1\n")
         for name in sorted(self.prompts):
             encoded = name.encode("utf-8", "surrogatepass")
-            digest.update(b"%d %s %s\n" % (len(encoded), encoded, self.prompts[name].sha256.encode()))
+            digest.update(
+                b"%d %s %s\n" % (len(encoded), encoded, self.prompts[name].sha256.encode())
+            )
         return digest.hexdigest()
 
     def __getitem__(self, name: str) -> Prompt:
@@ -184,9 +186,7 @@ class Release:
             after=other,
             added=tuple(n for n in theirs if n not in mine),
             removed=tuple(n for n in mine if n not in theirs),
-            changed=tuple(
-                n for n in theirs if n in mine and mine[n].sha256 != theirs[n].sha256
-            ),
+            changed=tuple(n for n in theirs if n in mine and mine[n].sha256 != theirs[n].sha256),
         )
 
 
@@ -204,7 +204,9 @@ class ReleaseDiff:
         return bool(self.added or self.removed or self.changed)
 
     def __str__(self) -> str:
-        return "".join(self.unified(name) for name in sorted([*self.added, *self.removed, *self.changed]))
+        return "".join(
+            self.unified(name) for name in sorted([*self.added, *self.removed, *self.changed])
+        )
 
     def unified(self, name: str) -> str:
         """One prompt's change as a unified diff."""

@@ -1,4 +1,4 @@
-"""Tells the log and the hooks what happened, and keeps what an operator asks for. Decides nothing."""
+"""Tells the log and the hooks what happened; keeps what an operator asks for. Decides nothing."""
 
 from __future__ import annotations
 

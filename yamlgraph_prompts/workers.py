@@ -92,9 +92,7 @@ class Workers:
         self._path, self._fd = folder / name, fd
 
 
-def taken_by(
-    workers: Workers, release: str, held: bool, within_s: float
-) -> tuple[int, int]:
+def taken_by(workers: Workers, release: str, held: bool, within_s: float) -> tuple[int, int]:
     """How many of the living workers serve this, and how many there are.
 
     Args:

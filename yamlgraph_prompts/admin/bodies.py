@@ -16,9 +16,9 @@ LINE_PATTERN = r"^[^\x00-\x1f\x7f]*$"
 
 
 class Body(BaseModel):
-    """What a client sends: a misspelt key is an error."""
+    """What a client sends: a misspelt key is an error, and so is a number for a truth."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class FindingBody(BaseModel):

@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from yamlgraph_prompts.admin.bodies import Current, FindingBody, Problem
 from yamlgraph_prompts.errors import (
@@ -109,12 +110,12 @@ def add_handlers(app: FastAPI) -> None:
         text = f"This request does not fit: {', '.join(places)}."
         return Refusal(422, "invalid", text, hint="See /docs for what it takes.").response()
 
-    async def http(_: Request, problem: Exception) -> JSONResponse:
+    async def http(request: Request, problem: Exception) -> JSONResponse:
         assert isinstance(problem, HTTPException)
-        code = _CODES.get(problem.status_code, "http")
-        return Refusal(
-            problem.status_code, code, f"{problem.detail}.", headers=problem.headers
-        ).response()
+        code, headers = _CODES.get(problem.status_code, "http"), dict(problem.headers or {})
+        if problem.status_code == 405:
+            headers["Allow"] = ", ".join(sorted(_methods(app, request)))
+        return Refusal(problem.status_code, code, f"{problem.detail}.", headers=headers).response()
 
     async def internal(_: Request, problem: Exception) -> JSONResponse:
         logger.error("The admin API failed: %s", type(problem).__name__)
@@ -125,3 +126,12 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(Exception, internal)
+
+
+def _methods(app: FastAPI, request: Request) -> set[str]:
+    """What a path takes: several routes may share one."""
+    found: set[str] = set()
+    for route in app.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            found |= getattr(route, "methods", None) or set()
+    return found

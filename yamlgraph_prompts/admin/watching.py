@@ -29,7 +29,16 @@ LastEvent = Annotated[
 _Answers = dict[int | str, dict[str, Any]]
 
 _TEXT: _Answers = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
-_EVENTS: _Answers = {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}}
+_EVENT = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string"},
+        "event": {"type": "string"},
+        "data": {"type": "string", "description": "A JSON object"},
+        "retry": {"type": "integer"},
+    },
+}
+_EVENTS: _Answers = {200: {"content": {"text/event-stream": {"schema": _EVENT}}}}
 _NOT_READY: _Answers = {
     503: {
         "description": "There is no live release",

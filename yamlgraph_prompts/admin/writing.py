@@ -80,7 +80,9 @@ def rejected(outcome: Outcome) -> Refusal:
     """The answer to what was not published."""
     for error in outcome.errors:
         if error.code in ("store", "layer"):
-            return Refusal(503, error.code, error.message, hint=error.hint, findings=outcome.findings)
+            return Refusal(
+                503, error.code, error.message, hint=error.hint, findings=outcome.findings
+            )
     return Refusal(
         422,
         "rejected",

@@ -152,9 +152,7 @@ class Checker:
             if judged := _judged(finding, one):
                 yield judged.at(prompt=prompt.name, file=prompt.file or None)
         if not any(finding.severity == "error" for finding in alone):
-            needed = self._needs.get(
-                prompt.sha256, lambda: needs(read_prompt(prompt.data).content)
-            )
+            needed = self._needs.get(prompt.sha256, lambda: needs(read_prompt(prompt.data).content))
             yield from missing_variables(one, needed)
 
     def _with_schema(
@@ -174,9 +172,7 @@ class Checker:
         message = f"the inline schema cannot be built: {problem}"
         return [*found, finding_at(file, (key,), "error", "schema", message, key=True)]
 
-    def _not_in_use(
-        self, release: Release, used: UsedPrompts, *, known: bool
-    ) -> Iterator[Finding]:
+    def _not_in_use(self, release: Release, used: UsedPrompts, *, known: bool) -> Iterator[Finding]:
         for name, prompt in release.prompts.items():
             if (name, prompt.sha256) not in used:
                 for finding in self._examined(prompt):

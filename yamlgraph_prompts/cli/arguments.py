@@ -317,7 +317,7 @@ def _serve(commands: Any) -> None:
     parser = _command(
         commands, "serve", "serve the admin API of some prompts, without an app",
         "yamlgraph-prompts serve graph.yaml -l prompts/base", module="serve",
-        more="Without tokens only this machine can reach it, and everybody on it may do everything.",
+        more="Without tokens only this machine reaches it, and everybody on it may do everything.",
     )  # fmt: skip
     _graphs(parser, "GRAPH", "graphs that every change is checked with")
     _prompts(parser)

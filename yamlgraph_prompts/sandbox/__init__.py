@@ -1,4 +1,4 @@
-"""The guarded Jinja and `str.format` that everything a prompt author writes runs in. Reads nothing."""
+"""The guarded Jinja and `str.format` that all that a prompt author writes runs in."""
 
 from __future__ import annotations
 

@@ -67,9 +67,7 @@ class DirectorySource:
         """The names of the folders directly in this one."""
         try:
             with os.scandir(self.root) as entries:
-                return sorted(
-                    e.name for e in entries if not e.name.startswith(".") and e.is_dir()
-                )
+                return sorted(e.name for e in entries if not e.name.startswith(".") and e.is_dir())
         except OSError:
             return []
 
@@ -242,9 +240,7 @@ def _yml(shown: str, name: str) -> Finding:
 
 def _no_text(shown: str) -> Finding:
     printable = shown.encode("utf-8", "backslashreplace").decode()
-    return Finding(
-        "error", "escaping-name", "The name of this file is not UTF-8.", file=printable
-    )
+    return Finding("error", "escaping-name", "The name of this file is not UTF-8.", file=printable)
 
 
 def _too_many(url: str) -> Finding:

@@ -13,7 +13,7 @@ from pathlib import Path
 from yamlgraph_prompts.errors import LayerUnavailable, PromptsError
 from yamlgraph_prompts.sources import Content, Unpack
 from yamlgraph_prompts.sources.s3_bucket import Bucket
-from yamlgraph_prompts.sources.s3_client import Place, client
+from yamlgraph_prompts.sources.s3_client import Place, circumstances, client
 from yamlgraph_prompts.sources.s3_loose import Loose
 from yamlgraph_prompts.sources.s3_names import RELEASES, case_collisions, escapes
 
@@ -111,6 +111,11 @@ class S3Source:
         except Exception:  # noqa: BLE001 - whatever botocore raises
             return []
         return sorted(name for name in found if name and not name.startswith("."))
+
+    @property
+    def about(self) -> str:
+        """Where it is and which credentials are used, for errors."""
+        return circumstances(self.place)
 
     def watched(self) -> tuple[Path, ...]:
         """Nothing on this machine."""

@@ -151,7 +151,7 @@ def words(problem: BaseException, place: Place) -> LayerError:
     if isinstance(problem, LayerError):
         return problem
     what, hint = explain(problem)
-    message = f"{place.url_without_secrets}: {what} ({_circumstances(place)})."
+    message = f"{place.url_without_secrets}: {what} ({circumstances(place)})."
     layer = place.url_without_secrets
     if error_code(problem) in ("NoSuchKey", "NoSuchVersion"):
         return LayerNotFound(message, layer=layer, hint=hint)
@@ -209,7 +209,8 @@ def _is_endpoint(endpoint: str) -> bool:
         return False
 
 
-def _circumstances(place: Place) -> str:
+def circumstances(place: Place) -> str:
+    """Where, and with which credentials; asks nobody, and holds no secret."""
     key = _key(place)
     made = next((found for one, found in list(_made.items()) if one[0] == key), None)
     endpoint = made.client.meta.endpoint_url if made else place.endpoint or "the default"
@@ -224,7 +225,9 @@ def _circumstances(place: Place) -> str:
 def _credentials(place: Place, made: Connection | None) -> str:
     profile = place.profile or os.environ.get("AWS_PROFILE")
     suffix = f", profile {profile}" if profile else ""
-    if made is None or made.credentials is None:
+    if made is None:
+        return f"not known yet{suffix}"
+    if made.credentials is None:
         return f"none{suffix}"
     # Not the property: it may go and fetch a new key.
     facts = vars(made.credentials)

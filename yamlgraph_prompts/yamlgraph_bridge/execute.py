@@ -1,4 +1,4 @@
-"""Makes YAMLGraph's calls on a release's folder cheap and safe: parsed once, compiled once, guarded.
+"""Makes YAMLGraph's calls on a release's folder cheap and safe: parsed and compiled once.
 
 Acts only on prompts that come from such a folder; every other call goes through untouched.
 """

@@ -123,6 +123,7 @@ class YamlGraph:
             relays=frozenset[Path]().union(*(graph.relays for graph in plan.values())),
         )
 
+
 def _files(facts: GraphFacts, plan: Mapping[Path, GraphYaml]) -> list[GraphFile]:
     """The facts' files in the plan's order; every file of an accepted graph is in both."""
     if len(facts.files) != len(plan):

@@ -1,4 +1,4 @@
-"""Says which parts of a graph read prompts past the release, whatever we do. Imports none of them."""
+"""Says which parts of a graph read prompts past the release. Imports none of them."""
 
 from __future__ import annotations
 
