@@ -18,6 +18,9 @@ from typing import Any
 
 import pytest
 
+from tests.scripted_server import ScriptedS3, Server
+from yamlgraph_prompts.sources.s3_client import Place, client
+
 KEY = "AKIDTESTING000000001"
 SECRET = "a-secret-that-no-message-may-hold"
 
@@ -48,15 +51,15 @@ class Shop:
                 self.client.delete_object(Bucket=self.bucket, Key=one["Key"])
 
 
-def credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that the servers know, and none of the machine's own."""
     for name, value in {
         "AWS_ACCESS_KEY_ID": KEY,
         "AWS_SECRET_ACCESS_KEY": SECRET,
         "AWS_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_CONFIG_FILE": str(tmp_path / "no-config"),
-        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "no-credentials"),
+        "AWS_CONFIG_FILE": "/nowhere/config",
+        "AWS_SHARED_CREDENTIALS_FILE": "/nowhere/credentials",
     }.items():
         monkeypatch.setenv(name, value)
 
@@ -105,6 +108,22 @@ def _program(name: str) -> str:
 
 
 @pytest.fixture(scope="session")
+def scripted_server() -> Iterator[Server]:
+    with Server() as server:
+        yield server
+
+
+@pytest.fixture
+def s3(scripted_server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedS3]:
+    """A server of our own; see `tests.scripted_server`."""
+    credentials(monkeypatch)
+    with ScriptedS3(scripted_server) as script:
+        # So that no deadline strikes while boto3 is imported.
+        client(Place.parse(script.url()))
+        yield script
+
+
+@pytest.fixture(scope="session")
 def moto_url() -> Iterator[str]:
     port = free_port()
     yield from started([_program("moto_server"), "-H", "127.0.0.1", "-p", str(port)], port)
@@ -128,15 +147,13 @@ def rclone_url(rclone_folder: Path) -> Iterator[str]:
 
 @pytest.fixture
 def moto(moto_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Shop:
-    credentials(monkeypatch, tmp_path)
+    credentials(monkeypatch)
     return shop(moto_url, tmp_path)
 
 
 @pytest.fixture
-def rclone(
-    rclone_url: str, rclone_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Shop:
-    credentials(monkeypatch, tmp_path)
+def rclone(rclone_url: str, rclone_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    credentials(monkeypatch)
     return shop(rclone_url, rclone_folder)
 
 
@@ -144,7 +161,7 @@ def shop(endpoint: str, folder: Path) -> Shop:
     import boto3
     from botocore.config import Config
 
-    client = boto3.session.Session().client(
+    made = boto3.session.Session().client(
         "s3",
         endpoint_url=endpoint,
         config=Config(
@@ -152,5 +169,5 @@ def shop(endpoint: str, folder: Path) -> Shop:
         ),
     )
     bucket = f"acme-{uuid.uuid4().hex[:12]}"
-    client.create_bucket(Bucket=bucket)
-    return Shop(endpoint, bucket, client, folder / bucket)
+    made.create_bucket(Bucket=bucket)
+    return Shop(endpoint, bucket, made, folder / bucket)

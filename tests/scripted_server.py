@@ -47,8 +47,8 @@ def refused(status: int, code: str, *, skew_s: float = 0.0, **headers: str) -> F
 
 
 def silent(handler: Handler, asked: Asked) -> bool:
-    """No answer at all, until the server ends."""
-    handler.server.script.closing.wait()
+    """No answer at all, until the test ends."""
+    handler.script.closing.wait()
     return True
 
 
@@ -80,7 +80,7 @@ def trickling_head(handler: Handler, asked: Asked) -> bool:
 
 
 def _drip(handler: Handler) -> bool:
-    while not handler.server.script.closing.wait(0.1):
+    while not handler.script.closing.wait(0.1):
         try:
             handler.wfile.write(b"x")
             handler.wfile.flush()
@@ -95,6 +95,7 @@ class ScriptedS3:
     """The bucket `acme`, over HTTP. Attributes may be changed at any time.
 
     Args:
+        server: What serves it; one server may serve one after another.
         objects: Key → bytes.
         page_size: How many keys a list has at most.
         fault: What to do instead of answering.
@@ -102,6 +103,7 @@ class ScriptedS3:
         ignores_conditions: If-Match and If-None-Match are not looked at.
     """
 
+    server: Server
     objects: dict[str, bytes] = field(default_factory=dict)
     page_size: int = 1000
     fault: Fault | None = None
@@ -111,22 +113,15 @@ class ScriptedS3:
     closing: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> ScriptedS3:
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self._server.script = self
-        self.port = self._server.server_address[1]
-        threading.Thread(
-            target=self._server.serve_forever, args=(0.02,), name="scripted-s3", daemon=True
-        ).start()
+        self.server.script = self
         return self
 
     def __exit__(self, *_: object) -> None:
         self.closing.set()
-        self._server.shutdown()
-        self._server.server_close()
 
     @property
     def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://127.0.0.1:{self.server.server_address[1]}"
 
     def url(self, prefix: str = "prompts/") -> str:
         return f"s3://{BUCKET}/{prefix}?endpoint={self.endpoint}&region=eu-north-1"
@@ -148,6 +143,17 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 128
     script: ScriptedS3
 
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+
+    def __enter__(self) -> Server:
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.server_close()
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Clients that hang up are what the tests are about."""
 
@@ -155,11 +161,12 @@ class Server(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Server
+    script: ScriptedS3
     wbufsize = 1 << 16
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
-        script = self.server.script
+        script = self.script = self.server.script
         parts = urlsplit(self.path)
         _, bucket, *key = unquote(parts.path).split("/", 2)
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
@@ -195,7 +202,9 @@ class Handler(BaseHTTPRequestHandler):
         folders: list[str] = []
         if delimiter := query.get("delimiter"):
             inner = {k: k[len(prefix) :].partition(delimiter) for k in keys}
-            folders = sorted({prefix + name + delimiter for name, mark, _ in inner.values() if mark})
+            folders = sorted(
+                {prefix + name + delimiter for name, mark, _ in inner.values() if mark}
+            )
             keys = [k for k in keys if not inner[k][1]]
         page, more = keys[: script.page_size], len(keys) > script.page_size
         lines = [self.line(script, key) for key in page]

@@ -11,7 +11,7 @@ from yamlgraph_prompts.polling import Pace, Random
 def simulated(
     paces: Iterable[tuple[Pace, float]],
     seconds: float,
-    fails: Callable[[float], float | None | bool],
+    fails: Callable[[float], float | bool | None],
     rand: Random,
 ) -> list[float]:
     """When many replicas would ask, in seconds from the start; in order.

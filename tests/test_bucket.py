@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -300,6 +301,28 @@ def test_racing_processes_win_no_number_twice(url: str) -> None:
     assert [e.number for e in Bucket(url, environment="production").log()] == numbers[::-1]
 
 
+def test_who_is_overwritten_by_a_server_that_lets_two_win_is_told(
+    bucket: Bucket, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = push(bucket, "a").entry
+    mine, real = release("mine"), Log.append
+    rival = bucket.push(release("rival"), message="hurry", who="Grace").entry
+    shelf.put("production/current", json.dumps(asdict(before)).encode())
+    overwritten = shelf.get("production/log/00000000000000000002.json")
+    shelf.delete("production/log/00000000000000000002.json")
+
+    def both(self: Log, entry: LogEntry, *, conditional: bool) -> bool:
+        won = real(self, entry, conditional=conditional)
+        shelf.put("production/log/00000000000000000002.json", overwritten)
+        return won
+
+    monkeypatch.setattr(Log, "append", both)
+    with pytest.raises(PushRefused, match="Grace was first") as caught:
+        bucket.push(mine, message="m", who="Ada")
+    assert caught.value.winner == rival
+    assert bucket._log.pointed() == (2, rival.release)
+
+
 def test_an_answer_that_got_lost_is_not_taken_for_another_pusher(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -480,6 +503,7 @@ CALLS_OF_A_PUSH = [
     "get production/current",
     "put production/current",
     "keys production/log/",
+    "get production/log/00000000000000000002.json",
 ]
 
 

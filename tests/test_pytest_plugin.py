@@ -52,6 +52,7 @@ def test_from_a_folder(live_prompts):
 
 def test_no_release_of_another_test_is_seen(live_prompts):
     prompts = live_prompts("prompts/{environment}", environment="staging")
+    assert prompts["greeting"].user
     assert len(prompts.releases()) == 1
 """,
     )

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -18,7 +18,18 @@ import pytest
 
 from tests.conftest import ROOT, wait_until
 from tests.files import Heard
-from tests.s3_servers import KEY, SECRET, Shop, credentials, free_port, rclone, rclone_folder, rclone_url
+from tests.s3_servers import (
+    KEY,
+    SECRET,
+    Shop,
+    credentials,
+    free_port,
+    rclone,
+    rclone_folder,
+    rclone_url,
+    s3,
+    scripted_server,
+)
 from tests.scripted_server import (
     Asked,
     Fault,
@@ -37,20 +48,11 @@ from yamlgraph_prompts.fetch import LayerReader
 from yamlgraph_prompts.live_prompts import LivePrompts
 from yamlgraph_prompts.polling import Pace
 from yamlgraph_prompts.sources import open_source, s3_bucket
-from yamlgraph_prompts.sources.s3_client import Place, client
 
-__all__ = ["rclone", "rclone_folder", "rclone_url"]
+__all__ = ["rclone", "rclone_folder", "rclone_url", "s3", "scripted_server"]
 
 DEADLINE_S = 1.0
 SLACK_S = 1.0  # for a machine that runs other things as well
-
-
-@pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ScriptedS3]:
-    credentials(monkeypatch, tmp_path)
-    with ScriptedS3() as server:
-        client(Place.parse(server.url()))  # so that no deadline strikes while boto3 is imported
-        yield server
 
 
 def live(s3: ScriptedS3, store: Path | None = None, **options: object) -> LivePrompts:
@@ -149,10 +151,11 @@ def test_no_credentials_at_all_is_said_and_mended_without_a_restart(
     s3.put(a="user: x")
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
     source = open_source(s3.url())
     with pytest.raises(LayerUnavailable, match="no credentials were found.*credentials: none"):
         source.read()
-    (tmp_path / "no-credentials").write_text(
+    (tmp_path / "credentials").write_text(
         f"[default]\naws_access_key_id = {KEY}\naws_secret_access_key = {SECRET}\n"
     )
     assert list(source.read().files) == ["a.yaml"]
@@ -191,7 +194,8 @@ def test_credentials_that_are_mended_are_taken_without_a_restart(
     s3.fault = only_known
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
-    file = tmp_path / "no-credentials"
+    file = tmp_path / "credentials"
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
     file.write_text("[default]\naws_access_key_id = AKIDOLD\naws_secret_access_key = x\n")
     source = open_source(s3.url())
     with pytest.raises(LayerUnavailable):
@@ -275,9 +279,7 @@ def test_a_start_on_the_last_good_release_takes_the_news_when_the_bucket_is_back
         wait_until(lambda: prompts["a"].user == "after")
 
 
-def test_a_local_layer_stays_fresh_while_the_bucket_is_away(
-    s3: ScriptedS3, tmp_path: Path
-) -> None:
+def test_a_local_layer_stays_fresh_while_the_bucket_is_away(s3: ScriptedS3, tmp_path: Path) -> None:
     s3.put(a="user: s3", b="user: s3")
     (tmp_path / "over").mkdir()
     (tmp_path / "over/a.yaml").write_text("user: local")
@@ -344,9 +346,9 @@ def test_the_process_ends_at_once_whatever_still_hangs(s3: ScriptedS3, name: str
 
 
 def test_a_start_is_bounded_where_nobody_answers_the_connection(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    credentials(monkeypatch, tmp_path)
+    credentials(monkeypatch)
     with closing(socket.socket()) as deaf:
         deaf.bind(("127.0.0.1", 0))
         deaf.listen(0)
@@ -414,9 +416,7 @@ def test_a_thousand_replicas_do_not_poll_in_step() -> None:
 
 @pytest.mark.parametrize("outage_s", [5.0, 60.0, 240.0])
 @pytest.mark.parametrize("answer", [True, 20.0], ids=["errors", "Retry-After"])
-def test_nor_after_an_outage_that_all_of_them_saw(
-    outage_s: float, answer: float | bool
-) -> None:
+def test_nor_after_an_outage_that_all_of_them_saw(outage_s: float, answer: float | bool) -> None:
     ends = 120.0 + outage_s
     asked = asked_by_many(lambda now: answer if 120.0 <= now < ends else False, ends + 600.0)
     mean = REPLICAS / REFRESH_S

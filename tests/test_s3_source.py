@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,12 +13,13 @@ from tests.s3_servers import (
     KEY,
     SECRET,
     Shop,
-    credentials,
     moto,
     moto_url,
     rclone,
     rclone_folder,
     rclone_url,
+    s3,
+    scripted_server,
 )
 from tests.scripted_server import Asked, Handler, ScriptedS3, refused
 from yamlgraph_prompts import Layer
@@ -27,21 +27,21 @@ from yamlgraph_prompts.errors import LayerNotFound, LayerUnavailable
 from yamlgraph_prompts.fetch import LayerReader
 from yamlgraph_prompts.live_prompts import LivePrompts
 from yamlgraph_prompts.pack import encode_pack
-from yamlgraph_prompts.release import Prompt, Release
 from yamlgraph_prompts.regular_file import LIMIT_FILE_BYTES
-from yamlgraph_prompts.sources import KeepsReleases, Source, open_source
-from yamlgraph_prompts.sources import s3_names
+from yamlgraph_prompts.release import Prompt, Release
+from yamlgraph_prompts.sources import KeepsReleases, Source, open_source, s3_names
 from yamlgraph_prompts.sources.s3 import S3Source
 from yamlgraph_prompts.sources.s3_client import Place, client, forget
 
-__all__ = ["moto", "moto_url", "rclone", "rclone_folder", "rclone_url"]
-
-
-@pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ScriptedS3]:
-    credentials(monkeypatch, tmp_path)
-    with ScriptedS3() as server:
-        yield server
+__all__ = [
+    "moto",
+    "moto_url",
+    "rclone",
+    "rclone_folder",
+    "rclone_url",
+    "s3",
+    "scripted_server",
+]
 
 
 def release(**prompts: str) -> Release:
@@ -68,7 +68,9 @@ def files(source: Source | LayerReader) -> dict[str, str]:
 
 
 def test_region_endpoint_and_profile_may_stand_in_the_url() -> None:
-    place = Place.parse("s3://b/a/p?region=eu-north-1&endpoint=https://minio.example:9000&profile=x")
+    place = Place.parse(
+        "s3://b/a/p?region=eu-north-1&endpoint=https://minio.example:9000&profile=x"
+    )
     assert place == Place("b", "a/p/", "eu-north-1", "https://minio.example:9000", "x")
 
 
@@ -137,8 +139,9 @@ def test_a_profile_brings_its_credentials_and_its_endpoint(
     s3.put(a="user: x")
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
-    (tmp_path / "no-config").write_text(
-        f"[profile acme]\naws_access_key_id = AKIDPROFILE000000003\naws_secret_access_key = x\n"
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    (tmp_path / "config").write_text(
+        "[profile acme]\naws_access_key_id = AKIDPROFILE000000003\naws_secret_access_key = x\n"
         f"region = eu-west-1\nendpoint_url = {s3.endpoint}\n"
     )
     assert files(open_source("s3://acme/prompts?profile=acme")) == {"a.yaml": "user: x"}
@@ -299,7 +302,8 @@ def test_a_prefix_that_never_stands_still_is_unavailable(s3: ScriptedS3) -> None
 
 
 @pytest.mark.parametrize(
-    "path", ["../a.yaml", "n/../../a.yaml", "/a.yaml", "n//a.yaml", "n\\a.yaml", "a\n.yaml", "./a.j2"]
+    "path",
+    ["../a.yaml", "n/../../a.yaml", "/a.yaml", "n//a.yaml", "n\\a.yaml", "a\n.yaml", "./a.j2"],
 )
 def test_a_key_that_would_lead_out_is_refused_by_name(s3: ScriptedS3, path: str) -> None:
     s3.put(good="user: x")
@@ -373,7 +377,7 @@ def test_a_start_takes_two_requests_and_a_poll_one(s3: ScriptedS3) -> None:
 
 
 def test_the_content_of_a_published_release_has_the_releases_digest(s3: ScriptedS3) -> None:
-    publish(s3, release(**{"a": "user: x"}))
+    publish(s3, release(a="user: x"))
     with LivePrompts(s3.url(), environment="production", watch=False) as prompts:
         assert prompts.release.id == release(a="user: x").id
         assert prompts["a"].layer == "s3://acme/prompts/"
@@ -501,10 +505,8 @@ def test_a_pointer_that_is_huge_is_not_taken(s3: ScriptedS3) -> None:
 
 
 @pytest.mark.parametrize("names", [["../a"], ["a", "A"], ["n//a"], ["/a"], ["a\\b"]])
-def test_a_release_whose_names_cannot_be_files_is_refused(
-    s3: ScriptedS3, names: list[str]
-) -> None:
-    publish(s3, release(**{name: "user: x" for name in names}))
+def test_a_release_whose_names_cannot_be_files_is_refused(s3: ScriptedS3, names: list[str]) -> None:
+    publish(s3, release(**dict.fromkeys(names, "user: x")))
     with pytest.raises(LayerUnavailable, match="names"):
         published(s3).read()
 
@@ -521,15 +523,16 @@ def test_a_bad_pointer_leaves_what_is_live_untouched(s3: ScriptedS3) -> None:
         second = publish(s3, release(a="user: v2"))
         assert prompts.publish().status == "published"
         assert prompts.release.id == second
-    assert [event.kind for event in heard if event.layer] == ["layer-unavailable", "layer-recovered"]
+    assert [event.kind for event in heard if event.layer] == [
+        "layer-unavailable",
+        "layer-recovered",
+    ]
 
 
 # Releases that are not live any more
 
 
-def test_a_release_is_found_by_its_full_id_on_any_replica(
-    s3: ScriptedS3, tmp_path: Path
-) -> None:
+def test_a_release_is_found_by_its_full_id_on_any_replica(s3: ScriptedS3, tmp_path: Path) -> None:
     first = publish(s3, release(a="user: v1"))
     publish(s3, release(a="user: v2"), number=2)
     with LivePrompts(s3.url(), environment="production", watch=False, store=tmp_path) as prompts:

@@ -309,6 +309,13 @@ class Bucket:
                 return Pushed(winner, published=False, repaired=self._log.point(winner))
             raise self._lost(winner, live)
         self._log.point(entry)
+        # Some servers let several writers of one name win when they come at once.
+        kept = self._log.entry(entry.number)
+        if kept is None or kept.push != entry.push:
+            winner = self._log.newest()
+            if winner is not None:
+                self._log.point(winner)
+            raise self._lost(winner, live)
         return Pushed(entry, published=True, before=live)
 
     def _conditional(self, single_writer: bool) -> bool:

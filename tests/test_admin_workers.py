@@ -1,0 +1,348 @@
+"""Several workers of one app, real servers: one change is live in all, and a killed one harms none."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.admin_client import TOKENS, Client, served
+from tests.conftest import ROOT, wait_until
+from tests.example_apps import Server, free_port, serving, settings
+from tests.files import write
+from yamlgraph_prompts import LivePrompts
+from yamlgraph_prompts.admin import admin_app
+
+WORKERS = 4
+TOKEN = {"authorization": "Bearer the-operators-token", "connection": "close"}
+YAML = {"content-type": "application/yaml"}
+APP = """
+import os
+from fastapi import FastAPI
+from tests.admin_client import TOKENS
+from tests.files import says
+from yamlgraph_prompts import LivePrompts, live_graph
+from yamlgraph_prompts.admin import admin_app, lifespan
+
+prompts = LivePrompts("prompts", environment="test")
+graph = live_graph(says("a", "b"), prompts=prompts).compile()
+app = FastAPI(lifespan=lifespan(prompts))
+app.mount("/admin", admin_app(prompts, TOKENS))
+
+
+@app.get("/run")
+def run():
+    return {"worker": os.getpid(), "said": graph.invoke({})["said"]}
+"""
+
+
+@pytest.fixture(scope="module")
+def one_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    place = tmp_path_factory.mktemp("workers")
+    folder = write(
+        place / "app",
+        {"app.py": APP, "prompts/a.yaml": "user: start", "prompts/b.yaml": "user: start"},
+    )
+    command = ("uvicorn", "app:app", "--host", "127.0.0.1", "--workers", str(WORKERS))
+    with serving(command, folder, settings(place), ready="/admin/health/ready") as server:
+        wait_until(lambda: len(runs(server)) == WORKERS, timeout_s=60)
+        yield server
+
+
+@pytest.fixture
+def server(one_server: Server) -> Server:
+    """Four workers, none held, that say a0 and b0."""
+    ask(one_server, "POST", "/follow")
+    ask(one_server, "PUT", "/prompts/b", "user: b0")
+    ask(one_server, "PUT", "/prompts/a", "user: a0")
+    all_say(one_server, ("a0", "b0"))
+    return one_server
+
+
+def ask(server: Server, method: str, path: str, text: str | None = None) -> Any:
+    sent = server.http.request(method, f"/admin{path}", content=text, headers={**TOKEN, **YAML})
+    assert sent.is_success, sent.text
+    return sent.json()
+
+
+def runs(server: Server, times: int = 16) -> dict[int, tuple[str, ...]]:
+    """Worker → what a run said in it, for those that answered."""
+
+    def one(_: int) -> Any:
+        return server.http.get("/run", headers={"connection": "close"}).json()
+
+    with ThreadPoolExecutor(times) as pool:
+        return {answer["worker"]: tuple(answer["said"]) for answer in pool.map(one, range(times))}
+
+
+def all_say(server: Server, wanted: tuple[str, ...], within_s: float = 1.0) -> None:
+    """Every worker says `wanted` in every run that begins `within_s` from now."""
+    ends = time.monotonic() + within_s
+    heard: dict[int, tuple[str, ...]] = {}
+    while time.monotonic() < ends and not (
+        len(heard) == WORKERS and set(heard.values()) == {wanted}
+    ):
+        heard.update(runs(server))
+    wait_until(lambda: heard.update(runs(server)) or len(heard) == WORKERS)
+    assert set(heard.values()) == {wanted}
+
+
+def test_a_change_a_roll_back_and_a_follow_are_live_in_all_within_a_second(
+    server: Server,
+) -> None:
+    assert ask(server, "PUT", "/prompts/a", "user: a1")["status"] == "published"
+    all_say(server, ("a1", "b0"))
+
+    rolled = ask(server, "POST", "/rollback")
+    assert (rolled["held"], rolled["reach"]["workers"]) == (True, WORKERS)
+    assert rolled["reach"]["taken"] == WORKERS
+    all_say(server, ("a0", "b0"))
+
+    # A hold through one of them holds them all, whatever is saved.
+    assert ask(server, "PUT", "/prompts/b", "user: b2")["status"] == "held"
+    write(server.folder, {"prompts/a.yaml": "user: a3"})
+    time.sleep(0.5)
+    all_say(server, ("a0", "b0"))
+
+    followed = ask(server, "POST", "/follow")
+    assert (followed["held"], followed["reach"]["taken"]) == (False, WORKERS)
+    all_say(server, ("a3", "b2"))
+
+
+def test_the_audit_log_is_one_for_all_workers(server: Server) -> None:
+    for number in range(8):
+        ask(server, "PUT", "/prompts/a", f"user: n{number}")
+    lines = ask(server, "GET", "/audit?limit=16")["lines"]
+    assert [line["status"] for line in lines] == ["published", "begun"] * 8
+
+
+def test_of_writes_through_several_workers_on_one_digest_one_wins(server: Server) -> None:
+    digest = ask(server, "GET", "/prompts/a")["sha256"]
+
+    def put(number: int) -> int:
+        headers = {**TOKEN, **YAML, "if-match": f'"{digest}"'}
+        return server.http.put(
+            "/admin/prompts/a", content=f"user: n{number}", headers=headers
+        ).status_code
+
+    with ThreadPoolExecutor(12) as pool:
+        assert sorted(pool.map(put, range(12))) == [200] + [412] * 11
+
+
+def test_a_worker_killed_in_the_middle_leaves_nothing_half_done(server: Server) -> None:
+    stop = threading.Event()
+    refused: list[str] = []
+
+    def put(name: str) -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            with suppress(httpx.TransportError):
+                answer = server.http.put(
+                    f"/admin/prompts/{name}",
+                    content=f"user: {name} {number} {'x' * 20_000} end",
+                    headers={**TOKEN, **YAML},
+                )
+                if not answer.is_success:
+                    refused.append(answer.text)
+
+    writers = [threading.Thread(target=put, args=(name,)) for name in ("a", "b", "c/d")]
+    for writer in writers:
+        writer.start()
+    for _ in range(4):
+        time.sleep(0.3)
+        victim = next(iter(runs(server, 4)))
+        os.kill(victim, signal.SIGKILL)
+    stop.set()
+    for writer in writers:
+        writer.join()
+    assert refused == []
+    for path in (server.folder / "prompts").rglob("*.yaml"):
+        assert path.read_text().endswith(" end")
+    for line in next(server.folder.parent.rglob("audit.jsonl")).read_bytes().splitlines():
+        if line.endswith(b"}"):
+            json.loads(line)
+    # Whoever is left, and whoever was started anew, goes on.
+    wait_until(lambda: len(runs(server)) == WORKERS, timeout_s=30)
+    assert ask(server, "PUT", "/prompts/a", "user: after")["status"] in ("published", "unchanged")
+    assert ask(server, "PUT", "/prompts/b", "user: after")["status"] in ("published", "unchanged")
+    all_say(server, ("after", "after"), 2.0)
+    reach = ask(server, "POST", "/reload")["reach"]
+    assert reach["workers"] == WORKERS
+
+
+# -- events -----------------------------------------------------------------------------------------
+
+
+def test_events_are_told_as_they_happen_and_missed_ones_later(tmp_path: Path) -> None:
+    write(tmp_path / "prompts", {"a.yaml": "user: a"})
+    with LivePrompts(
+        tmp_path / "prompts", environment="test", store=tmp_path / "store", watch=False
+    ) as prompts:
+        app = admin_app(prompts, TOKENS)
+        admin = Client(app)
+        assert prompts.release
+        with served(app) as url, httpx.Client(base_url=url, headers=TOKEN, timeout=20) as http:
+            with http.stream("GET", "/events") as stream:
+                assert stream.headers["content-type"].startswith("text/event-stream")
+                lines = stream.iter_lines()
+                assert next(lines) == "retry: 500"
+                admin.put("/prompts/a", "user: news")
+                number, kind, said = heard(lines)
+                assert (kind, said["status"], said["release"]) == (
+                    "publication",
+                    "published",
+                    prompts.release.id,
+                )
+            write(tmp_path, {"prompts/a.yaml": "user: {{ x"})
+            prompts.publish()
+            (tmp_path / "prompts").rename(tmp_path / "gone")
+            prompts.publish()
+            with http.stream("GET", "/events", headers={"last-event-id": number}) as stream:
+                lines = stream.iter_lines()
+                assert next(lines) == "retry: 500"
+                _, kind, said = heard(lines)
+                assert (kind, said["status"]) == ("publication", "rejected")
+                assert said["findings"][0]["prompt"] == "a"
+                _, kind, said = heard(lines)
+                assert (kind, said["layer"]) == ("layer-unavailable", str(tmp_path / "prompts"))
+        wait_until(lambda: app.state.admin.feed._listeners == {})
+
+
+def heard(lines: Iterator[str]) -> tuple[str, str, dict[str, Any]]:
+    """The next event: its number, its kind, what it says."""
+    found: dict[str, str] = {}
+    for line in lines:
+        name, _, value = line.partition(": ")
+        if line and name:
+            found[name] = value
+        if "data" in found:
+            return found["id"], found["event"], json.loads(found["data"])
+    raise AssertionError("the stream ended")
+
+
+def test_only_so_many_may_listen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from yamlgraph_prompts.admin.gate import Limits
+
+    monkeypatch.setattr("yamlgraph_prompts.admin.feed.STREAM_S", 5.0)
+    with LivePrompts({"a": "user: a"}, environment="test") as prompts:
+        app = admin_app(prompts, TOKENS, limits=Limits(listeners=1))
+        with served(app) as url, httpx.Client(base_url=url, headers=TOKEN, timeout=20) as http:
+            with http.stream("GET", "/events") as stream:
+                assert next(stream.iter_lines()) == "retry: 500"
+                assert http.get("/events").json()["code"] == "too-many-listeners"
+
+
+# -- serve ------------------------------------------------------------------------------------------
+
+GRAPH = """\
+name: letter
+state: {name: str}
+nodes:
+  greet: {type: llm, prompt: greeting, state_key: greeting}
+edges:
+  - {from: START, to: greet}
+  - {from: greet, to: END}
+"""
+SERVE = "import sys; from yamlgraph_prompts.cli import main; sys.exit(main(sys.argv[1:]))"
+
+
+def serve(folder: Path, *words: str, **more: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", SERVE, "serve", *words],
+        cwd=folder,
+        env={**settings(folder), "PYTHONPATH": str(ROOT), **more},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.fixture
+def graph_folder(tmp_path: Path) -> Path:
+    files = {"graph.yaml": GRAPH, "prompts/greeting.yaml": "user: Hi {name}\n"}
+    return write(tmp_path / "serve", files)
+
+
+def test_serve_alone_is_open_to_this_machine_only(graph_folder: Path) -> None:
+    port = str(free_port())
+    process = serve(graph_folder, "graph.yaml", "-l", "prompts", "-e", "test", "--port", port)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
+            wait_until(lambda: answers(http, process), timeout_s=30)
+            uses = http.get("/prompts/greeting").json()["uses"]
+            assert uses[0]["node"] == "greet"
+            put = http.put("/prompts/greeting", content="user: Ho {name}", headers=YAML)
+            assert put.json()["status"] == "published"
+            assert (graph_folder / "prompts/greeting.yaml").read_text() == "user: Ho {name}"
+            assert http.get("/prompts", headers={"host": "evil.example"}).status_code == 421
+            assert http.put(
+                "/prompts/greeting", content="user: x", headers={**YAML, "origin": "http://a.b"}
+            ).status_code == 403
+            # An edit in the folder is followed.
+            write(graph_folder, {"prompts/greeting.yaml": "user: By hand {name}\n"})
+            wait_until(lambda: "By hand" in http.get("/prompts/greeting").text, timeout_s=10)
+    finally:
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=20)
+    assert f"http://127.0.0.1:{port}/docs" in out
+    assert "Traceback" not in out
+
+
+def answers(http: httpx.Client, process: subprocess.Popen[str]) -> bool:
+    assert process.poll() is None
+    try:
+        return http.get("/health/ready").status_code in (200, 401)
+    except httpx.TransportError:
+        return False
+
+
+def test_serve_with_tokens_asks_for_them(graph_folder: Path) -> None:
+    port, digest = str(free_port()), sha256(b"s3cret").hexdigest()
+    (graph_folder / "tokens").write_text(f"{digest} author ada\n")
+    words = ("-l", "prompts", "-e", "test", "--port", port, "--tokens", "tokens")
+    process = serve(graph_folder, *words, "--host", "0.0.0.0")
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
+            wait_until(lambda: answers(http, process), timeout_s=30)
+            assert http.get("/prompts").status_code == 401
+            good = {"authorization": "Bearer s3cret"}
+            assert http.get("/prompts", headers=good).status_code == 200
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("-l", "prompts", "--host", "0.0.0.0"), "Without tokens"),
+        (("-l", "prompts", "--host", "example.org"), "Without tokens"),
+        (("-l", "prompts", "--write-to", "elsewhere"), "none of the layers"),
+        (("-l", "prompts", "--port", "99999999"), "cannot be listened on"),
+        (("-l", "prompts", "what"), "only graphs"),
+        ((), "Which prompts?"),
+    ],
+)
+def test_serve_refuses_what_makes_no_sense(
+    graph_folder: Path, words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from yamlgraph_prompts.cli import main
+
+    monkeypatch.chdir(graph_folder)
+    assert main(["serve", *words, *(("-e", "test") if words else ())]) == 2
+    assert said in capsys.readouterr().err

@@ -1,0 +1,165 @@
+"""The metrics: what an observer counts, and how Prometheus would read it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.conftest import run_in
+from tests.files import says, write
+from yamlgraph_prompts import LivePrompts, live_graph
+from yamlgraph_prompts.metrics import Metrics
+
+
+def values(metrics: Metrics) -> dict[str, dict[tuple[str, ...], float]]:
+    """Name of a sample → its labels' values → its value."""
+    found: dict[str, dict[tuple[str, ...], float]] = {}
+    for family in text_string_to_metric_families(metrics.exposed().decode()):
+        for sample in family.samples:
+            found.setdefault(sample.name, {})[tuple(sample.labels.values())] = sample.value
+    return {name.removeprefix("yamlgraph_prompts_"): told for name, told in found.items()}
+
+
+def made(folder: Path, metrics: Metrics) -> LivePrompts:
+    return LivePrompts(
+        folder / "over",
+        folder / "base",
+        environment="test",
+        store=folder / "store",
+        watch=False,
+        hooks=[metrics],
+    )
+
+
+def test_publications_are_counted_by_outcome_and_layer(tmp_path: Path) -> None:
+    write(tmp_path, {"over/a.yaml": "user: a", "base/b.yaml": "user: b"})
+    over, base = str(tmp_path / "over"), str(tmp_path / "base")
+    metrics = Metrics()
+    with made(tmp_path, metrics) as prompts:
+        assert prompts.release
+        write(tmp_path, {"base/b.yaml": "user: news"})
+        prompts.publish()
+        prompts.publish()
+        write(tmp_path, {"over/a.yaml": "user: {{ x"})
+        prompts.publish()
+        told = values(metrics)["publications_total"]
+    assert told == {
+        ("test", over, "published"): 1,
+        ("test", base, "published"): 1,
+        ("test", "", "unchanged"): 1,
+        ("test", over, "rejected"): 1,
+    }
+
+
+def test_the_last_success_is_told_as_prometheus_tells_its_own(tmp_path: Path) -> None:
+    write(tmp_path, {"over/a.yaml": "user: a", "base/b.yaml": "user: b"})
+    metrics, before = Metrics(), time.time()
+    with made(tmp_path, metrics) as prompts:
+        assert prompts.release
+        told = values(metrics)
+        assert told["last_reload_successful"] == {("test",): 1}
+        first = told["last_reload_success_timestamp_seconds"]["test",]
+        assert before <= first <= time.time()
+        write(tmp_path, {"over/a.yaml": "user: {{ x"})
+        prompts.publish()
+        told = values(metrics)
+        assert told["last_reload_successful"] == {("test",): 0}
+        assert told["last_reload_success_timestamp_seconds"] == {("test",): first}
+
+
+def test_the_live_release_and_its_age_are_told(tmp_path: Path) -> None:
+    write(tmp_path, {"over/a.yaml": "user: a", "base/b.yaml": "user: b"})
+    metrics = Metrics()
+    with made(tmp_path, metrics) as prompts:
+        first = prompts.release.id
+        assert values(metrics)["release_info"] == {("test", first): 1}
+        write(tmp_path, {"over/a.yaml": "user: aa"})
+        prompts.publish()
+        told = values(metrics)
+        assert told["release_info"] == {("test", prompts.release.id): 1}
+        assert 0 <= told["release_age_seconds"]["test",] < 60
+        prompts.rollback()
+        assert values(metrics)["held"] == {("test",): 1}
+        prompts.follow()
+        assert values(metrics)["held"] == {("test",): 0}
+
+
+def test_durations_are_a_histogram(tmp_path: Path) -> None:
+    write(tmp_path, {"over/a.yaml": "user: a", "base/b.yaml": "user: b"})
+    metrics = Metrics()
+    with made(tmp_path, metrics) as prompts:
+        assert prompts.release
+        told = values(metrics)
+    assert told["publication_duration_seconds_count"] == {("test", "published"): 1}
+    assert told["publication_duration_seconds_sum"]["test", "published"] > 0
+
+
+def test_runs_are_counted_by_release_and_old_releases_are_forgotten(tmp_path: Path) -> None:
+    metrics = Metrics()
+    layer = {"a": "user: first"}
+    with LivePrompts(layer, environment="test", hooks=[metrics]) as prompts:
+        app = live_graph(says("a"), prompts=prompts).compile()
+        for number in range(25):
+            layer["a"] = f"user: n{number}"
+            prompts.publish()
+            app.invoke({})
+            app.invoke({})
+        told = values(metrics)["runs_total"]
+        assert told["test", prompts.release.id] == 2
+        assert len(told) == 20
+
+
+def test_trouble_is_counted(tmp_path: Path) -> None:
+    write(tmp_path, {"over/a.yaml": "user: a", "base/b.yaml": "user: b"})
+    metrics = Metrics()
+    with made(tmp_path, metrics) as prompts:
+        assert prompts.release
+        (tmp_path / "base").rename(tmp_path / "gone")
+        prompts.publish()
+        told = values(metrics)["trouble_total"]
+    assert told == {("test", "layer-unavailable", str(tmp_path / "base")): 1}
+
+
+def test_a_registry_of_the_apps_own_can_be_used() -> None:
+    registry = CollectorRegistry()
+    with LivePrompts({"a": "user: a"}, environment="x", hooks=[Metrics(registry)]) as prompts:
+        assert prompts.release
+        sample = registry.get_sample_value(
+            "yamlgraph_prompts_last_reload_successful", {"environment": "x"}
+        )
+    assert sample == 1
+
+
+def test_several_processes_are_told_together(tmp_path: Path) -> None:
+    (tmp_path / "several").mkdir()
+    script = """
+from yamlgraph_prompts import LivePrompts
+from yamlgraph_prompts.metrics import Metrics
+metrics = Metrics()
+with LivePrompts({"a": "user: a"}, environment="x", hooks=[metrics]) as prompts:
+    prompts.release
+    print(metrics.exposed().decode())
+"""
+    env = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "several")}
+    run_in(tmp_path, script, env=env)
+    told = run_in(tmp_path, script, env=env)
+    line = next(one for one in told.splitlines() if one.startswith("yamlgraph_prompts_publications_total{"))
+    assert line.endswith(" 2.0")
+
+
+def test_without_the_extra_the_package_needs_no_prometheus(tmp_path: Path) -> None:
+    script = """
+import sys
+sys.modules["prometheus_client"] = None
+from yamlgraph_prompts import LivePrompts
+with LivePrompts({"a": "user: a"}, environment="x") as prompts:
+    prompts.release
+try:
+    import yamlgraph_prompts.metrics
+except ImportError as problem:
+    print(problem)
+"""
+    assert "pip install 'yamlgraph-prompts[admin]'" in run_in(tmp_path, script)
