@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import shutil
 import socket
@@ -12,6 +13,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,10 +53,10 @@ class Shop:
                 self.client.delete_object(Bucket=self.bucket, Key=one["Key"])
 
 
-def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+def credentials(monkeypatch: pytest.MonkeyPatch, key: str = KEY) -> None:
     """Those that the servers know, and none of the machine's own."""
     for name, value in {
-        "AWS_ACCESS_KEY_ID": KEY,
+        "AWS_ACCESS_KEY_ID": key,
         "AWS_SECRET_ACCESS_KEY": SECRET,
         "AWS_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
@@ -70,12 +72,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def started(command: list[str], port: int, **options: Any) -> Iterator[str]:
-    """Run a server until the session ends; gives its URL once it answers."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    server = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env, **options
-    )
+@contextmanager
+def running(command: list[str], port: int, **env: str) -> Iterator[str]:
+    """Run a server; gives its URL once it answers."""
+    env |= {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    quiet = subprocess.DEVNULL
+    server = subprocess.Popen(command, stdout=quiet, stderr=quiet, env=env)
     try:
         url = f"http://127.0.0.1:{port}"
         deadline = time.monotonic() + 60
@@ -103,7 +105,7 @@ def _program(name: str) -> str:
     beside = Path(sys.executable).parent / name
     found = str(beside) if beside.exists() else shutil.which(name)
     if found is None:
-        pytest.skip(f"{name} is not installed (see the dependency group s3-test)")
+        pytest.skip(f"{name} is not installed (it is in the dependency group `test`)")
     return found
 
 
@@ -126,7 +128,8 @@ def s3(scripted_server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scr
 @pytest.fixture(scope="session")
 def moto_url() -> Iterator[str]:
     port = free_port()
-    yield from started([_program("moto_server"), "-H", "127.0.0.1", "-p", str(port)], port)
+    with running([_program("moto_server"), "-H", "127.0.0.1", "-p", str(port)], port) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
@@ -137,12 +140,10 @@ def rclone_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def rclone_url(rclone_folder: Path) -> Iterator[str]:
     port, folder = free_port(), rclone_folder
-    auth = f"{KEY},{SECRET}"
-    yield from started(
-        [_program("rclone"), "serve", "s3", "--addr", f"127.0.0.1:{port}", "--auth-key", auth]
-        + ["--config", str(folder / "none.conf"), str(folder)],
-        port,
-    )
+    serve = [_program("rclone"), "serve", "s3", "--config", str(folder / "none.conf")]
+    options = ["--addr", f"127.0.0.1:{port}", "--auth-key", f"{KEY},{SECRET}"]
+    with running([*serve, *options, str(folder)], port) as url:
+        yield url
 
 
 @pytest.fixture
@@ -155,6 +156,72 @@ def moto(moto_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Shop
 def rclone(rclone_url: str, rclone_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
     credentials(monkeypatch)
     return shop(rclone_url, rclone_folder)
+
+SWIFT_PIPELINE = "catch_errors cache listing_formats s3api tempauth slo proxy-server"
+
+
+@pytest.fixture(scope="session")
+def swift_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """OpenStack Swift with s3api: its own four servers, objects kept in memory."""
+    folder = tmp_path_factory.mktemp("swift")
+    ports = {kind: free_port() for kind in ("account", "container", "object", "proxy")}
+    with ExitStack() as servers:
+        for kind in ("account", "container", "object"):
+            _ring(folder, kind, ports[kind])
+            use = "mem_object" if kind == "object" else kind
+            (folder / f"{kind}.conf").write_text(
+                f"{_swift_defaults(folder, ports[kind])}devices={folder / kind}\nmount_check=false\n"
+                f"[pipeline:main]\npipeline=main-server\n[app:main-server]\nuse=egg:swift#{use}\n"
+            )
+        filters = SWIFT_PIPELINE.replace("cache", "memcache").split()[:-1]
+        (folder / "swift.conf").write_text(
+            "[swift-hash]\nswift_hash_path_suffix=x\n[storage-policy:0]\nname=p\ndefault=yes\n"
+        )
+        (folder / "proxy.conf").write_text(
+            f"{_swift_defaults(folder, ports['proxy'])}[pipeline:main]\npipeline={SWIFT_PIPELINE}\n"
+            "[app:proxy-server]\nuse=egg:swift#proxy\naccount_autocreate=true\n"
+            + "".join(
+                f"[filter:{name.replace('memcache', 'cache')}]\nuse=egg:swift#{name}\n"
+                + _SWIFT_SETTINGS.get(name, "")
+                for name in filters
+            )
+        )
+        for kind in ("account", "container", "object"):
+            server = [_program(f"swift-{kind}-server"), str(folder / f"{kind}.conf")]
+            servers.enter_context(running(server, ports[kind], SWIFT_DIR=str(folder)))
+        server = [_program("swift-proxy-server"), str(folder / "proxy.conf")]
+        yield servers.enter_context(running(server, ports["proxy"], SWIFT_DIR=str(folder)))
+
+
+_SWIFT_SETTINGS = {
+    "memcache": "memcache_servers=127.0.0.1:1\n",
+    "tempauth": f"user_acme_reader={SECRET} .admin\n",
+    "s3api": "location=us-east-1\n",
+}
+
+
+def _swift_defaults(folder: Path, port: int) -> str:
+    return (
+        f"[DEFAULT]\nbind_ip=127.0.0.1\nbind_port={port}\nworkers=0\nswift_dir={folder}\n"
+        f"user={getpass.getuser()}\n"
+    )
+
+
+def _ring(folder: Path, kind: str, port: int) -> None:
+    (folder / kind / "d1").mkdir(parents=True)
+    for command in (
+        "create 4 1 0",
+        f"add --region 1 --zone 1 --ip 127.0.0.1 --port {port} --device d1 --weight 1",
+        "rebalance",
+    ):
+        builder = [_program("swift-ring-builder"), str(folder / f"{kind}.builder")]
+        subprocess.run([*builder, *command.split()], check=False, stdout=subprocess.DEVNULL)
+
+
+@pytest.fixture
+def swift(swift_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Shop:
+    credentials(monkeypatch, key="acme:reader")
+    return shop(swift_url, tmp_path)
 
 
 def shop(endpoint: str, folder: Path) -> Shop:

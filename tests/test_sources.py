@@ -19,6 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.files import write
+from tests.s3_servers import Shop as Bucket
+from tests.s3_servers import moto, moto_url, rclone, rclone_folder, rclone_url, swift, swift_url
 from yamlgraph_prompts import sources
 from yamlgraph_prompts.errors import (
     LayerNotFound,
@@ -91,7 +93,9 @@ def shop(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, dict[str, bytes]
     return shelves
 
 
-@pytest.fixture(params=["directory", "file-url", "memory", "third-party"])
+@pytest.fixture(
+    params=["directory", "file-url", "memory", "third-party", "s3-moto", "s3-rclone", "s3-swift"]
+)
 def shelf(request: pytest.FixtureRequest, tmp_path: Path, shop: dict[str, Any]) -> Iterator[Shelf]:
     if request.param in ("directory", "file-url"):
         folder = tmp_path / "a folder"
@@ -106,6 +110,8 @@ def shelf(request: pytest.FixtureRequest, tmp_path: Path, shop: dict[str, Any]) 
     elif request.param == "memory":
         prompts: dict[str, Any] = {}
         made = Shelf(MemorySource(prompts), prompts.__setitem__, prompts.__delitem__)
+    elif request.param.startswith("s3-"):
+        made = in_bucket(request.getfixturevalue(request.param[3:]))
     else:
         shop["shop://acme/prompts"] = files = {}
         made = Shelf(
@@ -116,6 +122,11 @@ def shelf(request: pytest.FixtureRequest, tmp_path: Path, shop: dict[str, Any]) 
         )
     yield made
     made.source.close()
+
+
+def in_bucket(bucket: Bucket) -> Shelf:
+    bucket.put("", b"")  # what consoles make for an empty folder
+    return Shelf(open_source(bucket.url()), bucket.put, bucket.remove, bucket.clear)
 
 
 def test_a_source_is_what_the_protocol_says(shelf: Shelf) -> None:
