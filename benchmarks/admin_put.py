@@ -1,7 +1,7 @@
 """From a PUT to the new text at the model: in this process, and in every other worker.
 
-In this process over HTTP on loopback, against writing the same file and publishing directly, each
-followed by one run. In other workers: the time until each of four says the new text in a run.
+In this process over HTTP on loopback, and one run, against writing the same file and
+publishing directly, without a run. In other workers: the time until each of four says the new text in a run.
 """
 
 from __future__ import annotations
@@ -53,12 +53,13 @@ def same_process(folder: Path, rounds: int) -> list[Row]:
         write_prompt(folder / "aside", 1, edition)
         return edition, (folder / "aside/prompts/steps/step001.yaml").read_text()
 
-    def timed(change: Callable[[str], None]) -> Callable[[], float]:
+    def timed(change: Callable[[str], None], *, run: bool = True) -> Callable[[], float]:
         def once() -> float:
             edition, said = text()
             started = perf_counter()
             change(said)
-            answers(edition)
+            if run:
+                answers(edition)
             return perf_counter() - started
 
         return once
@@ -76,9 +77,15 @@ def same_process(folder: Path, rounds: int) -> list[Row]:
             answer = http.put("/prompts/steps/step001", content=said, headers=TOKEN)
             assert answer.json()["status"] == "published", answer.text
 
-        times = interleaved(rounds, {"alone": timed(directly), "put": timed(put)}, warm_up=5)
+        calls = {
+            "alone": timed(directly, run=False),
+            "alone, run": timed(directly),
+            "put": timed(put),
+        }
+        times = interleaved(rounds, calls, warm_up=5)
     return [
-        plain(f"write, publish, run ({NODES} nodes)", times["alone"]),
+        plain(f"write and publish ({NODES} nodes)", times["alone"]),
+        compared("write and publish, run", times["alone, run"], times["alone"]),
         compared("PUT, run, in the same process", times["put"], times["alone"], MEDIAN),
     ]
 

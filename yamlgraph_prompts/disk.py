@@ -139,7 +139,7 @@ def replace(path: Path, data: bytes, *, stamp_ns: int | None = None) -> None:
     sync_folder(path.parent)
 
 
-def append(path: Path, data: bytes) -> None:
+def append(path: Path, data: bytes, *, sync: bool = True) -> None:
     """Add `data` to a file in one write."""
     fd = os.open(
         path,
@@ -148,7 +148,8 @@ def append(path: Path, data: bytes) -> None:
     )
     try:
         _write_all(fd, data)
-        os.fsync(fd)
+        if sync:
+            os.fsync(fd)
     finally:
         os.close(fd)
 

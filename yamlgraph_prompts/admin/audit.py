@@ -48,7 +48,7 @@ class Audit:
         release: str | None = None,
         message: str | None = None,
     ) -> None:
-        """Add a line, on disk when this returns.
+        """Add a line. One that says ``"begun"`` is on disk when this returns.
 
         Raises:
             StoreError: It could not be written.
@@ -74,7 +74,8 @@ class Audit:
                 self._lines = [*self._lines[1 - _KEPT_IN_MEMORY :], data.strip()]
                 return
         with disk.told("Could not write the audit log in", folder):
-            disk.append(folder / FILE, data)
+            # What became of it stands in the history too: it may reach the disk in its own time.
+            disk.append(folder / FILE, data, sync=status == "begun")
 
     def newest(self, limit: int, prompt: str | None = None) -> list[AuditLine]:
         """The newest lines, newest first.
