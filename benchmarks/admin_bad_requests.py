@@ -59,7 +59,7 @@ _TOKENS = (
     "",
     " ",
     "the-viewers-toke",
-    "the-viewers-token ",
+    "the-viewers-token x",
     "THE-VIEWERS-TOKEN",
     "\xe9\xff",
     "x" * 3000,
