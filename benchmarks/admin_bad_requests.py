@@ -1,6 +1,6 @@
 """10,000 bad requests to the admin API: none may fail inside, write anything or tell a secret.
 
-Bad, missing, expired and other people's tokens; odd names, wrong types, huge and broken bodies.
+Bad, missing, expired and other people's tokens; odd names, wrong types; huge, broken, slow bodies.
 """
 
 from __future__ import annotations
@@ -108,7 +108,9 @@ def _odd_name(random: Random) -> Iterator[Bad]:
 
 def _bad_body(random: Random) -> Iterator[Bad]:
     body, kind = random.choice(_BODIES)
-    method, path = random.choice((("PUT", "/prompts/a"), ("POST", "/preview/a"), ("POST", "/check")))
+    method, path = random.choice(
+        (("PUT", "/prompts/a"), ("POST", "/preview/a"), ("POST", "/check"))
+    )
     if path == "/check" and not body:
         body = b"7"
     yield "operator", method, path, {"content-type": kind}, body
@@ -148,7 +150,7 @@ _YAML = {"content-type": "application/yaml"}
 def main() -> None:
     count = 600 if is_quick(__doc__) else 10_000
     logging.disable(logging.CRITICAL)
-    from tests.admin_client import TOKENS, Client
+    from tests.admin_client import TOKENS, Client, Slow
     from yamlgraph_prompts import LivePrompts
     from yamlgraph_prompts.admin import admin_app
     from yamlgraph_prompts.admin.gate import Limits
@@ -162,7 +164,7 @@ def main() -> None:
         prompts = LivePrompts(folder / "prompts", environment="bench", watch=False)
         with prompts:
             app = admin_app(
-                prompts, folder / "tokens", limits=Limits(failures=100, failures_s=0.05)
+                prompts, folder / "tokens", limits=Limits(failures=100, failures_s=0.05, body_s=1.0)
             )
             before, seen, leaked = _state(folder), Counter[int](), 0
             asked = bad_requests(count, Random(1))
@@ -181,6 +183,16 @@ def main() -> None:
 
             asyncio.run(storm())
             took = perf_counter() - started
+
+            async def trickle() -> None:
+                slow: Any = Slow([b"u"] * 1_000, 0.05)
+                client = Client(app)
+                asked = (
+                    client.asend("PUT", "/prompts/a", headers=_YAML, body=slow) for _ in range(50)
+                )
+                seen.update([answer.status for answer in await asyncio.gather(*asked)])
+
+            asyncio.run(trickle())
             inside = sum(many for status, many in seen.items() if status >= 500)
             taken = sum(many for status, many in seen.items() if status < 400)
             changed = _state(folder) != before or len(prompts.releases()) != 1

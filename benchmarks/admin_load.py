@@ -1,7 +1,7 @@
 """PUTs at 20 a second, half of them bad, while 32 graph runs are under way all the time.
 
-Every node of the graph reads the same prompt, so a run that hears two editions is mixed. The control
-writes and publishes the same texts directly, at the same pace, without HTTP.
+Every node of the graph reads the same prompt, so a run that hears two editions is mixed. The
+control writes and publishes the same texts directly, at the same pace, without HTTP.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -72,14 +73,12 @@ class Load:
                 }
                 for name in names
             },
-            "edges": [{"from": a, "to": b} for a, b in zip(stops, stops[1:], strict=False)],
+            "edges": [{"from": a, "to": b} for a, b in pairwise(stops)],
         }
         (folder / "graph.yaml").write_text(yaml.safe_dump(graph, sort_keys=False))
         self.heard: dict[str, set[str]] = defaultdict(set)
         Model(self._heard)
-        self.prompts = LivePrompts(
-            folder / "prompts", environment="bench", store=folder / "store"
-        )
+        self.prompts = LivePrompts(folder / "prompts", environment="bench", store=folder / "store")
         self.app = yamlgraph_prompts.load_and_compile(
             folder / "graph.yaml", prompts=self.prompts
         ).compile()

@@ -1,7 +1,7 @@
 """From a PUT to the new text at the model: in this process, and in every other worker.
 
-In this process over HTTP on loopback, and one run, against writing the same file and
-publishing directly, without a run. In other workers: the time until each of four says the new text in a run.
+Over HTTP on loopback, with one run, against writing the same file and publishing directly. In other
+workers: the time until each of four says the new text in a run.
 """
 
 from __future__ import annotations
@@ -95,7 +95,11 @@ def other_workers(folder: Path, rounds: int) -> list[Row]:
     from tests.test_admin_workers import APP
 
     (folder / "app/prompts").mkdir(parents=True)
-    for name, text in {"app.py": APP, "prompts/a.yaml": "user: a", "prompts/b.yaml": "user: b"}.items():
+    for name, text in {
+        "app.py": APP,
+        "prompts/a.yaml": "user: a",
+        "prompts/b.yaml": "user: b",
+    }.items():
         (folder / "app" / name).write_text(text)
     command = ("uvicorn", "app:app", "--host", "127.0.0.1", "--workers", str(WORKERS))
     env = {**settings(folder), "PATH": os.environ["PATH"]}
@@ -124,7 +128,9 @@ def other_workers(folder: Path, rounds: int) -> list[Row]:
     worst = max(took)
     return [
         plain(f"PUT, then a run in each of {WORKERS} workers", times),
-        Row("the slowest of them", f"{worst:.2f} s", bar=f"≤ {OTHERS_S:g} s", met=worst <= OTHERS_S),
+        Row(
+            "the slowest of them", f"{worst:.2f} s", bar=f"≤ {OTHERS_S:g} s", met=worst <= OTHERS_S
+        ),
     ]
 
 

@@ -68,7 +68,7 @@ def snapshot(folder: Path) -> dict[str, bytes]:
     return {str(p): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
-# -- reading ----------------------------------------------------------------------------------------
+# -- reading ---------------------------------------------------------------------------------------
 
 
 def test_the_list_says_each_prompts_layer_and_digest(client: Client, prompts: LivePrompts) -> None:
@@ -109,9 +109,7 @@ def test_a_prompt_that_is_not_there_is_404_and_near_names_are_told(client: Clien
     assert "greeting" in answer.json["hint"]
 
 
-def test_what_the_layers_hold_can_be_read_when_it_is_not_live(
-    client: Client, folder: Path
-) -> None:
+def test_what_the_layers_hold_can_be_read_when_it_is_not_live(client: Client, folder: Path) -> None:
     write(folder, {"base/greeting.yaml": "user: Broken {name\n"})
     assert client.get("/prompts/greeting").json["text"] == GREETING
     shown = client.get("/prompts/greeting?release=layers").json
@@ -146,13 +144,15 @@ def test_a_diff_names_what_differs_and_shows_it(client: Client, prompts: LivePro
     assert "+user: Ciao {name}" in told["diffs"][0]["diff"]
 
 
-@pytest.mark.parametrize("path", ["/releases/abc", "/releases/abc/diff/live", "/releases/live/diff/x"])
+@pytest.mark.parametrize(
+    "path", ["/releases/abc", "/releases/abc/diff/live", "/releases/live/diff/x"]
+)
 def test_a_release_that_is_not_kept_is_404(client: Client, path: str) -> None:
     answer = client.get(path)
     assert (answer.status, answer.code) == (404, "no-such-release")
 
 
-# -- trying -----------------------------------------------------------------------------------------
+# -- trying ----------------------------------------------------------------------------------------
 
 
 def test_a_preview_shows_the_messages_as_the_model_gets_them(client: Client) -> None:
@@ -209,7 +209,7 @@ def test_a_check_can_leave_a_prompt_away(tmp_path: Path) -> None:
         del app
 
 
-# -- writing ----------------------------------------------------------------------------------------
+# -- writing ---------------------------------------------------------------------------------------
 
 
 def test_a_put_is_live_when_the_answer_comes(client: Client, prompts: LivePrompts) -> None:
@@ -249,7 +249,10 @@ def test_a_write_of_a_lower_layers_prompt_goes_to_the_written_layer(
 
 def test_a_stale_write_is_412_and_shows_what_is_there(client: Client, folder: Path) -> None:
     etag = client.get("/prompts/farewell").headers["etag"]
-    assert client.put("/prompts/farewell", "user: One {name}", headers={"if-match": etag}).status == 200
+    assert (
+        client.put("/prompts/farewell", "user: One {name}", headers={"if-match": etag}).status
+        == 200
+    )
     answer = client.put("/prompts/farewell", "user: Two {name}", headers={"if-match": etag})
     assert (answer.status, answer.code) == (412, "stale")
     assert answer.json["current"]["text"] == "user: One {name}"
@@ -352,6 +355,14 @@ def test_a_delete_removes_only_what_is_in_the_written_layer(client: Client, fold
     assert client.delete("/prompts/farewell").json["sha256"] is None
     assert not (folder / "over/farewell.yaml").exists()
     assert client.get("/prompts/farewell").status == 404
+
+
+def test_a_prompt_with_an_odd_name_is_only_read(client: Client, folder: Path) -> None:
+    write(folder, {"over/gr\u00fc\u00dfe an alle.yaml": "user: x\n"})
+    client.post("/reload")
+    path = "/prompts/gr%c3%bc%c3%9fe%20an%20alle"
+    assert "ASCII" in client.get(path).json["locked"]
+    assert client.put(path, "user: y").status == 422
 
 
 def test_a_graph_is_no_prompt(client: Client, folder: Path) -> None:
@@ -488,7 +499,7 @@ def test_where_the_store_fails_in_between_the_file_is_as_it_was(
     assert prompts["farewell"].user == "Bye {name}"
 
 
-# -- releases ---------------------------------------------------------------------------------------
+# -- releases --------------------------------------------------------------------------------------
 
 
 def test_a_roll_back_holds_and_a_file_event_does_not_undo_it(
@@ -554,7 +565,7 @@ def test_a_reload_takes_what_is_there(client: Client, folder: Path, prompts: Liv
     assert (answer.status, answer.code) == (422, "rejected")
 
 
-# -- the audit log ----------------------------------------------------------------------------------
+# -- the audit log ---------------------------------------------------------------------------------
 
 
 def test_the_audit_log_says_who_what_when_from_where_and_why(
@@ -605,7 +616,7 @@ def test_without_its_line_in_the_audit_log_nothing_is_written(
     assert (folder / "over/farewell.yaml").read_text() == "user: One {name}"
 
 
-# -- health -----------------------------------------------------------------------------------------
+# -- health ----------------------------------------------------------------------------------------
 
 
 def test_health_is_open_and_says_nothing_more_without_a_token(client: Client) -> None:
@@ -637,9 +648,7 @@ def test_ready_tells_the_age_of_every_layer_and_what_is_wrong(
 
 def test_not_ready_without_a_live_release_and_ready_on_the_last_good_one(folder: Path) -> None:
     def made() -> LivePrompts:
-        return LivePrompts(
-            folder / "over", environment="test", store=folder / "store", watch=False
-        )
+        return LivePrompts(folder / "over", environment="test", store=folder / "store", watch=False)
 
     text = (folder / "over/farewell.yaml").read_text()
     write(folder, {"over/farewell.yaml": "user: Hi {name\n"})
@@ -670,7 +679,7 @@ def test_metrics_count_what_the_api_does(client: Client) -> None:
     assert 'outcome="published"} ' in text
 
 
-# -- where it stands --------------------------------------------------------------------------------
+# -- where it stands -------------------------------------------------------------------------------
 
 
 def test_it_can_be_mounted_anywhere(prompts: LivePrompts) -> None:

@@ -19,7 +19,6 @@ from yamlgraph_prompts import LivePrompts
 from yamlgraph_prompts.admin import admin_app
 from yamlgraph_prompts.admin.gate import Limits
 
-
 # 412, 413 and 414 are said before anything looks at what else is wrong.
 CONFIG = """
 [checks.negative_data_rejection]

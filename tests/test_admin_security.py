@@ -65,7 +65,7 @@ def knock(client: Client, token: str, path: str = "/prompts") -> Answer:
     return client.get(path, headers={"authorization": f"Bearer {token}"})
 
 
-# -- tokens -----------------------------------------------------------------------------------------
+# -- tokens ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("method", "path", "role"), DOORS)
@@ -117,8 +117,10 @@ def test_a_token_may_come_in_a_header_of_its_own(prompts: LivePrompts) -> None:
 
 
 @pytest.mark.parametrize("tokens", [{"": "viewer"}, {"x": "admin"}, {7: "viewer"}])
-def test_a_mapping_that_makes_no_sense_is_refused_at_once(prompts: LivePrompts, tokens: Any) -> None:
-    with pytest.raises(ValueError, match="token|role"):
+def test_a_mapping_that_makes_no_sense_is_refused_at_once(
+    prompts: LivePrompts, tokens: Any
+) -> None:
+    with pytest.raises(ValueError, match=r"token|role"):
         admin_app(prompts, tokens)
 
 
@@ -151,7 +153,9 @@ def test_tokens_rotate_without_a_restart(
     assert (knock(client, "old").status, knock(client, "new").status) == (401, 200)
 
     client = Client(admin_app(prompts), role=None)
-    monkeypatch.setenv("YAMLGRAPH_PROMPTS_TOKENS", line("old", "viewer") + ";" + line("two", "viewer"))
+    monkeypatch.setenv(
+        "YAMLGRAPH_PROMPTS_TOKENS", line("old", "viewer") + ";" + line("two", "viewer")
+    )
     assert (knock(client, "old").status, knock(client, "two").status) == (200, 200)
     monkeypatch.setenv("YAMLGRAPH_PROMPTS_TOKENS", line("new", "viewer"))
     assert (knock(client, "old").status, knock(client, "new").status) == (401, 200)
@@ -179,7 +183,12 @@ def test_a_token_ends_at_its_time(prompts: LivePrompts, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "bad",
-    ["plain-token viewer", line("x", "king"), line("x", "viewer", "na/me"), line("x", "viewer", "a", "soon")],
+    [
+        "plain-token viewer",
+        line("x", "king"),
+        line("x", "viewer", "na/me"),
+        line("x", "viewer", "a", "soon"),
+    ],
 )
 def test_a_line_that_makes_no_sense_opens_nothing_and_is_not_shown(
     prompts: LivePrompts, tmp_path: Path, bad: str, caplog: pytest.LogCaptureFixture
@@ -221,7 +230,7 @@ def test_every_token_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatc
     assert len(seen) == 6
 
 
-# -- how often, how much, how slow ------------------------------------------------------------------
+# -- how often, how much, how slow -----------------------------------------------------------------
 
 
 def test_an_address_that_fails_too_often_must_wait(prompts: LivePrompts) -> None:
@@ -303,7 +312,7 @@ def test_slow_work_leaves_the_apps_own_threads_alone(prompts: LivePrompts) -> No
     asyncio.run(look())
 
 
-# -- names and bodies -------------------------------------------------------------------------------
+# -- names and bodies ------------------------------------------------------------------------------
 
 ODD = [
     "..",
@@ -427,7 +436,7 @@ def test_odd_conditions_are_no_trouble(client: Client, header: str, value: str) 
     assert answer.status in (200, 412)
 
 
-# -- what takes more than an author -----------------------------------------------------------------
+# -- what takes more than an author ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -471,7 +480,7 @@ def test_a_prompt_that_hides_another_provider_takes_an_operator(folder: Path) ->
         assert author.delete("/prompts/b").code == "destination"
 
 
-# -- what is never said -----------------------------------------------------------------------------
+# -- what is never said ----------------------------------------------------------------------------
 
 
 def test_nothing_secret_is_logged_or_kept(
@@ -483,7 +492,9 @@ def test_nothing_secret_is_logged_or_kept(
     client.put("/prompts/a", "user: '{{ name | my_prompt_text }}'\n")
     client.post("/preview/a", json={"variables": {"name": "my-value", "oops": "my-value"}})
     client.post("/preview/a", json={"variables": {"x": "my-value"}})
-    client.post("/preview/a", json={"text": "user: '{{ (x ~ y).z }}'", "variables": {"x": "my-value"}})
+    client.post(
+        "/preview/a", json={"text": "user: '{{ (x ~ y).z }}'", "variables": {"x": "my-value"}}
+    )
     client.post("/check", json={"prompts": {"a": "user: my-prompt-text {"}})
     knock(Client(client.app, role=None), "my-token")
     kept = next((folder / "store").rglob("audit.jsonl")).read_text()
@@ -493,7 +504,11 @@ def test_nothing_secret_is_logged_or_kept(
 
 
 def test_every_answer_forbids_sniffing_and_keeping(client: Client) -> None:
-    for answer in (client.get("/prompts"), client.get("/nothing"), Client(client.app, None).get("/x")):
+    for answer in (
+        client.get("/prompts"),
+        client.get("/nothing"),
+        Client(client.app, None).get("/x"),
+    ):
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["cache-control"] == "no-store"
 
@@ -545,7 +560,7 @@ def test_a_websocket_is_closed(client: Client) -> None:
     assert sent == [{"type": "websocket.close", "code": 1008}]
 
 
-# -- open on loopback -------------------------------------------------------------------------------
+# -- open on loopback ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -575,7 +590,7 @@ def test_open_to_this_machine_and_to_no_other_site(
     assert client.put("/prompts/a", "user: x", headers={**YAML, **headers}).status == status
 
 
-# -- ten thousand knocks ----------------------------------------------------------------------------
+# -- ten thousand knocks ---------------------------------------------------------------------------
 
 
 def test_a_storm_of_bad_requests_breaks_and_writes_nothing(

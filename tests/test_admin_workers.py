@@ -1,4 +1,4 @@
-"""Several workers of one app, real servers: one change is live in all, and a killed one harms none."""
+"""Real servers and several workers: one change is live in all, a killed one harms none."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from tests.example_apps import Server, free_port, serving, settings
 from tests.files import write
 from yamlgraph_prompts import LivePrompts
 from yamlgraph_prompts.admin import admin_app
+from yamlgraph_prompts.admin.gate import Limits
 
 WORKERS = 4
 TOKEN = {"authorization": "Bearer the-operators-token", "connection": "close"}
@@ -184,7 +185,7 @@ def test_a_worker_killed_in_the_middle_leaves_nothing_half_done(server: Server) 
     assert reach["workers"] == WORKERS
 
 
-# -- events -----------------------------------------------------------------------------------------
+# -- events ----------------------------------------------------------------------------------------
 
 
 def test_events_are_told_as_they_happen_and_missed_ones_later(tmp_path: Path) -> None:
@@ -234,19 +235,20 @@ def heard(lines: Iterator[str]) -> tuple[str, str, dict[str, Any]]:
     raise AssertionError("the stream ended")
 
 
-def test_only_so_many_may_listen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from yamlgraph_prompts.admin.gate import Limits
-
+def test_only_so_many_may_listen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("yamlgraph_prompts.admin.feed.STREAM_S", 5.0)
     with LivePrompts({"a": "user: a"}, environment="test") as prompts:
         app = admin_app(prompts, TOKENS, limits=Limits(listeners=1))
-        with served(app) as url, httpx.Client(base_url=url, headers=TOKEN, timeout=20) as http:
-            with http.stream("GET", "/events") as stream:
-                assert next(stream.iter_lines()) == "retry: 500"
-                assert http.get("/events").json()["code"] == "too-many-listeners"
+        with (
+            served(app) as url,
+            httpx.Client(base_url=url, headers=TOKEN, timeout=20) as http,
+            http.stream("GET", "/events") as stream,
+        ):
+            assert next(stream.iter_lines()) == "retry: 500"
+            assert http.get("/events").json()["code"] == "too-many-listeners"
 
 
-# -- serve ------------------------------------------------------------------------------------------
+# -- serve -----------------------------------------------------------------------------------------
 
 GRAPH = """\
 name: letter
@@ -289,9 +291,12 @@ def test_serve_alone_is_open_to_this_machine_only(graph_folder: Path) -> None:
             assert put.json()["status"] == "published"
             assert (graph_folder / "prompts/greeting.yaml").read_text() == "user: Ho {name}"
             assert http.get("/prompts", headers={"host": "evil.example"}).status_code == 421
-            assert http.put(
-                "/prompts/greeting", content="user: x", headers={**YAML, "origin": "http://a.b"}
-            ).status_code == 403
+            assert (
+                http.put(
+                    "/prompts/greeting", content="user: x", headers={**YAML, "origin": "http://a.b"}
+                ).status_code
+                == 403
+            )
             # An edit in the folder is followed.
             write(graph_folder, {"prompts/greeting.yaml": "user: By hand {name}\n"})
             wait_until(lambda: "By hand" in http.get("/prompts/greeting").text, timeout_s=10)
@@ -338,7 +343,10 @@ def test_serve_with_tokens_asks_for_them(graph_folder: Path) -> None:
     ],
 )
 def test_serve_refuses_what_makes_no_sense(
-    graph_folder: Path, words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str],
+    graph_folder: Path,
+    words: tuple[str, ...],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from yamlgraph_prompts.cli import main

@@ -146,7 +146,9 @@ with LivePrompts({"a": "user: a"}, environment="x", hooks=[metrics]) as prompts:
     env = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "several")}
     run_in(tmp_path, script, env=env)
     told = run_in(tmp_path, script, env=env)
-    line = next(one for one in told.splitlines() if one.startswith("yamlgraph_prompts_publications_total{"))
+    line = next(
+        one for one in told.splitlines() if one.startswith("yamlgraph_prompts_publications_total{")
+    )
     assert line.endswith(" 2.0")
 
 

@@ -5,7 +5,7 @@ Knows no disk: nothing in here is written.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
@@ -13,6 +13,9 @@ from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.layers import LayerContent
 from yamlgraph_prompts.release import GraphFacts, Prompt, Release
 from yamlgraph_prompts.sources import Content
+
+Write = Callable[[Mapping[str, bytes], Mapping[str, bytes]], None]
+"""Writes a layer: what it holds now, what it shall hold, each path → bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +120,16 @@ def laid_over(contents: Sequence[LayerContent], drafts: Iterable[Draft]) -> list
     made = list(contents)
     for draft in drafts:
         content = made[draft.layer]
-        files = {path: data for path, data in content.files.items() if path != draft.path}
-        if draft.data is not None:
-            files[draft.path] = draft.data
+        files = drafted_files(content.files, draft)
         # The version that a reader will find, so that the file event of the write is no news.
         version = Content(files, content.findings).version
         made[draft.layer] = replace(content, files=files, version=version)
     return made
+
+
+def drafted_files(files: Mapping[str, bytes], draft: Draft) -> dict[str, bytes]:
+    """A layer's files with this draft written."""
+    changed = {path: data for path, data in files.items() if path != draft.path}
+    if draft.data is not None:
+        changed[draft.path] = draft.data
+    return changed

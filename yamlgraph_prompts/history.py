@@ -120,7 +120,9 @@ class History:
         missed = _seal(old) if old and old.serial > logged else b""
         try:
             # An append that a crash cut short left no line end.
-            append(self.log, (b"" if text[-1:] in b"\n" else b"\n") + missed + _seal(new))
+            line = (b"" if text[-1:] in b"\n" else b"\n") + missed + _seal(new)
+            # The pointer is the truth and is synced: losing the log's last line loses only a line.
+            append(self.log, line, sync=False)
             if len(lines) > MAX_LINES:
                 replace(self.log, b"".join(line + b"\n" for line in self._lines()[-KEPT_LINES:]))
         except OSError as error:

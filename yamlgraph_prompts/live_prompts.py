@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from yamlgraph_prompts.builds import Builds, Handle
 from yamlgraph_prompts.candidate import Candidates, Check, Graph
-from yamlgraph_prompts.drafts import Draft, Trial
+from yamlgraph_prompts.drafts import Draft, Trial, Write
 from yamlgraph_prompts.errors import LayerError, PromptsError, ReleaseNotFound
 from yamlgraph_prompts.events import Hook
 from yamlgraph_prompts.fetch import LayerReader
@@ -334,6 +334,7 @@ class LivePrompts:
         *,
         reason: str = "change",
         allow: Callable[[Trial], object] = lambda _: None,
+        write: Write | None = None,
     ) -> tuple[Trial, Outcome]:
         """Write one prompt and publish it; checked with all graphs before anything is written.
 
@@ -341,6 +342,8 @@ class LivePrompts:
             draft: What to write, and in which layer.
             reason: Why, for the history.
             allow: Called with what would come of it, before anything is written; raises to stop.
+            write: Writes the layer where its source cannot: called with all that it holds now, and
+                all that it shall hold. It raises where that was not done.
 
         Returns:
             What was tried, and what became of it: ``"rejected"`` where nothing was written.
@@ -352,7 +355,7 @@ class LivePrompts:
         """
         # Other processes first: whoever waits for them must not keep this one's runs waiting.
         with self._store.changing(), self._publishing() as road:
-            return road.change(draft, reason, allow)
+            return road.change(draft, reason, allow, write)
 
     # Graphs
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from yamlgraph_prompts.builds import Builds
 from yamlgraph_prompts.candidate import Candidate, Candidates, Graph
-from yamlgraph_prompts.drafts import Draft, Trial, origin, served
+from yamlgraph_prompts.drafts import Draft, Trial, Write, drafted_files, origin, served
 from yamlgraph_prompts.errors import (
     LayerError,
     PromptsError,
@@ -190,7 +190,11 @@ class Publisher:
         self.live = replace(live, candidate=candidate, builds=builds)
 
     def change(
-        self, draft: Draft, reason: str, allow: Callable[[Trial], object]
+        self,
+        draft: Draft,
+        reason: str,
+        allow: Callable[[Trial], object],
+        write: Write | None = None,
     ) -> tuple[Trial, Outcome]:
         """Write one prompt and publish it; see `LivePrompts.change`."""
         attempt = _Attempt(reason)
@@ -211,7 +215,8 @@ class Publisher:
         allow(trial)
         if refused is not None or candidate.refused:
             return trial, refused or self._outcome("rejected", attempt, candidate)
-        writing = _Writing(self._readers[draft.layer], draft, contents[draft.layer].files)
+        files = contents[draft.layer].files
+        writing = _Writing(self._readers[draft.layer], draft, files, write)
         if live.held:
             writing.do()
             return trial, self.told(self._hold(live, candidate, attempt))
@@ -455,20 +460,33 @@ class Publisher:
 class _Writing:
     """One file of a layer, written once and put back where need be."""
 
-    def __init__(self, reader: LayerReader, draft: Draft, files: Mapping[str, bytes]) -> None:
+    def __init__(
+        self,
+        reader: LayerReader,
+        draft: Draft,
+        files: Mapping[str, bytes],
+        write: Write | None,
+    ) -> None:
         self._reader = reader
         self._draft = draft
-        self._old = files.get(draft.path)
+        self._files = files
+        self._write = write
         self._done = False
 
     def do(self) -> None:
-        if self._old != self._draft.data:
-            self._reader.write(self._draft.path, self._draft.data)
+        if self._files.get(self._draft.path) != self._draft.data:
+            self._change(self._files, drafted_files(self._files, self._draft))
             self._done = True
 
     def undo(self) -> None:
         if self._done:
-            self._reader.write(self._draft.path, self._old)
+            self._change(drafted_files(self._files, self._draft), self._files)
+
+    def _change(self, old: Mapping[str, bytes], new: Mapping[str, bytes]) -> None:
+        if self._write is not None:
+            self._write(old, new)
+        else:
+            self._reader.write(self._draft.path, new.get(self._draft.path))
 
 
 def _does_not_build(problem: Exception) -> str:

@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 from fastapi import FastAPI, Security
@@ -25,6 +25,9 @@ from yamlgraph_prompts.admin.watching import watching
 from yamlgraph_prompts.layers import AnyLayer, as_layer
 from yamlgraph_prompts.live_prompts import LivePrompts
 from yamlgraph_prompts.metrics import Metrics
+
+if TYPE_CHECKING:
+    from yamlgraph_prompts.bucket import Bucket
 
 logger = logging.getLogger("yamlgraph_prompts")
 
@@ -111,9 +114,11 @@ def _app(
 ) -> FastAPI:
     from yamlgraph_prompts import __version__
 
+    number = _layer(prompts, write_to)
     admin = Admin(
         prompts=prompts,
-        write_to=_layer(prompts, write_to),
+        write_to=number,
+        bucket=None if number is None else _bucket(prompts, number),
         audit=Audit(lambda: prompts.store_folder),
         desk=Desk(limits.threads, limits.work_s),
         feed=Feed(limits.listeners),
@@ -148,6 +153,16 @@ def _counting(prompts: LivePrompts) -> Metrics:
         metrics.serving(prompts.environment, prompts.release, health.live_since_s, health.held)
     prompts.observe(metrics)
     return metrics
+
+
+def _bucket(prompts: LivePrompts, number: int) -> Bucket | None:
+    url = prompts.layers[number].text
+    if not url.startswith("s3://"):
+        return None
+    # Imported when used: most apps have no bucket, and its client takes a while to load.
+    from yamlgraph_prompts.bucket import Bucket
+
+    return Bucket(url, environment=prompts.environment)
 
 
 def _layer(prompts: LivePrompts, write_to: AnyLayer | None) -> int | None:

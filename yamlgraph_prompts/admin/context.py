@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends, Path, Request
 
@@ -13,10 +13,13 @@ from yamlgraph_prompts.admin.auth import Role, Who
 from yamlgraph_prompts.admin.bodies import MAX_NAME, NAME_PATTERN, Problem
 from yamlgraph_prompts.admin.desk import Desk
 from yamlgraph_prompts.admin.feed import Feed
-from yamlgraph_prompts.admin.gate import address, unknown
+from yamlgraph_prompts.admin.gate import WHO, address, unknown
 from yamlgraph_prompts.admin.problems import Refusal
 from yamlgraph_prompts.live_prompts import LivePrompts
 from yamlgraph_prompts.metrics import Metrics
+
+if TYPE_CHECKING:
+    from yamlgraph_prompts.bucket import Bucket
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class Admin:
     Args:
         prompts: What it administers.
         write_to: The layer that writes go to, counted from the highest; None: there is none.
+        bucket: Where that layer's releases are published; None for a layer of another kind.
         audit: The audit log.
         desk: Where blocking work is done.
         feed: Those who listen to events.
@@ -34,6 +38,7 @@ class Admin:
 
     prompts: LivePrompts
     write_to: int | None
+    bucket: Bucket | None
     audit: Audit
     desk: Desk
     feed: Feed
@@ -50,7 +55,7 @@ class Caller:
 
 def _needs(role: Role) -> Callable[[Request], Awaitable[Caller]]:
     async def caller(request: Request) -> Caller:
-        who: Who | None = request.scope.get("state", {}).get("who")
+        who: Who | None = request.scope.get("state", {}).get(WHO)
         if who is None:
             raise unknown("A token is needed.")
         if not who.may(role):

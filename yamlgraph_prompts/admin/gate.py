@@ -19,6 +19,7 @@ from yamlgraph_prompts.admin.problems import Refusal
 
 logger = logging.getLogger("yamlgraph_prompts")
 
+WHO = "yamlgraph_prompts_who"
 OPEN_PATHS = frozenset({"/health/live", "/health/ready"})
 _HEADERS = {
     "x-content-type-options": "nosniff",
@@ -121,7 +122,7 @@ class OnLoopback:
 
 
 class Gate:
-    """Middleware: refuses, or hands on with `scope["state"]["who"]` and the whole body."""
+    """Middleware: refuses, or hands on with `scope["state"][WHO]` and the whole body."""
 
     def __init__(self, app: ASGIApp, access: Access, limits: Limits) -> None:
         self._app = app
@@ -157,7 +158,7 @@ class Gate:
             return
         except _Gone:
             return
-        scope.setdefault("state", {})["who"] = who
+        scope.setdefault("state", {})[WHO] = who
         await self._app(scope, receive, send_safe)
 
     def _fits(self, scope: Scope) -> None:

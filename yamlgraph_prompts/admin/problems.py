@@ -19,6 +19,7 @@ from yamlgraph_prompts.errors import (
     PromptRenderError,
     PromptsError,
     PromptsRejected,
+    PushRefused,
     ReleaseNotFound,
     StoreError,
 )
@@ -30,6 +31,7 @@ _STATUS: tuple[tuple[type[PromptsError], int, str], ...] = (
     (LayerReadOnly, 403, "read-only"),
     (PromptNotFound, 404, "no-such-prompt"),
     (ReleaseNotFound, 404, "no-such-release"),
+    (PushRefused, 409, "lost-race"),
     (PromptRenderError, 422, "render"),
     (PromptsRejected, 503, "nothing-live"),
     (LayerError, 503, "layer"),

@@ -19,6 +19,7 @@ from yamlgraph_prompts.admin.bodies import (
     Ready,
 )
 from yamlgraph_prompts.admin.context import Admin, Viewer, answers
+from yamlgraph_prompts.admin.gate import WHO
 from yamlgraph_prompts.errors import PromptsError
 from yamlgraph_prompts.metrics import CONTENT_TYPE
 
@@ -71,7 +72,7 @@ def watching(admin: Admin, doors: Sequence[Any]) -> APIRouter:
         """Whether there is a live release, also when it is the last good one."""
         if prompts.health.release is None:
             await admin.desk.do(_start, admin)
-        who: Who | None = request.scope.get("state", {}).get("who")
+        who: Who | None = request.scope.get("state", {}).get(WHO)
         answer = _ready(admin, in_detail=who is not None)
         if answer.status != "ready":
             response.status_code = 503

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from yamlgraph_prompts.admin.bodies import Change, Current, FindingBody
+from yamlgraph_prompts.admin.bodies import MAX_NAME, NAME_PATTERN, Change, Current, FindingBody
 from yamlgraph_prompts.admin.context import Admin, Caller
 from yamlgraph_prompts.admin.problems import Refusal
-from yamlgraph_prompts.drafts import Draft, Origin, Trial
+from yamlgraph_prompts.drafts import Draft, Origin, Trial, Write
 from yamlgraph_prompts.release import Outcome, Prompt
 
 _NO_PROMPT = re.compile(r"vars(\.[^/]+)?|.*\.(yaml|yml|j2)")
@@ -46,6 +46,7 @@ def write(admin: Admin, caller: Caller, wish: Wish) -> Change:
         PromptsError: The layer or the store failed.
     """
     layer = _layer(admin)
+    publish = _publish(admin, layer, caller, wish)
     if _NO_PROMPT.fullmatch(wish.name.rpartition("/")[2]):
         raise Refusal(
             422,
@@ -65,7 +66,7 @@ def write(admin: Admin, caller: Caller, wish: Wish) -> Change:
     draft = Draft(wish.name, wish.data, layer)
     reason = f"{wish.action} by {caller.who.name}"
     try:
-        trial, outcome = admin.prompts.change(draft, reason=reason, allow=allow)
+        trial, outcome = admin.prompts.change(draft, reason=reason, allow=allow, write=publish)
     except BaseException as problem:
         if not isinstance(problem, Refusal):
             _failed(admin, caller, wish)
@@ -96,8 +97,10 @@ def locked(admin: Admin, prompt: Prompt) -> str | None:
     if admin.write_to is None:
         return "No layer can be written."
     layers = admin.prompts.health.layers
-    if not layers[admin.write_to].writable:
+    if not layers[admin.write_to].writable and admin.bucket is None:
         return f"{layers[admin.write_to].url} is only read."
+    if len(prompt.name) > MAX_NAME or not re.fullmatch(NAME_PATTERN, prompt.name):
+        return "Its name has more than ASCII letters, digits, `_`, `-` and `.`."
     if prompt.file.endswith(".j2"):
         return f"{prompt.file} makes it."
     if prompt.layer in [layer.url for layer in layers[: admin.write_to]]:
@@ -114,10 +117,18 @@ def _layer(admin: Admin) -> int:
             hint="Give the prompts' folder as a layer (prompts_dir=...).",
         )
     state = admin.prompts.health.layers[admin.write_to]
-    if not state.writable:
+    if not state.writable and admin.bucket is None:
         text = f"Prompts cannot be written to {state.url}: it is only read."
         raise Refusal(403, "read-only", text)
     return admin.write_to
+
+
+def _publish(admin: Admin, layer: int, caller: Caller, wish: Wish) -> Write | None:
+    if admin.bucket is None or admin.prompts.health.layers[layer].writable:
+        return None
+    from yamlgraph_prompts.admin.publishing import writer
+
+    return writer(admin.bucket, caller.who.name, wish.message)
 
 
 def _placed(trial: Trial, layer: int) -> None:

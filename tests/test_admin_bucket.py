@@ -1,0 +1,91 @@
+"""Writes through the admin API to a bucket: a new release through its log, never a loose file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.admin_client import TOKENS, Client
+from tests.s3_servers import Shop, moto, moto_url
+from yamlgraph_prompts import LivePrompts
+from yamlgraph_prompts.admin import admin_app
+from yamlgraph_prompts.bucket import Bucket
+from yamlgraph_prompts.release import Prompt, Release
+
+__all__ = ["moto", "moto_url"]
+
+
+def release(**texts: str) -> Release:
+    return Release.of(Prompt(name, f"user: {text}\n".encode()) for name, text in texts.items())
+
+
+@pytest.fixture
+def bucket(moto: Shop) -> Bucket:
+    made = Bucket(moto.url(), environment="test")
+    made.push(release(greeting="Hi", farewell="Bye"), message="first", who="ada")
+    return made
+
+
+@pytest.fixture
+def prompts(moto: Shop, bucket: Bucket, tmp_path: Path) -> Iterator[LivePrompts]:
+    with LivePrompts(moto.url(), environment="test", store=tmp_path / "store", watch=False) as made:
+        yield made
+
+
+def test_a_put_is_a_new_release_in_the_buckets_history(
+    prompts: LivePrompts, bucket: Bucket
+) -> None:
+    client = Client(admin_app(prompts, TOKENS))
+    assert client.get("/prompts/greeting").json["locked"] is None
+    answer = client.put("/prompts/greeting?message=shorter", "user: Ho\n")
+    assert (answer.status, answer.json["status"]) == (200, "published"), answer
+    live = bucket.current()
+    assert live is not None
+    assert (live.release, live.message) == (prompts.release.id, "shorter")
+    assert live.who.startswith("token ")
+    assert bucket.get(live.release)["greeting"].user == "Ho"
+    assert prompts.publish().status == "unchanged"
+    assert client.delete("/prompts/farewell").json["status"] == "published"
+    assert [entry.number for entry in bucket.log()] == [3, 2, 1]
+
+
+def test_a_bad_put_reaches_no_bucket(prompts: LivePrompts, bucket: Bucket) -> None:
+    answer = Client(admin_app(prompts, TOKENS)).put("/prompts/greeting", "user: {{ x\n")
+    assert (answer.status, answer.code) == (422, "rejected")
+    assert len(bucket.log()) == 1
+
+
+def test_who_was_overtaken_in_the_bucket_changes_nothing(
+    prompts: LivePrompts, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push = Bucket.push
+
+    def overtaken(self: Bucket, made: Release, **facts: Any) -> Any:
+        monkeypatch.setattr(Bucket, "push", push)
+        bucket.push(release(greeting="First", farewell="Bye"), message="quick", who="bob")
+        return push(self, made, **facts)
+
+    monkeypatch.setattr(Bucket, "push", overtaken)
+    answer = Client(admin_app(prompts, TOKENS)).put("/prompts/greeting", "user: Second\n")
+    assert (answer.status, answer.code) == (409, "lost-race")
+    assert prompts["greeting"].user == "Hi"
+    live = bucket.current()
+    assert live is not None
+    assert live.who == "bob"
+
+
+def test_loose_files_in_a_bucket_are_only_read(moto: Shop, tmp_path: Path) -> None:
+    moto.put("greeting.yaml", "user: Hi\n")
+    with LivePrompts(
+        moto.url(), environment="test", store=tmp_path / "store", watch=False
+    ) as prompts:
+        answer = Client(admin_app(prompts, TOKENS)).put("/prompts/greeting", "user: Ho\n")
+        assert (answer.status, answer.code) == (403, "read-only")
+        assert "Loose files" in answer.json["message"]
+        assert (
+            moto.client.get_object(Bucket=moto.bucket, Key="prompts/greeting.yaml")["Body"].read()
+            == b"user: Hi\n"
+        )
