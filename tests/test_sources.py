@@ -125,7 +125,7 @@ def shelf(request: pytest.FixtureRequest, tmp_path: Path, shop: dict[str, Any]) 
 
 
 def in_bucket(bucket: Bucket) -> Shelf:
-    bucket.put("", b"")  # what consoles make for an empty folder
+    bucket.put("README.md", b"")  # an empty prefix is not there at all
     return Shelf(open_source(bucket.url()), bucket.put, bucket.remove, bucket.clear)
 
 
