@@ -639,7 +639,7 @@ def test_whatever_fails_while_writing_what_was_live_still_is(
 def test_a_change_whose_line_in_the_log_was_lost_is_written_with_the_next_one(
     store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     made = [publish(store, "a")]
