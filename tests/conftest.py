@@ -14,6 +14,17 @@ import pytest
 
 from tests.graphs.catalog import FOLDER
 from tests.model_server import ModelServer
+from tests.s3_servers import (  # noqa: F401 - fixtures: one server of each kind for all tests
+    moto,
+    moto_url,
+    rclone,
+    rclone_folder,
+    rclone_url,
+    s3,
+    scripted_server,
+    swift,
+    swift_url,
+)
 
 ROOT = Path(__file__).parent.parent
 _KEYS = ("_API_KEY", "_API_TOKEN", "_AI_ENDPOINT")

@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,22 +73,31 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(command: list[str], port: int, **env: str) -> Iterator[str]:
-    """Run a server; gives its URL once it answers."""
-    env |= {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+def begun(command: list[str], env: Mapping[str, str]) -> Iterator[None]:
+    """A server, until the end of the block."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     quiet = subprocess.DEVNULL
-    server = subprocess.Popen(command, stdout=quiet, stderr=quiet, env=env)
+    server = subprocess.Popen(command, stdout=quiet, stderr=quiet, env={**clean, **env})
     try:
-        url = f"http://127.0.0.1:{port}"
-        deadline = time.monotonic() + 60
-        while not _answers(url):
-            assert server.poll() is None, f"{command[0]} ended with {server.returncode}"
-            assert time.monotonic() < deadline, f"{command[0]} does not answer"
-            time.sleep(0.05)
-        yield url
+        yield
     finally:
         server.terminate()
         server.wait(10)
+
+
+@contextmanager
+def running(command: list[str], port: int, env: Mapping[str, str] | None = None) -> Iterator[str]:
+    """As `begun`; gives its URL once it answers."""
+    with begun(command, env or {}):
+        yield wait_for(f"http://127.0.0.1:{port}")
+
+
+def wait_for(url: str) -> str:
+    deadline = time.monotonic() + 60
+    while not _answers(url):
+        assert time.monotonic() < deadline, f"{url} does not answer"
+        time.sleep(0.05)
+    return url
 
 
 def _answers(url: str) -> bool:
@@ -157,6 +166,7 @@ def rclone(rclone_url: str, rclone_folder: Path, monkeypatch: pytest.MonkeyPatch
     credentials(monkeypatch)
     return shop(rclone_url, rclone_folder)
 
+
 SWIFT_PIPELINE = "catch_errors cache listing_formats s3api tempauth slo proxy-server"
 
 
@@ -165,13 +175,18 @@ def swift_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """OpenStack Swift with s3api: its own four servers, objects kept in memory."""
     folder = tmp_path_factory.mktemp("swift")
     ports = {kind: free_port() for kind in ("account", "container", "object", "proxy")}
+    kinds = ("account", "container", "object")
+    proxy = _program("swift-proxy-server")
+    given = [word for kind in kinds for word in (kind, str(ports[kind]))]
+    subprocess.run([sys.executable, "-c", _RINGS, str(folder), *given], check=True)
     with ExitStack() as servers:
-        for kind in ("account", "container", "object"):
-            _ring(folder, kind, ports[kind])
+        for kind in kinds:
+            (folder / kind / "d1").mkdir(parents=True)
             use = "mem_object" if kind == "object" else kind
             (folder / f"{kind}.conf").write_text(
-                f"{_swift_defaults(folder, ports[kind])}devices={folder / kind}\nmount_check=false\n"
-                f"[pipeline:main]\npipeline=main-server\n[app:main-server]\nuse=egg:swift#{use}\n"
+                f"{_swift_defaults(folder, ports[kind])}"
+                f"devices={folder / kind}\nmount_check=false\n"
+                f"[pipeline:main]\npipeline={kind}-server\n[app:{kind}-server]\nuse=egg:swift#{use}\n"
             )
         filters = SWIFT_PIPELINE.replace("cache", "memcache").split()[:-1]
         (folder / "swift.conf").write_text(
@@ -186,11 +201,17 @@ def swift_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                 for name in filters
             )
         )
-        for kind in ("account", "container", "object"):
-            server = [_program(f"swift-{kind}-server"), str(folder / f"{kind}.conf")]
-            servers.enter_context(running(server, ports[kind], SWIFT_DIR=str(folder)))
-        server = [_program("swift-proxy-server"), str(folder / "proxy.conf")]
-        yield servers.enter_context(running(server, ports["proxy"], SWIFT_DIR=str(folder)))
+        # The proxy answers without the others, so these need not be waited for one by one.
+        settings = {"SWIFT_DIR": str(folder)}
+        for kind in kinds:
+            command = [_program(f"swift-{kind}-server"), str(folder / f"{kind}.conf")]
+            servers.enter_context(begun(command, settings))
+        url = servers.enter_context(
+            running([proxy, str(folder / "proxy.conf")], ports["proxy"], settings)
+        )
+        for kind in kinds:
+            wait_for(f"http://127.0.0.1:{ports[kind]}")
+        yield url
 
 
 _SWIFT_SETTINGS = {
@@ -207,15 +228,18 @@ def _swift_defaults(folder: Path, port: int) -> str:
     )
 
 
-def _ring(folder: Path, kind: str, port: int) -> None:
-    (folder / kind / "d1").mkdir(parents=True)
-    for command in (
-        "create 4 1 0",
-        f"add --region 1 --zone 1 --ip 127.0.0.1 --port {port} --device d1 --weight 1",
-        "rebalance",
-    ):
-        builder = [_program("swift-ring-builder"), str(folder / f"{kind}.builder")]
-        subprocess.run([*builder, *command.split()], check=False, stdout=subprocess.DEVNULL)
+_RINGS = """
+import sys
+from swift.common.ring import RingBuilder
+folder, *given = sys.argv[1:]
+for kind, port in zip(given[::2], given[1::2]):
+    ring = RingBuilder(4, 1, 0)
+    ring.add_dev({"id": 0, "region": 1, "zone": 1, "ip": "127.0.0.1", "port": int(port),
+                  "device": "d1", "weight": 1, "replication_ip": "127.0.0.1",
+                  "replication_port": int(port), "meta": ""})
+    ring.rebalance()
+    ring.get_ring().save(f"{folder}/{kind}.ring.gz")
+"""
 
 
 @pytest.fixture

@@ -9,13 +9,11 @@ from typing import Any
 import pytest
 
 from tests.admin_client import TOKENS, Client
-from tests.s3_servers import Shop, moto, moto_url
+from tests.s3_servers import Shop
 from yamlgraph_prompts import LivePrompts
 from yamlgraph_prompts.admin import admin_app
 from yamlgraph_prompts.bucket import Bucket
 from yamlgraph_prompts.release import Prompt, Release
-
-__all__ = ["moto", "moto_url"]
 
 
 def release(**texts: str) -> Release:

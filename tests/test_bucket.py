@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT
-from tests.s3_servers import Shop, moto, moto_url, rclone, rclone_folder, rclone_url
+from tests.s3_servers import Shop
 from yamlgraph_prompts.bucket import Bucket, Pushed
 from yamlgraph_prompts.bucket_log import Log, LogEntry
 from yamlgraph_prompts.bucket_objects import Objects
@@ -34,8 +34,6 @@ from yamlgraph_prompts.release import Prompt, Release
 from yamlgraph_prompts.sources import open_source
 from yamlgraph_prompts.sources.s3 import S3Source
 from yamlgraph_prompts.sources.s3_client import Place, client
-
-__all__ = ["moto", "moto_url", "rclone", "rclone_folder", "rclone_url"]
 
 
 def release(text: str, **others: str) -> Release:

@@ -592,6 +592,8 @@ def test_there_is_colour_only_on_a_terminal_or_when_forced(
     settings: dict[str, str],
     coloured: bool,
 ) -> None:
+    for name in ("FORCE_COLOR", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     assert ("\x1b[" in run("check", *LAYERS)[1]) is coloured

@@ -11,13 +11,11 @@ from typing import Any
 import pytest
 
 from tests.files import write
-from tests.s3_servers import Shop, moto, moto_url, rclone, rclone_folder, rclone_url
+from tests.s3_servers import Shop
 from yamlgraph_prompts.bucket import Bucket, Pushed
 from yamlgraph_prompts.cli import main
 from yamlgraph_prompts.cli.published import person
 from yamlgraph_prompts.release import Prompt, Release
-
-__all__ = ["moto", "moto_url", "rclone", "rclone_folder", "rclone_url"]
 
 GRAPH = """\
 name: letter

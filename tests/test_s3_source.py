@@ -1,4 +1,4 @@
-"""A layer in S3: what is read of a loose prefix and of published releases, and with how many requests."""
+"""A layer in S3: loose files and published releases, and how many requests they take."""
 
 from __future__ import annotations
 
@@ -9,18 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.files import Heard
-from tests.s3_servers import (
-    KEY,
-    SECRET,
-    Shop,
-    moto,
-    moto_url,
-    rclone,
-    rclone_folder,
-    rclone_url,
-    s3,
-    scripted_server,
-)
+from tests.s3_servers import KEY, SECRET, Shop
 from tests.scripted_server import Asked, Handler, ScriptedS3, refused
 from yamlgraph_prompts import Layer
 from yamlgraph_prompts.errors import LayerNotFound, LayerUnavailable
@@ -32,16 +21,6 @@ from yamlgraph_prompts.release import Prompt, Release
 from yamlgraph_prompts.sources import KeepsReleases, Source, open_source, s3_names
 from yamlgraph_prompts.sources.s3 import S3Source
 from yamlgraph_prompts.sources.s3_client import Place, client, forget
-
-__all__ = [
-    "moto",
-    "moto_url",
-    "rclone",
-    "rclone_folder",
-    "rclone_url",
-    "s3",
-    "scripted_server",
-]
 
 
 def release(**prompts: str) -> Release:
@@ -554,9 +533,9 @@ def test_a_release_that_nobody_has_is_not_found(s3: ScriptedS3) -> None:
 def test_a_release_that_is_not_what_its_id_says_is_not_found(s3: ScriptedS3) -> None:
     publish(s3, release(a="user: v1"))
     s3.objects[f"prompts/.releases/packs/{'f' * 64}.pack"] = encode_pack(release(a="user: v2"))
-    with LivePrompts(s3.url(), environment="production", watch=False) as prompts:
-        with pytest.raises(LookupError):
-            prompts.find("f" * 64)
+    prompts = LivePrompts(s3.url(), environment="production", watch=False)
+    with prompts, pytest.raises(LookupError):
+        prompts.find("f" * 64)
 
 
 def test_an_s3_source_keeps_releases_and_says_so() -> None:

@@ -311,7 +311,8 @@ def test_is_refused_quickly_and_clearly(what: str, text: str) -> None:
         MessageTemplate(text, prompt="p").render(given)
     used = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     assert used < 200, f"{used:.0f} MB"
-    assert time.process_time() - started < 1.0
+    # What a render may take. Alone on a core each takes less than a second.
+    assert time.process_time() - started < Limits().seconds
     said = str(caught.value)
     assert said.startswith(("Prompt 'p'", "Missing"))
     assert "SECRET" not in said

@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 
 from tests.files import write
 from tests.s3_servers import Shop as Bucket
-from tests.s3_servers import moto, moto_url, rclone, rclone_folder, rclone_url, swift, swift_url
 from yamlgraph_prompts import sources
 from yamlgraph_prompts.errors import (
     LayerNotFound,
