@@ -44,6 +44,9 @@ bench: .venv/ready
 .venv/ready: .venv/installed
 	@echo "Adding what the tests need ..."
 	@$(INSTALL) --group test --group lint
+	@# Apart: schemathesis and langgraph-api want different versions of one library.
+	@$(BIN)/python -m venv .venv/schemathesis
+	@.venv/schemathesis/bin/python -m pip install --quiet 'schemathesis>=4.6'
 	@touch $@
 
 clean:
