@@ -236,7 +236,7 @@ def heard(lines: Iterator[str]) -> tuple[str, str, dict[str, Any]]:
 
 
 def test_only_so_many_may_listen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("yamlgraph_prompts.admin.feed.STREAM_S", 5.0)
+    monkeypatch.setattr("yamlgraph_prompts.admin.feed.STREAM_S", 60.0)
     with LivePrompts({"a": "user: a"}, environment="test") as prompts:
         app = admin_app(prompts, TOKENS, limits=Limits(listeners=1))
         with (

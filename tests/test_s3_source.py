@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.files import Heard
-from tests.s3_servers import KEY, SECRET, Shop
-from tests.scripted_server import Asked, Handler, ScriptedS3, refused
+from tests.s3_servers import KEY, SECRET, Shop, credentials
+from tests.scripted_server import Asked, Handler, ScriptedS3, Server, refused
 from yamlgraph_prompts import Layer
 from yamlgraph_prompts.errors import LayerNotFound, LayerUnavailable
 from yamlgraph_prompts.fetch import LayerReader
@@ -21,6 +33,7 @@ from yamlgraph_prompts.release import Prompt, Release
 from yamlgraph_prompts.sources import KeepsReleases, Source, open_source, s3_names
 from yamlgraph_prompts.sources.s3 import S3Source
 from yamlgraph_prompts.sources.s3_client import Place, client, forget
+from yamlgraph_prompts.sources.s3_signed import signature
 
 
 def release(**prompts: str) -> Release:
@@ -139,6 +152,78 @@ def test_a_forked_process_makes_a_client_of_its_own(s3: ScriptedS3) -> None:
         fresh = client(Place.parse(s3.url())) is not before
         os._exit(0 if fresh and files(source) == {"a.yaml": "user: x"} else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    key=st.text(min_size=1),
+    prefix=st.text(),
+    token=st.none() | st.just("a-token"),
+    at_s=st.floats(0, 4e9),
+)
+def test_a_signature_is_the_one_that_botocore_makes(
+    key: str, prefix: str, token: str | None, at_s: float
+) -> None:
+    path = "/acme/" + quote(key.encode("utf-8", "replace"), safe="/-_.~")
+    query = "list-type=2&prefix=" + quote(prefix.encode("utf-8", "replace"), safe="-_.~")
+    known = Credentials(KEY, SECRET, token)
+    asked = AWSRequest("GET", f"http://h:9000{path}?{query}", headers={"If-Match": '"x"'})
+    with pytest.MonkeyPatch.context() as patch:
+        moment = datetime.fromtimestamp(int(at_s), UTC).replace(tzinfo=None)
+        patch.setattr("botocore.auth.get_current_datetime", lambda: moment)
+        S3SigV4Auth(known, "s3", "eu-north-1").add_auth(asked)
+    ours = signature(
+        "h:9000",
+        path,
+        query,
+        {"If-Match": '"x"'},
+        key=KEY,
+        secret=SECRET,
+        token=token,
+        region="eu-north-1",
+        at_s=at_s,
+    )
+    assert ours["Authorization"] == asked.headers["Authorization"]
+
+
+@pytest.fixture
+def secure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[ScriptedS3, Path]]:
+    """An https server, and the certificate that nobody knows yet."""
+    credentials(monkeypatch)
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    traditional = serialization.PrivateFormat.TraditionalOpenSSL
+    secret = key.private_bytes(pem, traditional, serialization.NoEncryption())
+    (tmp_path / "both.pem").write_bytes(secret + made.public_bytes(pem))
+    (tmp_path / "certificate.pem").write_bytes(made.public_bytes(pem))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "both.pem")
+    server = Server()
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    with server, ScriptedS3(server) as script:
+        script.put(a="user: x")
+        yield script, tmp_path / "certificate.pem"
+
+
+def test_a_server_is_trusted_with_the_bundle_that_boto3_takes_and_only_then(
+    secure: tuple[ScriptedS3, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script, certificate = secure
+    url = f"s3://acme/prompts?endpoint=https://localhost:{script.server.server_address[1]}"
+    with pytest.raises(LayerUnavailable, match="no secure connection"):
+        open_source(url).read()
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
+    assert files(open_source(url)) == {"a.yaml": "user: x"}
+    assert {asked.headers["User-Agent"] for asked in script.asked} == {"yamlgraph-prompts"}
 
 
 # A loose prefix

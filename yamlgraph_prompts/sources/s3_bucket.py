@@ -1,17 +1,21 @@
 """Two questions to a bucket: what is listed below a prefix, and one object's bytes.
 
-botocore signs and sends them without the weight of a boto3 call; boto3 itself asks again whatever
-is not answered plainly. Never takes more bytes than it was told to, nor waits for a trickle.
+Asks without the weight of a boto3 call; boto3 itself asks again whatever is not answered plainly.
+Never takes more bytes than it was told to, nor waits for a trickle.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from email.message import Message
+from http.client import HTTPException, HTTPResponse
 from typing import Any
-from urllib.parse import quote, unquote_plus, urlsplit
+from urllib.parse import quote, urlsplit
 
 from yamlgraph_prompts.sources.s3_client import (
     CONNECT_TIMEOUT_S,
@@ -22,9 +26,11 @@ from yamlgraph_prompts.sources.s3_client import (
     forget,
     words,
 )
+from yamlgraph_prompts.sources.s3_page import Listed, read_page
+from yamlgraph_prompts.sources.s3_signed import Connections, signature
 from yamlgraph_prompts.sources.s3_words import is_about_credentials
 
-PARALLEL = 32
+PARALLEL = 48
 PATIENCE_S = 10.0  # a body may take this long, however slowly it comes
 SLOWEST_BYTES_S = 16 << 10
 LIMIT_PAGE_BYTES = 16 << 20
@@ -33,15 +39,6 @@ LIMIT_ERROR_BYTES = 64 << 10
 _PLAIN = (200, 304, 404, 412)
 _LOADED = (429, 500, 502, 503, 504)
 _CODE = re.compile(rb"<Code>([^<]{1,100})</Code>")
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """One line of a listing. The ETag has no quotes."""
-
-    key: str
-    etag: str
-    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +187,8 @@ class Bucket:
             raise
         body = response["Body"]
         try:
-            data = _taken(body, response.get("ContentLength"), limit_bytes)
+            # It waits for as much as it is asked for, so not much.
+            data = _taken(body.read, 1 << 10, response.get("ContentLength"), limit_bytes)
         finally:
             body.close()
         return Answer(200, data, response.get("ETag", "").strip('"'))
@@ -221,32 +219,29 @@ class _Odd(Exception):
 
 
 class _Signed:
-    """Signed GETs over a pool of connections. Raises `_Odd` where boto3 had better ask."""
+    """Signed GETs over kept connections. Raises `_Odd` where boto3 had better ask."""
 
     def __init__(self, base: str, made: Connection, region: str) -> None:
-        from botocore.httpsession import URLLib3Session
-        from botocore.utils import get_environ_proxies
-
-        # What botocore's own clients take; see botocore.session and botocore.args.
-        verify = made.session.get_config_variable("ca_bundle")
-        self._base = base
+        self._path = urlsplit(base).path
         self._region = region
         self._credentials = made.credentials
-        self._http = URLLib3Session(
-            verify=True if verify is None else verify,
-            proxies=get_environ_proxies(base),
-            timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S),
-            max_pool_connections=PARALLEL,
+        self._connections = Connections(
+            base,
+            connect_s=CONNECT_TIMEOUT_S,
+            read_s=READ_TIMEOUT_S,
+            context=_trust(made) if base.startswith("https:") else None,
         )
-        self._agent = {"User-Agent": "yamlgraph-prompts"}
 
     @classmethod
     def of(cls, made: Connection, place: Place) -> _Signed | None:
+        from botocore.utils import get_environ_proxies
+
         config = made.client.meta.config
         odd = (
             made.credentials is None
             or config.signature_version != "s3v4"
             or config.client_cert
+            or config.proxies
             or ":" in place.bucket
             or place.bucket.endswith("--x-s3")
         )
@@ -255,17 +250,17 @@ class _Signed:
         # Every style of endpoint, and what the bucket's name does to it, is botocore's business.
         given = {"Bucket": place.bucket, "Key": "x"}
         example = made.client.generate_presigned_url("get_object", Params=given).partition("?")[0]
-        region = made.client.meta.region_name or "us-east-1"
-        if not example.endswith("/x"):
+        if not example.endswith("/x") or get_environ_proxies(example):
             return None
+        region = made.client.meta.region_name or "us-east-1"
         return cls(example[:-1], made, "us-east-1" if region == "aws-global" else region)
 
     def close(self) -> None:
-        self._http.close()
+        self._connections.close()
 
     def get(self, key: str, conditions: Mapping[str, str], limit_bytes: int, once: bool) -> Answer:
-        url = self._base + quote(key, safe="/-_.~")
-        status, headers, data = self._send(url, conditions, limit_bytes, once)
+        path = self._path + quote(key, safe="/-_.~")
+        status, headers, data = self._ask(path, "", conditions, limit_bytes, once)
         if status == 404 and b"<Code>NoSuchBucket</Code>" in data:
             raise _Odd(passing=True)
         return Answer(status, data, headers.get("ETag", "").strip('"'))
@@ -275,76 +270,89 @@ class _Signed:
         if token:
             asked["continuation-token"] = token
         query = "&".join(f"{k}={quote(v, safe='-_.~')}" for k, v in sorted(asked.items()))
-        base = self._base
-        if urlsplit(base).path != "/":
-            base = base.rstrip("/")
-        status, _, data = self._send(f"{base}?{query}", {}, LIMIT_PAGE_BYTES, once=False)
-        page = _read_page(data) if status == 200 else None
+        path = self._path.rstrip("/") or "/"
+        status, _, data = self._ask(path, query, {}, LIMIT_PAGE_BYTES, once=False)
+        page = read_page(data) if status == 200 else None
         if page is None:
             raise _Odd(passing=True)
         return page
 
-    def _send(
-        self, url: str, conditions: Mapping[str, str], limit_bytes: int, once: bool
-    ) -> tuple[int, Mapping[str, str], bytes]:
-        from botocore.auth import S3SigV4Auth
-        from botocore.awsrequest import AWSRequest
-        from botocore.exceptions import ClientError, ConnectionClosedError
-
-        headers = {**self._agent, **conditions}
-        request = AWSRequest("GET", url, headers=headers, stream_output=True)
-        S3SigV4Auth(self._credentials, "s3", self._region).add_auth(request)
+    def _ask(
+        self, path: str, query: str, conditions: Mapping[str, str], limit_bytes: int, once: bool
+    ) -> tuple[int, Message, bytes]:
+        credentials = self._credentials.get_frozen_credentials()
+        headers = signature(
+            self._connections.host,
+            path,
+            query,
+            conditions,
+            key=credentials.access_key,
+            secret=credentials.secret_key,
+            token=credentials.token,
+            region=self._region,
+            at_s=time.time(),
+        )
+        headers |= {"Host": self._connections.host, "User-Agent": "yamlgraph-prompts"}
         try:
-            response = self._http.send(request.prepare())
-            data = _whole(response, limit_bytes)
-        except (ConnectionClosedError, CutShort) as problem:
+            connection, response = self._connections.ask(f"{path}?{query}".rstrip("?"), headers)
+            try:
+                data = _whole(response, limit_bytes)
+            except BaseException:
+                connection.close()
+                raise
+        except (ConnectionResetError, BrokenPipeError, HTTPException, CutShort) as problem:
             raise _Odd(passing=True) from problem
-        status = response.status_code
+        self._connections.keep(connection)
+        status = response.status
         if status in _PLAIN:
             return status, response.headers, data
         if once and status in _LOADED:
-            code = _CODE.search(data)
-            facts = {
-                "Error": {"Code": code[1].decode("ascii", "replace") if code else str(status)},
-                "ResponseMetadata": {
-                    "HTTPStatusCode": status,
-                    "HTTPHeaders": {k.lower(): v for k, v in response.headers.items()},
-                },
-            }
-            raise ClientError(facts, "GetObject")
+            raise _refusal(status, response.headers, data)
         # Overloaded, in another region, signed otherwise, or a plain no: boto3 knows more about it.
         raise _Odd(passing=status in _LOADED)
 
 
-def _whole(response: Any, limit_bytes: int) -> bytes:
-    raw = response.raw
-    try:
-        length = response.headers.get("Content-Length", "")
-        # An error's words are no object.
-        limit_bytes = limit_bytes if response.status_code == 200 else LIMIT_ERROR_BYTES
-        data = _taken(raw, int(length) if length.isdigit() else None, limit_bytes)
-    except BaseException:
-        raw.close()
-        raise
-    raw.release_conn()
+def _trust(made: Connection) -> ssl.SSLContext:
+    """What botocore's own clients take; see `botocore.session` and `botocore.args`."""
+    from botocore.httpsession import get_cert_path
+
+    said = made.session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
+    path = get_cert_path(said or True)
+    if os.path.isdir(path):
+        return ssl.create_default_context(capath=path)
+    return ssl.create_default_context(cafile=path)
+
+
+def _refusal(status: int, headers: Message, data: bytes) -> Exception:
+    """What boto3 would raise."""
+    from botocore.exceptions import ClientError
+
+    code = _CODE.search(data)
+    facts = {
+        "Error": {"Code": code[1].decode("ascii", "replace") if code else str(status)},
+        "ResponseMetadata": {
+            "HTTPStatusCode": status,
+            "HTTPHeaders": {name.lower(): value for name, value in headers.items()},
+        },
+    }
+    refusal: Exception = ClientError(facts, "GetObject")
+    return refusal
+
+
+def _whole(response: HTTPResponse, limit_bytes: int) -> bytes:
+    # An error's words are no object.
+    limit_bytes = limit_bytes if response.status == 200 else LIMIT_ERROR_BYTES
+    data = _taken(response.read1, 1 << 16, response.length, limit_bytes)
+    response.close()
     return data
 
 
-def _taken(body: Any, size: int | None, limit_bytes: int) -> bytes:
+def _taken(read: Callable[[int], bytes], amount: int, size: int | None, limit_bytes: int) -> bytes:
     """All of a body. A read timeout restarts with each byte, so its speed is looked at too."""
-    from urllib3.exceptions import ProtocolError
-
-    # read() would wait for as many bytes as it is asked for.
-    read, amount = getattr(body, "read1", None) or body.read, 1 << 16
-    if not hasattr(body, "read1"):
-        amount = 1 << 10
     parts: list[bytes] = []
     taken, began = 0, time.monotonic()
     while size is None or taken < size:
-        try:
-            part = read(amount)
-        except ProtocolError as problem:
-            raise CutShort from problem
+        part = read(amount)
         if not part:
             break
         parts.append(part)
@@ -357,30 +365,3 @@ def _taken(body: Any, size: int | None, limit_bytes: int) -> bytes:
     if size is not None and taken != size:
         raise CutShort
     return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-def _read_page(data: bytes) -> tuple[list[Listed], str | None] | None:
-    from xml.etree import ElementTree
-
-    if b"<!DOCTYPE" in data:
-        return None
-    try:
-        page = ElementTree.fromstring(data)
-    except ElementTree.ParseError:
-        return None
-    if not page.tag.endswith("ListBucketResult"):
-        return None
-    space = page.tag[: -len("ListBucketResult")]
-    decoded = unquote_plus if page.findtext(f"{space}EncodingType") == "url" else str
-    listed = [
-        Listed(
-            decoded(line.findtext(f"{space}Key", "")),
-            line.findtext(f"{space}ETag", "").strip('"'),
-            int(line.findtext(f"{space}Size", "0")),
-        )
-        for line in page.iter(f"{space}Contents")
-    ]
-    if page.findtext(f"{space}IsTruncated") != "true":
-        return listed, None
-    token = page.findtext(f"{space}NextContinuationToken")
-    return (listed, token) if token else None

@@ -12,8 +12,9 @@ from yamlgraph_prompts.errors import LayerNotFound, LayerUnavailable
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.regular_file import LIMIT_FILE_BYTES
 from yamlgraph_prompts.sources import Content
-from yamlgraph_prompts.sources.s3_bucket import PARALLEL, Answer, Bucket, Listed
+from yamlgraph_prompts.sources.s3_bucket import PARALLEL, Answer, Bucket
 from yamlgraph_prompts.sources.s3_names import channels, sort_out
+from yamlgraph_prompts.sources.s3_page import Listed
 
 ATTEMPTS = 5
 LIMIT_ENTRIES = 50_000

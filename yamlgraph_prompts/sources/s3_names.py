@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.regular_file import LIMIT_FILE_BYTES
-from yamlgraph_prompts.sources.s3_bucket import Listed
+from yamlgraph_prompts.sources.s3_page import Listed
 
 LIMIT_BYTES = 64 << 20
 RELEASES = ".releases/"

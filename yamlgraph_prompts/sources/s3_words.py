@@ -89,6 +89,12 @@ _CONNECTING: Mapping[str, tuple[str, str]] = {
     "ConnectionClosedError": ("the connection was cut", "Try again, or ask who runs the server."),
     "ResponseStreamingError": ("an object was cut short", "Try again, or ask who runs the server."),
     "IncompleteReadError": ("an object was cut short", "Try again, or ask who runs the server."),
+    "gaierror": ("the endpoint's name is not known", "Check the endpoint and the network."),
+    "ConnectionRefusedError": (
+        "the endpoint refused the connection or does not exist",
+        "Check the endpoint, the region and the network.",
+    ),
+    "TimeoutError": ("the server did not answer in time", "Check the endpoint and the network."),
     "CutShort": ("the connection was cut", "Try again, or ask who runs the server."),
     "TooSlow": ("an object comes too slowly", "Check the network, or ask who runs the server."),
     "TooMuch": ("an object is larger than it may be", "Look at what lies in the bucket."),
