@@ -244,7 +244,8 @@ def test_only_so_many_may_listen(monkeypatch: pytest.MonkeyPatch) -> None:
             httpx.Client(base_url=url, headers=TOKEN, timeout=20) as http,
             http.stream("GET", "/events") as stream,
         ):
-            assert next(stream.iter_lines()) == "retry: 500"
+            lines = stream.iter_lines()  # kept: dropping it would hang up
+            assert next(lines) == "retry: 500"
             assert http.get("/events").json()["code"] == "too-many-listeners"
 
 
