@@ -30,7 +30,7 @@ from yamlgraph_prompts.live_prompts import LivePrompts
 from yamlgraph_prompts.pack import encode_pack
 from yamlgraph_prompts.regular_file import LIMIT_FILE_BYTES
 from yamlgraph_prompts.release import Prompt, Release
-from yamlgraph_prompts.sources import KeepsReleases, Source, open_source, s3_names
+from yamlgraph_prompts.sources import KeepsReleases, Source, open_source, s3_bucket, s3_names
 from yamlgraph_prompts.sources.s3 import S3Source
 from yamlgraph_prompts.sources.s3_client import Place, client, forget
 from yamlgraph_prompts.sources.s3_signed import signature
@@ -224,6 +224,45 @@ def test_a_server_is_trusted_with_the_bundle_that_boto3_takes_and_only_then(
     monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
     assert files(open_source(url)) == {"a.yaml": "user: x"}
     assert {asked.headers["User-Agent"] for asked in script.asked} == {"yamlgraph-prompts"}
+
+
+# What it costs
+
+
+def test_a_layers_state_counts_what_was_asked_and_what_came(s3: ScriptedS3) -> None:
+    made = release(a="user: x")
+    publish(s3, made)
+    reader = published(s3)
+    assert (reader.state.requests, reader.state.received_bytes) == (0, 0)
+    reader.read()
+    bodies = [data for key, data in s3.objects.items() if ".releases/" in key]
+    assert (reader.state.requests, reader.state.received_bytes) == (2, sum(map(len, bodies)))
+    reader.look()
+    assert (reader.state.requests, reader.state.received_bytes) == (3, sum(map(len, bodies)))
+
+
+def test_what_boto3_asks_is_counted_too_and_what_it_asks_again(
+    s3: ScriptedS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_bucket._Signed, "of", lambda *_: None)
+    s3.put(a="user: x", b="user: x")
+    source = S3Source(s3.url())
+    source.read()
+    assert source.traffic.requests == len(s3.fetched()) == 3
+    assert source.traffic.received_bytes > 2 * len("user: x")
+    s3.fault = refused(503, "SlowDown")
+    with pytest.raises(LayerUnavailable):
+        source.read()
+    assert source.traffic.requests == 3 + len(s3.fetched()) == 5
+
+
+def test_requests_that_fail_are_counted(s3: ScriptedS3) -> None:
+    s3.put(a="user: x")
+    s3.fault = refused(403, "AccessDenied")
+    reader = LayerReader(Layer(s3.url()), "x", None)
+    with pytest.raises(LayerUnavailable):
+        reader.read()
+    assert reader.state.requests == len(s3.fetched())
 
 
 # A loose prefix

@@ -16,7 +16,14 @@ from yamlgraph_prompts.errors import LayerError, LayerNotFound, LayerReadOnly, L
 from yamlgraph_prompts.health import LayerState
 from yamlgraph_prompts.layers import Layer, LayerContent, environments_pattern
 from yamlgraph_prompts.release import Prompt, Release
-from yamlgraph_prompts.sources import Content, KeepsReleases, Source, Writable, open_source
+from yamlgraph_prompts.sources import (
+    Content,
+    KeepsReleases,
+    Source,
+    Traffic,
+    Writable,
+    open_source,
+)
 
 T = TypeVar("T")
 
@@ -45,6 +52,7 @@ class LayerReader:
         self._kept: LayerContent | None = None
         self._taken: str | None = None
         self._asked = -math.inf
+        self._earlier = Traffic()
         self.renew()
         # A URL's parameters say how to get there, and may hold what is nobody else's business.
         self.url = self._source.url if self._source.remote else layer.at(environment)
@@ -148,8 +156,20 @@ class LayerReader:
 
     @property
     def state(self) -> LayerState:
-        """When it was last looked at, and what was wrong then."""
-        return LayerState(self.url, self._seen_s, self._trouble, self.writable)
+        """When it was last looked at, what was wrong then, and what it has asked so far."""
+        told = self._traffic
+        return LayerState(
+            self.url,
+            self._seen_s,
+            self._trouble,
+            self.writable,
+            told.requests,
+            told.received_bytes,
+        )
+
+    @property
+    def _traffic(self) -> Traffic:
+        return self._earlier + getattr(self._source, "traffic", Traffic())
 
     def write(self, path: str, data: bytes | None) -> None:
         """Change or remove one file; see `sources.Writable`.
@@ -184,6 +204,7 @@ class LayerReader:
         lock = self._lock
         if not lock.acquire(timeout=BUSY_S):
             if time.monotonic() - self._since > GIVE_UP_S:
+                self._earlier = self._traffic
                 self._source = _open(self.layer, self.environment, self._base)
                 self.renew()
             raise LayerUnavailable(

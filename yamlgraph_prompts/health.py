@@ -18,12 +18,16 @@ class LayerState:
         seen_s: When it was last looked at with success, in seconds since the epoch; None: never.
         trouble: What was wrong when it was last looked at; None: nothing.
         writable: Whether its prompts can be changed through it.
+        requests: How many requests this process has made to read it, over a network.
+        received_bytes: How many bytes came as their answers' bodies.
     """
 
     url: str
     seen_s: float | None
     trouble: str | None
     writable: bool
+    requests: int = 0
+    received_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from typing import Protocol, runtime_checkable
 from yamlgraph_prompts.errors import MissingExtra, UnknownScheme
 from yamlgraph_prompts.findings import Finding
 
-__all__ = ["Content", "KeepsReleases", "Source", "Unpack", "Writable", "open_source"]
+__all__ = ["Content", "KeepsReleases", "Source", "Traffic", "Unpack", "Writable", "open_source"]
 
 ENTRY_POINTS = "yamlgraph_prompts.sources"
 
@@ -51,6 +51,22 @@ class Content:
         for finding in self.findings:
             digest.update(str(finding).encode("utf-8", "replace"))
         return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What a source has asked over a network so far, as its optional attribute ``traffic`` says.
+
+    Args:
+        requests: How many requests, those included that failed or were made again.
+        received_bytes: How many bytes came as bodies.
+    """
+
+    requests: int = 0
+    received_bytes: int = 0
+
+    def __add__(self, other: Traffic) -> Traffic:
+        return Traffic(self.requests + other.requests, self.received_bytes + other.received_bytes)
 
 
 @runtime_checkable

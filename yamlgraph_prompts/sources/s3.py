@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from yamlgraph_prompts.errors import LayerUnavailable, PromptsError
-from yamlgraph_prompts.sources import Content, Unpack
+from yamlgraph_prompts.sources import Content, Traffic, Unpack
 from yamlgraph_prompts.sources.s3_bucket import Bucket
 from yamlgraph_prompts.sources.s3_client import Place, circumstances, client
 from yamlgraph_prompts.sources.s3_loose import Loose
@@ -116,6 +116,11 @@ class S3Source:
     def about(self) -> str:
         """Where it is and which credentials are used, for errors."""
         return circumstances(self.place)
+
+    @property
+    def traffic(self) -> Traffic:
+        """What was asked so far; asks nobody."""
+        return self._bucket.traffic
 
     def watched(self) -> tuple[Path, ...]:
         """Nothing on this machine."""

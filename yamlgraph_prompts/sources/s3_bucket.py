@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from http.client import HTTPException, HTTPResponse
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from yamlgraph_prompts.sources import Traffic
 from yamlgraph_prompts.sources.s3_client import (
     CONNECT_TIMEOUT_S,
     READ_TIMEOUT_S,
@@ -24,6 +26,7 @@ from yamlgraph_prompts.sources.s3_client import (
     Place,
     connection,
     forget,
+    sent,
     words,
 )
 from yamlgraph_prompts.sources.s3_page import Listed, read_page
@@ -35,6 +38,9 @@ PATIENCE_S = 10.0  # a body may take this long, however slowly it comes
 SLOWEST_BYTES_S = 16 << 10
 LIMIT_PAGE_BYTES = 16 << 20
 LIMIT_ERROR_BYTES = 64 << 10
+
+Count = Callable[[int, int], None]
+"""Told how many requests there were, and how many bytes came for them."""
 
 _PLAIN = (200, 304, 404, 412)
 _LOADED = (429, 500, 502, 503, 504)
@@ -71,6 +77,8 @@ class Bucket:
 
     def __init__(self, place: Place) -> None:
         self.place = place
+        self.traffic = Traffic()
+        self._counting = threading.Lock()
         self._connection: Connection | None = None
         self._signed: _Signed | None = None
 
@@ -84,7 +92,8 @@ class Bucket:
             made = connection(self.place)
             if made is not self._connection:
                 # The first one, or after a fork, or with other credentials.
-                self._signed = _Signed.of(made, self.place)
+                self._counting = threading.Lock()
+                self._signed = _Signed.of(made, self.place, self._count)
                 self._connection = made
         except Exception as problem:
             raise self.trouble(problem) from problem
@@ -155,6 +164,10 @@ class Bucket:
             self._signed.close()
         self._signed = self._connection = None
 
+    def _count(self, requests: int, received_bytes: int) -> None:
+        with self._counting:
+            self.traffic += Traffic(requests, received_bytes)
+
     def trouble(self, problem: Exception) -> Exception:
         """What to raise for it. The next round gets a new client where credentials failed."""
         error = words(problem, self.place)
@@ -164,10 +177,13 @@ class Bucket:
 
     # Through boto3
 
-    @property
-    def _client(self) -> Any:
+    def _through_boto3(self, operation: str, **given: Any) -> Any:
         assert self._connection is not None
-        return self._connection.client
+        before = sent()
+        try:
+            return getattr(self._connection.client, operation)(Bucket=self.place.bucket, **given)
+        finally:
+            self._count(sent() - before, 0)
 
     def _plainly(
         self, key: str, conditions: Mapping[str, str], limit_bytes: int, may_be_denied: bool
@@ -176,7 +192,7 @@ class Bucket:
 
         given = {name.replace("-", ""): value for name, value in conditions.items()}
         try:
-            response = self._client.get_object(Bucket=self.place.bucket, Key=key, **given)
+            response = self._through_boto3("get_object", Key=key, **given)
         except ClientError as problem:
             status = problem.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
             code = problem.response["Error"].get("Code")
@@ -191,6 +207,7 @@ class Bucket:
             data = _taken(body.read, 1 << 10, response.get("ContentLength"), limit_bytes)
         finally:
             body.close()
+        self._count(0, len(data))
         return Answer(200, data, response.get("ETag", "").strip('"'))
 
     def _page(self, token: str | None) -> tuple[list[Listed], str | None]:
@@ -200,9 +217,9 @@ class Bucket:
             except _Odd:
                 pass
         given = {"ContinuationToken": token} if token else {}
-        page = self._client.list_objects_v2(
-            Bucket=self.place.bucket, Prefix=self.place.prefix, **given
-        )
+        page = self._through_boto3("list_objects_v2", Prefix=self.place.prefix, **given)
+        headers = page["ResponseMetadata"]["HTTPHeaders"]
+        self._count(0, int(headers.get("content-length", 0)))
         listed = [
             Listed(o["Key"], o.get("ETag", "").strip('"'), o["Size"])
             for o in page.get("Contents", ())
@@ -221,8 +238,9 @@ class _Odd(Exception):
 class _Signed:
     """Signed GETs over kept connections. Raises `_Odd` where boto3 had better ask."""
 
-    def __init__(self, base: str, made: Connection, region: str) -> None:
+    def __init__(self, base: str, made: Connection, region: str, count: Count) -> None:
         self._path = urlsplit(base).path
+        self._count = count
         self._region = region
         self._credentials = made.credentials
         self._connections = Connections(
@@ -233,7 +251,7 @@ class _Signed:
         )
 
     @classmethod
-    def of(cls, made: Connection, place: Place) -> _Signed | None:
+    def of(cls, made: Connection, place: Place, count: Count) -> _Signed | None:
         from botocore.utils import get_environ_proxies
 
         config = made.client.meta.config
@@ -253,7 +271,8 @@ class _Signed:
         if not example.endswith("/x") or get_environ_proxies(example):
             return None
         region = made.client.meta.region_name or "us-east-1"
-        return cls(example[:-1], made, "us-east-1" if region == "aws-global" else region)
+        region = "us-east-1" if region == "aws-global" else region
+        return cls(example[:-1], made, region, count)
 
     def close(self) -> None:
         self._connections.close()
@@ -293,6 +312,7 @@ class _Signed:
             at_s=time.time(),
         )
         headers |= {"Host": self._connections.host, "User-Agent": "yamlgraph-prompts"}
+        data = b""
         try:
             connection, response = self._connections.ask(f"{path}?{query}".rstrip("?"), headers)
             try:
@@ -302,6 +322,8 @@ class _Signed:
                 raise
         except (ConnectionResetError, BrokenPipeError, HTTPException, CutShort) as problem:
             raise _Odd(passing=True) from problem
+        finally:
+            self._count(1, len(data))
         self._connections.keep(connection)
         status = response.status
         if status in _PLAIN:

@@ -198,7 +198,21 @@ def _connect(place: Place, read_timeout_s: float) -> Connection:
     made = boto3.Session(botocore_session=session).client(
         "s3", region_name=place.region, endpoint_url=place.endpoint, config=config
     )
+    made.meta.events.register("before-send.s3", _sent)
     return Connection(made, session, session.get_credentials())
+
+
+# A client asks in the thread that calls it, once or several times, and several places share it.
+_sending = threading.local()
+
+
+def _sent(**_: object) -> None:
+    _sending.count = sent() + 1
+
+
+def sent() -> int:
+    """How many requests this thread has sent through boto3 so far."""
+    return getattr(_sending, "count", 0)
 
 
 def _is_endpoint(endpoint: str) -> bool:
