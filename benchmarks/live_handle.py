@@ -43,6 +43,9 @@ class OneBuild:
     def current(self) -> Build:
         return self.build
 
+    async def acurrent(self) -> Build:
+        return self.current()
+
     def at(self, release: str, graph: str | None) -> Build:
         return self.build
 

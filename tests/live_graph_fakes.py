@@ -79,6 +79,9 @@ class FakeFeed:
     def current(self) -> Build:
         return self.live
 
+    async def acurrent(self) -> Build:
+        return self.current()
+
     def at(self, release: str, graph: str | None) -> Build:
         self.fetched.append((release, graph))
         if build := self.known.get((release, graph or self.live.graph)):

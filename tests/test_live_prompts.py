@@ -366,6 +366,26 @@ def test_a_prefix_of_several_releases_is_refused(folder: Path) -> None:
             prompts.activate(twice)
 
 
+def test_going_back_to_a_release_that_just_ran_builds_nothing_anew(folder: Path) -> None:
+    built: list[str] = []
+    build = says("a")
+
+    def counted(release: Any) -> Any:
+        built.append(release["a"].user)
+        return build(release)
+
+    with quiet(folder) as prompts:
+        app = live_graph(counted, prompts=prompts).compile()
+        put(folder, "two")
+        prompts.publish()
+        assert built == ["one", "two"]
+        prompts.rollback()
+        assert app.invoke({})["said"] == ["one"]
+        prompts.rollback()
+        assert app.invoke({})["said"] == ["two"]
+        assert built == ["one", "two"]
+
+
 def test_rollback_goes_to_the_release_before_and_back_again(folder: Path) -> None:
     with quiet(folder) as prompts:
         with pytest.raises(ReleaseNotFound, match="no earlier"):

@@ -45,6 +45,10 @@ class Handle:
     def current(self) -> Build:
         return self.prompts.build_of(self)
 
+    async def acurrent(self) -> Build:
+        await self.prompts.arrival.awaited()
+        return self.prompts.build_of(self)
+
     def at(self, release: str, graph: str | None) -> Build:
         return self.prompts.build_at(self, release, graph)
 
@@ -102,10 +106,14 @@ class Builds:
         """
         builds: dict[int, Build] = {}
         with self._lock:
+            handles = list(self._handles.values())
+            compiled = {handle.graph for handle in handles}
             for graph, facts in candidate.graphs.items():
                 self._remember(graph, facts, candidate.release)
-                self.state_graph(graph, facts, candidate.release)
-            for handle in list(self._handles.values()):
+                if graph not in compiled:
+                    # Nobody runs it yet; that it can be built must be known all the same.
+                    self.state_graph(graph, facts, candidate.release)
+            for handle in handles:
                 facts = candidate.graphs[handle.graph]
                 builds[handle.token] = self._make(
                     handle, facts, candidate.release, live.get(handle.token)
@@ -162,11 +170,16 @@ class Builds:
         revision = facts.revision(release)
         if live is not None and (live.release, live.graph) == (release.id, revision):
             return live
+        kept = self._recent.get((handle.token, release.id, revision))
+        if kept is not None:
+            return self._keep(handle, kept)
         built = self.state_graph(handle.graph, facts, release)
         return self._keep(handle, handle.recipe.make(built, release.id, revision))
 
     def _keep(self, handle: Handle, build: Build) -> Build:
-        self._recent[handle.token, build.release, build.graph] = build
+        key = (handle.token, build.release, build.graph)
+        self._recent[key] = build
+        self._recent.move_to_end(key)
         while len(self._recent) > KEEP_BUILDS * max(1, len(self._handles)):
             self._recent.popitem(last=False)
         return build

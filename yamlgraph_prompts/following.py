@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from yamlgraph_prompts.arrival import Arrival
 from yamlgraph_prompts.candidate import Graph
 from yamlgraph_prompts.fetch import LayerReader
 
@@ -55,12 +56,13 @@ class Following:
         self._readers = readers
         self._graphs = graphs
         self._store_paths = store_paths
-        self._changed = _weakly(changed)
+        self._take = _weakly(changed)
         self._pointed = _weakly(pointed)
         self._trouble = _weakly(trouble)
         self._unreadable = _weakly(unreadable)
         self._readable = _weakly(readable)
         self._refresh_s = refresh_s
+        self.arrival = Arrival()
         self._watches: tuple[Watch | Poller, ...] | None = None
         self._starting = threading.Lock()
 
@@ -90,7 +92,7 @@ class Following:
                 watch.close()
         # What changed between the load and now is no news to a watch.
         if self._watches is watches:
-            self._changed("first look")
+            self._take("first look")
 
     def _made(self) -> Iterator[Watch | Poller]:
         from yamlgraph_prompts.polling import Poller
@@ -98,16 +100,15 @@ class Following:
 
         for reader in self._readers:
             if reader.remote:
-                yield Poller(
-                    reader, self._changed, self._unreadable, self._readable, self._refresh_s
-                )
+                yield Poller(reader, self._take, self._unreadable, self._readable, self._refresh_s)
         if any(True for _ in self._paths()):
             yield Watch(
-                self._changed,
+                self._file_changed,
                 paths=self._paths,
                 fingerprint=self._fingerprint,
                 poll_s=self._refresh_s,
                 on_trouble=self._trouble,
+                on_news=self.arrival.announced,
             )
         if any(True for _ in self._store_paths()):
             yield Watch(self._pointed, paths=self._store_paths, poll_s=self._refresh_s)
@@ -121,6 +122,7 @@ class Following:
         """The watches belong to the process that this one was forked from."""
         self._watches = None
         self._starting = threading.Lock()
+        self.arrival = Arrival()
 
     def close_soon(self) -> None:
         """As `close`, from a thread of its own: nobody knows what holds which lock during a GC."""
@@ -134,6 +136,10 @@ class Following:
         watches, self._watches = self._watches, ()
         for watch in watches or ():
             watch.close()
+
+    def _file_changed(self, reason: str) -> None:
+        with self.arrival.taken():
+            self._take(reason)
 
     def _paths(self) -> Iterator[Path]:
         for reader in self._readers:

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from yamlgraph_prompts.arrival import Arrival
 from yamlgraph_prompts.builds import Builds, Handle
 from yamlgraph_prompts.candidate import Candidates, Check, Graph
 from yamlgraph_prompts.drafts import Draft, Trial, Write
@@ -424,12 +425,22 @@ class LivePrompts:
             return LiveStateGraph(self._builds.state_graph(graph, facts, live.release), compiled)
 
     def build_of(self, handle: Handle) -> Build:
-        """The live build of a compiled graph; one read, never blocks."""
+        """The live build of a compiled graph.
+
+        One read; blocks only where a saved file is just being published, for a tenth of a second
+        at most and never on an event loop.
+        """
         if self._watching and not self._following.started:
             self._first_use()
+        self.arrival.wait()
         live = self._road.live
         assert live is not None
         return live.builds[handle.token]
+
+    @property
+    def arrival(self) -> Arrival:
+        """What a run that begins now may wait for."""
+        return self._following.arrival
 
     def build_at(self, handle: Handle, release_id: str, revision: str | None) -> Build:
         """The build of a compiled graph for a pair that need not be live.

@@ -56,7 +56,11 @@ class Feed(Protocol):
         ...
 
     def current(self) -> Build:
-        """The live build: one attribute read, never blocks."""
+        """The live build, at once or after a moment; never blocks an event loop."""
+        ...
+
+    async def acurrent(self) -> Build:
+        """As `current`, on an event loop."""
         ...
 
     def at(self, release: str, graph: str | None) -> Build:

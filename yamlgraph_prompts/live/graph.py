@@ -120,7 +120,7 @@ class LiveGraph(CompiledStateGraph[Any, Any, Any, Any]):
     ) -> Any:
         """As in LangGraph, on one build."""
         runs = _runs_of(self)
-        graph, config = await runs.astart(runs.feed.current(), input, config)
+        graph, config = await runs.astart(await runs.feed.acurrent(), input, config)
         return await graph.ainvoke(input, config, **kwargs)
 
     def stream(
@@ -145,11 +145,12 @@ class LiveGraph(CompiledStateGraph[Any, Any, Any, Any]):
         **kwargs: Any,
     ) -> AsyncIterator[Any]:
         """As in LangGraph, on one build, which it holds until it is exhausted."""
-        return self._astreamed(self._runs.feed.current(), input, config, kwargs)
+        return self._astreamed(input, config, kwargs)
 
     async def _astreamed(
-        self, live: Build, given: Any, config: RunnableConfig | None, kwargs: dict[str, Any]
+        self, given: Any, config: RunnableConfig | None, kwargs: dict[str, Any]
     ) -> AsyncIterator[Any]:
+        live = await self._runs.feed.acurrent()
         graph, chosen = await self._runs.astart(live, given, config)
         kwargs = _as_called(kwargs, config, graph)
         async with aclosing(graph.astream(given, chosen, **kwargs)) as chunks:  # type: ignore[type-var]
@@ -174,20 +175,21 @@ class LiveGraph(CompiledStateGraph[Any, Any, Any, Any]):
         **kwargs: Any,
     ) -> Any:
         """As in LangGraph, on one build; with ``version="v3"`` it is to be awaited."""
-        live = self._runs.feed.current()
         if kwargs.get("version") == "v3":
-            return self._aevents_v3(live, input, config, kwargs)
-        return self._aevents(live, input, config, kwargs)
+            return self._aevents_v3(input, config, kwargs)
+        return self._aevents(input, config, kwargs)
 
     async def _aevents_v3(
-        self, live: Build, given: Any, config: RunnableConfig | None, kwargs: dict[str, Any]
+        self, given: Any, config: RunnableConfig | None, kwargs: dict[str, Any]
     ) -> Any:
+        live = await self._runs.feed.acurrent()
         graph, config = await self._runs.astart(live, given, config)
         return await graph.astream_events(given, config, **kwargs)
 
     async def _aevents(
-        self, live: Build, given: Any, config: RunnableConfig | None, kwargs: dict[str, Any]
+        self, given: Any, config: RunnableConfig | None, kwargs: dict[str, Any]
     ) -> AsyncIterator[Any]:
+        live = await self._runs.feed.acurrent()
         graph, config = await self._runs.astart(live, given, config)
         async with aclosing(graph.astream_events(given, config, **kwargs)) as events:
             async for event in events:

@@ -111,6 +111,9 @@ class _Held:
     def current(self) -> Build:
         return self._build
 
+    async def acurrent(self) -> Build:
+        return self._build
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._feed, name)
 

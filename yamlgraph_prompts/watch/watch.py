@@ -52,6 +52,8 @@ class Watch:
         quiet_s: Seconds without an event after which several changes are taken to be complete.
         open_s: Seconds without an event after which a file that is still open is taken as it is.
         on_trouble: Called with ``"watcher-polling"`` or ``"watcher-restarted"`` and a message.
+        on_news: Called from the observer's thread when one file is complete, just before
+            `on_change` is called for it. Must be quick.
         events: False: poll only. `YAMLGRAPH_PROMPTS_WATCH` set to ``poll`` does the same, and
             ``0`` switches watching off.
 
@@ -78,6 +80,7 @@ class Watch:
         quiet_s: float = 0.1,
         open_s: float = 2.0,
         on_trouble: Callable[[str, str], object] | None = None,
+        on_news: Callable[[], object] | None = None,
         events: bool = True,
     ) -> None:
         self._on_change = on_change
@@ -88,6 +91,7 @@ class Watch:
         self._quiet_s = quiet_s
         self._open_s = open_s
         self._on_trouble = on_trouble
+        self._on_news = on_news
         self._events = events
         self._wanted = False
         self._pid = os.getpid()
@@ -257,7 +261,10 @@ class Watch:
                 self._burst.opened(path, now)
             else:
                 self._burst.changed(path, now)
-            if self._burst.due() < self._wake_at:
+            due = self._burst.due()
+            if due <= now and self._on_news is not None:
+                self._on_news()
+            if due < self._wake_at:
                 self._news.notify()
 
     # The watch's own thread

@@ -16,9 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
 from langgraph.graph import StateGraph
 
 from yamlgraph_prompts.errors import UnsupportedYamlgraph
+from yamlgraph_prompts.yamlgraph_bridge.parsed import in_c, see
 
 
 @dataclass
@@ -78,8 +80,11 @@ def install() -> None:
         if _installed:
             return
         from yamlgraph.compile import graph_loader
+        from yamlgraph.models import relay_fields
         from yamlgraph.tools import python_tool
 
+        # Building a subgraph node reads the child's file once more.
+        see(relay_fields, lambda stream: (in_c if _under_way.get() else yaml.safe_load)(stream))
         for name, wrap in (
             ("load_graph_config", _load_graph_config),
             ("compile_graph", _compile_graph),

@@ -1,32 +1,51 @@
-"""Hands YAMLGraph's graph loader YAML that was parsed already: its own parser, in pure Python, is
-what loading takes longest for. Every other load goes through untouched; nothing depends on this."""
+"""Spares YAMLGraph its own YAML parser, in pure Python, which loading takes longest for: hands its
+graph loader what was parsed already, and parses in C what a build reads besides. Every other load
+goes through untouched; nothing depends on this."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 _parsed: ContextVar[Any] = ContextVar("yamlgraph_prompts_parsed", default=None)
 _install_lock = threading.Lock()
 
 
 class _Yaml:
-    """The `yaml` that the graph loader sees."""
+    """The `yaml` that one of YAMLGraph's modules sees."""
 
-    def __init__(self, original: Any) -> None:
+    def __init__(self, original: Any, safe_load: Callable[[Any], Any]) -> None:
         self._original = original
+        self.safe_load = safe_load
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._original, name)
 
-    def safe_load(self, stream: Any) -> Any:
-        content = _parsed.get()
-        if content is None:
-            return self._original.safe_load(stream)
-        _parsed.set(None)
-        return content
+
+def see(module: Any, safe_load: Callable[[Any], Any]) -> None:
+    """Let `module` parse with `safe_load`, once; one that has no `yaml` is left as it is."""
+    with _install_lock:
+        original = getattr(module, "yaml", None)
+        if original is not None and not isinstance(original, _Yaml):
+            module.yaml = _Yaml(original, safe_load)
+
+
+def in_c(stream: Any) -> Any:
+    """As `yaml.safe_load`, in C where PyYAML was built with it."""
+    return yaml.load(stream, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
+def _known_content(stream: Any) -> Any:
+    content = _parsed.get()
+    if content is None:
+        return yaml.safe_load(stream)
+    _parsed.set(None)
+    return content
 
 
 def load_graph_config(path: Path, content: Any) -> Any:
@@ -37,10 +56,7 @@ def load_graph_config(path: Path, content: Any) -> Any:
     """
     from yamlgraph.compile import graph_loader
 
-    with _install_lock:
-        original = getattr(graph_loader, "yaml", None)
-        if original is not None and not isinstance(original, _Yaml):
-            graph_loader.yaml = _Yaml(original)
+    see(graph_loader, _known_content)
     token = _parsed.set(content)
     try:
         return graph_loader.load_graph_config(path)
