@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
+from email.utils import formatdate
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ from tests.scripted_server import (
 )
 from tests.simulated_replicas import peak_and_mean, simulated
 from tests.test_s3_source import publish, release
-from yamlgraph_prompts import Layer, fetch
+from yamlgraph_prompts import Layer, fetch, polling
 from yamlgraph_prompts.errors import LayerError, LayerUnavailable
 from yamlgraph_prompts.fetch import LayerReader
 from yamlgraph_prompts.live_prompts import LivePrompts
@@ -423,11 +424,44 @@ def test_a_server_that_names_one_moment_for_all_is_not_asked_by_all_then() -> No
 
 def test_errors_are_followed_by_ever_longer_waits_up_to_eight_times_the_refresh() -> None:
     pace = Pace(10.0)
-    longest = []
+    waits = []
     for _ in range(6):
         pace = pace.failed()
-        longest.append(pace.next_s(lambda: 1.0))
-        assert pace.next_s(lambda: 0.0) == longest[-1] / 2
-    assert longest == [20.0, 40.0, 80.0, 80.0, 80.0, 80.0]
+        waits.append((pace.next_s(lambda: 0.0), pace.next_s(lambda: 0.999)))
+    assert [round(shortest / 9) * 10 for shortest, _ in waits] == [10, 20, 40, 40, 40, 40]
+    assert [round(longest / 11) * 10 for _, longest in waits] == [20, 40, 80, 80, 80, 80]
     assert pace.next_s(lambda: 0.0, retry_after_s=100.0) == 100.0
     assert pace.well().next_s(lambda: 0.5) == 10.0
+
+
+def test_an_outage_of_weeks_ends_like_any_other() -> None:
+    pace = Pace(30.0)
+    for _ in range(10_000):
+        pace = pace.failed()
+    assert 100.0 < pace.next_s(lambda: 0.5) <= 8 * 33.0
+
+
+@pytest.mark.parametrize(
+    ("said", "waits_s"),
+    [
+        ("7", 7.0),
+        ("9" * 400, polling.LONGEST_S),
+        (formatdate(time.time() + 1e9, usegmt=True), polling.LONGEST_S),
+        ("Mon, 01 Jan 0001 00:00:00 -2359", None),
+        ("\N{SUPERSCRIPT TWO}", None),
+        ("soon", None),
+        ("-5", None),
+    ],
+)
+def test_whatever_a_server_says_of_when_to_come_again_the_wait_is_bounded(
+    s3: ScriptedS3, said: str, waits_s: float | None
+) -> None:
+    publish(s3, release(a="user: x"))
+    reader = LayerReader(Layer(s3.url()), "production", None)
+    reader.read()
+    s3.fault = refused(503, "SlowDown", Retry_After=said)
+    with pytest.raises(LayerUnavailable, match="throttling") as caught:
+        reader.look()
+    told_s = caught.value.retry_after_s
+    at_least_s = Pace(0.001).failed().next_s(lambda: 0.0, told_s)
+    assert at_least_s == pytest.approx(waits_s or 0.001, rel=0.2)

@@ -17,6 +17,7 @@ from yamlgraph_prompts.fetch import LayerReader, within
 logger = logging.getLogger("yamlgraph_prompts")
 
 BACK_OFF = 8  # times `refresh_s`, at most
+LONGEST_S = 3600.0  # whatever a server asks for: it may be wrong, and prompts would stay old
 LOOK_S = 60.0  # after this a look has failed; what it fetched until then is kept
 
 Random = Callable[[], float]
@@ -52,14 +53,16 @@ class Pace:
             rand: Where the jitter comes from.
             retry_after_s: Seconds that the server asked to be left alone for.
         """
+        delay_s = self.refresh_s * (0.9 + 0.2 * rand())
         if self.failures:
-            longest_s = self.refresh_s * min(2.0**self.failures, BACK_OFF)
-            delay_s = longest_s * (0.5 + 0.5 * rand())
-        else:
-            delay_s = self.refresh_s * (0.9 + 0.2 * rand())
+            # Half to all of the longest, in whole steps: replicas that looked at different moments
+            # before an outage do so after it too.
+            half = min(2 ** min(self.failures, BACK_OFF), BACK_OFF) // 2
+            delay_s *= half + int(rand() * (half + 1))
         if retry_after_s is not None:
             # All may have been told the same moment.
-            delay_s = max(delay_s, retry_after_s + self.refresh_s * rand())
+            told_s = min(retry_after_s, LONGEST_S)
+            delay_s = max(delay_s, told_s + self.refresh_s * rand())
         return delay_s
 
     def failed(self) -> Pace:

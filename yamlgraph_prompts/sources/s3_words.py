@@ -150,12 +150,10 @@ def is_about_credentials(problem: BaseException) -> bool:
 def retry_after_s(problem: BaseException) -> float | None:
     """Seconds that the server asked to be left alone for; None where it did not."""
     said = _headers(problem).get("retry-after", "").strip()
-    if said.isdigit():
-        return float(said)
-    try:
-        return max(0.0, parsedate_to_datetime(said).timestamp() - time.time())
-    except ValueError:
-        return None
+    if said.isascii() and said.isdecimal():
+        return float(said[:12])
+    moment_s = _moment_s(said)
+    return None if moment_s is None else max(0.0, moment_s - time.time())
 
 
 def error_code(problem: BaseException) -> str | None:
@@ -175,12 +173,18 @@ def _headers(problem: BaseException) -> Mapping[str, str]:
     return found
 
 
-def _skew(problem: BaseException) -> str:
+def _moment_s(said: str) -> float | None:
     try:
-        there = parsedate_to_datetime(_headers(problem).get("date", "")).timestamp()
-    except ValueError:
+        return parsedate_to_datetime(said).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _skew(problem: BaseException) -> str:
+    there_s = _moment_s(_headers(problem).get("date", ""))
+    if there_s is None:
         return ""
-    ahead_s = time.time() - there
+    ahead_s = time.time() - there_s
     return f": it is {abs(ahead_s):.0f} s {'ahead of' if ahead_s > 0 else 'behind'} the server's"
 
 
