@@ -383,7 +383,8 @@ def test_a_mapping_is_only_read() -> None:
         answer = client.put("/prompts/a", "user: y")
         assert (answer.status, answer.code) == (403, "read-only")
         assert "only read" in client.get("/prompts/a").json["locked"]
-        assert client.get("/audit").json == {"lines": []}
+        (line,) = client.get("/audit").json["lines"]
+        assert (line["status"], line["code"], line["prompt"]) == ("refused", "read-only", "a")
 
 
 def test_a_graphs_own_prompts_are_only_read(
@@ -470,6 +471,78 @@ def test_a_write_mends_what_is_broken_on_disk(
     assert client.get("/health/ready").json["degraded"] == []
 
 
+def test_two_prompts_broken_on_disk_are_mended_one_after_the_other(
+    client: Client, folder: Path, prompts: LivePrompts
+) -> None:
+    live = prompts.release.id
+    write(folder, {"over/farewell.yaml": "user: {{{\n", "over/other.yaml": "user: 'x\n"})
+    first = client.put("/prompts/farewell", "user: Ciao {name}\n")
+    assert (first.status, first.json["status"]) == (202, "rejected")
+    assert "other" in first.json["message"]
+    assert "farewell" not in first.json["message"]
+    assert "Mend" in first.json["hint"]
+    assert {found["prompt"] for found in first.json["findings"]} == {"other"}
+    assert (folder / "over/farewell.yaml").read_text() == "user: Ciao {name}\n"
+    assert prompts.release.id == live
+    assert client.get("/audit").json["lines"][0]["status"] == "written"
+    second = client.put("/prompts/other", "user: x\n")
+    assert (second.status, second.json["status"], second.json["message"]) == (
+        200,
+        "published",
+        None,
+    )
+    assert prompts["farewell"].user == "Ciao {name}"
+
+
+def test_a_broken_prompt_can_be_removed_while_another_is_broken(
+    client: Client, folder: Path, prompts: LivePrompts
+) -> None:
+    write(folder, {"over/new.yaml": "user: {{{\n", "over/other.yaml": "user: 'x\n"})
+    answer = client.delete("/prompts/new")
+    assert (answer.status, answer.json["status"]) == (202, "rejected")
+    assert not (folder / "over/new.yaml").exists()
+    assert "new" not in prompts.release
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("farewell", "user: still {broken\n"),  # keeps an error of its own
+        ("third", "user: Fine {name}\n"),  # mends nothing
+        ("third", "user: 'x\n"),  # adds one
+    ],
+)
+def test_a_write_that_mends_nothing_is_refused_while_others_are_broken(
+    client: Client, folder: Path, name: str, text: str
+) -> None:
+    write(folder, {"over/farewell.yaml": "user: {{{\n", "over/other.yaml": "user: 'x\n"})
+    before = snapshot(folder / "over")
+    answer = client.put(f"/prompts/{name}", text)
+    assert (answer.status, answer.code) == (422, "rejected")
+    assert snapshot(folder / "over") == before
+    if "Fine" in text:
+        assert "Mend what is broken in the layers first: " in answer.json["hint"]
+
+
+def test_of_two_prompts_that_a_graph_misses_one_can_be_written(tmp_path: Path) -> None:
+    two = GRAPH.replace("greet}", "greet, to_be: x}").replace(", to_be: x", "")
+    two = two.replace("edges:", "  part: {type: llm, prompt: parting, state_key: p}\nedges:")
+    two = two.replace("to: END", "to: part").replace(
+        "  - {from: greet, to: part}", "  - {from: greet, to: part}\n  - {from: part, to: END}"
+    )
+    graph = write(tmp_path, {"graph.yaml": two}) / "graph.yaml"
+    texts = {"greeting.yaml": GREETING, "parting.yaml": "user: Bye {name}\n"}
+    with only(tmp_path, {**texts, "b.yaml": "user: b"}) as prompts:
+        app = load_and_compile(graph, prompts=prompts)
+        for name in texts:
+            (tmp_path / "only" / name).unlink()
+        client = Client(admin_app(prompts, TOKENS))
+        answer = client.put("/prompts/greeting", GREETING)
+        assert (answer.status, "parting" in answer.json["message"]) == (202, True)
+        assert client.put("/prompts/parting", texts["parting.yaml"]).status == 200
+        del app
+
+
 def test_the_watcher_finds_nothing_new_in_what_was_put(folder: Path) -> None:
     heard = Heard()
     with LivePrompts(
@@ -533,6 +606,8 @@ def test_a_write_under_a_hold_is_kept_and_not_live(
     client.post("/rollback")
     answer = client.put("/prompts/farewell", "user: Later {name}\n")
     assert (answer.status, answer.json["status"], answer.json["held"]) == (200, "held", True)
+    assert prompts.release.id[:12] in answer.json["message"]
+    assert "POST /follow" in answer.json["hint"]
     assert prompts["farewell"].user == "Bye {name}"
     assert (folder / "over/farewell.yaml").read_text() == "user: Later {name}\n"
     client.post("/follow")
@@ -582,6 +657,65 @@ def test_the_audit_log_says_who_what_when_from_where_and_why(
     assert client.get("/audit").json["lines"][0]["action"] == "rollback"
     assert len(client.get("/audit?prompt=farewell").json["lines"]) == 2
     assert len(client.get("/audit?limit=1").json["lines"]) == 1
+
+
+def test_what_was_refused_stands_in_the_audit_log_with_who_and_why(
+    client: Client, folder: Path
+) -> None:
+    author = Client(client.app, role="author")
+    stale = {"if-match": '"0"'}
+    asked = [
+        (author.post("/rollback?message=my-reason"), "rollback", "role", None),
+        (author.put("/prompts/farewell", "user: x\nmodel: m\n"), "put", "destination", "farewell"),
+        (client.put("/prompts/made", "user: x"), "put", "made-by-template", "made"),
+        (client.delete("/prompts/greeting"), "delete", "other-layer", "greeting"),
+        (client.put("/prompts/farewell", "user: x", headers=stale), "put", "stale", "farewell"),
+        (client.put("/prompts/farewell", "user: {my-text"), "put", "rejected", "farewell"),
+        (client.put("/prompts/vars", "user: x"), "put", "name", "vars"),
+        (client.put("/prompts/a%20b", "user: x"), "put", "invalid", "a b"),
+        (client.post("/releases/abc/activate"), "activate", "no-such-release", None),
+        (client.post("/rollback"), "rollback", "nothing-earlier", None),
+    ]
+    for number, (answer, action, code, prompt) in enumerate(asked):
+        assert answer.code == code
+        lines = client.get("/audit").json["lines"]
+        told = [line for line in reversed(lines) if line["status"] == "refused"][number]
+        assert (told["action"], told["code"], told["prompt"]) == (action, code, prompt)
+        assert told["address"] == "192.0.2.7"
+        assert told["role"] == ("author" if number < 2 else "operator")
+    kept = next((folder / "store").rglob("audit.jsonl")).read_text()
+    assert "my-text" not in kept
+    assert "the-" not in kept
+
+
+def test_who_is_not_known_and_who_only_looks_leave_no_line(client: Client) -> None:
+    Client(client.app, role=None).put("/prompts/farewell", "user: x")
+    client.put("/prompts/farewell", "user: x", headers={"authorization": "Bearer wrong"})
+    client.get("/prompts/nobody")
+    client.post("/preview/farewell", json={"text": 7})
+    assert client.get("/audit").json["lines"] == []
+
+
+def test_refusals_do_not_fill_the_disk_and_what_is_left_out_is_counted(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    viewer = Client(client.app, role="viewer")
+    for _ in range(50):
+        assert viewer.delete("/prompts/farewell").status == 403
+    assert len(client.get("/audit").json["lines"]) == 20
+    # Somebody else's are not left out for that.
+    assert Client(client.app, role="author").post("/follow").status == 403
+    assert client.get("/audit").json["lines"][0]["role"] == "author"
+    monkeypatch.setattr("yamlgraph_prompts.admin.audit.REFUSALS_S", 0.0)
+    client.app.state.admin.audit._refused.clear()
+    viewer.delete("/prompts/farewell")
+    monkeypatch.setattr("yamlgraph_prompts.admin.audit.REFUSALS_UP_TO_BYTES", 0)
+    for _ in range(3):
+        viewer.delete("/prompts/farewell")
+    monkeypatch.setattr("yamlgraph_prompts.admin.audit.REFUSALS_UP_TO_BYTES", 1 << 20)
+    viewer.delete("/prompts/farewell")
+    assert client.get("/audit").json["lines"][0]["left_out"] == 3
+    assert len(client.get("/audit").json["lines"]) == 23
 
 
 def test_the_audit_log_survives_restarts_and_a_torn_line(folder: Path) -> None:

@@ -143,6 +143,15 @@ class Candidates:
         candidate = self._made(laid_over(contents, drafts), graphs, before, strict=strict)
         return candidate, contents
 
+    def undrafted(
+        self,
+        graphs: Sequence[Graph],
+        before: Release | None,
+        contents: Sequence[LayerContent],
+    ) -> Candidate:
+        """What the layers hold without the drafts: `contents` as `drafted` gave them."""
+        return self._made(contents, graphs, before, strict=False)
+
     def _made(
         self,
         contents: Sequence[LayerContent],

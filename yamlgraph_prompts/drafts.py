@@ -5,6 +5,7 @@ Knows no disk: nothing in here is written.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -77,6 +78,7 @@ class Trial:
         to_be_served: What they would have.
         release: The release that would be made.
         findings: What the check says of it.
+        mends: Whether it is refused only for what the layers have today already, and for less.
     """
 
     draft: Draft
@@ -86,6 +88,7 @@ class Trial:
     to_be_served: frozenset[bytes]
     release: Release
     findings: tuple[Finding, ...]
+    mends: bool = False
 
     @property
     def after(self) -> Prompt | None:
@@ -94,8 +97,8 @@ class Trial:
 
     @property
     def refused(self) -> bool:
-        """Whether a finding rejects it."""
-        return any(finding.severity == "error" for finding in self.findings)
+        """Whether it may not be written."""
+        return not self.mends and any(finding.severity == "error" for finding in self.findings)
 
 
 def origin(contents: Sequence[LayerContent], name: str) -> Origin | None:
@@ -113,6 +116,22 @@ def served(release: Release, graphs: Iterable[GraphFacts], name: str) -> frozens
         return frozenset([release[name].data])
     own = (file.own.get(name) for facts in graphs for file in facts.files)
     return frozenset(one.data for one in own if one is not None)
+
+
+def mends(
+    draft: Draft, findings: Iterable[Finding], today: Callable[[], Iterable[Finding]]
+) -> bool:
+    """Whether a draft that is refused mends something: fewer errors, none new, none of its own.
+
+    Args:
+        draft: The draft.
+        findings: What the check says of the layers with it.
+        today: Gives what it says of them without.
+    """
+    errors = Counter(found for found in findings if found.severity == "error")
+    if not errors or any(found.prompt == draft.name for found in errors):
+        return False
+    return errors < Counter(found for found in today() if found.severity == "error")
 
 
 def laid_over(contents: Sequence[LayerContent], drafts: Iterable[Draft]) -> list[LayerContent]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from yamlgraph_prompts.builds import Builds
 from yamlgraph_prompts.candidate import Candidate, Candidates, Graph
-from yamlgraph_prompts.drafts import Draft, Trial, Write, drafted_files, origin, served
+from yamlgraph_prompts.drafts import Draft, Trial, Write, drafted_files, mends, origin, served
 from yamlgraph_prompts.errors import (
     LayerError,
     PromptsError,
@@ -27,6 +27,7 @@ from yamlgraph_prompts.errors import (
 )
 from yamlgraph_prompts.fetch import LayerReader, within
 from yamlgraph_prompts.findings import Finding
+from yamlgraph_prompts.layers import LayerContent
 from yamlgraph_prompts.live import Build
 from yamlgraph_prompts.release import Outcome, Release, Status
 from yamlgraph_prompts.telling import Teller, summary
@@ -211,12 +212,16 @@ class Publisher:
             served(candidate.release, candidate.graphs.values(), draft.name),
             candidate.release,
             candidate.findings,
+            refused is None and mends(draft, candidate.findings, partial(self._today, contents)),
         )
         allow(trial)
-        if refused is not None or candidate.refused:
+        if refused is not None or trial.refused:
             return trial, refused or self._outcome("rejected", attempt, candidate)
         files = contents[draft.layer].files
         writing = _Writing(self._readers[draft.layer], draft, files, write)
+        if trial.mends:
+            writing.do()
+            return trial, self.told(self._outcome("rejected", attempt, candidate))
         if live.held:
             writing.do()
             return trial, self.told(self._hold(live, candidate, attempt))
@@ -268,6 +273,9 @@ class Publisher:
         self._teller.layers_well([r.url for r in self._readers if r.state.trouble])
 
     # The steps
+
+    def _today(self, contents: Sequence[LayerContent]) -> tuple[Finding, ...]:
+        return self._candidates.undrafted(self._graphs(), self._before(), contents).findings
 
     def _publish(self, attempt: _Attempt, *, obey: bool) -> Outcome:
         # Before a held release is taken: that does not make this any less a start.

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
@@ -14,7 +15,7 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 
 from yamlgraph_prompts.admin.audit import Audit
 from yamlgraph_prompts.admin.auth import Attempts, Role, Tokens
-from yamlgraph_prompts.admin.changing import changing
+from yamlgraph_prompts.admin.changing import changing, note_refusal
 from yamlgraph_prompts.admin.context import Admin
 from yamlgraph_prompts.admin.desk import Desk
 from yamlgraph_prompts.admin.feed import Feed
@@ -133,7 +134,7 @@ def _app(
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
     )
-    add_handlers(app)
+    add_handlers(app, partial(note_refusal, admin))
     doors = [
         Security(HTTPBearer(auto_error=False, scheme_name="bearer")),
         Security(APIKeyHeader(name=header, auto_error=False, scheme_name="key")),

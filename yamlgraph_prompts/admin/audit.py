@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -20,7 +22,19 @@ logger = logging.getLogger("yamlgraph_prompts")
 
 FILE = "audit.jsonl"
 READ_BYTES = 8 << 20
+# Refused attempts cost whoever makes them nothing, so they may not fill the disk.
+REFUSALS, REFUSALS_S = 20, 60.0
+REFUSALS_UP_TO_BYTES = 64 << 20
 _KEPT_IN_MEMORY = 1000
+
+
+@dataclass(slots=True)
+class _Refused:
+    """What a token was refused in this minute."""
+
+    ends: float = 0.0
+    lines: int = 0
+    left_out: int = 0
 
 
 class Audit:
@@ -33,6 +47,7 @@ class Audit:
     def __init__(self, folder: Callable[[], Path | None]) -> None:
         self._folder = folder
         self._lines: list[bytes] = []
+        self._refused: dict[str, _Refused] = {}
         self._lock = threading.Lock()
 
     def add(
@@ -47,6 +62,8 @@ class Audit:
         after: str | None = None,
         release: str | None = None,
         message: str | None = None,
+        code: str | None = None,
+        left_out: int | None = None,
     ) -> None:
         """Add a line. One that says ``"begun"`` is on disk when this returns.
 
@@ -60,6 +77,8 @@ class Audit:
             address=address,
             action=action,
             status=status,
+            code=code,
+            left_out=left_out,
             prompt=prompt,
             before=before,
             after=after,
@@ -76,6 +95,30 @@ class Audit:
         with disk.told("Could not write the audit log in", folder):
             # What became of it stands in the history too: it may reach the disk in its own time.
             disk.append(folder / FILE, data, sync=status == "begun")
+
+    def refused(
+        self, who: Who, address: str, action: str, code: str, *, prompt: str | None = None
+    ) -> None:
+        """Add a line on an attempt that was refused.
+
+        Each token has `REFUSALS` of them in `REFUSALS_S` seconds, and the log only so many in all;
+        the next line says how many were left out.
+
+        Raises:
+            StoreError: It could not be written.
+        """
+        with self._lock:
+            now, spent = time.monotonic(), self._refused.setdefault(who.name, _Refused())
+            if spent.ends <= now:
+                spent.ends, spent.lines = now + REFUSALS_S, 0
+            spent.lines += 1
+            if spent.lines > REFUSALS or self._is_large():
+                spent.left_out += 1
+                return
+            left_out, spent.left_out = spent.left_out, 0
+        self.add(
+            who, address, action, "refused", code=code, left_out=left_out or None, prompt=prompt
+        )
 
     def newest(self, limit: int, prompt: str | None = None) -> list[AuditLine]:
         """The newest lines, newest first.
@@ -99,6 +142,13 @@ class Audit:
             if prompt in (None, line.prompt):
                 found.append(line)
         return found
+
+    def _is_large(self) -> bool:
+        folder = self._folder()
+        try:
+            return folder is not None and os.stat(folder / FILE).st_size > REFUSALS_UP_TO_BYTES
+        except OSError:
+            return False
 
     def _read(self) -> Iterator[bytes]:
         folder = self._folder()

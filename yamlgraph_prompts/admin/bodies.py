@@ -103,6 +103,8 @@ class Change(BaseModel):
     """What became of a write."""
 
     status: Status
+    message: str | None = Field(None, description="Why it is written and not live; null: it is")
+    hint: str | None = Field(None, description="How it becomes live")
     name: str
     sha256: str | None
     release: str | None
@@ -287,7 +289,13 @@ class AuditLine(BaseModel):
     role: str
     address: str
     action: str
-    status: str
+    status: str = Field(
+        description="`begun`, then what became of it; `written`: and not live; or `refused`"
+    )
+    code: str | None = Field(None, description="Why it was refused, as in the error's body")
+    left_out: int | None = Field(
+        None, description="How many refused attempts before this one have no line of their own"
+    )
     prompt: str | None = None
     before: str | None = Field(None, description="The digest before; of a release, its id")
     after: str | None = None

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
+from yamlgraph_prompts.admin.auth import Who
 from yamlgraph_prompts.admin.bodies import (
     LINE_PATTERN,
+    MAX_NAME,
     Activation,
     Change,
     FindingBody,
@@ -22,14 +25,24 @@ from yamlgraph_prompts.admin.context import (
     Operator,
     answers,
 )
+from yamlgraph_prompts.admin.gate import WHO, address
 from yamlgraph_prompts.admin.problems import Refusal
 from yamlgraph_prompts.admin.texts import JSON_TYPE, YAML_TYPES, of_body
 from yamlgraph_prompts.admin.writing import Wish, rejected, write
-from yamlgraph_prompts.errors import ReleaseNotFound
+from yamlgraph_prompts.errors import PromptsError, ReleaseNotFound
 from yamlgraph_prompts.release import Outcome
 
 # How long an activation waits for the other workers, in seconds.
 TAKEN_WITHIN_S = 1.0
+# Each route by its name, and what the audit log calls it.
+_ACTIONS = {
+    "put_prompt": "put",
+    "delete_prompt": "delete",
+    "reload": "reload",
+    "activate": "activate",
+    "rollback": "rollback",
+    "follow": "follow",
+}
 
 Message = Annotated[
     str | None, Query(max_length=500, pattern=LINE_PATTERN, description="Why, for the audit log")
@@ -50,6 +63,15 @@ _BODY: dict[str, Any] = {
 }
 
 
+_WRITTEN: dict[int | str, dict[str, Any]] = {
+    202: {
+        "description": "Written, and not live until what else is broken is mended: `message` and "
+        "`findings` say what; `status` is `rejected`",
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Change"}}},
+    }
+}
+
+
 def changing(admin: Admin) -> APIRouter:
     """The routes that change something."""
     routes = APIRouter()
@@ -57,7 +79,7 @@ def changing(admin: Admin) -> APIRouter:
 
     @routes.put(
         "/prompts/{name:path}",
-        responses=answers(400, 408, 409, 412, 413, 415),
+        responses={**answers(400, 408, 409, 412, 413, 415), **_WRITTEN},
         openapi_extra=_BODY,
         tags=["prompts"],
     )
@@ -74,17 +96,26 @@ def changing(admin: Admin) -> APIRouter:
         data = of_body(request.headers.get("content-type"), await request.body())
         wish = Wish(name, data, if_match, if_none_match, message)
         change = await do(write, admin, caller, wish)
+        response.status_code = _status(change)
         response.headers["ETag"] = f'"{change.sha256}"'
         return change
 
     @routes.delete(
-        "/prompts/{name:path}", responses=answers(400, 404, 408, 409, 412, 413), tags=["prompts"]
+        "/prompts/{name:path}",
+        responses={**answers(400, 404, 408, 409, 412, 413), **_WRITTEN},
+        tags=["prompts"],
     )
     async def delete_prompt(
-        caller: Author, name: NewName, message: Message = None, if_match: Match = None
+        caller: Author,
+        name: NewName,
+        response: Response,
+        message: Message = None,
+        if_match: Match = None,
     ) -> Change:
         """Remove a prompt; a lower layer's takes its place, where there is one."""
-        return await do(write, admin, caller, Wish(name, None, if_match, message=message))
+        change = await do(write, admin, caller, Wish(name, None, if_match, message=message))
+        response.status_code = _status(change)
+        return change
 
     @routes.post("/reload", responses=answers(400, 408, 413), tags=["releases"])
     async def reload(caller: Author, message: Message = None) -> Activation:
@@ -122,6 +153,28 @@ def changing(admin: Admin) -> APIRouter:
         return await do(_act, admin, caller, "follow", message, lambda _: prompts.follow())
 
     return routes
+
+
+async def note_refusal(admin: Admin, request: Request, refusal: Refusal) -> None:
+    """Keep in the audit log that somebody who is known was refused a change."""
+    who: Who | None = request.scope.get("state", {}).get(WHO)
+    action = _ACTIONS.get(getattr(request.scope.get("route"), "name", ""))
+    if who is None or action is None or refusal.noted or not 400 <= refusal.status < 500:
+        return
+    name = request.path_params.get("name")
+    with suppress(PromptsError, Refusal):
+        await admin.desk.do(
+            admin.audit.refused,
+            who,
+            address(request.scope),
+            action,
+            refusal.body.code,
+            prompt=None if name is None else name[:MAX_NAME],
+        )
+
+
+def _status(change: Change) -> int:
+    return 202 if change.status == "rejected" else 200
 
 
 def _act(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -53,6 +53,7 @@ class Refusal(Exception):
         findings: What the check had to say.
         current: The prompt as it is now, for a stale write.
         headers: Further headers.
+        noted: It stands in the audit log already.
     """
 
     def __init__(
@@ -65,9 +66,11 @@ class Refusal(Exception):
         findings: Iterable[Finding] = (),
         current: Current | None = None,
         headers: Mapping[str, str] | None = None,
+        noted: bool = False,
     ) -> None:
         super().__init__(message)
         self.status = status
+        self.noted = noted
         self.headers = dict(headers or {})
         self.body = Problem(
             code=code,
@@ -84,25 +87,26 @@ class Refusal(Exception):
         )
 
 
-def of_core(problem: PromptsError) -> Refusal:
+def of_core(problem: PromptsError, *, noted: bool = False) -> Refusal:
     """What an error of the core is over HTTP."""
     status, code = next((s, c) for kind, s, c in _STATUS if isinstance(problem, kind))
     findings = problem.outcome.findings if isinstance(problem, PromptsRejected) else ()
-    return Refusal(status, code, problem.message, hint=problem.hint, findings=findings)
+    return Refusal(status, code, problem.message, hint=problem.hint, findings=findings, noted=noted)
 
 
-def add_handlers(app: FastAPI) -> None:
-    """Give every error of `app` the one body."""
+def add_handlers(app: FastAPI, note: Callable[[Request, Refusal], Awaitable[None]]) -> None:
+    """Give every error of `app` the one body; `note` hears of what was refused to somebody."""
 
-    async def refused(_: Request, problem: Exception) -> JSONResponse:
+    async def refused(request: Request, problem: Exception) -> JSONResponse:
         assert isinstance(problem, Refusal)
+        await note(request, problem)
         return problem.response()
 
-    async def core(_: Request, problem: Exception) -> JSONResponse:
+    async def core(request: Request, problem: Exception) -> JSONResponse:
         assert isinstance(problem, PromptsError)
-        return of_core(problem).response()
+        return await refused(request, of_core(problem))
 
-    async def invalid(_: Request, problem: Exception) -> JSONResponse:
+    async def invalid(request: Request, problem: Exception) -> JSONResponse:
         assert isinstance(problem, RequestValidationError)
         # Where and why, never what was sent: it may be a prompt's text or a variable's value.
         places = [
@@ -110,7 +114,8 @@ def add_handlers(app: FastAPI) -> None:
             for error in problem.errors()[:10]
         ]
         text = f"This request does not fit: {', '.join(places)}."
-        return Refusal(422, "invalid", text, hint="See /docs for what it takes.").response()
+        refusal = Refusal(422, "invalid", text, hint="See /docs for what it takes.")
+        return await refused(request, refusal)
 
     async def http(request: Request, problem: Exception) -> JSONResponse:
         assert isinstance(problem, HTTPException)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from yamlgraph_prompts.admin.bodies import MAX_NAME, NAME_PATTERN, Change, Current, FindingBody
 from yamlgraph_prompts.admin.context import Admin, Caller
-from yamlgraph_prompts.admin.problems import Refusal
+from yamlgraph_prompts.admin.problems import Refusal, of_core
 from yamlgraph_prompts.drafts import Draft, Origin, Trial, Write
+from yamlgraph_prompts.errors import PromptsError
+from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.release import Outcome, Prompt
 
 _NO_PROMPT = re.compile(r"vars(\.[^/]+)?|.*\.(yaml|yml|j2)")
+_NAMED = 5
 _ETAG = re.compile(r'\s*(W/)?"?([^",]*)"?\s*')
 
 
@@ -41,6 +45,8 @@ class Wish:
 def write(admin: Admin, caller: Caller, wish: Wish) -> Change:
     """Check, write, publish; or refuse with nothing changed.
 
+    What mends one of several broken prompts is written too: its status is ``"rejected"``.
+
     Raises:
         Refusal: It was refused.
         PromptsError: The layer or the store failed.
@@ -67,12 +73,16 @@ def write(admin: Admin, caller: Caller, wish: Wish) -> Change:
     reason = f"{wish.action} by {caller.who.name}"
     try:
         trial, outcome = admin.prompts.change(draft, reason=reason, allow=allow, write=publish)
-    except BaseException as problem:
-        if not isinstance(problem, Refusal):
-            _failed(admin, caller, wish)
+    except Refusal:
         raise
-    _note(admin, caller, wish, trial, outcome.status)
-    if outcome.status == "rejected":
+    except PromptsError as problem:
+        _failed(admin, caller, wish)
+        raise of_core(problem, noted=True) from problem
+    except BaseException:
+        _failed(admin, caller, wish)
+        raise
+    _note(admin, caller, wish, trial, "written" if trial.mends else outcome.status)
+    if outcome.status == "rejected" and not trial.mends:
         raise rejected(outcome)
     return _change(trial, outcome, held=admin.prompts.held)
 
@@ -89,6 +99,7 @@ def rejected(outcome: Outcome) -> Refusal:
         "rejected",
         "The check refused it; what was live still is.",
         findings=outcome.findings,
+        noted=True,
     )
 
 
@@ -182,10 +193,15 @@ def _fresh(before: Origin | None, wish: Wish) -> None:
 
 def _sound(trial: Trial) -> None:
     if trial.refused:
+        others = _broken(trial.findings)
+        only_others = others and trial.draft.name not in others
         raise Refusal(
             422,
             "rejected",
             "The check refuses it; nothing was written.",
+            hint=f"Mend what is broken in the layers first: {_listed(others)}."
+            if only_others
+            else None,
             findings=trial.findings,
         )
     data, after = trial.draft.data, trial.after
@@ -238,8 +254,11 @@ def _failed(admin: Admin, caller: Caller, wish: Wish) -> None:
 
 
 def _change(trial: Trial, outcome: Outcome, *, held: bool) -> Change:
+    message, hint = _not_live(outcome)
     return Change(
         status=outcome.status,
+        message=message,
+        hint=hint,
         name=trial.draft.name,
         sha256=trial.after.sha256 if trial.after else None,
         release=outcome.release.id if outcome.release else None,
@@ -247,3 +266,31 @@ def _change(trial: Trial, outcome: Outcome, *, held: bool) -> Change:
         findings=[FindingBody.of(finding) for finding in outcome.findings],
         elapsed_s=outcome.elapsed_s,
     )
+
+
+def _not_live(outcome: Outcome) -> tuple[str | None, str | None]:
+    """Why what was written is not live, and how it becomes so."""
+    live = outcome.release.id[:12] if outcome.release else "none"
+    if outcome.status == "held":
+        return (
+            f"It is written and kept, but release {live} is held, so it is not live.",
+            "POST /follow ends the hold and makes it live; that takes an operator.",
+        )
+    if outcome.status == "rejected":
+        broken = _listed(_broken(outcome.findings))
+        return (
+            f"It is written, but not live: {broken} is still broken in the layers.",
+            f"Mend that too, then all of it becomes live together; until then release {live} is.",
+        )
+    return None, None
+
+
+def _broken(findings: Iterable[Finding]) -> list[str]:
+    """What has errors: prompts by name, else files or graphs."""
+    errors = [found for found in findings if found.severity == "error"]
+    return list(dict.fromkeys(e.prompt or e.file or e.graph or e.code for e in errors))
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
