@@ -75,6 +75,24 @@ def test_who_was_overtaken_in_the_bucket_changes_nothing(
     assert live.who == "bob"
 
 
+def test_metrics_count_what_the_bucket_is_asked(prompts: LivePrompts, moto: Shop) -> None:
+    client = Client(admin_app(prompts, TOKENS))
+
+    def told(name: str) -> float:
+        start = f"yamlgraph_prompts_sync_{name}_total{{"
+        lines = client.get("/metrics").text.splitlines()
+        (line,) = [line for line in lines if line.startswith(start)]
+        assert 'environment="test"' in line
+        assert f'layer="{prompts.release.layers[0].url}"' in line
+        return float(line.split()[-1])
+
+    requests, received = told("requests"), told("received_bytes")
+    assert requests >= 2
+    assert received > 0
+    client.post("/reload")
+    assert told("requests") > requests
+
+
 def test_loose_files_in_a_bucket_are_only_read(moto: Shop, tmp_path: Path) -> None:
     moto.put("greeting.yaml", "user: Hi\n")
     with LivePrompts(

@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.conftest import run_in
 from tests.files import says, write
 from yamlgraph_prompts import LivePrompts, live_graph
+from yamlgraph_prompts.health import LayerState
 from yamlgraph_prompts.metrics import Metrics
 
 
@@ -121,6 +122,50 @@ def test_trouble_is_counted(tmp_path: Path) -> None:
         prompts.publish()
         told = values(metrics)["trouble_total"]
     assert told == {("test", "layer-unavailable", str(tmp_path / "base")): 1}
+
+
+def test_requests_and_bytes_of_remote_layers_are_counted_once() -> None:
+    asked = {"s3://a/": 2, "s3://b/": 1, "/folder": 0}
+
+    def layers() -> list[LayerState]:
+        return [LayerState(url, 1.0, None, False, n, n * 100) for url, n in asked.items()]
+
+    metrics = Metrics()
+    metrics.syncing("test", layers)
+    metrics.syncing("test", layers)  # the same again
+    metrics.syncing("other", lambda: [LayerState("s3://a/", 1.0, None, False, 7, 70)])
+    asked["s3://a/"] = 5
+    assert values(metrics)["sync_requests_total"] == {
+        ("test", "s3://a/"): 5,
+        ("test", "s3://b/"): 1,
+        ("other", "s3://a/"): 7,
+    }
+    assert values(metrics)["sync_received_bytes_total"]["test", "s3://a/"] == 500
+
+
+def test_a_forked_process_does_not_tell_its_parents_requests_again(tmp_path: Path) -> None:
+    script = """
+import os
+from yamlgraph_prompts.health import LayerState
+from yamlgraph_prompts.metrics import Metrics
+asked = [5]
+metrics = Metrics()
+metrics.syncing("x", lambda: [LayerState("s3://a/", 1.0, None, False, asked[0], 0)])
+def told():
+    lines = metrics.exposed().decode().splitlines()
+    return [l.split()[-1] for l in lines if l.startswith("yamlgraph_prompts_sync_requests_total{")]
+asked[0] = 9
+if os.fork() == 0:
+    first = told()
+    asked[0] = 10
+    print("child", first, told(), flush=True)
+    os._exit(0)
+os.wait()
+print("parent", told())
+"""
+    said = run_in(tmp_path, script)
+    assert "child ['5.0'] ['6.0']" in said
+    assert "parent ['9.0']" in said
 
 
 def test_a_registry_of_the_apps_own_can_be_used() -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
+from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from yamlgraph_prompts.errors import MissingExtra
@@ -12,7 +15,10 @@ from yamlgraph_prompts.events import Event
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
+    from yamlgraph_prompts.health import LayerState
     from yamlgraph_prompts.release import Outcome, Release
+
+    Layers = Callable[[], Iterable[LayerState]]
 
 try:
     import prometheus_client as prometheus
@@ -52,6 +58,10 @@ class Metrics:
         self._layers: dict[str | None, dict[str, str]] = {}
         self._live: dict[str | None, tuple[str, float]] = {}
         self._runs_of: dict[tuple[str, str], None] = {}
+        self._synced: dict[tuple[str, ...], Layers] = {}
+        self._told = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+        self._process = os.getpid()
+        self._lock = threading.Lock()
         registry = self.registry
         self._publications = prometheus.Counter(
             f"{_PREFIX}_publications",
@@ -120,6 +130,18 @@ class Metrics:
             ["environment", "kind", "layer"],
             registry=registry,
         )
+        self._requests = prometheus.Counter(
+            f"{_PREFIX}_sync_requests",
+            "Requests to remote layers, failed ones and repeated ones too.",
+            ["environment", "layer"],
+            registry=registry,
+        )
+        self._received = prometheus.Counter(
+            f"{_PREFIX}_sync_received_bytes",
+            "Bytes of prompts and lists that came from remote layers.",
+            ["environment", "layer"],
+            registry=registry,
+        )
 
     def __call__(self, event: Event) -> None:
         environment = event.environment or ""
@@ -131,6 +153,18 @@ class Metrics:
             self._held.labels(environment).set(event.kind == "held")
         elif event.kind in _TROUBLE or event.kind == "missing-release":
             self._trouble.labels(environment, event.kind, event.layer or "").inc()
+        if event.kind != "run-started":
+            self._sync()
+
+    def syncing(self, environment: str, layers: Layers) -> None:
+        """Count what remote layers are asked, at each event and whenever it is `exposed`.
+
+        Args:
+            environment: The environment.
+            layers: Gives the layers' states: ``lambda: prompts.health.layers``.
+        """
+        self._synced[environment, *(layer.url for layer in layers())] = layers
+        self._sync()
 
     def serving(self, environment: str, release: Release, since_s: float, held: bool) -> None:
         """Say what is live already, to metrics that come later.
@@ -148,6 +182,7 @@ class Metrics:
 
     def exposed(self) -> bytes:
         """All of it in Prometheus' text format; its content type is `CONTENT_TYPE`."""
+        self._sync()
         for environment, (_, since_s) in list(self._live.items()):
             self._age.labels(environment or "").set(max(0.0, time.time() - since_s))
         if not self._several:
@@ -188,6 +223,25 @@ class Metrics:
             return next((url for url in known for file in files if file.startswith(url)), "")
         layers = outcome.release.layers if outcome.release else ()
         return next((one.url for one in layers if known.get(one.url) != one.version), "")
+
+    def _sync(self) -> None:
+        forked = self._process != os.getpid()
+        if forked:
+            self._process, self._lock = os.getpid(), threading.Lock()
+        with self._lock:
+            asked = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+            for (environment, *_), layers in self._synced.items():
+                for layer in layers():
+                    asked[0][environment, layer.url] += layer.requests
+                    asked[1][environment, layer.url] += layer.received_bytes
+            told, self._told = self._told, asked
+            # What was asked before a fork is the parent's to tell.
+            for metric, now, before in zip(
+                (self._requests, self._received), asked, told, strict=True
+            ):
+                for labels, many in now.items():
+                    if many > before[labels] and not forked:
+                        metric.labels(*labels).inc(many - before[labels])
 
     def _run(self, environment: str, release: str) -> None:
         key = (environment, release)

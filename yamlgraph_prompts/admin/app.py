@@ -126,6 +126,7 @@ def _app(
         metrics=metrics or _counting(prompts),
     )
     prompts.observe(admin.feed)
+    admin.metrics.syncing(prompts.environment, lambda: prompts.health.layers)
     app = FastAPI(
         title="yamlgraph-prompts",
         version=__version__,
