@@ -1,13 +1,14 @@
 """From saving a prompt (`os.replace`) to the new text at the model, and YAMLGraph's load + compile.
 
 Two nodes: the clock stops when the model is handed the new text, by the run that is made as soon as
-the release changes; then with runs made back to back, by a thread that never rests, which slows
-YAMLGraph's own load + compile too. 50 and 200 nodes: the clock stops when the new release is live,
-one prompt of all having changed.
+the release changes; then with runs made back to back, by a thread or an event loop that never
+rests, which slows YAMLGraph's own load + compile too. 50 and 200 nodes: the clock stops when the
+new release is live, one prompt of all having changed.
 """
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import threading
 import time
@@ -81,6 +82,16 @@ class Saves:
             self.app.invoke({"topic": "rivers"})
         return self.heard_at - saved_at
 
+    def back_to_back_on_a_loop(self) -> float:
+        async def run() -> float:
+            saved_at = self._save()
+            while not self.heard_at:
+                assert perf_counter() < saved_at + WAIT_S, "the save was never served"
+                await self.app.ainvoke({"topic": "rivers"})
+            return self.heard_at - saved_at
+
+        return asyncio.run(run())
+
     def idle(self) -> float:
         saved_at = self._save()
         assert self.live.wait(WAIT_S), "the save was never published"
@@ -106,6 +117,7 @@ def small(folder: Path, rounds: int, warm_up: int) -> list[Row]:
     with saves.prompts:
         calls = {"alone": saves.alone, "idle": saves.idle}
         calls |= {"beside": saves.alone_beside_runs, "busy": saves.back_to_back}
+        calls |= {"loop": saves.back_to_back_on_a_loop}
         times = interleaved(rounds, calls, warm_up=warm_up)
     alone, busy = times["alone"], times["busy"]
     return [
@@ -114,6 +126,9 @@ def small(folder: Path, rounds: int, warm_up: int) -> list[Row]:
         compared("2 nodes: save → live", Times(tuple(saves.swaps[warm_up:])), alone),
         plain("2 nodes, runs back to back: YAMLGraph's load + compile", times["beside"]),
         compared("2 nodes, runs back to back: save → at the model", busy, alone, MEDIAN, P95),
+        compared(
+            "2 nodes, ainvoke back to back: save → at the model", times["loop"], alone, MEDIAN, P95
+        ),
         compared("2 nodes, runs back to back: that over YAMLGraph's", busy, times["beside"]),
     ]
 

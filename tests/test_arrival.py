@@ -96,6 +96,14 @@ async def _first(app: Any) -> list[str]:
     return []
 
 
+async def test_the_first_run_after_an_idle_time_has_what_was_saved_in_it(tmp_path: Path) -> None:
+    folder = write(tmp_path / "prompts", {"a.yaml": "user: one"})
+    with LivePrompts(folder) as prompts:
+        app = live_graph(says("a"), prompts=prompts).compile()
+        (folder / "a.yaml").write_text("user: two")
+        assert (await app.ainvoke({}))["said"] == ["two"]
+
+
 def test_nobody_waits_longer_than_the_bound(slow: Slow) -> None:
     slow.save("two")
     assert slow.said() == ["one"]

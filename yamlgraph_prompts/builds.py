@@ -46,8 +46,7 @@ class Handle:
         return self.prompts.build_of(self)
 
     async def acurrent(self) -> Build:
-        await self.prompts.arrival.awaited()
-        return self.prompts.build_of(self)
+        return await self.prompts.abuild_of(self)
 
     def at(self, release: str, graph: str | None) -> Build:
         return self.prompts.build_at(self, release, graph)

@@ -18,7 +18,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from yamlgraph_prompts.arrival import Arrival
 from yamlgraph_prompts.builds import Builds, Handle
 from yamlgraph_prompts.candidate import Candidates, Check, Graph
 from yamlgraph_prompts.drafts import Draft, Trial, Write
@@ -427,20 +426,22 @@ class LivePrompts:
     def build_of(self, handle: Handle) -> Build:
         """The live build of a compiled graph.
 
-        One read; blocks only where a saved file is just being published, for a tenth of a second
-        at most and never on an event loop.
+        One read; blocks only for the first look after a load, and where a saved file is just being
+        published for a tenth of a second at most. On an event loop it never does.
         """
         if self._watching and not self._following.started:
             self._first_use()
-        self.arrival.wait()
+        self._following.arrival.wait()
         live = self._road.live
         assert live is not None
         return live.builds[handle.token]
 
-    @property
-    def arrival(self) -> Arrival:
-        """What a run that begins now may wait for."""
-        return self._following.arrival
+    async def abuild_of(self, handle: Handle) -> Build:
+        """As `build_of`, on an event loop."""
+        if self._watching and not self._following.started:
+            await asyncio.to_thread(self._first_use)
+        await self._following.arrival.awaited()
+        return self.build_of(handle)
 
     def build_at(self, handle: Handle, release_id: str, revision: str | None) -> Build:
         """The build of a compiled graph for a pair that need not be live.
@@ -477,8 +478,8 @@ class LivePrompts:
             asyncio.get_running_loop()
         except RuntimeError:
             with suppress(PromptsError):
-                self.publish("first look")
-        # On an event loop the look that following takes in its own thread has to do.
+                self.publish("first run")
+        # A sync call on an event loop has to do with the look that following takes in its thread.
 
     def follow_changes(self) -> None:
         """Begin to follow changes, once in each process; every use of the prompts calls it."""

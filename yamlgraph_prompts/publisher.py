@@ -42,7 +42,7 @@ logger = logging.getLogger("yamlgraph_prompts")
 DEADLINE_S = 30.0  # for reading remote layers, once something is live
 
 # Remote layers are asked by whoever polls them; other news is no reason to ask them.
-_KEPT_S = dict.fromkeys(("poll", "file change", "another process"), math.inf)
+_KEPT_S = dict.fromkeys(("poll", "file change", "first run", "another process"), math.inf)
 _FULL_ID = re.compile(r"[0-9a-f]{64}")
 
 
