@@ -13,6 +13,7 @@ from tests.s3_servers import Shop
 from yamlgraph_prompts import LivePrompts
 from yamlgraph_prompts.admin import admin_app
 from yamlgraph_prompts.bucket import Bucket
+from yamlgraph_prompts.errors import LayerUnavailable
 from yamlgraph_prompts.release import Prompt, Release
 
 
@@ -73,6 +74,97 @@ def test_who_was_overtaken_in_the_bucket_changes_nothing(
     live = bucket.current()
     assert live is not None
     assert live.who == "bob"
+
+
+@pytest.fixture
+def elsewhere(moto: Shop, bucket: Bucket, tmp_path: Path) -> Iterator[LivePrompts]:
+    """The prompts of another host."""
+    store = tmp_path / "another hosts store"
+    with LivePrompts(moto.url(), environment="test", store=store, watch=False) as made:
+        yield made
+
+
+def test_a_roll_back_reaches_every_reader_of_the_bucket_and_holds_here(
+    prompts: LivePrompts, elsewhere: LivePrompts, bucket: Bucket
+) -> None:
+    client = Client(admin_app(prompts, TOKENS))
+    first = prompts.release.id
+    client.put("/prompts/greeting", "user: Rude\n")
+    elsewhere.publish()
+    rude = elsewhere.release.id
+    assert elsewhere["greeting"].user == "Rude"
+    told = client.post("/rollback?message=too+rude").json
+    assert (told["release"], told["held"]) == (first, True)
+    assert told["reach"]["bucket"] == bucket.url
+    assert bucket.url in told["reach"]["message"]
+    live = bucket.current()
+    assert live is not None
+    assert (live.release, live.message) == (first, "too rude")
+    elsewhere.publish()
+    assert elsewhere.release.id == first
+    # A poll undoes it nowhere; the earlier one comes back by its id, for everybody.
+    assert (prompts.publish().release, elsewhere.publish().status) == (prompts.release, "unchanged")
+    client.post(f"/releases/{rude[:12]}/activate")
+    elsewhere.publish()
+    assert (prompts.release.id, elsewhere.release.id) == (rude, rude)
+
+
+def test_a_host_that_never_had_the_earlier_release_can_go_back_to_it(
+    elsewhere: LivePrompts, bucket: Bucket, moto: Shop, tmp_path: Path
+) -> None:
+    bucket.push(release(greeting="Rude", farewell="Bye"), message="oops", who="bob")
+    with LivePrompts(
+        moto.url(), environment="test", store=tmp_path / "fresh", watch=False
+    ) as fresh:
+        assert Client(admin_app(fresh, TOKENS)).post("/rollback").json["status"] == "published"
+        assert fresh["greeting"].user == "Hi"
+    elsewhere.publish()
+    assert elsewhere["greeting"].user == "Hi"
+
+
+def test_where_the_bucket_cannot_be_written_an_activation_holds_here_and_says_so(
+    prompts: LivePrompts, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = Client(admin_app(prompts, TOKENS))
+    first = prompts.release.id
+    client.put("/prompts/greeting", "user: Rude\n")
+
+    def denied(*_: Any, **__: Any) -> Any:
+        raise LayerUnavailable("Access denied.", layer=bucket.url)
+
+    monkeypatch.setattr(Bucket, "rollback", denied)
+    answer = client.post(f"/releases/{first}/activate")
+    assert (answer.status, answer.json["held"], prompts.release.id) == (200, True, first)
+    reach = answer.json["reach"]
+    assert (reach["bucket"], reach["trouble"]) == (None, "Access denied.")
+    assert "Not beyond: Access denied." in reach["message"]
+
+
+def test_a_release_of_several_layers_reaches_only_who_shares_the_store(
+    moto: Shop, bucket: Bucket, tmp_path: Path
+) -> None:
+    (tmp_path / "over").mkdir()
+    (tmp_path / "over/own.yaml").write_text("user: own\n")
+    layers = (moto.url(), tmp_path / "over")
+    with LivePrompts(*layers, environment="test", store=tmp_path / "s", watch=False) as prompts:
+        client = Client(admin_app(prompts, TOKENS))
+        first = prompts.release.id
+        client.put("/prompts/greeting", "user: Ho\n")
+        reach = client.post(f"/releases/{first}/activate").json["reach"]
+    assert reach["bucket"] is None
+    assert "several layers" in reach["trouble"]
+
+
+def test_a_write_under_a_hold_says_that_other_readers_of_the_bucket_take_it(
+    prompts: LivePrompts, elsewhere: LivePrompts
+) -> None:
+    client = Client(admin_app(prompts, TOKENS))
+    client.post(f"/releases/{prompts.release.id}/activate")
+    told = client.put("/prompts/greeting", "user: Ho\n").json
+    assert told["status"] == "held"
+    assert "Other readers of s3://" in told["message"]
+    elsewhere.publish()
+    assert (prompts["greeting"].user, elsewhere["greeting"].user) == ("Hi", "Ho")
 
 
 def test_metrics_count_what_the_bucket_is_asked(prompts: LivePrompts, moto: Shop) -> None:

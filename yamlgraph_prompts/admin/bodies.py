@@ -114,11 +114,16 @@ class Change(BaseModel):
 
 
 class Reach(BaseModel):
-    """Whom an activation reaches: everyone who shares the store."""
+    """Whom an activation reaches: everyone who shares the store, and who reads the bucket."""
 
+    message: str = Field(description="The same in words")
     store: str | None = Field(description="The folder; null: this process only")
     workers: int = Field(description="Living processes of this host that share it")
     taken: int = Field(description="How many of them serve the release by now")
+    bucket: str | None = Field(
+        None, description="The bucket that it was published to, for all its readers"
+    )
+    trouble: str | None = Field(None, description="Why the bucket's readers are not reached")
 
 
 class Activation(BaseModel):

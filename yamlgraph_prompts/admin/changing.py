@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
@@ -31,6 +32,9 @@ from yamlgraph_prompts.admin.texts import JSON_TYPE, YAML_TYPES, of_body
 from yamlgraph_prompts.admin.writing import Wish, rejected, write
 from yamlgraph_prompts.errors import PromptsError, ReleaseNotFound
 from yamlgraph_prompts.release import Outcome
+
+if TYPE_CHECKING:
+    from yamlgraph_prompts.bucket import Bucket
 
 # How long an activation waits for the other workers, in seconds.
 TAKEN_WITHIN_S = 1.0
@@ -128,7 +132,7 @@ def changing(admin: Admin) -> APIRouter:
         tags=["releases"],
     )
     async def activate(caller: Operator, release_id: str, message: Message = None) -> Activation:
-        """Make a kept release live and hold it, for everyone who shares the store."""
+        """Make a kept release live and hold it, for all who share the store or read the bucket."""
 
         def act(reason: str) -> Outcome:
             return prompts.activate(release_id, reason=reason)
@@ -139,8 +143,11 @@ def changing(admin: Admin) -> APIRouter:
     async def rollback(caller: Operator, message: Message = None) -> Activation:
         """Activate the release that was live before this one."""
 
-        def act(_: str) -> Outcome:
+        def act(reason: str) -> Outcome:
+            before = _before_in_bucket(admin)
             try:
+                if before is not None:
+                    return prompts.activate(before, reason=reason)
                 return prompts.rollback()
             except ReleaseNotFound as problem:
                 raise Refusal(409, "nothing-earlier", problem.message) from problem
@@ -202,13 +209,71 @@ def _act(
     # A follow ends the hold, whatever the layers hold.
     if outcome.status == "rejected" and action != "follow":
         raise rejected(outcome)
+    bucket, trouble = None, None
+    if action in ("activate", "rollback"):
+        bucket, trouble = _tell_bucket(admin, caller, live, message or f"{action} over HTTP")
     taken, workers = prompts.reach(0.0 if action == "reload" else TAKEN_WITHIN_S)
-    folder = prompts.store_folder
     return Activation(
         status=outcome.status,
         release=live,
         held=prompts.held,
         findings=[FindingBody.of(finding) for finding in outcome.findings],
         elapsed_s=outcome.elapsed_s,
-        reach=Reach(store=str(folder) if folder else None, workers=workers, taken=taken),
+        reach=_reach(prompts.store_folder, taken, workers, bucket, trouble),
+    )
+
+
+def _shared_bucket(admin: Admin) -> Bucket | None:
+    """The bucket whose releases are these prompts' own; not one layer of several."""
+    return admin.bucket if len(admin.prompts.layers) == 1 else None
+
+
+def _before_in_bucket(admin: Admin) -> str | None:
+    bucket, prompts = _shared_bucket(admin), admin.prompts
+    if bucket is None:
+        return None
+    from yamlgraph_prompts.admin.publishing import going_back
+
+    return going_back(bucket, prompts.release.id)
+
+
+def _tell_bucket(
+    admin: Admin, caller: Caller, live: str | None, message: str
+) -> tuple[str | None, str | None]:
+    """The bucket whose readers take this too, or why they do not."""
+    bucket = _shared_bucket(admin)
+    if bucket is None or live is None:
+        buckets = [one.url for one in admin.prompts.health.layers if one.url.startswith("s3://")]
+        several = (
+            f"this release is made of several layers, and {buckets[0]} is only one of them."
+            if buckets
+            else None
+        )
+        return None, several
+    from yamlgraph_prompts.admin.publishing import activate
+
+    trouble = activate(bucket, live, caller.who.name, message)
+    return (bucket.url, None) if trouble is None else (None, trouble)
+
+
+def _reach(
+    folder: Path | None, taken: int, workers: int, bucket: str | None, trouble: str | None
+) -> Reach:
+    words = "This process only."
+    if folder is not None:
+        words = (
+            f"Every process that shares the store {folder}: "
+            f"{taken} of the {workers} on this host serve it by now."
+        )
+    if bucket is not None:
+        words += f" And every reader of {bucket}, with its next look."
+    if trouble is not None:
+        words += f" Not beyond: {trouble}"
+    return Reach(
+        message=words,
+        store=str(folder) if folder else None,
+        workers=workers,
+        taken=taken,
+        bucket=bucket,
+        trouble=trouble,
     )

@@ -1,13 +1,17 @@
-"""Writes to a bucket whose releases are published: by a new one, through the bucket's own log."""
+"""What a bucket of published releases is told: writes and activations, through its own log."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from contextlib import suppress
 
 from yamlgraph_prompts.bucket import Bucket, LogEntry
 from yamlgraph_prompts.drafts import Write
-from yamlgraph_prompts.errors import LayerReadOnly, PushRefused
+from yamlgraph_prompts.errors import LayerReadOnly, PromptsError, PushRefused
 from yamlgraph_prompts.release import Prompt, Release
+
+logger = logging.getLogger("yamlgraph_prompts")
 
 _NO_MESSAGE = "changed through the admin API"
 
@@ -29,6 +33,27 @@ def writer(bucket: Bucket, who: str, message: str | None) -> Write:
         bucket.push(_release(new), message=message or _NO_MESSAGE, who=who, after=live)
 
     return write
+
+
+def going_back(bucket: Bucket, live: str) -> str | None:
+    """What was live in the bucket before `live`; None: that is not its live one, or not known."""
+    with suppress(PromptsError):
+        entry = bucket.current()
+        if entry is not None and entry.release == live:
+            return entry.previous
+    return None
+
+
+def activate(bucket: Bucket, release_id: str, who: str, message: str) -> str | None:
+    """Make a release live for every reader of the bucket; why it was not, None: it was."""
+    try:
+        if bucket.current() is None:
+            return f"Loose files in a bucket are only read: nothing is published in {bucket.url}."
+        bucket.rollback(to=release_id, message=message, who=who)
+    except PromptsError as problem:
+        logger.error("The readers of %s are not reached: %s", bucket.url, problem)
+        return problem.message
+    return None
 
 
 def _live(bucket: Bucket) -> LogEntry:

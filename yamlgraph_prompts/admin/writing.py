@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from yamlgraph_prompts.admin.bodies import MAX_NAME, NAME_PATTERN, Change, Current, FindingBody
 from yamlgraph_prompts.admin.context import Admin, Caller
@@ -13,6 +14,9 @@ from yamlgraph_prompts.drafts import Draft, Origin, Trial, Write
 from yamlgraph_prompts.errors import PromptsError
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.release import Outcome, Prompt
+
+if TYPE_CHECKING:
+    from yamlgraph_prompts.bucket import Bucket
 
 _NO_PROMPT = re.compile(r"vars(\.[^/]+)?|.*\.(yaml|yml|j2)")
 _NAMED = 5
@@ -84,7 +88,7 @@ def write(admin: Admin, caller: Caller, wish: Wish) -> Change:
     _note(admin, caller, wish, trial, "written" if trial.mends else outcome.status)
     if outcome.status == "rejected" and not trial.mends:
         raise rejected(outcome)
-    return _change(trial, outcome, held=admin.prompts.held)
+    return _change(trial, outcome, admin.prompts.held, admin.bucket if publish else None)
 
 
 def rejected(outcome: Outcome) -> Refusal:
@@ -253,8 +257,10 @@ def _failed(admin: Admin, caller: Caller, wish: Wish) -> None:
     )
 
 
-def _change(trial: Trial, outcome: Outcome, *, held: bool) -> Change:
+def _change(trial: Trial, outcome: Outcome, held: bool, bucket: Bucket | None) -> Change:
     message, hint = _not_live(outcome)
+    if message is not None and bucket is not None:
+        message += f" Other readers of {bucket.url} take it with their next look."
     return Change(
         status=outcome.status,
         message=message,
