@@ -30,7 +30,7 @@ from yamlgraph_prompts.health import Health
 from yamlgraph_prompts.layers import AnyLayer, as_layer, environment_name
 from yamlgraph_prompts.live import Build, LiveGraph, LiveStateGraph, Pin, Recipe
 from yamlgraph_prompts.publisher import Live, Publisher
-from yamlgraph_prompts.release import Outcome, Prompt, PromptUse, Release, StoredRelease
+from yamlgraph_prompts.release import GraphFacts, Outcome, Prompt, PromptUse, Release, StoredRelease
 from yamlgraph_prompts.telling import Teller
 from yamlgraph_prompts.workers import Workers, taken_by
 
@@ -212,6 +212,42 @@ class LivePrompts:
                     name = file.own_name(use.prompt) if facts.bundled else use.prompt
                     found.setdefault(name, []).append((file.file, use))
         return found
+
+    @property
+    def previous(self) -> str | None:
+        """The id of the release that `rollback` would make live; None: there is none."""
+        return self._store.previous(self._started().release.id)
+
+    def digests(self, release_id: str) -> Mapping[str, str]:
+        """Each prompt's digest in a kept release; reads no prompt, and does not count as a use.
+
+        Args:
+            release_id: The full id.
+
+        Raises:
+            ReleaseNotFound: It is not kept.
+        """
+        return self._store.digests(release_id)
+
+    def graphs(self) -> tuple[GraphFacts, ...]:
+        """What every attached graph asks of its prompts."""
+        return tuple(self._started().candidate.graphs.values())
+
+    def drawing(self, facts: GraphFacts) -> str:
+        """One of `graphs` as LangGraph draws it on the live release, in Mermaid's language.
+
+        Args:
+            facts: The graph.
+
+        Raises:
+            LookupError: It is not attached.
+        """
+        live = self._started()
+        graph = next((g for g, f in live.candidate.graphs.items() if f == facts), None)
+        if graph is None:
+            raise LookupError(f"{facts.name} is not attached.")
+        built = self._builds.state_graph(graph, facts, live.release)
+        return built.compile().get_graph().draw_mermaid()
 
     def reach(self, within_s: float = 0.0) -> tuple[int, int]:
         """How many processes of this host serve what this one does, and how many there are.

@@ -70,6 +70,11 @@ class MemoryStore:
         """None: nothing outlives the process that could be spared a check."""
         return None
 
+    def digests(self, release_id: str) -> Mapping[str, str]:
+        """Each prompt's digest in a kept release."""
+        release = self._releases[self.find(release_id)]
+        return {name: prompt.sha256 for name, prompt in release.prompts.items()}
+
     def last_good(self) -> Release | None:
         """None: a new process has none."""
         return None

@@ -168,6 +168,16 @@ def read_facts(path: Path, release_id: str) -> PackFacts:
         raise _corrupted(path, "its index makes no sense") from error
 
 
+def read_digests(path: Path, release_id: str) -> Mapping[str, str]:
+    """Each prompt's name → its digest as the index says it. Raises as `read_head` does."""
+    head = read_head(path, release_id)
+    index = _index(read_file(path, head.index_bytes, head.index_at)[0], head, path)
+    try:
+        return {str(name): str(digest) for name, _, digest, *_ in index["prompts"]}
+    except _UNREADABLE as error:
+        raise _corrupted(path, "its index makes no sense") from error
+
+
 def read_pack(path: Path, release_id: str) -> Release:
     """The release in a pack, every byte of it verified. Raises as `read_head` does."""
     data, facts = read_file(path, MAX_PACK)

@@ -21,7 +21,7 @@ from yamlgraph_prompts import disk
 from yamlgraph_prompts.errors import ReleaseNotFound, StoreCorrupted, StoreError
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.history import History, Pointer
-from yamlgraph_prompts.pack import PackFacts, read_facts, read_head, read_pack
+from yamlgraph_prompts.pack import PackFacts, read_digests, read_facts, read_head, read_pack
 from yamlgraph_prompts.place import LOCK_TIMEOUT_S, Place, user_cache
 from yamlgraph_prompts.release import Release, StoredRelease
 from yamlgraph_prompts.shelf import Shelf, sweep_temporaries
@@ -203,6 +203,17 @@ class Store:
             return read_facts(self._pack(release_id), release_id)
         except (ReleaseNotFound, OSError):
             return None
+
+    def digests(self, release_id: str) -> Mapping[str, str]:
+        """Each prompt's digest in a stored release, without reading the prompts.
+
+        Raises:
+            ReleaseNotFound: It is not stored.
+            StoreError: It is damaged, or cannot be read.
+        """
+        path = self._pack(release_id)
+        with disk.told("Could not read the release", path):
+            return read_digests(path, release_id)
 
     def last_good(self) -> Release | None:
         """The live release, or the newest earlier one that is whole; None if there is none."""

@@ -20,8 +20,10 @@ from yamlgraph_prompts.admin.context import Admin
 from yamlgraph_prompts.admin.desk import Desk
 from yamlgraph_prompts.admin.feed import Feed
 from yamlgraph_prompts.admin.gate import Access, ByToken, Gate, Limits, OnLoopback
+from yamlgraph_prompts.admin.page.routes import door, page
 from yamlgraph_prompts.admin.problems import add_handlers
 from yamlgraph_prompts.admin.reading import reading
+from yamlgraph_prompts.admin.sessions import Sessions
 from yamlgraph_prompts.admin.watching import watching
 from yamlgraph_prompts.layers import AnyLayer, as_layer
 from yamlgraph_prompts.live_prompts import LivePrompts
@@ -72,7 +74,9 @@ def admin_app(
     """
     limits = limits or Limits()
     attempts = Attempts(limits.failures, limits.failures_s)
-    access = ByToken(Tokens(tokens), header, attempts)
+    known = Tokens(tokens)
+    sessions = Sessions(known, lambda: prompts.store_folder)
+    access = ByToken(known, header, attempts, sessions)
     return _app(prompts, access, write_to, header, limits, metrics)
 
 
@@ -143,6 +147,8 @@ def _app(
     app.include_router(watching(admin, doors))
     app.include_router(reading(admin), dependencies=doors)
     app.include_router(changing(admin), dependencies=doors)
+    app.include_router(door(admin, access))
+    app.include_router(page(admin, access))
     app.add_middleware(Gate, access=access, limits=limits)
     app.state.admin = admin
     return app

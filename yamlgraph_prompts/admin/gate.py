@@ -5,22 +5,38 @@ Pure ASGI. An answer from here costs no thread and touches no prompt.
 
 from __future__ import annotations
 
+import hmac
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import anyio
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
+from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from yamlgraph_prompts.admin.auth import Attempts, Tokens, Who
+from yamlgraph_prompts.admin.door import (
+    SIGN_IN,
+    SIGN_OUT,
+    STATIC,
+    asks_for_html,
+    is_page,
+    to_sign_in,
+)
 from yamlgraph_prompts.admin.problems import Refusal
+from yamlgraph_prompts.admin.sessions import Session, Sessions
 
 logger = logging.getLogger("yamlgraph_prompts")
+T = TypeVar("T")
 
 WHO = "yamlgraph_prompts_who"
-OPEN_PATHS = frozenset({"/health/live", "/health/ready"})
+OPEN_PATHS = frozenset({"/health/live", "/health/ready", SIGN_IN})
+CSRF = "x-csrf-token"
+_SAFE = ("GET", "HEAD", "OPTIONS")
 _HEADERS = {
     "x-content-type-options": "nosniff",
     "cache-control": "no-store",
@@ -66,24 +82,40 @@ class Access(Protocol):
 
 
 class ByToken:
-    """Lets in who shows a token.
+    """Lets in who shows a token, or the cookie of somebody who signed in with one.
 
     Args:
         tokens: The tokens.
         header: A header that may hold one, besides ``Authorization: Bearer``.
         attempts: How often an address has failed.
+        sessions: Who signed in.
     """
 
-    def __init__(self, tokens: Tokens, header: str, attempts: Attempts) -> None:
+    def __init__(self, tokens: Tokens, header: str, attempts: Attempts, sessions: Sessions) -> None:
         self._tokens = tokens
         self._header = header
         self._attempts = attempts
+        self.sessions = sessions
 
     def who(self, scope: Scope, headers: Headers) -> Who | None:
         """See `Access.who`."""
         shown = _bearer(headers) or headers.get(self._header)
         if not shown:
-            return None
+            return self._by_cookie(scope, headers)
+        return self._counted(scope, lambda: self._tokens.find(shown))
+
+    def sign_in(self, scope: Scope, headers: Headers, token: str) -> Session:
+        """A session for whoever shows `token`.
+
+        Raises:
+            Refusal: The token is not known, or too many were not.
+            StoreError: The session's key could not be written.
+        """
+        if is_foreign(headers):
+            raise Refusal(403, "cross-site", "Another site may not ask this.")
+        return self._counted(scope, lambda: self.sessions.start(token))
+
+    def _counted(self, scope: Scope, find: Callable[[], T | None]) -> T:
         from_ = address(scope)
         wait_s = self._attempts.wait_s(from_)
         if wait_s:
@@ -94,12 +126,38 @@ class ByToken:
                 hint="Wait, then use a token that counts.",
                 headers={"Retry-After": str(math.ceil(wait_s))},
             )
-        found = self._tokens.find(shown)
+        found = find()
         if found is None:
             self._attempts.failed(from_)
             logger.warning("A wrong admin token came from %s.", from_)
             raise unknown("This token is not known, or no longer.")
         return found
+
+    def session(self, headers: Headers) -> Session | None:
+        """The session that the cookie stands for."""
+        cookies = cookie_parser(headers.get("cookie", ""))
+        value = cookies.get(self.sessions.cookie)
+        return self.sessions.find(value) if value else None
+
+    def _by_cookie(self, scope: Scope, headers: Headers) -> Who | None:
+        session = self.session(headers)
+        if session is None:
+            return None
+        if scope["method"] not in _SAFE:
+            if is_foreign(headers):
+                raise Refusal(403, "cross-site", "Another site may not ask this.")
+            shown = headers.get(CSRF, "").encode()
+            # The form of a page that signs out has it in a field.
+            if route_path(scope) != SIGN_OUT and not hmac.compare_digest(
+                shown, session.csrf.encode()
+            ):
+                raise Refusal(
+                    403,
+                    "csrf",
+                    f"With a cookie this takes the header {CSRF}.",
+                    hint="Load the page again.",
+                )
+        return session.who
 
 
 class OnLoopback:
@@ -149,9 +207,17 @@ class Gate:
         try:
             self._fits(scope)
             who = self._access.who(scope, headers)
-            if who is None and _path(scope) not in OPEN_PATHS:
+            path = route_path(scope)
+            if not path:
+                # The mount's own path: the page is one step below, where its links lead right.
+                await RedirectResponse(f"{scope['root_path']}/")(scope, receive, send_safe)
+                return
+            if who is None and path not in OPEN_PATHS and not path.startswith(STATIC):
+                if is_page(path) and asks_for_html(scope, headers):
+                    await to_sign_in(scope, headers)(scope, receive, send_safe)
+                    return
                 raise unknown("A token is needed.")
-            if scope["method"] not in ("GET", "HEAD", "OPTIONS"):
+            if scope["method"] not in _SAFE:
                 receive = await self._body(headers, receive)
         except Refusal as refusal:
             await refusal.response()(scope, receive, send_safe)
@@ -227,7 +293,17 @@ def _hostname(host: str) -> str:
     return host.partition(":")[0].lower()
 
 
-def _path(scope: Scope) -> str:
+def is_foreign(headers: Headers) -> bool:
+    """Whether a browser says that another site's page sends this."""
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site not in ("none", "same-origin")
+    origin = headers.get("origin")
+    return origin is not None and origin.partition("://")[2] != headers.get("host", "")
+
+
+def route_path(scope: Scope) -> str:
+    """The path below the app's root."""
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", ""))
 

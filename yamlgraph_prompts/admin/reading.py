@@ -68,7 +68,7 @@ def reading(admin: Admin) -> APIRouter:
         """The prompts of a release, by name."""
 
         def listed() -> PromptPage:
-            found = _release(admin, release)
+            found = release_of(admin, release)
             names = [name for name in found if search.casefold() in name.casefold()]
             uses = prompts.uses()
             lines = [_line(found[name], uses) for name in names[offset : offset + limit]]
@@ -83,8 +83,8 @@ def reading(admin: Admin) -> APIRouter:
         """One prompt; the answer's ETag is what `If-Match` wants."""
 
         def shown() -> PromptBody:
-            found = _release(admin, release)
-            return _body(admin, found, found[name])
+            found = release_of(admin, release)
+            return prompt_body(admin, found, found[name])
 
         body = await do(shown)
         response.headers["ETag"] = f'"{body.sha256}"'
@@ -142,7 +142,7 @@ def reading(admin: Admin) -> APIRouter:
         """What changes when `after` follows `before`; each is an id, `live` or `layers`."""
 
         def told() -> DiffBody:
-            found = _release(admin, before).diff(_release(admin, after))
+            found = release_of(admin, before).diff(release_of(admin, after))
             names = sorted([*found.added, *found.removed, *found.changed])
             return DiffBody(
                 before=found.before.id,
@@ -160,7 +160,7 @@ def reading(admin: Admin) -> APIRouter:
         """One release; its id, the beginning of it, `live` or `layers`."""
 
         def shown() -> ReleaseBody:
-            found = _release(admin, release_id)
+            found = release_of(admin, release_id)
             return ReleaseBody(
                 id=found.id,
                 environment=found.environment,
@@ -179,7 +179,7 @@ def reading(admin: Admin) -> APIRouter:
     return routes
 
 
-def _release(admin: Admin, said: str) -> Release:
+def release_of(admin: Admin, said: str) -> Release:
     if said == LIVE:
         return admin.prompts.release
     if said == LAYERS:
@@ -197,7 +197,7 @@ def _line(prompt: Prompt, uses: Uses) -> PromptLine:
     )
 
 
-def _body(admin: Admin, release: Release, prompt: Prompt) -> PromptBody:
+def prompt_body(admin: Admin, release: Release, prompt: Prompt) -> PromptBody:
     facts: dict[str, Any] = {}
     # A broken one is live where nobody uses it: its text is all there is to show.
     with suppress(PromptsError):

@@ -73,7 +73,7 @@ def watching(admin: Admin, doors: Sequence[Any]) -> APIRouter:
         if prompts.health.release is None:
             await admin.desk.do(_start, admin)
         who: Who | None = request.scope.get("state", {}).get(WHO)
-        answer = _ready(admin, in_detail=who is not None)
+        answer = readiness(admin, in_detail=who is not None)
         if answer.status != "ready":
             response.status_code = 503
         return answer
@@ -115,7 +115,7 @@ def _start(admin: Admin) -> None:
         admin.prompts.release  # noqa: B018 - the first look starts it
 
 
-def _ready(admin: Admin, *, in_detail: bool) -> Ready:
+def readiness(admin: Admin, *, in_detail: bool) -> Ready:
     health, now = admin.prompts.health, time.time()
     status: Literal["ready", "not-ready"] = "ready" if health.release is not None else "not-ready"
     if not in_detail:

@@ -1,0 +1,105 @@
+"""Facts → HTML, escaped, compressed, under a policy that runs no script but the page's own."""
+
+from __future__ import annotations
+
+import gzip
+import time
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.responses import HTMLResponse, Response
+
+from yamlgraph_prompts.admin.auth import Who
+from yamlgraph_prompts.admin.page import files, words
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'{loose}; img-src 'self' data:; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """Who looks, and from where.
+
+    Args:
+        up: The relative way to the app's root.
+        path: The path that was asked for.
+        who: Who it is; None: nobody yet.
+        csrf: What a request that changes something must show.
+        signed_in: Whether there is a session to end.
+        environment: The environment of the prompts.
+        accepts: The ``Accept-Encoding`` of the request.
+    """
+
+    up: str
+    path: str
+    who: Who | None
+    csrf: str
+    signed_in: bool
+    environment: str
+    accepts: str
+
+    def may(self, role: Any) -> bool:
+        """Whether their role includes `role`."""
+        return self.who is not None and self.who.may(role)
+
+    @property
+    def static(self) -> str:
+        """Where the styles and scripts are."""
+        return f"{self.up}page/static/{files.digest()}/"
+
+
+def html(
+    visit: Visit, view: str, facts: dict[str, Any], *, status: int = 200, loose: bool = False
+) -> Response:
+    """The answer with a view.
+
+    Args:
+        visit: Who looks.
+        view: The template's name.
+        facts: What it shows.
+        status: The HTTP status.
+        loose: Allow inline styles: the picture's script makes them.
+    """
+    text = _templates().get_template(view).render(facts, visit=visit).encode()
+    headers = {
+        "Content-Security-Policy": POLICY.format(loose=" 'unsafe-inline'" if loose else ""),
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "X-Frame-Options": "DENY",
+        "Vary": "Accept-Encoding, Cookie",
+    }
+    if len(text) > files.SMALL and files.takes_gzip(visit.accepts):
+        text = gzip.compress(text, 5, mtime=0)
+        headers["Content-Encoding"] = "gzip"
+    return HTMLResponse(text, status_code=status, headers=headers)
+
+
+@cache
+def _templates() -> Environment:
+    made = Environment(
+        loader=PackageLoader("yamlgraph_prompts.admin.page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    made.filters.update(
+        path=lambda name: quote(name, safe="/"),
+        ago=lambda at_s: words.age(time.time() - at_s),
+        age=words.age,
+        iso=words.iso,
+        day=words.day,
+        short=words.short,
+        reason=words.reason,
+        action=words.action,
+        status=words.status,
+        degraded=words.degraded,
+        place=words.place,
+    )
+    made.globals.update(count=words.count)
+    return made

@@ -1,0 +1,239 @@
+"""What each view shows, from the same functions that answer the API's routes. Changes nothing."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from yamlgraph_prompts.admin.auth import Who
+from yamlgraph_prompts.admin.bodies import NAME_PATTERN, AuditLine
+from yamlgraph_prompts.admin.context import Admin
+from yamlgraph_prompts.admin.page.last_change import LastChange
+from yamlgraph_prompts.admin.page.side_by_side import side_by_side
+from yamlgraph_prompts.admin.problems import Refusal
+from yamlgraph_prompts.admin.reading import LAYERS, prompt_body, release_of
+from yamlgraph_prompts.admin.watching import readiness
+from yamlgraph_prompts.admin.writing import locked
+from yamlgraph_prompts.errors import PromptsError
+from yamlgraph_prompts.release import GraphFacts, Prompt, Release
+
+MAX_ROWS = 5_000
+MAX_DIFFS = 200
+LOG_LINES = 200
+NEW_TEXT = "system: |\n  You are a helpful assistant.\nuser: |\n  {question}\n"
+
+Facts = dict[str, Any]
+
+
+def listed(admin: Admin, changes: LastChange, search: str) -> Facts:
+    """The list of prompts."""
+    release, uses = admin.prompts.release, admin.prompts.uses()
+    times, wanted, now = changes.times(), search.casefold(), time.time()
+    rows = []
+    for name, prompt in release.prompts.items():
+        used = uses.get(name, [])
+        said = " ".join([name, prompt.layer, *(f"{graph} {use.node}" for graph, use in used)])
+        if wanted in said.casefold():
+            nodes: dict[str, list[str]] = {}
+            for graph, use in used:
+                nodes.setdefault(graph, []).append(use.node)
+            rows.append({"prompt": prompt, "uses": nodes, "at_s": times.get(name, now)})
+    return {
+        "search": search,
+        "total": len(release),
+        "matching": len(rows),
+        "rows": rows[:MAX_ROWS],
+        "refused": _refused(admin),
+        **health(admin),
+    }
+
+
+def health(admin: Admin) -> Facts:
+    """How things are."""
+    ready = readiness(admin, in_detail=True)
+    line = next((one for one in admin.prompts.releases() if one.live), None)
+    return {"ready": ready, "live": line, "by": _makers(admin).get(ready.release or "")}
+
+
+def edited(admin: Admin, who: Who, name: str, *, new: bool) -> Facts:
+    """The editor of one prompt: what the layers hold, and whether that is what is live."""
+    prompts = admin.prompts
+    live = prompts.release.prompts.get(name)
+    release, trouble = prompts.release, None
+    try:
+        release = release_of(admin, LAYERS)
+    except PromptsError as problem:
+        trouble = problem.message
+    held = release.prompts.get(name, live)
+    if held is None and not (new and who.may("author")):
+        raise prompts.release.not_found(name)
+    text = held.data.decode("utf-8", "replace") if held else NEW_TEXT
+    return {
+        "name": name,
+        "text": text.replace("\r\n", "\n"),
+        "eol": "crlf" if "\r\n" in text else "lf",
+        "sha256": held.sha256 if held else "",
+        "is_new": held is None,
+        "prompt": held and prompt_body(admin, release, held),
+        "layers_trouble": trouble,
+        "not_live": held is not None and (live is None or live.sha256 != held.sha256),
+        "live_text": live.data.decode("utf-8", "replace") if live else None,
+        "held": prompts.held,
+        "locked": _locked(admin, who, held),
+        "used_by": prompts.uses().get(name, []),
+        "graph_numbers": {
+            file.file: number
+            for number, facts in enumerate(prompts.graphs())
+            for file in facts.files
+        },
+        "log": _lines(admin, name, 30),
+    }
+
+
+def fresh(admin: Admin, who: Who) -> Facts:
+    """Where the name of a new prompt is asked for."""
+    return {"locked": _locked(admin, who, None), "pattern": NAME_PATTERN[1:-1]}
+
+
+def releases(admin: Admin) -> Facts:
+    """What is live, and what is kept."""
+    ready = readiness(admin, in_detail=True)
+    return {
+        "lines": admin.prompts.releases(),
+        "makers": _makers(admin),
+        "previous": admin.prompts.previous,
+        **health(admin),
+        "ready": ready,
+    }
+
+
+def compared(admin: Admin, before: str, after: str, do: str) -> Facts:
+    """What differs between two releases, and what can be done with the second."""
+    old, new = release_of(admin, before), release_of(admin, after)
+    diff = old.diff(new)
+    names = sorted([*diff.added, *diff.removed, *diff.changed])
+    kinds = {
+        **dict.fromkeys(diff.added, "added"),
+        **dict.fromkeys(diff.removed, "removed"),
+        **dict.fromkeys(diff.changed, "changed"),
+    }
+    return {
+        "before": before,
+        "after": after,
+        "old": old,
+        "new": new,
+        "lines": {line.id: line for line in admin.prompts.releases()},
+        "counts": Counter(kinds.values()),
+        "more": max(0, len(names) - MAX_DIFFS),
+        "files": [
+            {
+                "name": name,
+                "kind": kinds[name],
+                "rows": side_by_side(_text(old, name), _text(new, name)),
+            }
+            for name in names[:MAX_DIFFS]
+        ],
+        "do": do if do in ("activate", "rollback", "follow") else "",
+        "held": admin.prompts.held,
+        "live_id": admin.prompts.release.id,
+    }
+
+
+def log(admin: Admin, prompt: str | None) -> Facts:
+    """Who did what."""
+    return {"prompt": prompt, "log": _lines(admin, prompt, LOG_LINES)}
+
+
+def graphs(admin: Admin) -> Facts:
+    """The graphs."""
+    return {"graphs": admin.prompts.graphs()}
+
+
+def pictured(admin: Admin, number: int) -> Facts:
+    """One graph: as LangGraph draws it, and as a list."""
+    every = admin.prompts.graphs()
+    if not 0 <= number < len(every):
+        raise Refusal(404, "no-such-graph", "There is no such graph.")
+    facts = every[number]
+    drawing, trouble = "", None
+    try:
+        drawing = admin.prompts.drawing(facts)
+    except Exception as problem:  # noqa: BLE001 - the graph's builder may raise anything
+        trouble = type(problem).__name__
+    return {
+        "graph": facts,
+        "drawing": drawing,
+        "trouble": trouble,
+        "files": [
+            {"file": file.file, "uses": [(use, _served(facts, file, use)) for use in file.uses]}
+            for file in facts.files
+        ],
+    }
+
+
+def _served(facts: GraphFacts, file: Any, use: Any) -> str:
+    name: str = file.own_name(use.prompt) if facts.bundled else use.prompt
+    return name
+
+
+def _refused(admin: Admin) -> Facts | None:
+    """The last candidate, while it is refused."""
+    health = admin.prompts.health
+    if health.last is None or health.last.status != "rejected":
+        return None
+    errors = sorted(health.last.errors, key=lambda one: (one.prompt or "", one.line or 0))
+    known: set[str] = set(admin.prompts.release.prompts)
+    if any(one.prompt and one.prompt not in known for one in errors):
+        with suppress(PromptsError):
+            known |= set(release_of(admin, LAYERS).prompts)
+    return {
+        "at_s": health.last_at_s,
+        "reason": health.last.reason,
+        "findings": [(one, one.prompt in known) for one in errors[:50]],
+        "more": max(0, len(errors) - 50),
+    }
+
+
+def _makers(admin: Admin) -> Mapping[str, AuditLine]:
+    """Release → who made it live last, where that was done here."""
+    found: dict[str, AuditLine] = {}
+    try:
+        lines = admin.audit.newest(LOG_LINES)
+    except PromptsError:
+        return found
+    for line in lines:
+        made = line.after if line.action in ("activate", "rollback", "follow") else line.release
+        if line.status == "published" and made:
+            found.setdefault(made, line)
+    return found
+
+
+def _lines(admin: Admin, prompt: str | None, limit: int) -> list[AuditLine]:
+    """The log without the beginnings of what came to an end."""
+    ended: Counter[tuple[str, str, str | None]] = Counter()
+    found = []
+    for line in admin.audit.newest(2 * limit, prompt):
+        what = (line.who, line.action, line.prompt)
+        if line.status != "begun":
+            ended[what] += 1
+        elif ended[what]:
+            ended[what] -= 1
+            continue
+        found.append(line)
+    return found[:limit]
+
+
+def _locked(admin: Admin, who: Who, prompt: Prompt | None) -> str | None:
+    if not who.may("author"):
+        return "Your role may look, not change."
+    if prompt is not None:
+        return locked(admin, prompt)
+    return locked(admin, Prompt("new", b""))
+
+
+def _text(release: Release, name: str) -> str:
+    prompt = release.prompts.get(name)
+    return prompt.data.decode("utf-8", "replace") if prompt else ""
