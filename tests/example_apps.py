@@ -80,14 +80,18 @@ def serving(
 ) -> Iterator[Server]:
     """`python -m <arguments> --port N`, from when `ready` answers until the block ends.
 
-    It is asked to stop, and must; whatever it has started is ended with it.
+    Where an argument holds `{port}`, the port is said there. It is asked to stop, and must; whatever
+    it has started is ended with it.
     """
     port = free_port()
+    words = [word.format(port=port) for word in arguments]
+    if words == list(arguments):
+        words += ["--port", str(port)]
     log_file = folder.with_name(f"{folder.name}.log")
     with (
         log_file.open("wb") as log,
         subprocess.Popen(
-            [sys.executable, "-m", *arguments, "--port", str(port)],
+            [sys.executable, "-m", *words],
             cwd=folder,
             env=dict(env),
             stdin=subprocess.DEVNULL,

@@ -32,6 +32,7 @@ TOKEN = {"authorization": "Bearer the-operators-token", "connection": "close"}
 YAML = {"content-type": "application/yaml"}
 APP = """
 import os
+import threading
 from fastapi import FastAPI
 from tests.admin_client import TOKENS
 from tests.files import says
@@ -42,11 +43,12 @@ prompts = LivePrompts("prompts", environment="test")
 graph = live_graph(says("a", "b"), prompts=prompts).compile()
 app = FastAPI(lifespan=lifespan(prompts))
 app.mount("/admin", admin_app(prompts, TOKENS))
+threads = [thread.name for thread in threading.enumerate()]
 
 
 @app.get("/run")
 def run():
-    return {"worker": os.getpid(), "said": graph.invoke({})["said"]}
+    return {"worker": os.getpid(), "said": graph.invoke({})["said"], "threads": threads}
 """
 
 
@@ -183,6 +185,50 @@ def test_a_worker_killed_in_the_middle_leaves_nothing_half_done(server: Server) 
     all_say(server, ("after", "after"), 2.0)
     reach = ask(server, "POST", "/reload")["reach"]
     assert reach["workers"] == WORKERS
+
+
+GUNICORN = (
+    "gunicorn",
+    "app:app",
+    "--workers",
+    str(WORKERS),
+    "--preload",
+    "--worker-class",
+    "uvicorn_worker.UvicornWorker",
+    "--bind",
+    "127.0.0.1:{port}",
+)
+
+
+def test_four_workers_of_gunicorn_that_were_forked_from_one_share_every_change(
+    tmp_path: Path,
+) -> None:
+    files = {"app.py": APP, "prompts/a.yaml": "user: a0", "prompts/b.yaml": "user: b0"}
+    folder = write(tmp_path / "app", files)
+    with serving(GUNICORN, folder, settings(tmp_path), ready="/admin/health/ready") as server:
+        wait_until(lambda: len(runs(server)) == WORKERS, timeout_s=60)
+        # Loading starts no thread, so that the process that they come from can fork.
+        assert server.http.get("/run").json()["threads"] == ["MainThread"]
+        assert ask(server, "PUT", "/prompts/a", "user: a1")["status"] == "published"
+        all_say(server, ("a1", "b0"))
+        # An edit on disk, without the API.
+        write(folder, {"prompts/b.yaml": "user: b1"})
+        all_say(server, ("a1", "b1"), 2.0)
+        rolled = ask(server, "POST", "/rollback")
+        assert rolled["held"]
+        # That process serves nobody, and is not counted.
+        assert (rolled["reach"]["taken"], rolled["reach"]["workers"]) == (WORKERS, WORKERS)
+        all_say(server, ("a1", "b0"))
+        victim = next(iter(runs(server)))
+        os.kill(victim, signal.SIGKILL)
+        wait_until(lambda: len(runs(server).keys() - {victim}) == WORKERS, timeout_s=60)
+        all_say(server, ("a1", "b0"), 2.0)
+        followed = ask(server, "POST", "/follow")
+        assert followed["reach"]["taken"] == WORKERS
+        all_say(server, ("a1", "b1"))
+        text = server.http.get("/admin/metrics", headers=TOKEN).text
+        assert "yamlgraph_prompts_release_info{" in text
+    assert "Traceback" not in server.log
 
 
 # -- events ----------------------------------------------------------------------------------------

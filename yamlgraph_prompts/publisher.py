@@ -260,7 +260,9 @@ class Publisher:
     def told(self, outcome: Outcome) -> Outcome:
         """`outcome`, after telling everybody of it."""
         self._teller.outcome(outcome)
-        self.say_what_is_served()
+        # A process that only loads, and forks those that serve, is none of them.
+        if self._workers is not None and self._workers.joined:
+            self.say_what_is_served()
         return outcome
 
     def say_what_is_served(self) -> None:

@@ -46,6 +46,11 @@ class Workers:
         self._path: Path | None = None
         self._fd = -1
 
+    @property
+    def joined(self) -> bool:
+        """Whether this process is one of them."""
+        return self._fd >= 0
+
     def serve(self, release: str, held: bool) -> None:
         """Say what this process serves from now on."""
         said = json.dumps({"pid": os.getpid(), "release": release, "held": held})

@@ -158,7 +158,9 @@ def _counting(prompts: LivePrompts) -> Metrics:
     metrics = Metrics()
     health = prompts.health
     if health.release is not None and health.live_since_s is not None:
-        metrics.serving(prompts.environment, prompts.release, health.live_since_s, health.held)
+        # Not `prompts.release`: that is a use, and would start threads before a server forks.
+        release = prompts.find(health.release)
+        metrics.serving(prompts.environment, release, health.live_since_s, health.held)
     prompts.observe(metrics)
     return metrics
 
