@@ -80,8 +80,8 @@ def serving(
 ) -> Iterator[Server]:
     """`python -m <arguments> --port N`, from when `ready` answers until the block ends.
 
-    Where an argument holds `{port}`, the port is said there. It is asked to stop, and must; whatever
-    it has started is ended with it.
+    An argument may hold `{port}` instead. It is asked to stop, and must; whatever it has started
+    is ended with it.
     """
     port = free_port()
     words = [word.format(port=port) for word in arguments]
