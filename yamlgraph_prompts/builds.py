@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from yamlgraph_prompts.candidate import Candidate, Graph, View
+from yamlgraph_prompts.errors import GraphRefused
+from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.live import Build, Pin, Recipe
 from yamlgraph_prompts.release import GraphFacts, Release
 
@@ -188,3 +190,13 @@ class Builds:
         known[facts.revision(release)] = facts
         while len(known) > KEEP_REVISIONS:
             known.popitem(last=False)
+
+
+def does_not_build(problem: Exception, graph: str | None = None) -> tuple[Finding, ...]:
+    """The findings for a graph that cannot be built."""
+    if isinstance(problem, GraphRefused) and problem.findings:
+        return problem.findings
+    words = str(problem) or type(problem).__name__
+    return (
+        Finding("error", "compile", f"The graph does not build: {words}", file=graph, graph=graph),
+    )

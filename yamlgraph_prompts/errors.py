@@ -14,6 +14,7 @@ PromptsError
 ├── ReleaseNotFound (LookupError)        neither in memory, nor in the store, nor in a layer
 ├── PushRefused (RuntimeError)           another pusher was first, or the server cannot tell
 ├── GraphNotFound (FileNotFoundError)    the graph file is not there
+├── GraphRefused (ValueError)             a graph that cannot be built
 ├── GraphChanged (RuntimeError)          the node that a run waits at is gone
 ├── StoreError (OSError)                 the local folder of releases
 │   └── StoreCorrupted                   a pack whose content is not what its name says
@@ -27,6 +28,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from yamlgraph_prompts.bucket_log import LogEntry
+    from yamlgraph_prompts.findings import Finding
     from yamlgraph_prompts.release import Outcome
 
 
@@ -169,6 +171,16 @@ class PushRefused(PromptsError, RuntimeError):
 
 class GraphNotFound(PromptsError, FileNotFoundError):
     """The graph's YAML file is not there."""
+
+
+class GraphRefused(PromptsError, ValueError):
+    """A graph cannot be built on a release. `findings` say where in its file, and why."""
+
+    def __init__(
+        self, message: str, *, findings: Sequence[Finding] = (), hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.findings = tuple(findings)
 
 
 class GraphChanged(PromptsError, RuntimeError):

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from yamlgraph_prompts.builds import Builds
+from yamlgraph_prompts.builds import Builds, does_not_build
 from yamlgraph_prompts.candidate import Candidate, Candidates, Graph
 from yamlgraph_prompts.drafts import Draft, Trial, Write, drafted_files, mends, origin, served
 from yamlgraph_prompts.errors import (
@@ -186,7 +186,7 @@ class Publisher:
         try:
             builds = self._builds.make(candidate, live.builds)
         except Exception as problem:
-            outcome = self._refuse(candidate, attempt, "compile", _does_not_build(problem))
+            outcome = self._refuse(candidate, attempt, *does_not_build(problem))
             raise PromptsRejected(summary(outcome), outcome=outcome) from problem
         self.live = replace(live, candidate=candidate, builds=builds)
 
@@ -378,10 +378,10 @@ class Publisher:
             builds = self._builds.make(candidate, live.builds if live else {})
         except StoreError as problem:
             self._teller.tell("store-trouble", str(problem))
-            return self._refuse(candidate, attempt, "store", str(problem))
+            return self._refuse(candidate, attempt, Finding("error", "store", str(problem)))
         except Exception as problem:
             logger.debug("A graph does not build", exc_info=True)
-            return self._refuse(candidate, attempt, "compile", _does_not_build(problem))
+            return self._refuse(candidate, attempt, *does_not_build(problem))
         write()
         if point:
             refused = self._point(candidate, attempt, held=held)
@@ -419,7 +419,7 @@ class Publisher:
             # Better served and not kept than not served at all.
             logger.error("The first release cannot be kept: %s", problem)
             return None
-        return self._refuse(candidate, attempt, "store", str(problem))
+        return self._refuse(candidate, attempt, Finding("error", "store", str(problem)))
 
     def _published(self, release_id: str) -> Release | None:
         """A release from a layer that keeps releases."""
@@ -444,9 +444,8 @@ class Publisher:
     def _unreadable(self, problem: LayerError, attempt: _Attempt) -> Outcome:
         return self._outcome("rejected", attempt, findings=(self._teller.layer_trouble(problem),))
 
-    def _refuse(self, candidate: Candidate, attempt: _Attempt, code: str, message: str) -> Outcome:
-        findings = (*candidate.findings, Finding("error", code, message))
-        return self._outcome("rejected", attempt, candidate, findings)
+    def _refuse(self, candidate: Candidate, attempt: _Attempt, *why: Finding) -> Outcome:
+        return self._outcome("rejected", attempt, candidate, (*candidate.findings, *why))
 
     def _outcome(
         self,
@@ -497,7 +496,3 @@ class _Writing:
             self._write(old, new)
         else:
             self._reader.write(self._draft.path, new.get(self._draft.path))
-
-
-def _does_not_build(problem: Exception) -> str:
-    return f"The graph does not build: {problem}"

@@ -38,7 +38,7 @@ CHECK_VERSION = "1"
 
 SchemaProblem = Callable[[Prompt], str | None]
 
-_STRICT = frozenset({"duplicate-key", "unused-prompt", "missing-variable"})
+_STRICT = frozenset({"duplicate-key", "missing-prompt", "missing-variable", "unused-prompt"})
 _UNSAFE = frozenset({"unsafe-template", "alias-bomb", "too-deep", "too-large"})
 _REFUSED_AT_LOAD = frozenset({"yaml-syntax", "not-utf8", "schema"})
 _MAX_NAME_BYTES = 250
@@ -110,7 +110,7 @@ class Checker:
         Args:
             release: The release.
             graphs: What the attached graphs ask for.
-            strict: Duplicate keys, unused prompts and missing variables are errors.
+            strict: Duplicate keys, and unused and missing prompts and variables are errors.
             previous: The live release, to tell when a prompt's provider or model changes.
             extra: Findings from before the check, which are merged in.
             schema_problem: Builds a prompt's inline schema as YAMLGraph would and says why it

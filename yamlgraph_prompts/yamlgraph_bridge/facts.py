@@ -6,7 +6,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from yamlgraph_prompts.layers import PLACEHOLDER
 from yamlgraph_prompts.regular_file import read_regular
 from yamlgraph_prompts.release import GraphFacts, GraphFile, OwnPrompt, PromptUse
 from yamlgraph_prompts.yamlgraph_bridge.past_us import past_us
+from yamlgraph_prompts.yamlgraph_bridge.troubles import troubles
 
 logger = logging.getLogger("yamlgraph_prompts")
 
@@ -33,6 +34,7 @@ class GraphYaml:
     """One graph file as YAMLGraph loaded it; kept until the file's bytes change."""
 
     path: Path
+    data: bytes
     digest: str
     config: Any
     """A `yamlgraph.compile.graph_loader.GraphConfig`; never changed, only copied."""
@@ -183,11 +185,11 @@ class GraphReader:
                 if child not in above and child.exists():
                     broken = self._load(child, deeper, above)
                     beside += broken if isinstance(broken, tuple) else ()
-            findings += deeper or [_trouble(path, _words(problem), problem)]
+            findings += deeper or troubles(_shown(path), data, problem)
             return beside
         keys = frozenset(getattr(state, "__annotations__", ())) or None
         warnings = tuple(past_us(config, tuple(_uses(config)), _shown(path)))
-        return GraphYaml(path, digest, config, children, keys, relays, beside, warnings)
+        return GraphYaml(path, data, digest, config, children, keys, relays, beside, warnings)
 
     def _facts(
         self,
@@ -205,11 +207,12 @@ class GraphReader:
             found = self._own(graph, name, findings)
             if found is not None:
                 own[name] = found
+        missing = {use.prompt for use in uses if use.prompt not in own and not has(use.prompt)}
         return GraphFile(
             key=_key(root, graph.path),
             file=_shown(graph.path),
             sha256=graph.digest,
-            uses=uses,
+            uses=tuple(_placed(uses, missing, graph.data)) if missing else uses,
             state_keys=graph.state_keys,
             own=own,
             tried=tuple(_shown(place) for place in self._places(graph, "{name}")),
@@ -309,22 +312,8 @@ def _shown(path: Path) -> str:
         return str(path)
 
 
-def _words(problem: Exception) -> str:
-    text = getattr(problem, "problem", None) or str(problem) or type(problem).__name__
-    return str(text).strip().splitlines()[0]
-
-
-def _trouble(path: Path, message: str, problem: Exception | None = None) -> Finding:
-    mark = getattr(problem, "problem_mark", None)
-    return Finding(
-        "error",
-        "graph",
-        message,
-        file=_shown(path),
-        line=mark.line + 1 if mark is not None else None,
-        column=mark.column + 1 if mark is not None else None,
-        graph=_shown(path),
-    )
+def _trouble(path: Path, message: str) -> Finding:
+    return Finding("error", "graph", message, file=_shown(path), graph=_shown(path))
 
 
 def _nodes(config: Any) -> Iterator[tuple[str, Mapping[str, Any], bool]]:
@@ -359,6 +348,17 @@ def _uses(config: Any) -> Iterator[PromptUse]:
             passes=None if from_state else frozenset(map(str, passes or ())),
             validates=kind != "agent" and not (kind == "copilot" and node.get("backend") != "api"),
         )
+
+
+def _placed(uses: Iterable[PromptUse], missing: set[str], data: bytes) -> Iterator[PromptUse]:
+    """The uses; those of a missing prompt with the line of the graph's file that names it."""
+    from yamlgraph_prompts.prompt_file import parse_prompt
+
+    file = parse_prompt(data, limit_bytes=LIMIT_GRAPH_BYTES)
+    for use in uses:
+        node = ("nodes", use.node, *(("node",) if use.kind.startswith("map/") else ()))
+        place = file.key_position(*node, "prompt") if use.prompt in missing else None
+        yield replace(use, line=place[0]) if place else use
 
 
 def _children(config: Any) -> tuple[tuple[Path, ...], frozenset[Path]]:

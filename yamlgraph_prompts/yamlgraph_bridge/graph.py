@@ -11,10 +11,12 @@ from weakref import WeakSet
 from langgraph.graph import StateGraph
 
 from yamlgraph_prompts.candidate import View
+from yamlgraph_prompts.errors import GraphRefused, PromptsError
 from yamlgraph_prompts.release import GraphFacts, GraphFile, Prompt, Release
 from yamlgraph_prompts.yamlgraph_bridge import adopt, execute
 from yamlgraph_prompts.yamlgraph_bridge.facts import GraphReader, GraphYaml
 from yamlgraph_prompts.yamlgraph_bridge.known import supported
+from yamlgraph_prompts.yamlgraph_bridge.troubles import troubles
 
 
 class YamlGraph:
@@ -91,7 +93,7 @@ class YamlGraph:
             view: Makes the folders that YAMLGraph reads.
 
         Raises:
-            Exception: Whatever YAMLGraph raises for a graph that it cannot build.
+            GraphRefused: YAMLGraph cannot build the graph.
         """
         plan: Mapping[Path, GraphYaml] = facts.plan
         configs: dict[Path, Any] = {}
@@ -101,7 +103,14 @@ class YamlGraph:
             folder = _folder({n: p for n, p in prompts.items() if p is not None}, view)
             folders.append(folder)
             configs[path] = adopt.adopted_config(graph.config, folder.path)
-        built = adopt.build(next(iter(plan)), self._adoption(plan, configs))
+        root = next(iter(plan.values()))
+        try:
+            built = adopt.build(root.path, self._adoption(plan, configs))
+        except PromptsError:
+            raise
+        except Exception as problem:
+            found = troubles(facts.name, root.data, problem, code="compile")
+            raise GraphRefused(f"{facts.name} does not build.", findings=found) from problem
         # A compiled graph, and every copy of it, keeps the StateGraph that it was made from, and
         # with it what answers its reads.
         built.__dict__["_yamlgraph_prompts_folders"] = folders

@@ -1,0 +1,94 @@
+"""A graph file with a mistake in it: the finding says where it is, and what is wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from yamlgraph_prompts import PromptsRejected, load_and_compile
+from yamlgraph_prompts.cli import main
+from yamlgraph_prompts.findings import Finding
+
+GOOD = """\
+name: g
+state: {name: str}
+nodes:
+  a:
+    type: llm
+    prompt: greet
+    state_key: out
+edges:
+  - {from: START, to: a}
+  - {from: a, to: END}
+"""
+
+
+def refused(folder: Path, text: str) -> list[Finding]:
+    (folder / "prompts").mkdir(exist_ok=True)
+    (folder / "prompts/greet.yaml").write_text("user: 'Hi {name}'\n")
+    (folder / "graph.yaml").write_text(text)
+    with pytest.raises(PromptsRejected) as caught:
+        load_and_compile("graph.yaml", watch=False)
+    return list(caught.value.outcome.errors)
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "line", "words"),
+    [
+        ("type: llm", "type: lllm", 5, "Unknown node type: 'lllm'"),
+        ("    prompt: greet\n", "", 4, "nodes.a: Node type 'llm' requires 'prompt' field"),
+        ("prompt: greet", "prompt: 5", 6, "nodes.a.prompt: Input should be a valid string"),
+        ("{from: a, to: END}", "{frm: a, to: END}", 10, "edges.1.from: Field required"),
+        ("type: llm", "type: python\n    tool: nope", 6, "Python tool 'nope' not found"),
+        ("state: {name: str}", "state: 5", 2, "`state:` must be a mapping of keys to types"),
+    ],
+)
+def test_it_names_the_line_and_what_is_wrong_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, good: str, bad: str, line: int, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert good in GOOD
+    found = refused(tmp_path, GOOD.replace(good, bad))
+    assert any(words in finding.message for finding in found), found
+    finding = next(finding for finding in found if words in finding.message)
+    assert (finding.file, finding.line) == ("graph.yaml", line)
+
+
+def test_nodes_that_are_no_nodes_are_all_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = refused(tmp_path, "name: g\nnodes:\n  a: llm\n  b:\nedges: []\n")
+    assert [(finding.line, finding.message) for finding in found] == [
+        (3, "nodes.a: a node must be a mapping, and is a text"),
+        (4, "nodes.b: a node must be a mapping, and is nothing"),
+    ]
+
+
+def test_a_mistake_in_a_child_is_told_in_the_childs_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "child.yaml").write_text(GOOD.replace("type: llm", "type: llm\n    timeout: soon"))
+    parent = GOOD.replace("type: llm", "type: subgraph\n    mode: direct\n    graph: child.yaml")
+    (found,) = refused(tmp_path, parent)
+    assert (found.file, found.line) == ("child.yaml", 6)
+    assert "timeout" in found.message
+
+
+def test_a_pull_request_that_asks_for_a_missing_prompt_does_not_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "prompts").mkdir()
+    (tmp_path / "prompts/greet.yaml").write_text("user: 'Hi {name}'\n")
+    (tmp_path / "graph.yaml").write_text(GOOD.replace("prompt: greet", "prompt: greeet"))
+    assert main(["check", "graph.yaml", "--format", "json"]) == 1
+    (finding,) = json.loads(capsys.readouterr().out)["findings"]
+    assert (finding["code"], finding["file"], finding["line"]) == (
+        "missing-prompt",
+        "graph.yaml",
+        6,
+    )

@@ -1,0 +1,144 @@
+"""What YAMLGraph raised for a graph file → findings that say where in it, and what to do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from yamlgraph_prompts.findings import Finding
+from yamlgraph_prompts.prompt_file import PromptFile, parse_prompt
+
+Path = tuple[str | int, ...]
+Place = tuple[int, int] | None
+
+_MOST = 20
+_MOST_BYTES = 4 << 20
+_SHAPES: tuple[tuple[str, type | tuple[type, ...], str], ...] = (
+    ("nodes", dict, "a mapping of names to nodes"),
+    ("edges", list, "a list of edges"),
+    ("state", (dict, list), "a mapping of keys to types"),
+    ("tools", dict, "a mapping of names to tools"),
+)
+# What Python says of itself, not of the graph.
+_INTERNAL = (AttributeError, TypeError, KeyError, IndexError, RecursionError)
+_ENUM = re.compile(r"<\w+\.\w+: ('[^']*')>")
+_QUOTED = re.compile(r"'([^']+)'|\"([^\"]+)\"")
+
+
+def troubles(
+    file: str, data: bytes, problem: Exception, *, code: str = "graph"
+) -> tuple[Finding, ...]:
+    """Why YAMLGraph cannot load or build a graph file.
+
+    Args:
+        file: The file, as it is shown.
+        data: What it says; empty where that is not known.
+        problem: What was raised.
+        code: The findings' code.
+    """
+    mark = getattr(problem, "problem_mark", None)
+    if mark is not None:
+        text = str(getattr(problem, "problem", None) or problem)
+        found: list[tuple[str, Place]] = [(text, (mark.line + 1, mark.column + 1))]
+    else:
+        graph = parse_prompt(data, limit_bytes=_MOST_BYTES)
+        found = list(_explained(graph, problem))[:_MOST]
+    return tuple(
+        Finding(
+            "error",
+            code,
+            message,
+            file=file,
+            line=place[0] if place else None,
+            column=place[1] if place else None,
+            graph=file,
+        )
+        for message, place in found
+    )
+
+
+def _explained(graph: PromptFile, problem: Exception) -> Iterator[tuple[str, Place]]:
+    errors = _validation_errors(problem)
+    if errors is not None:
+        for error in errors:
+            path = tuple(error["loc"])
+            where = ".".join(map(str, path)) or "the graph"
+            words = _text(error["msg"]).removeprefix("Value error, ")
+            yield f"{where}: {words}", _nearest(graph, path)
+        return
+    wrong = list(_wrong_shapes(graph))
+    if wrong:
+        yield from wrong
+        return
+    text = _text(problem.args[0] if isinstance(problem, KeyError) and problem.args else problem)
+    place = _named_place(graph, text)
+    if isinstance(problem, _INTERNAL) and " not found" not in text:
+        text = f"YAMLGraph stops at it with {type(problem).__name__}: {text}"
+    yield text or type(problem).__name__, place
+
+
+def _validation_errors(problem: BaseException | None) -> Iterable[Mapping[str, Any]] | None:
+    """Pydantic's errors, which YAMLGraph raises as the text of another error."""
+    for _ in range(5):
+        if problem is None:
+            return None
+        errors = getattr(problem, "errors", None)
+        if callable(errors):
+            return errors(include_url=False)  # type: ignore[no-any-return]
+        problem = problem.__cause__ or problem.__context__
+    return None
+
+
+def _wrong_shapes(graph: PromptFile) -> Iterator[tuple[str, Place]]:
+    for key, shape, words in _SHAPES:
+        value = graph.content.get(key)
+        if value is not None and not isinstance(value, shape):
+            yield f"`{key}:` must be {words}, and is {_kind(value)}", graph.key_position(key)
+    nodes = graph.content.get("nodes")
+    for name, node in nodes.items() if isinstance(nodes, dict) else ():
+        if not isinstance(node, dict):
+            place = graph.key_position("nodes", name)
+            yield f"nodes.{name}: a node must be a mapping, and is {_kind(node)}", place
+
+
+def _kind(value: Any) -> str:
+    kinds = {dict: "a mapping", list: "a list", str: "a text", bool: "a truth value"}
+    return kinds.get(type(value), "a number" if isinstance(value, int | float) else "nothing")
+
+
+def _nearest(graph: PromptFile, path: Path) -> Place:
+    """The place of what `path` names, or of what should have it."""
+    for end in range(len(path), 0, -1):
+        place = graph.key_position(*path[:end])
+        if place is not None:
+            return place
+    return None
+
+
+def _named_place(graph: PromptFile, text: str) -> Place:
+    """Where the one value stands that the text quotes first; None where it is not the only one."""
+    quoted = _QUOTED.search(text)
+    if quoted is None:
+        return None
+    word = quoted[1] or quoted[2]
+    found = [path for path, value in _scalars(graph.content, ()) if value == word]
+    return graph.position(*found[0]) if len(found) == 1 else None
+
+
+def _scalars(
+    value: Any, path: tuple[str | int, ...]
+) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    if isinstance(value, dict):
+        for key, below in value.items():
+            yield from _scalars(below, (*path, key))
+    elif isinstance(value, list):
+        for number, below in enumerate(value):
+            yield from _scalars(below, (*path, number))
+    else:
+        yield path, value
+
+
+def _text(problem: Any) -> str:
+    lines = [line.strip() for line in str(problem).strip().splitlines()]
+    return _ENUM.sub(r"\1", " ".join(lines[:3]))[:1000]
