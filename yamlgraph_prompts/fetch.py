@@ -265,7 +265,11 @@ def _unpack(data: bytes, release_id: str) -> Mapping[str, bytes]:
 
 
 def read_within(
-    readers: Sequence[LayerReader], deadline_s: float | None, *, kept_s: float | None = None
+    readers: Sequence[LayerReader],
+    deadline_s: float | None,
+    *,
+    kept_s: float | None = None,
+    meanwhile: Callable[[], object] = lambda: None,
 ) -> list[LayerContent]:
     """What every layer holds, remote ones together within a deadline.
 
@@ -274,6 +278,7 @@ def read_within(
         deadline_s: Seconds that the remote ones may take together; None for no bound.
         kept_s: For how many seconds what is known of the remote ones will do, so that they are not
             asked again; None: they are asked.
+        meanwhile: Done while a remote one that has a deadline is waited for.
 
     Raises:
         LayerUnavailable: A remote layer did not answer in time.
@@ -287,7 +292,8 @@ def read_within(
         if ends is None:
             return ask()
         try:
-            return within(ends - time.monotonic(), ask, reader.url, reader.about)
+            left_s = ends - time.monotonic()
+            return within(left_s, ask, reader.url, reader.about, meanwhile)
         except LayerUnavailable as problem:
             reader.troubled(problem)
             raise
@@ -295,7 +301,13 @@ def read_within(
     return [read(reader) for reader in readers]
 
 
-def within(seconds: float, ask: Callable[[], T], url: str, about: str = "") -> T:
+def within(
+    seconds: float,
+    ask: Callable[[], T],
+    url: str,
+    about: str = "",
+    meanwhile: Callable[[], object] = lambda: None,
+) -> T:
     """The answer to a question that may never be answered; it is not waited for any longer.
 
     Raises:
@@ -310,9 +322,11 @@ def within(seconds: float, ask: Callable[[], T], url: str, about: str = "") -> T
         except BaseException as problem:  # noqa: BLE001 - handed to the caller's thread
             answer.append((None, problem))
 
+    ends = time.monotonic() + seconds
     thread = threading.Thread(target=answered, name="yamlgraph-prompts-ask", daemon=True)
     thread.start()
-    thread.join(max(0.0, seconds))
+    meanwhile()
+    thread.join(max(0.0, ends - time.monotonic()))
     if not answer:
         raise LayerUnavailable(
             f"{url} did not answer in time{f' ({about})' if about else ''}.",
