@@ -181,6 +181,10 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.give(script, asked)
 
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.do_GET()
+
     def give(self, script: ScriptedS3, asked: Asked) -> None:
         data = script.objects.get(asked.key)
         if data is None:

@@ -509,6 +509,29 @@ def test_a_pointer_that_names_the_same_release_again_fetches_no_pack(s3: Scripte
     assert s3.fetched() == ["prompts/.releases/production/current"]
 
 
+def test_a_pointer_that_a_slow_pusher_moved_back_is_not_followed(s3: ScriptedS3) -> None:
+    publish(s3, release(a="user: v2"), number=2)
+    s3.objects[f"prompts/.releases/production/log/{2:020d}.json"] = b"{}"
+    reader = published(s3)
+    reader.read()
+    publish(s3, release(a="user: v1"), number=1)
+    assert not reader.look()
+    assert files(reader) == {"a.yaml": "user: v2"}
+    s3.fetched()
+    reader.look()
+    assert s3.fetched() == ["prompts/.releases/production/current"]
+    publish(s3, release(a="user: v3"), number=3)
+    assert files(reader) == {"a.yaml": "user: v3"}
+
+
+def test_a_history_that_was_begun_anew_is_followed(s3: ScriptedS3) -> None:
+    publish(s3, release(a="user: v9"), number=9)
+    reader = published(s3)
+    reader.read()
+    publish(s3, release(a="user: v1"), number=1)
+    assert files(reader) == {"a.yaml": "user: v1"}
+
+
 def test_a_published_release_counts_more_than_loose_files(s3: ScriptedS3) -> None:
     s3.put(a="user: loose")
     reader = published(s3)

@@ -15,6 +15,7 @@ _NO_CREDENTIALS = {
     "ProfileNotFound",
     "InvalidConfigError",
     "NoAuthTokenError",
+    "FileNotFoundError",
 }
 _REFUSED = {
     "InvalidAccessKeyId",
@@ -68,6 +69,7 @@ _CODES: Mapping[str, tuple[str, str]] = {
         "They need s3:ListBucket for the bucket and s3:GetObject for all below the prefix.",
     ),
 }
+_ROLE_HINT = "Check the role's ARN, whom it trusts, and the token or profile that is to take it."
 _CONNECTING: Mapping[str, tuple[str, str]] = {
     "SSLError": (
         "no secure connection could be made",
@@ -106,6 +108,18 @@ _CONNECTING: Mapping[str, tuple[str, str]] = {
     ),
     "SSOError": ("the single sign-on has ended", "Run aws sso login."),
     "TokenRetrievalError": ("the single sign-on has ended", "Run aws sso login."),
+    "FileNotFoundError": (
+        "a file that the credentials or certificates need is not there",
+        "Check AWS_WEB_IDENTITY_TOKEN_FILE, AWS_CA_BUNDLE and the profile.",
+    ),
+    "PermissionError": (
+        "a file that the credentials or certificates need may not be read",
+        "Check AWS_WEB_IDENTITY_TOKEN_FILE, AWS_CA_BUNDLE and the profile.",
+    ),
+    "ParamValidationError": (
+        "a parameter cannot be right",
+        "Check the bucket's name, and AWS_ROLE_ARN and the token where there is a role.",
+    ),
     "CredentialRetrievalError": (
         "the credentials could not be had",
         "Check the role, the token file or the credential process of this profile.",
@@ -116,6 +130,8 @@ _CONNECTING: Mapping[str, tuple[str, str]] = {
 def explain(problem: BaseException) -> tuple[str, str]:
     """What is wrong, and what to try."""
     code = error_code(problem)
+    if _is_for_a_role(problem):
+        return f"the role's credentials could not be had, the server answered {code}", _ROLE_HINT
     if code == "RequestTimeTooSkewed":
         return f"this machine's clock is wrong{_skew(problem)}", "Set the clock (NTP)."
     if code in _ELSEWHERE:
@@ -144,7 +160,9 @@ def explain(problem: BaseException) -> tuple[str, str]:
 
 def is_about_credentials(problem: BaseException) -> bool:
     """Whether other credentials could help."""
-    return error_code(problem) in _REFUSED or not _NO_CREDENTIALS.isdisjoint(_lineage(problem))
+    if error_code(problem) in _REFUSED or _is_for_a_role(problem):
+        return True
+    return not _NO_CREDENTIALS.isdisjoint(_lineage(problem))
 
 
 def retry_after_s(problem: BaseException) -> float | None:
@@ -163,6 +181,11 @@ def error_code(problem: BaseException) -> str | None:
         return None
     code = str(response.get("Error", {}).get("Code") or "")
     return code or str(response.get("ResponseMetadata", {}).get("HTTPStatusCode") or "") or None
+
+
+def _is_for_a_role(problem: BaseException) -> bool:
+    operation = str(getattr(problem, "operation_name", ""))
+    return operation.startswith(("AssumeRole", "GetRoleCredentials"))
 
 
 def _headers(problem: BaseException) -> Mapping[str, str]:
