@@ -35,6 +35,8 @@ from yamlgraph_prompts.telling import Teller
 from yamlgraph_prompts.workers import Workers, taken_by
 
 if TYPE_CHECKING:
+    from langchain_core.runnables.graph import Graph as Drawing
+
     from yamlgraph_prompts.memory_store import MemoryStore
     from yamlgraph_prompts.store import Store
 
@@ -233,21 +235,21 @@ class LivePrompts:
         """What every attached graph asks of its prompts."""
         return tuple(self._started().candidate.graphs.values())
 
-    def drawing(self, facts: GraphFacts) -> str:
-        """One of `graphs` as LangGraph draws it on the live release, in Mermaid's language.
+    def drawing(self, facts: GraphFacts) -> Drawing:
+        """One of `graphs` on the live release, as LangGraph describes it for drawing.
 
         Args:
             facts: The graph.
 
         Raises:
             LookupError: It is not attached.
+            Exception: Whatever the graph's builder raises.
         """
         live = self._started()
         graph = next((g for g, f in live.candidate.graphs.items() if f == facts), None)
         if graph is None:
             raise LookupError(f"{facts.name} is not attached.")
-        built = self._builds.state_graph(graph, facts, live.release)
-        return built.compile().get_graph().draw_mermaid()
+        return self._builds.state_graph(graph, facts, live.release).compile().get_graph()
 
     def reach(self, within_s: float = 0.0) -> tuple[int, int]:
         """How many processes of this host serve what this one does, and how many there are.

@@ -18,7 +18,7 @@ from yamlgraph_prompts.admin.reading import LAYERS, prompt_body, release_of
 from yamlgraph_prompts.admin.watching import readiness
 from yamlgraph_prompts.admin.writing import locked
 from yamlgraph_prompts.errors import PromptsError
-from yamlgraph_prompts.release import GraphFacts, Prompt, Release
+from yamlgraph_prompts.release import Prompt, PromptUse, Release
 
 MAX_ROWS = 5_000
 MAX_DIFFS = 200
@@ -158,25 +158,32 @@ def pictured(admin: Admin, number: int) -> Facts:
     if not 0 <= number < len(every):
         raise Refusal(404, "no-such-graph", "There is no such graph.")
     facts = every[number]
+    uses: dict[str, list[tuple[PromptUse, str]]] = {}
+    for file in facts.files:
+        for use in file.uses:
+            name = file.own_name(use.prompt) if facts.bundled else use.prompt
+            uses.setdefault(use.node if not file.key else f"{file.key}: {use.node}", []).append(
+                (use, name)
+            )
     drawing, trouble = "", None
+    after: dict[str, list[str]] = {}
     try:
-        drawing = admin.prompts.drawing(facts)
+        drawn = admin.prompts.drawing(facts)
+        drawing = drawn.draw_mermaid()
+        after = {node: [] for node in drawn.nodes}
+        for edge in drawn.edges:
+            after[edge.source].append(edge.target)
     except Exception as problem:  # noqa: BLE001 - the graph's builder may raise anything
         trouble = type(problem).__name__
     return {
         "graph": facts,
         "drawing": drawing,
         "trouble": trouble,
-        "files": [
-            {"file": file.file, "uses": [(use, _served(facts, file, use)) for use in file.uses]}
-            for file in facts.files
+        "nodes": [
+            {"name": node, "uses": uses.get(node, []), "after": after.get(node, [])}
+            for node in dict.fromkeys([*after, *uses])
         ],
     }
-
-
-def _served(facts: GraphFacts, file: Any, use: Any) -> str:
-    name: str = file.own_name(use.prompt) if facts.bundled else use.prompt
-    return name
 
 
 def _refused(admin: Admin) -> Facts | None:

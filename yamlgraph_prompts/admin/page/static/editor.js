@@ -33,7 +33,11 @@ function pump(work, wait_ms) {
   };
 }
 
-// Findings
+// What is to be said of it, and what it says
+
+let broken = false;
+const preview = new Preview(name, path, () => sent(text.value), () => look());
+const look = pump(() => (broken ? preview.wait() : preview.look()), 0);
 
 const findings = $("findings"), summary = $("findings-summary"), list = $("finding-list");
 
@@ -42,7 +46,13 @@ const check = pump(async () => {
   findings.dataset.state = "checking";
   const answer = await call("POST", "check", { json: { prompts: { [name]: sent(asked) } } });
   if (asked !== text.value) return;
-  if (answer.ok) return tell(answer.body.findings);
+  if (answer.ok) {
+    tell(answer.body.findings);
+    broken = answer.body.findings.some((one) => one.prompt === name && one.severity === "error");
+    look();
+    return;
+  }
+  if (answer.status) look();
   findings.dataset.state = answer.status ? "done" : "lost";
   summary.textContent = answer.status ? trouble(answer) : "Not checked: there is no connection. What you type is kept here.";
   if (!answer.status) setTimeout(check, 2000);
@@ -91,9 +101,6 @@ function goTo(line, column = 1) {
 
 // The text
 
-const preview = new Preview(name, path, () => sent(text.value));
-const look = pump(() => preview.look(), 60);
-
 let keeping;
 function keep() {
   clearTimeout(keeping);
@@ -110,9 +117,8 @@ function show() {
 
 function changed() {
   show();
-  if (!findings.hidden) findings.dataset.state = "checking";
+  findings.dataset.state = "checking";
   check();
-  look();
   clearTimeout(keeping);
   keeping = setTimeout(keep, 150);
   if (theirs) showDiff($("conflict").querySelector(".diff"), theirs.text, text.value);
@@ -252,6 +258,13 @@ $("take-theirs").addEventListener("click", () => {
   text.focus();
 });
 
+document.addEventListener("refreshed", () => {
+  facts.held = $("is-held") ? "yes" : "no";
+  if (!dialog) return;
+  $("save").textContent = held() ? "Save…" : "Put it live…";
+  $("save-title").textContent = $("confirm-save").textContent = held() ? "Save it" : "Put it live";
+});
+
 document.addEventListener("news", async () => {
   if (saving) return;
   const answer = await call("GET", `prompts/${path}?release=layers`);
@@ -308,6 +321,5 @@ if (draft && typeof draft.text === "string" && draft.text !== base) {
 } else text.value = base;
 show();
 check();
-look();
 if (location.hash.startsWith("#L")) goTo(Number(location.hash.slice(2)) || 1);
 addEventListener("hashchange", () => { if (location.hash.startsWith("#L")) goTo(Number(location.hash.slice(2)) || 1); });

@@ -12,18 +12,27 @@ function read() {
   all = rows.length;
 }
 
+// More than a screen shows: what is below is put in place after the first paint.
+const FIRST = 60;
+let rest;
+
 function filter() {
   const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
+  const later = [];
   let shown = 0;
   for (const [row, text] of rows) {
     const matches = words.every((word) => text.includes(word));
     shown += matches;
-    if (row.hidden === matches) row.hidden = !matches;
+    if (row.hidden !== matches) continue;
+    if (matches && shown > FIRST) later.push(row);
+    else row.hidden = !matches;
   }
   const prompts = `${number.format(all)} prompt${all === 1 ? "" : "s"}`;
   count.textContent = shown === all ? prompts : `${number.format(shown)} of ${prompts}`;
   nothing.hidden = shown > 0;
   list.classList.toggle("none", shown === 0);
+  cancelAnimationFrame(rest);
+  if (later.length) rest = requestAnimationFrame(() => { rest = requestAnimationFrame(() => later.forEach((row) => { row.hidden = false; })); });
 }
 
 function remember() {

@@ -6,10 +6,12 @@ const $ = (id) => document.getElementById(id);
 const WHO = { system: "System", human: "User", ai: "Assistant" };
 
 export class Preview {
-  constructor(name, path, text) {
+  /** `text()` gives the text as it stands; `changed()` is called when a sample value is. */
+  constructor(name, path, text, changed) {
     this.key = `samples ${name}`;
     this.path = path;
     this.text = text;
+    this.changed = changed;
     this.mine = kept.get(this.key) ?? {};
     this.guessed = {};
     this.fields = "";
@@ -17,13 +19,19 @@ export class Preview {
       this.mine = {};
       kept.set(this.key, null);
       this.fields = "";
-      this.look();
+      changed();
     });
   }
 
   values() {
     const mine = Object.entries(this.mine).map(([name, words]) => [name, typed(words)]);
     return { ...this.guessed, ...Object.fromEntries(mine) };
+  }
+
+  /** A text with errors cannot be filled in: what it said before stays, greyed. */
+  wait() {
+    $("messages").classList.add("old");
+    $("preview-problem").textContent = "It cannot be shown until the errors are mended.";
   }
 
   async look() {
@@ -33,9 +41,10 @@ export class Preview {
     const answer = await call("POST", `preview/${this.path}`, { json: { variables: this.values(), text } });
     if (text !== this.text() || asked !== JSON.stringify(this.values())) return;
     const messages = $("messages");
+    if (answer.body.code === "rejected") return this.wait();
     messages.classList.toggle("old", !answer.ok);
     if (!answer.ok) {
-      $("preview-problem").textContent = answer.body.code === "rejected" ? "It cannot be shown until the errors are mended." : trouble(answer);
+      $("preview-problem").textContent = trouble(answer);
       return;
     }
     $("preview-problem").textContent = "";
@@ -56,7 +65,7 @@ export class Preview {
       field.addEventListener("input", () => {
         this.mine[name] = field.value;
         kept.set(this.key, this.mine);
-        this.look();
+        this.changed();
       });
       place.append(label, field);
       return place;
