@@ -158,6 +158,16 @@ def test_a_body_that_does_not_make_the_id_is_refused_though_all_checksums_are_ri
         read_pack(stored(tmp_path, forged({}, index, body)), RELEASE.id)
 
 
+def test_a_name_that_is_there_twice_is_refused_though_the_last_makes_the_id(
+    tmp_path: Path,
+) -> None:
+    made = Release.of([Prompt("a", b"user: x")])
+    index = index_of(["a", 1, "", 0, ""], ["a", 7, "", 0, ""])
+    path = stored(tmp_path, forged({"release": made.id}, index, b"?user: x"))
+    with pytest.raises(StoreCorrupted, match="makes no sense"):
+        read_pack(path, made.id)
+
+
 def index_of(*prompts: object, layers: object = ("m",), findings: object = ()) -> bytes:
     facts = {"layers": layers, "prompts": prompts, "clean": [], "findings": findings}
     return json.dumps(facts).encode()

@@ -214,8 +214,8 @@ def _prompts(data: bytes, at: int, index: Mapping[str, Any]) -> dict[str, Prompt
     layers: list[str] = index["layers"]
     prompts: dict[str, Prompt] = {}
     for name, length, _sha256, layer, file in index["prompts"]:
-        if length < 0:
-            raise ValueError(length)
+        if length < 0 or name in prompts:
+            raise ValueError(name)
         body = data[at : at + length]
         at += length
         # The digest is taken from the bytes, never from the index, and the id is made of these.
