@@ -19,13 +19,18 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import START, StateGraph
+from langgraph.types import Command, interrupt
+from typing_extensions import TypedDict
 
 from tests.files import Heard
 from tests.s3_servers import KEY, SECRET, Shop, credentials
 from tests.scripted_server import Asked, Handler, ScriptedS3, Server, refused
-from yamlgraph_prompts import Layer
+from yamlgraph_prompts import Layer, LiveGraph, live_graph
 from yamlgraph_prompts.errors import LayerNotFound, LayerUnavailable
 from yamlgraph_prompts.fetch import LayerReader
+from yamlgraph_prompts.live import Pin
 from yamlgraph_prompts.live_prompts import LivePrompts
 from yamlgraph_prompts.pack import encode_pack
 from yamlgraph_prompts.regular_file import LIMIT_FILE_BYTES
@@ -667,6 +672,44 @@ def test_a_release_is_found_by_its_full_id_on_any_replica(s3: ScriptedS3, tmp_pa
         s3.fetched()
         assert prompts.find(first[:12])["a"].user == "v1"
         assert s3.fetched() == []
+
+
+class Greeting(TypedDict, total=False):
+    answer: str
+
+
+def greets(release: Release) -> StateGraph:
+    """Asks whether it may greet, and greets."""
+
+    def greet(state: Greeting) -> Greeting:
+        return {"answer": f"{release['a'].user} {interrupt('May I?')}"}
+
+    return StateGraph(Greeting).add_node("greet", greet).add_edge(START, "greet")
+
+
+@pytest.mark.parametrize("pin", ["run", "thread"])
+def test_a_thread_goes_on_with_its_release_on_a_replica_that_never_had_it(
+    s3: ScriptedS3, tmp_path: Path, pin: Pin
+) -> None:
+    saver, config = InMemorySaver(), {"configurable": {"thread_id": "1"}}
+
+    def replica(name: str) -> LivePrompts:
+        store = tmp_path / name
+        return LivePrompts(s3.url(), environment="production", watch=False, store=store)
+
+    def app(prompts: LivePrompts) -> LiveGraph:
+        return live_graph(greets, prompts=prompts, pin=pin).compile(checkpointer=saver)
+
+    first = publish(s3, release(a="user: Hello"))
+    with replica("first") as prompts:
+        app(prompts).invoke({"answer": ""}, config)
+    publish(s3, release(a="user: Good day"), number=2)
+    with replica("second") as prompts:
+        assert prompts["a"].user == "Good day"
+        s3.fetched()
+        said = app(prompts).invoke(Command(resume="Ada"), config)
+        assert said == {"answer": "Hello Ada"}
+        assert s3.fetched() == [f"prompts/.releases/packs/{first}.pack"]
 
 
 def test_a_release_that_nobody_has_is_not_found(s3: ScriptedS3) -> None:
