@@ -44,7 +44,11 @@ def rows(delay_s: float, costs: dict[str, with_.Cost]) -> list[Row]:
     at = f"{delay_s * 1e3:.0f} ms: "
     loop, sync = costs["the copied loop"], costs.get("aws s3 sync")
     shown = []
-    for name, cost in costs.items():
+    for name in CONTENDERS:
+        cost = costs.get(name)
+        if cost is None:
+            shown.append(with_.left_out(at + name))
+            continue
         bar = FASTER_FAR if delay_s else FASTER_NEAR
         shown.append(with_.faster(at + name, cost, loop, bar if "to the store" in name else None))
     mine = costs["ours, to the store"]

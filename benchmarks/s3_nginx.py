@@ -130,7 +130,9 @@ def nginx(home: Path) -> Iterator[Nginx]:
     """nginx in `home`, until the block is left."""
     program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
     if program is None:
-        sys.exit("This benchmark needs nginx: apt-get install nginx-light")
+        # Whoever runs all benchmarks in a row gets the others.
+        print("Left out: this benchmark needs nginx (apt-get install nginx-light).")
+        sys.exit(0)
     home.mkdir(parents=True, exist_ok=True)
     server = Nginx(home)
     user = "user root;" if os.geteuid() == 0 else ""
