@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import time
@@ -55,6 +56,26 @@ def prompts(folder: Path) -> Iterator[LivePrompts]:
 @pytest.fixture
 def client(prompts: LivePrompts) -> Client:
     return Client(admin_app(prompts, TOKENS))
+
+
+BEARER = "Bearer the-operators-token"
+
+
+def asked(app: Any, scope: dict[str, Any], body: bytes = b"") -> tuple[int, bytes]:
+    """The status and body of one request, given as it is."""
+    sent: list[Any] = []
+
+    async def ask() -> None:
+        async def receive() -> Any:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await app(scope, receive, send)
+
+    asyncio.run(ask())
+    return sent[0]["status"], b"".join(message.get("body", b"") for message in sent[1:])
 
 
 def line(token: str, role: str, *more: str) -> str:
@@ -388,6 +409,11 @@ def test_an_odd_name_is_refused_and_nothing_is_written(
         (b'{"a":' * 60 + b"1" + b"}" * 60, "application/json", 422),
         (b'{"user": "\\ud800"}', "application/json", 422),
         (b'{"user": NaN}', "application/json", 422),
+        (b'{"user": "x", "temperature": -Infinity}', "application/json", 422),
+        (b'{"user": "x", "user": "y"}', "application/json", 422),
+        (b'{"user": "x", "a": [{"b": 1, "b": 1}]}', "application/json", 422),
+        (b'{"user": ' + b"9" * 5000 + b"}", "application/json", 422),
+        (b'{"user": "x"} {"user": "y"}', "application/json", 422),
         (b"user: x\0y", "application/yaml", 422),
         (b"\xff\xfe", "text/plain; charset=utf-16", 422),
         (b"{" * 100_000, "application/yaml", 422),
@@ -427,6 +453,108 @@ def test_what_does_not_fit_is_told_without_what_was_sent(client: Client) -> None
     assert answer.status == 422
     assert "hush" not in answer.text
     assert "body.variables" in answer.json["message"]
+
+
+def test_a_number_of_any_size_is_written_as_it_was_sent(client: Client, folder: Path) -> None:
+    answer = client.put("/prompts/a", json={"user": "Hi {name}", "max_tokens": 2**64 + 1})
+    assert answer.status == 200, answer
+    assert "18446744073709551617" in (folder / "prompts/a.yaml").read_text()
+
+
+@pytest.mark.parametrize("path", ["/preview/a", "/check"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 100_000,
+        b'{"a":' * 50_000,
+        b'{"variables": {"a": ' + b"[" * 5000 + b"]" * 5000 + b"}}",
+        b'{"variables": {"a": ' + b"9" * 5000 + b"}}",
+        b'{"variables": {"a": NaN}}',
+        b'{"prompts": {"a": null, "a": 7}}',
+        b"\xff\xfe\x00",
+    ],
+)
+def test_odd_json_is_no_failure_inside(client: Client, path: str, body: bytes) -> None:
+    answer = client.send("POST", path, body=body, headers={"content-type": "application/json"})
+    assert answer.status < 500, answer
+
+
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        ([("if-match", "*")], 200),
+        ([("if-match", 'W/"{now}"')], 412),
+        ([("if-match", '"{now}"')], 200),
+        ([("if-match", '"0", "{now}"')], 200),
+        ([("if-match", '"0"'), ("if-match", '"{now}"')], 200),
+        ([("if-match", '"0"'), ("if-match", '"1"')], 412),
+        ([("if-none-match", "*")], 412),
+        ([("if-none-match", 'W/"{now}"')], 412),
+        ([("if-none-match", '"0"'), ("if-none-match", "*")], 412),
+        ([("if-none-match", '"0"')], 200),
+        ([("if-match", '"{now}"'), ("if-none-match", '"{now}"')], 412),
+    ],
+)
+def test_conditions_mean_what_http_says(
+    client: Client, lines: list[tuple[str, str]], status: int
+) -> None:
+    now = client.get("/prompts/a").json["sha256"]
+    scope = client.scope("PUT", "/prompts/a", {**YAML, "authorization": BEARER})
+    scope["headers"] += [(name.encode(), value.format(now=now).encode()) for name, value in lines]
+    assert asked(client.app, scope, b"user: Ho {name}")[0] == status
+
+
+@pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "TRACE", "CONNECT", "PATCH", "get", "PuT"])
+def test_methods_that_nobody_offers_need_a_token_and_get_405(client: Client, method: str) -> None:
+    assert Client(client.app, role=None).send(method, "/prompts").status == 401
+    answer = client.send(method, "/prompts", headers={"content-type": "application/json"})
+    assert answer.status == 405
+    assert answer.headers["allow"] == "GET"
+    answer = client.send("POST", "/prompts/a", headers={"content-type": "application/json"})
+    assert (answer.status, answer.headers["allow"]) == (405, "DELETE, GET, PUT")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/ops/health/live/../../prompts",
+        "/ops/health/live%2f..%2f..%2fprompts",
+        "/ops/health/live/",
+        "/ops//health/live",
+        "/ops/ops/health/live",
+        "/ops/health/live%00",
+        "/ops/health/live;/prompts",
+        "/ops/HEALTH/live",
+        "/ops/health/ready/x",
+        "/ops/prompts%3f/health/live",
+    ],
+)
+def test_no_path_below_a_mount_passes_for_an_open_one(prompts: LivePrompts, path: str) -> None:
+    from fastapi import FastAPI
+
+    outer = FastAPI()
+    outer.mount("/ops", admin_app(prompts, TOKENS))
+    answer = Client(outer, role=None).get(path)
+    assert answer.status in (401, 404), answer
+    assert "the-" not in answer.text
+
+
+def test_nothing_that_is_sent_makes_a_line_of_its_own_in_a_log(
+    client: Client, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    forged = 'x\n{"at_s": 1, "who": "root"}'
+    quoted = "x%0a%7b%22who%22%3a%22root%22%7d"
+    for message in (quoted, "%0d%0aINFO: forged", "%e2%80%a8forged", "%1b%5b31mred"):
+        client.put(f"/prompts/a?message={message}", "user: Ho {name}")
+    client.put(f"/prompts/{quoted}", "user: x")
+    client.put("/prompts/a", "user: x", headers={"if-match": '"0"', "x-forwarded-for": "1 INFO"})
+    Client(client.app, role="viewer", address=forged).put("/prompts/a", "user: x")
+    log = next((folder / "store").rglob("audit.jsonl")).read_bytes()
+    told = [json.loads(line) for line in log.split(b"\n") if line.strip()]
+    assert {line["who"][:6] for line in told} == {"token "}
+    assert b"\x1b" not in log
+    assert not any("\n" in record.getMessage() for record in caplog.records)
 
 
 @pytest.mark.parametrize("header", ["if-match", "if-none-match"])

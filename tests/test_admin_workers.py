@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -293,6 +294,43 @@ def test_only_so_many_may_listen(monkeypatch: pytest.MonkeyPatch) -> None:
             lines = stream.iter_lines()  # kept: dropping it would hang up
             assert next(lines) == "retry: 500"
             assert http.get("/events").json()["code"] == "too-many-listeners"
+
+
+def test_who_never_reads_keeps_nobody_from_listening(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("yamlgraph_prompts.admin.feed.STREAM_S", 0.1)
+    monkeypatch.setattr("yamlgraph_prompts.admin.feed.UNREAD_S", 0.1)
+    with LivePrompts({"a": "user: a"}, environment="test") as prompts:
+        app = admin_app(prompts, TOKENS, limits=Limits(listeners=1))
+
+        async def listen() -> None:
+            async def receive() -> Any:
+                await asyncio.Event().wait()
+
+            async def send(message: Any) -> None:
+                if message.get("body"):
+                    await asyncio.Event().wait()  # its buffers are full
+
+            headers = {"authorization": TOKEN["authorization"]}
+            scope = Client(app).scope("GET", "/events", headers)
+            async with asyncio.timeout(20):
+                await app(scope, receive, send)
+
+        for _ in range(3):
+            asyncio.run(listen())
+        assert app.state.admin.feed._listeners == {}
+
+
+def test_the_places_of_listeners_are_not_given_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("yamlgraph_prompts.admin.feed.STREAM_S", 0.2)
+    with LivePrompts({"a": "user: a"}, environment="test") as prompts:
+        app = admin_app(prompts, TOKENS, limits=Limits(listeners=3))
+
+        async def storm() -> list[int]:
+            client = Client(app)
+            answers = await asyncio.gather(*(client.asend("GET", "/events") for _ in range(20)))
+            return [answer.status for answer in answers]
+
+        assert sorted(asyncio.run(storm())) == [200] * 3 + [503] * 17
 
 
 # -- serve -----------------------------------------------------------------------------------------

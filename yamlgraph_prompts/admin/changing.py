@@ -98,7 +98,7 @@ def changing(admin: Admin) -> APIRouter:
     ) -> Change:
         """Write a prompt and publish it; checked with all graphs before anything is written."""
         data = of_body(request.headers.get("content-type"), await request.body())
-        wish = Wish(name, data, if_match, if_none_match, message)
+        wish = Wish(name, data, _all(request, "if-match"), _all(request, "if-none-match"), message)
         change = await do(write, admin, caller, wish)
         response.status_code = _status(change)
         response.headers["ETag"] = f'"{change.sha256}"'
@@ -112,12 +112,15 @@ def changing(admin: Admin) -> APIRouter:
     async def delete_prompt(
         caller: Author,
         name: NewName,
+        request: Request,
         response: Response,
         message: Message = None,
         if_match: Match = None,
     ) -> Change:
         """Remove a prompt; a lower layer's takes its place, where there is one."""
-        change = await do(write, admin, caller, Wish(name, None, if_match, message=message))
+        change = await do(
+            write, admin, caller, Wish(name, None, _all(request, "if-match"), message=message)
+        )
         response.status_code = _status(change)
         return change
 
@@ -178,6 +181,12 @@ async def note_refusal(admin: Admin, request: Request, refusal: Refusal) -> None
             refusal.body.code,
             prompt=None if name is None else name[:MAX_NAME],
         )
+
+
+def _all(request: Request, header: str) -> str | None:
+    # It may be sent in several lines, which are one list.
+    lines = request.headers.getlist(header)
+    return ",".join(lines) if lines else None
 
 
 def _status(change: Change) -> int:

@@ -7,9 +7,13 @@ import json
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
+
+from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from yamlgraph_prompts.admin.bodies import FindingBody
 from yamlgraph_prompts.admin.problems import Refusal
@@ -20,6 +24,8 @@ SHOWN_FINDINGS = 20
 BEAT_S = 10.0
 # A server that stops waits for open answers; a client comes back and misses nothing.
 STREAM_S = 25.0
+# How much longer it may take to send what was told.
+UNREAD_S = 5.0
 _QUIET = frozenset({"run-started"})
 
 
@@ -49,8 +55,8 @@ class Feed:
             with suppress(RuntimeError):
                 loop.call_soon_threadsafe(_offer, queue, data)
 
-    def listen(self, after: int | None) -> AsyncIterator[bytes]:
-        """The events from now on, for a while.
+    def listen(self, after: int | None) -> Listener:
+        """The events from now on, for a while. Close it.
 
         Args:
             after: The number of the last event that was seen: what came since is told first.
@@ -58,35 +64,70 @@ class Feed:
         Raises:
             Refusal: Too many listen already.
         """
-        if len(self._listeners) >= self._limit:
-            raise Refusal(
-                503,
-                "too-many-listeners",
-                "Too many clients listen to events already.",
-                headers={"Retry-After": "5"},
-            )
-        return self._told(after)
-
-    async def _told(self, after: int | None) -> AsyncIterator[bytes]:
-        loop, queue = asyncio.get_running_loop(), asyncio.Queue[bytes](KEPT)
-        ends = loop.time() + STREAM_S
+        queue = asyncio.Queue[bytes](KEPT)
         with self._lock:
-            self._listeners[queue] = loop
+            if len(self._listeners) >= self._limit:
+                raise Refusal(
+                    503,
+                    "too-many-listeners",
+                    "Too many clients listen to events already.",
+                    headers={"Retry-After": "5"},
+                )
+            self._listeners[queue] = asyncio.get_running_loop()
             missed = [d for n, d in self._recent if after is not None and n > after]
+        return Listener(queue, missed, partial(self._leave, queue))
+
+    def _leave(self, queue: asyncio.Queue[bytes]) -> None:
+        with self._lock:
+            self._listeners.pop(queue, None)
+
+
+class Listener(AsyncIterator[bytes]):
+    """Somebody who listens.
+
+    Args:
+        queue: What is still to be told.
+        missed: What is told first.
+        leave: Ends it.
+    """
+
+    def __init__(
+        self, queue: asyncio.Queue[bytes], missed: list[bytes], leave: Callable[[], None]
+    ) -> None:
+        self._queue = queue
+        self._first = [b"retry: 500\n: here\n\n", *missed]
+        self._ends = asyncio.get_running_loop().time() + STREAM_S
+        self.close = leave
+
+    async def __anext__(self) -> bytes:
+        if self._first:
+            return self._first.pop(0)
+        left = self._ends - asyncio.get_running_loop().time()
+        if left <= 0:
+            raise StopAsyncIteration
         try:
-            yield b"retry: 500\n: here\n\n"
-            for data in missed:
-                yield data
-            while (left := ends - loop.time()) > 0:
-                try:
-                    async with asyncio.timeout(min(BEAT_S, left)):
-                        data = await queue.get()
-                except TimeoutError:
-                    data = b": still here\n\n"
-                yield data
+            async with asyncio.timeout(min(BEAT_S, left)):
+                return await self._queue.get()
+        except TimeoutError:
+            return b": still here\n\n"
+
+
+class EventStream(StreamingResponse):
+    """Tells a listener; who does not read is hung up on, so that others get the place."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, listener: Listener) -> None:
+        super().__init__(listener, headers={"X-Accel-Buffering": "no"})
+        self._listener = listener
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STREAM_S + UNREAD_S):
+                    await super().__call__(scope, receive, send)
         finally:
-            with self._lock:
-                self._listeners.pop(queue, None)
+            self._listener.close()
 
 
 def _offer(queue: asyncio.Queue[bytes], data: bytes) -> None:

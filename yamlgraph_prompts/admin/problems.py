@@ -39,6 +39,7 @@ _STATUS: tuple[tuple[type[PromptsError], int, str], ...] = (
     (PromptsError, 503, "unavailable"),
 )
 
+_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
 _CODES = {400: "bad-request", 404: "no-such-path", 405: "method", 413: "too-large"}
 
 
@@ -136,9 +137,11 @@ def add_handlers(app: FastAPI, note: Callable[[Request, Refusal], Awaitable[None
 
 
 def _methods(app: FastAPI, request: Request) -> set[str]:
-    """What a path takes: several routes may share one."""
-    found: set[str] = set()
-    for route in app.routes:
-        if route.matches(request.scope)[0] is not Match.NONE:
-            found |= getattr(route, "methods", None) or set()
-    return found
+    """What a path takes: several routes may share one, and they may be nested."""
+    scope = dict(request.scope)
+    return {
+        method
+        for method in _METHODS
+        for route in app.routes
+        if route.matches({**scope, "method": method})[0] is Match.FULL
+    }

@@ -35,7 +35,7 @@ def of_body(content_type: str | None, body: bytes) -> bytes:
             hint=f"Set Content-Type to {YAML_TYPES[0]} or {JSON_TYPE}.",
         )
     try:
-        content = json.loads(body)
+        content = json.loads(body, object_pairs_hook=_once, parse_constant=_no_number)
     except (ValueError, RecursionError):
         raise Refusal(422, "invalid", "The body is no JSON.") from None
     if not isinstance(content, dict):
@@ -58,6 +58,18 @@ def of_text(text: str | dict[str, Any]) -> bytes:
         return (text if isinstance(text, str) else _yaml(text)).encode()
     except UnicodeEncodeError:
         raise Refusal(422, "invalid", "The text holds half a character (a surrogate).") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        # Readers differ on which of them counts.
+        raise Refusal(422, "invalid", "An object in the body has the same key twice.")
+    return found
+
+
+def _no_number(_: str) -> Any:
+    raise Refusal(422, "invalid", "NaN and Infinity are no JSON.")
 
 
 def _yaml(content: dict[str, Any]) -> str:

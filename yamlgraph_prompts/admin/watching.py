@@ -19,6 +19,7 @@ from yamlgraph_prompts.admin.bodies import (
     Ready,
 )
 from yamlgraph_prompts.admin.context import Admin, Viewer, answers
+from yamlgraph_prompts.admin.feed import EventStream
 from yamlgraph_prompts.admin.gate import WHO
 from yamlgraph_prompts.errors import PromptsError
 from yamlgraph_prompts.metrics import CONTENT_TYPE
@@ -97,14 +98,10 @@ def watching(admin: Admin, doors: Sequence[Any]) -> APIRouter:
         dependencies=doors,
         tags=["health"],
     )
-    async def events(caller: Viewer, last_event_id: LastEvent = None) -> StreamingResponse:
+    async def events(caller: Viewer, last_event_id: LastEvent = None) -> EventStream:
         """Publications, rejections and trouble as they happen; ends now and then: come back."""
         after = int(last_event_id) if last_event_id and last_event_id.isdecimal() else None
-        return StreamingResponse(
-            admin.feed.listen(after),
-            media_type="text/event-stream",
-            headers={"X-Accel-Buffering": "no"},
-        )
+        return EventStream(admin.feed.listen(after))
 
     return routes
 
