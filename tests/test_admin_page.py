@@ -474,10 +474,10 @@ def test_a_hostile_search_is_only_a_search(app: FastAPI) -> None:
 # -- where it is mounted ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("root", ["", "/admin", "/a/b"])
+@pytest.mark.parametrize("root", ["", "/admin", "/a/b", "/tools/prompt desk"])
 def test_its_links_lead_right_under_any_root(app: FastAPI, root: str) -> None:
     came = sign_in(browser(app, root), token("operator"))
-    assert f"path={root or '/'};" in came.headers["set-cookie"].lower()
+    assert f"path={quote(root) or '/'};" in came.headers["set-cookie"].lower()
     client = browser(app, root, cookie=cookie(came))
     for path in [*VIEWS, "/page/prompts/b/c", "/page/prompts/b%2Fc"]:
         page = client.get(path)

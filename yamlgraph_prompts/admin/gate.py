@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
+from urllib.parse import quote
 
 import anyio
 from starlette.datastructures import Headers, MutableHeaders
@@ -210,7 +211,7 @@ class Gate:
             path = route_path(scope)
             if not path:
                 # The mount's own path: the page is one step below, where its links lead right.
-                await RedirectResponse(f"{scope['root_path']}/")(scope, receive, send_safe)
+                await RedirectResponse(f"{quote(scope['root_path'])}/")(scope, receive, send_safe)
                 return
             if who is None and path not in OPEN_PATHS and not path.startswith(STATIC):
                 if is_page(path) and asks_for_html(scope, headers):

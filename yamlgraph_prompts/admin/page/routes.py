@@ -194,7 +194,7 @@ def _set_cookie(request: Request, answer: Response, name: str, value: str, lasts
         name,
         value,
         max_age=lasts_s,
-        path=request.scope.get("root_path") or "/",
+        path=quote(request.scope.get("root_path", "")) or "/",
         secure=request.scope["scheme"] == "https",
         httponly=True,
         samesite="strict",

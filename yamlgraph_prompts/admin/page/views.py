@@ -95,7 +95,9 @@ def edited(admin: Admin, who: Who, name: str, *, new: bool) -> Facts:
 
 def fresh(admin: Admin, who: Who) -> Facts:
     """Where the name of a new prompt is asked for."""
-    return {"locked": _locked(admin, who, None), "pattern": NAME_PATTERN[1:-1]}
+    # As browsers want it: they read patterns with the flag v.
+    pattern = NAME_PATTERN[1:-1].replace("-]", r"\-]").replace("/", r"\/")
+    return {"locked": _locked(admin, who, None), "pattern": pattern}
 
 
 def releases(admin: Admin) -> Facts:

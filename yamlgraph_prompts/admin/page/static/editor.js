@@ -265,8 +265,14 @@ document.addEventListener("refreshed", () => {
   $("save-title").textContent = $("confirm-save").textContent = held() ? "Save it" : "Put it live";
 });
 
+async function exists() {
+  const answer = await call("GET", `prompts?release=layers&search=${encodeURIComponent(name.slice(0, 200))}`);
+  return Boolean(answer.body.prompts?.some((one) => one.name === name));
+}
+
 document.addEventListener("news", async () => {
   if (saving) return;
+  if (!sha && !(await exists())) return;
   const answer = await call("GET", `prompts/${path}?release=layers`);
   if (saving || (!answer.ok && answer.status !== 404)) return;
   const now = answer.ok ? answer.body : null;
@@ -310,7 +316,10 @@ versions.querySelector("form").addEventListener("submit", (event) => {
 // The beginning
 
 const draft = kept.get(draftKey);
-if (draft && typeof draft.text === "string" && draft.text !== base) {
+if (text.value !== base) {
+  // Somebody was quicker than this script.
+  keep();
+} else if (draft && typeof draft.text === "string" && draft.text !== base) {
   text.value = draft.text;
   $("restored").hidden = false;
   if (draft.sha !== sha) {
@@ -318,7 +327,7 @@ if (draft && typeof draft.text === "string" && draft.text !== base) {
     conflict({ text: base, sha256: sha });
     say("note", "Your unsaved text is back. Somebody changed the prompt since.");
   }
-} else text.value = base;
+}
 show();
 check();
 if (location.hash.startsWith("#L")) goTo(Number(location.hash.slice(2)) || 1);
