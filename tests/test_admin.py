@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 import threading
 from collections.abc import Callable, Iterator
@@ -442,6 +443,32 @@ def test_a_file_keeps_its_mode_and_its_owner_and_a_link_stays_a_link(
         before.st_uid,
         before.st_gid,
     )
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="Linux says which file it is")
+def test_the_line_in_the_log_and_the_file_are_on_disk_before_they_count(
+    client: Client, folder: Path, prompts: LivePrompts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert prompts.release
+    done: list[tuple[str, str]] = []
+    real_fsync, real_replace = os.fsync, os.replace
+
+    def fsync(fd: int) -> None:
+        done.append(("fsync", Path(os.readlink(f"/proc/self/fd/{fd}")).name))
+        real_fsync(fd)
+
+    def replace(old: Any, new: Any) -> None:
+        done.append((Path(old).name, Path(new).name))
+        real_replace(old, new)
+
+    monkeypatch.setattr("os.fsync", fsync)
+    monkeypatch.setattr("os.replace", replace)
+    assert client.put("/prompts/farewell", "user: Ciao {name}\n").status == 200
+    (renamed,) = [step for step in done if step[1] == "farewell.yaml"]
+    before, after = done[: done.index(renamed)], done[done.index(renamed) :]
+    assert ("fsync", "audit.jsonl") in before
+    assert ("fsync", renamed[0]) in before
+    assert ("fsync", "over") in after
 
 
 def test_no_write_leaves_the_layer(client: Client, folder: Path, tmp_path: Path) -> None:

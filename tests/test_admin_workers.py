@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 import httpx
@@ -390,6 +392,33 @@ def test_serve_alone_is_open_to_this_machine_only(graph_folder: Path) -> None:
         out, _ = process.communicate(timeout=20)
     assert f"http://127.0.0.1:{port}/docs" in out
     assert "Traceback" not in out
+
+
+@pytest.mark.skipif(which("curl") is None, reason="curl is not installed")
+def test_the_walk_of_the_documentation_can_be_walked(graph_folder: Path) -> None:
+    text = (ROOT / "docs/admin.md").read_text().partition("## A first walk")[2]
+    start, walk = re.findall(r"```console\n(.*?)```", text, re.S)[:2]
+    port, words = str(free_port()), start.split()[2:]
+    (graph_folder / "prompts/greeting.yaml").write_text("user: Hi {name}\n")
+    process = serve(graph_folder, *words[1:], "--port", port)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
+            wait_until(lambda: answers(http, process), timeout_s=30)
+        steps = re.findall(r"^\$ (.*)\n(.*)$", walk, re.M)
+        assert len(steps) == 9
+        for command, told in steps:
+            said = subprocess.run(
+                ["bash", "-c", command.replace("localhost:8321", f"127.0.0.1:{port}")],
+                capture_output=True,
+                text=True,
+                check=True,
+                env={"PATH": os.environ["PATH"], "NO_PROXY": "*"},
+            ).stdout
+            for piece in filter(None, (piece.strip() for piece in told.split("…"))):
+                assert piece in said, (command, said)
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
 
 
 def answers(http: httpx.Client, process: subprocess.Popen[str]) -> bool:
