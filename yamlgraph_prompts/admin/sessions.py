@@ -56,6 +56,7 @@ class Sessions:
         self._folder = folder
         self._key: bytes | None = None
         self._ended: frozenset[str] = frozenset()
+        self._ended_here: set[str] = set()
         self._looked_s = -LOOK_EVERY_S
 
     @property
@@ -89,7 +90,7 @@ class Sessions:
         if not hmac.compare_digest(mac, _mac(key, signed)):
             return None
         _, mark, ends, nonce = signed.split(".")
-        if int(ends) <= time.time() or nonce in self._ended:
+        if int(ends) <= time.time() or nonce in self._ended_here or nonce in self._ended:
             return None
         who = self._tokens.find_by(lambda digest: _mark(key, digest), mark)
         return None if who is None else Session(who, _mac(key, f"csrf {value}")[:32], value)
@@ -101,7 +102,7 @@ class Sessions:
             StoreError: It could not be written.
         """
         _, _, ends, nonce, _ = session.value.split(".")
-        self._ended |= {nonce}
+        self._ended_here.add(nonce)
         folder = self._folder()
         if folder is None:
             return

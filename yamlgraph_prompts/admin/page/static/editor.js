@@ -175,7 +175,15 @@ dialog?.querySelector("form").addEventListener("submit", async (event) => {
   await save(text.value, message.value.trim());
 });
 
-/** Writes `words` where the layers still hold what this page knows. */
+const removal = $("remove-dialog"), because = $("remove-message");
+$("remove")?.addEventListener("click", () => { removal.showModal(); because.focus(); });
+removal?.querySelector("form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  removal.close();
+  save(null, because.value.trim());
+});
+
+/** Writes `words` (null: removes the prompt) where the layers still hold what this page knows. */
 async function save(words, why, { back = false } = {}) {
   const before = { text: base, sha };
   const headers = sha ? { "If-Match": `"${sha}"` } : { "If-None-Match": "*" };
@@ -208,20 +216,21 @@ function saved(words, why, before, change, back) {
   else show();
   keep();
   if (message) message.value = "";
-  if (words === null) { kept.set(draftKey, null); base = text.value; }
+  if (words === null) base = text.value;
   const release = change.release ? `, as release ${change.release.slice(0, 8)}` : "";
-  const done = back ? "Taken back" : "Live now";
+  const done = words === null ? "Removed; where another layer has it, that one is used now" : back ? "Taken back" : "Live now";
   const said = {
     published: `${done}${release}. The next run uses it.`,
     unchanged: "Nothing to do: this is live already.",
-    held: `${back ? "Taken back and saved" : "Saved"}. It goes live when somebody follows the layers again.`,
+    held: `${words === null ? "Removed" : back ? "Taken back and saved" : "Saved"}. It goes live when somebody follows the layers again.`,
   }[change.status];
   const undo = before.sha || words !== null
     ? [["Take it back", () => save(before.sha ? before.text : null, `Took back: ${why}`.slice(0, 500), { back: true }), "take-back"]]
     : [];
   say("good", said, back ? [] : undo);
+  // The button that was pressed may be gone or disabled: who uses a keyboard must not be lost.
+  if (document.activeElement === document.body || document.activeElement.disabled) $("content").focus({ preventScroll: true });
   refresh();
-  if (words === null) setTimeout(() => { location.href = new URL(document.documentElement.dataset.root, location.href); }, 1500);
 }
 
 // Somebody else
@@ -229,6 +238,7 @@ function saved(words, why, before, change, back) {
 function conflict(current) {
   theirs = current ? { text: read(current.text), sha: current.sha256 } : { text: "", sha: "" };
   $("conflict-title").textContent = current ? "Somebody changed this prompt meanwhile" : "Somebody removed this prompt meanwhile";
+  for (const open of document.querySelectorAll("dialog[open]")) open.close();
   showDiff($("conflict").querySelector(".diff"), theirs.text, text.value);
   $("conflict").hidden = false;
   say("bad", current ? "Not saved: somebody changed this prompt meanwhile. Nothing of theirs or yours is lost." : "Not saved: somebody removed this prompt meanwhile.");
