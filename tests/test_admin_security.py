@@ -23,6 +23,7 @@ from yamlgraph_prompts.admin import admin_app
 from yamlgraph_prompts.admin.app import open_app
 from yamlgraph_prompts.admin.auth import ROLES, Attempts, Role, Tokens
 from yamlgraph_prompts.admin.gate import Limits
+from yamlgraph_prompts.errors import PromptsError
 
 AS_VIEWER = ["/prompts", "/prompts/a", "/releases", "/releases/live", "/releases/live/diff/live"]
 AS_VIEWER += ["/audit", "/metrics", "/docs", "/openapi.json"]
@@ -331,6 +332,40 @@ def test_slow_work_leaves_the_apps_own_threads_alone(prompts: LivePrompts) -> No
         assert {answer.status for answer in answers[:-1] if answer} == {200}
 
     asyncio.run(look())
+
+
+def test_who_tries_keeps_nobody_from_changing(
+    prompts: LivePrompts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import threading
+
+    go, at_once, most = threading.Event(), [0], [0]
+
+    def slow(*_: Any) -> Any:
+        at_once[0] += 1
+        most[0] = max(most[0], at_once[0])
+        go.wait(20)
+        at_once[0] -= 1
+        raise PromptsError("enough")
+
+    monkeypatch.setattr("yamlgraph_prompts.admin.reading._preview", slow)
+    app = admin_app(prompts, TOKENS)
+
+    async def storm() -> None:
+        viewer = Client(app, role="viewer")
+        asked = [
+            asyncio.create_task(viewer.asend("POST", "/preview/a", json={})) for _ in range(40)
+        ]
+        while not at_once[0]:
+            await asyncio.sleep(0.01)
+        answer = await Client(app).asend("POST", "/reload")
+        assert answer.status == 200
+        assert not asked[0].done()
+        go.set()
+        await asyncio.gather(*asked)
+
+    asyncio.run(storm())
+    assert most[0] <= Limits().trials
 
 
 # -- names and bodies ------------------------------------------------------------------------------

@@ -126,6 +126,7 @@ def _app(
         bucket=None if number is None else _bucket(prompts, number),
         audit=Audit(lambda: prompts.store_folder),
         desk=Desk(limits.threads, limits.work_s),
+        trials=Desk(limits.trials, limits.work_s),
         feed=Feed(limits.listeners),
         metrics=metrics or _counting(prompts),
     )

@@ -32,6 +32,7 @@ class Admin:
         bucket: Where that layer's releases are published; None for a layer of another kind.
         audit: The audit log.
         desk: Where blocking work is done.
+        trials: Where previews and checks are made, which may take long.
         feed: Those who listen to events.
         metrics: What is counted.
     """
@@ -41,6 +42,7 @@ class Admin:
     bucket: Bucket | None
     audit: Audit
     desk: Desk
+    trials: Desk
     feed: Feed
     metrics: Metrics
 

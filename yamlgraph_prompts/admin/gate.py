@@ -56,6 +56,7 @@ class Limits:
         body_s: Seconds until its body must be here.
         work_s: Seconds after which the answer is that it takes too long.
         threads: How many requests of one process work at once.
+        trials: How many previews and checks do, besides: whoever tries keeps nobody from changing.
         failures: How often an address may fail in `failures_s`.
         failures_s: Seconds after which failures are forgotten.
         listeners: How many may listen to events at once.
@@ -66,6 +67,7 @@ class Limits:
     body_s: float = 10.0
     work_s: float = 30.0
     threads: int = 8
+    trials: int = 2
     failures: int = 10
     failures_s: float = 60.0
     listeners: int = 100

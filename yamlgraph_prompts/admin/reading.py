@@ -93,7 +93,7 @@ def reading(admin: Admin) -> APIRouter:
     @routes.post("/preview/{name:path}", responses=answers(400, 404, 408, 413), tags=["prompts"])
     async def preview(caller: Viewer, name: AnyName, asked: PreviewAsked) -> Preview:
         """The messages that the model would get; nothing is stored."""
-        return await do(_preview, admin, name, asked)
+        return await admin.trials.do(_preview, admin, name, asked)
 
     @routes.post("/check", responses=answers(400, 408, 413), tags=["prompts"])
     async def check(caller: Viewer, asked: CheckAsked) -> Checked:
@@ -113,7 +113,7 @@ def reading(admin: Admin) -> APIRouter:
                 findings=[FindingBody.of(finding) for finding in findings],
             )
 
-        return await do(checked)
+        return await admin.trials.do(checked)
 
     @routes.get("/releases", tags=["releases"])
     async def list_releases(caller: Viewer) -> ReleaseList:
