@@ -6,13 +6,14 @@ PYTHON ?= $(shell for python in python3 python3.11 python3.12 python3.13 python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --editable '.[yamlgraph]'
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint bench page clean
 
 help:
 	@echo "make demo    see it work: no key, no network (ten seconds, once it is set up)"
 	@echo "make test    the whole test suite; ARGS='-k word' for some of it"
 	@echo "make lint    ruff, mypy, and which module may import which"
 	@echo "make bench   the benchmarks"
+	@echo "make page    docs/page/*.png anew, with the Chromium of this machine"
 	@echo "make clean   remove .venv and everything that was made"
 
 demo: .venv/installed
@@ -30,6 +31,9 @@ lint: .venv/ready
 bench: .venv/ready
 	@set -e; for bench in $$(grep -l __main__ benchmarks/*.py | sort); do \
 		name=$$(basename $$bench .py); echo "== $$name"; $(BIN)/python -m benchmarks.$$name; done
+
+page: .venv/ready
+	$(BIN)/python -m tests.page_screenshots
 
 # What a user has.
 .venv/installed: pyproject.toml

@@ -125,6 +125,9 @@ class Visitor:
             self.problems.append(f"{kind}: {text}")
 
     def _asked(self, dialog: Any) -> None:
+        if dialog.type == "beforeunload":
+            dialog.accept()
+            return
         self.problems.append(f"dialog: {dialog.message}")
         dialog.dismiss()
 
@@ -153,7 +156,11 @@ def visiting(
         visitor = Visitor(context.new_page(), site)
         context.on("page", visitor.watch)
         visitor.watch(visitor.page)
-        yield visitor
-        assert visitor.problems == []
+        try:
+            yield visitor
+        except BaseException as failed:
+            failed.add_note(f"What the page did wrong: {visitor.problems}")
+            raise
+        assert not visitor.problems, visitor.problems
     finally:
         context.close()

@@ -135,7 +135,7 @@ class Site:
     """
 
     def __init__(self, folder: Path, root: str = "", files: Mapping[str, str] | None = None):
-        self.folder = write(folder, {**FILES, **(files or {})})
+        self.folder = folder = write(folder / "desk", {**FILES, **(files or {})})
         self.root = root
         write(folder, {"tokens": "".join(map(_line, PEOPLE.items()))})
         (folder / "tokens").chmod(0o600)
@@ -175,6 +175,16 @@ class Site:
     def save(self, name: str, text: str) -> None:
         """Change a prompt on disk, behind the page's back."""
         write(self.folder, {f"prompts/production/{name}.yaml": text})
+
+    def publish(self, name: str, text: str) -> str:
+        """Change a prompt on disk; the id of the release that is live with it."""
+        self.save(name, text)
+        wait_until(lambda: self._serves(name, text))
+        return self.prompts.release.id
+
+    def _serves(self, name: str, text: str) -> bool:
+        served = self.prompts.release.prompts.get(name)
+        return served is not None and served.data == text.encode()
 
     def text(self, name: str) -> str:
         return (self.folder / f"prompts/production/{name}.yaml").read_text()

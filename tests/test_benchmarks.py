@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 
@@ -22,6 +24,29 @@ NAMES = (
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_benchmark_prints_its_table(name: str) -> None:
+    prints_its_table(name)
+
+
+def test_the_benchmark_of_the_page_prints_its_table() -> None:
+    from tests.browser import need_chromium
+
+    need_chromium()
+    prints_its_table("page")
+
+
+@pytest.mark.parametrize("name", ["cold_sync", "nothing_changed", "one_changed", "published"])
+def test_each_benchmark_of_buckets_prints_its_table(name: str) -> None:
+    if shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin") is None:
+        pytest.skip("nginx is not installed (Debian: apt-get install nginx-light)")
+    prints_its_table(f"s3_{name}")
+
+
+@pytest.mark.parametrize("name", ["herd", "outage"])
+def test_each_benchmark_of_replicas_prints_its_table(name: str) -> None:
+    prints_its_table(f"s3_{name}")
+
+
+def prints_its_table(name: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", f"benchmarks.{name}", "--quick"],
         cwd=ROOT,
