@@ -32,6 +32,7 @@ class Visit:
         csrf: What a request that changes something must show.
         signed_in: Whether there is a session to end.
         environment: The environment of the prompts.
+        seen: What was live, whether held, and when something was last tried.
         accepts: The ``Accept-Encoding`` of the request.
     """
 
@@ -41,6 +42,7 @@ class Visit:
     csrf: str
     signed_in: bool
     environment: str
+    seen: str
     accepts: str
 
     def may(self, role: Any) -> bool:

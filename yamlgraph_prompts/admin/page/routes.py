@@ -171,8 +171,20 @@ def _visit(request: Request, access: Access, who: Who | None, admin: Admin) -> V
         csrf=session.csrf if session else "",
         signed_in=session is not None,
         environment=admin.prompts.environment,
+        seen=_seen(admin) if who else "",
         accepts=request.headers.get("accept-encoding", ""),
     )
+
+
+def _seen(admin: Admin) -> str:
+    health = admin.prompts.health
+    held = "true" if health.held else "false"
+    return " ".join([health.release or "", held, _number(health.last_at_s)])
+
+
+def _number(value: float | None) -> str:
+    """As a script says it."""
+    return "" if value is None else repr(value).removesuffix(".0")
 
 
 def _to(request: Request, path: str) -> Response:

@@ -1,6 +1,7 @@
 // What every view has: outcomes, times, and the live connection that keeps it up to date.
 import { call, url } from "./api.js";
 
+const html = document.documentElement;
 const $ = (id) => document.getElementById(id);
 const outcome = $("outcome");
 
@@ -111,8 +112,12 @@ function listen() {
   stream?.close();
   stream = new EventSource(url("events"));
   const first = stream;
-  stream.onopen = () => {
+  let opened = false;
+  stream.onopen = async () => {
     clearTimeout(grace); grace = undefined;
+    // Said once it is so: what happened before this stream began is not told by it.
+    if (!opened && !wasLost) await look();
+    opened = true;
     show("connected", "Up to date");
     if (wasLost) { wasLost = false; news({ kind: "back" }); }
   };
@@ -121,17 +126,24 @@ function listen() {
     if (first === stream && first.readyState === EventSource.CLOSED) stopped();
   };
   for (const kind of ["publication", "layer-unavailable", "layer-recovered", "watcher-restarted", "watcher-polling", "store-trouble", "held", "following"]) {
-    stream.addEventListener(kind, ({ data }) => news(JSON.parse(data)));
+    stream.addEventListener(kind, ({ data }) => { seen = null; news(JSON.parse(data)); });
   }
 }
 
+// What this view was made of: release, held, and when something was last tried. Null: the stream told.
+let seen = html.dataset.seen;
+
 async function look() {
   tick();
-  if (document.hidden || !document.querySelector(".layer-state .age")) return;
-  const answer = await call("GET", "health/ready");
-  const layers = answer.body.layers ?? [];
+  if (document.hidden) return;
+  const { ok, body } = await call("GET", "health/ready");
+  if (!ok) return;
+  const now = [body.release, body.held, body.last?.at_s].join(" ");
+  const told = seen === null || seen === now;
+  seen = now;
+  if (!told) news({ kind: "back" });
   document.querySelectorAll(".layer-state .age").forEach((age, number) => {
-    const layer = layers[number];
+    const layer = body.layers[number];
     if (layer?.age_s != null) age.textContent = `looked at ${ago(layer.age_s)}${layer.writable ? "" : ", only read"}`;
   });
 }
@@ -141,7 +153,7 @@ if (connection) {
   // A browser opens six connections to a host: a page that nobody sees holds none.
   document.addEventListener("visibilitychange", () => {
     if (document.hidden) { stream.close(); return; }
-    listen(); news({ kind: "back" }); tick();
+    listen();
   });
   addEventListener("online", listen);
   addEventListener("offline", lost);
