@@ -31,12 +31,12 @@ def site(tmp_path: Path, model_server: ModelServer) -> Iterator[Site]:
 
 @pytest.fixture
 def enter(browser: Browser, site: Site) -> Iterator[Enter]:  # noqa: F811
-    """`enter("ada")`: ada, signed in with a browser of her own, looking at the list."""
+    """`enter("ada")`: ada, signed in with a browser of her own."""
     with ExitStack() as stack:
 
         def enter(name: str, **more: object) -> Visitor:
             visitor = stack.enter_context(visiting(browser, site, **more))
-            visitor.sign_in(name)
+            visitor.come_in(name)
             return visitor
 
         yield enter
@@ -359,6 +359,7 @@ def test_an_unsaved_text_survives_a_reload(ada: Visitor) -> None:
 
 def test_what_happens_elsewhere_is_shown_without_a_reload(site: Site, enter: Enter) -> None:
     ada, vera = enter("ada"), enter("vera")
+    ada.go()
     vera.go("/page/releases")
     expect(vera.page.locator("#releases > li")).to_have_count(1)
     site.save("letters/new", "user: Hello\n")
@@ -467,7 +468,7 @@ def test_mermaid_is_loaded_for_the_picture_only(ada: Visitor) -> None:
 
 
 def test_the_walk_needs_no_mouse(site: Site, ada: Visitor) -> None:
-    page = ada.page
+    page = ada.go()
     page.keyboard.press("/")
     expect(page.locator("#search")).to_be_focused()
     page.keyboard.type("technical")
@@ -534,7 +535,7 @@ VIEWS = (
 
 
 def test_looking_and_finding_need_no_script(enter: Enter) -> None:
-    page = enter("ada", java_script_enabled=False).page
+    page = enter("ada", java_script_enabled=False).go()
     page.get_by_role("searchbox", name="Find a prompt").fill("techn")
     page.keyboard.press("Enter")
     expect(page.locator("#prompts > li")).to_have_count(1)
@@ -565,6 +566,7 @@ def test_nothing_is_wider_than_a_phone(site: Site, enter: Enter) -> None:
 
 def test_dark_and_light_are_what_the_system_says(enter: Enter) -> None:
     ada = enter("ada", size=DESKTOP)
+    ada.go()
     luminance = "Math.max(...getComputedStyle(document.body).backgroundColor.match(/\\d+/g))"
     assert ada.page.evaluate(luminance) > 200
     ada.page.emulate_media(color_scheme="dark")
