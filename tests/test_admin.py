@@ -777,6 +777,26 @@ def test_without_its_line_in_the_audit_log_nothing_is_written(
     assert (folder / "over/farewell.yaml").read_text() == "user: One {name}"
 
 
+def test_where_its_line_does_not_reach_the_disk_nothing_is_written(
+    client: Client, folder: Path, prompts: LivePrompts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert prompts.release
+    real = os.fsync
+
+    def full(fd: int) -> None:
+        if os.fstat(fd).st_ino == next((folder / "store").rglob("audit.jsonl")).stat().st_ino:
+            raise OSError(28, "No space left on device")
+        real(fd)
+
+    monkeypatch.setattr("os.fsync", full)
+    answer = client.put("/prompts/farewell", "user: Two {name}")
+    assert (answer.status, answer.code) == (503, "store")
+    assert (folder / "over/farewell.yaml").read_text() == "user: Bye {name}\n"
+    assert prompts["farewell"].user == "Bye {name}"
+    assert client.post("/rollback").status in (409, 503)
+    assert client.get("/audit").json["lines"][-1]["status"] == "begun"
+
+
 # -- health ----------------------------------------------------------------------------------------
 
 

@@ -380,11 +380,13 @@ class LivePrompts:
             draft: What to write, and in which layer.
             reason: Why, for the history.
             allow: Called with what would come of it, before anything is written; raises to stop.
+                What it returns is called right before the file is touched, if it can be called.
             write: Writes the layer where its source cannot: called with all that it holds now, and
                 all that it shall hold. It raises where that was not done.
 
         Returns:
-            What was tried, and what became of it: ``"rejected"`` where nothing was written.
+            What was tried, and what became of it: ``"rejected"`` where nothing was written, or
+            where the draft mends some of what is broken (`Trial.mends`): then it is written.
 
         Raises:
             LayerReadOnly: The layer cannot be written.

@@ -214,11 +214,11 @@ class Publisher:
             candidate.findings,
             refused is None and mends(draft, candidate.findings, partial(self._today, contents)),
         )
-        allow(trial)
+        ready = allow(trial)
         if refused is not None or trial.refused:
             return trial, refused or self._outcome("rejected", attempt, candidate)
         files = contents[draft.layer].files
-        writing = _Writing(self._readers[draft.layer], draft, files, write)
+        writing = _Writing(self._readers[draft.layer], draft, files, write, ready)
         if trial.mends:
             writing.do()
             return trial, self.told(self._outcome("rejected", attempt, candidate))
@@ -475,15 +475,19 @@ class _Writing:
         draft: Draft,
         files: Mapping[str, bytes],
         write: Write | None,
+        ready: object,
     ) -> None:
         self._reader = reader
         self._draft = draft
         self._files = files
         self._write = write
+        self._ready = ready
         self._done = False
 
     def do(self) -> None:
         if self._files.get(self._draft.path) != self._draft.data:
+            if callable(self._ready):
+                self._ready()
             self._change(self._files, drafted_files(self._files, self._draft))
             self._done = True
 

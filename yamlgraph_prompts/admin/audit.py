@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import json
 import logging
 import os
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -26,6 +28,35 @@ READ_BYTES = 8 << 20
 REFUSALS, REFUSALS_S = 20, 60.0
 REFUSALS_UP_TO_BYTES = 64 << 20
 _KEPT_IN_MEMORY = 1000
+
+
+def _syncing(path: Path) -> Callable[[], None]:
+    """Sync a file beside other work; the answer waits for it, and raises what went wrong."""
+    trouble: list[OSError] = []
+    done = _thread.allocate_lock()
+
+    def sync() -> None:
+        try:
+            fd = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+        except OSError as problem:
+            trouble.append(problem)
+        finally:
+            done.release()
+
+    def wait() -> None:
+        with done:
+            pass
+        if trouble:
+            raise disk.refusal("Could not write the audit log in", path.parent, trouble[0])
+
+    done.acquire()
+    # Not through `threading`, which would wait for it to begin.
+    _thread.start_new_thread(sync, ())
+    return wait
 
 
 @dataclass(slots=True)
@@ -65,7 +96,7 @@ class Audit:
         code: str | None = None,
         left_out: int | None = None,
     ) -> None:
-        """Add a line. One that says ``"begun"`` is on disk when this returns.
+        """Add a line. It reaches the disk in its own time.
 
         Raises:
             StoreError: It could not be written.
@@ -93,8 +124,17 @@ class Audit:
                 self._lines = [*self._lines[1 - _KEPT_IN_MEMORY :], data.strip()]
                 return
         with disk.told("Could not write the audit log in", folder):
-            # What became of it stands in the history too: it may reach the disk in its own time.
-            disk.append(folder / FILE, data, sync=status == "begun")
+            disk.append(folder / FILE, data, sync=False)
+
+    def begin(self, who: Who, address: str, action: str, **facts: Any) -> Callable[[], None]:
+        """Add a line that says ``"begun"``; call the answer to wait until it is on disk.
+
+        Raises:
+            StoreError: It could not be written; the answer raises it too.
+        """
+        self.add(who, address, action, "begun", **facts)
+        folder = self._folder()
+        return (lambda: None) if folder is None else _syncing(folder / FILE)
 
     def refused(
         self, who: Who, address: str, action: str, code: str, *, prompt: str | None = None

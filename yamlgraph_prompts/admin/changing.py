@@ -202,7 +202,7 @@ def _act(
 ) -> Activation:
     prompts = admin.prompts
     before = prompts.release.id
-    admin.audit.add(caller.who, caller.address, action, "begun", before=before, message=message)
+    admin.audit.begin(caller.who, caller.address, action, before=before, message=message)()
     outcome = act(f"{action} by {caller.who.name}")
     live = outcome.release.id if outcome.release else None
     admin.audit.add(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from yamlgraph_prompts.admin.bodies import MAX_NAME, NAME_PATTERN, Change, Current, FindingBody
 from yamlgraph_prompts.admin.context import Admin, Caller
@@ -65,13 +65,13 @@ def write(admin: Admin, caller: Caller, wish: Wish) -> Change:
             hint="Leave .yaml away; vars are no prompts.",
         )
 
-    def allow(trial: Trial) -> None:
+    def allow(trial: Trial) -> Callable[[], None]:
         _placed(trial, layer)
         _fresh(trial.before, wish)
         _sound(trial)
         _may_redirect(trial, caller)
-        # Written first: no change without its line.
-        _note(admin, caller, wish, trial, "begun")
+        # On disk first: no change without its line.
+        return admin.audit.begin(caller.who, caller.address, wish.action, **_facts(wish, trial))
 
     draft = Draft(wish.name, wish.data, layer)
     reason = f"{wish.action} by {caller.who.name}"
@@ -85,7 +85,13 @@ def write(admin: Admin, caller: Caller, wish: Wish) -> Change:
     except BaseException:
         _failed(admin, caller, wish)
         raise
-    _note(admin, caller, wish, trial, "written" if trial.mends else outcome.status)
+    admin.audit.add(
+        caller.who,
+        caller.address,
+        wish.action,
+        "written" if trial.mends else outcome.status,
+        **_facts(wish, trial),
+    )
     if outcome.status == "rejected" and not trial.mends:
         raise rejected(outcome)
     return _change(trial, outcome, admin.prompts.held, admin.bucket if publish else None)
@@ -237,18 +243,14 @@ def _destination(data: bytes) -> tuple[str | None, str | None]:
     return provider and str(provider), model and str(model)
 
 
-def _note(admin: Admin, caller: Caller, wish: Wish, trial: Trial, status: str) -> None:
-    admin.audit.add(
-        caller.who,
-        caller.address,
-        wish.action,
-        status,
-        prompt=wish.name,
-        before=trial.before.sha256 if trial.before else None,
-        after=trial.after.sha256 if trial.after else None,
-        release=trial.release.id,
-        message=wish.message,
-    )
+def _facts(wish: Wish, trial: Trial) -> dict[str, Any]:
+    return {
+        "prompt": wish.name,
+        "before": trial.before.sha256 if trial.before else None,
+        "after": trial.after.sha256 if trial.after else None,
+        "release": trial.release.id,
+        "message": wish.message,
+    }
 
 
 def _failed(admin: Admin, caller: Caller, wish: Wish) -> None:
