@@ -191,6 +191,13 @@ def test_a_wrong_token_is_told_and_counted_like_any_other(app: FastAPI) -> None:
     assert sign_in(other, token("viewer")).status == 303
 
 
+@pytest.mark.parametrize("body", [b"", b"\xff\xfe", b"&".join([b"token=a"] * 50), b"token=%ff%00"])
+def test_a_form_that_makes_no_sense_signs_nobody_in(app: FastAPI, body: bytes) -> None:
+    answer = browser(app).send("POST", "/page/sign-in", body=body, headers=FORM)
+    assert answer.status == 401
+    assert "set-cookie" not in answer.headers
+
+
 def test_another_sites_form_cannot_sign_anybody_in(app: FastAPI) -> None:
     for foreign in (
         {"sec-fetch-site": "cross-site"},
@@ -624,7 +631,7 @@ def test_a_refused_change_stands_on_top_with_why_and_where(
     assert prompts.publish().status == "rejected"
     page = client.get("/").text
     told = page[page.index('id="rejected"') : page.index('id="health"')]
-    assert "a.yaml, line 2" in told
+    assert "a.yaml</span>, line 2" in told
     assert 'href="./page/prompts/a#L2"' in told
     editor = client.get("/page/prompts/a").text
     assert "Hi {% if %}" in unescape(editor)
