@@ -417,6 +417,23 @@ def test_a_folder_that_cannot_be_written_is_403_with_the_reason(
     assert client.get("/audit").json["lines"][0]["status"] == "failed"
 
 
+def test_a_full_disk_is_503_and_nothing_changes(
+    client: Client, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    before = snapshot(folder / "over")
+    with monkeypatch.context() as patch:
+        patch.setattr("yamlgraph_prompts.sources.writing._as_before", full)
+        answer = client.put("/prompts/farewell", "user: x {name}")
+    assert (answer.status, answer.code) == (503, "layer")
+    assert "No space left" in answer.json["message"]
+    assert snapshot(folder / "over") == before
+    assert client.get("/audit").json["lines"][0]["status"] == "failed"
+    assert client.put("/prompts/farewell", "user: x {name}").status == 200
+
+
 def test_a_config_map_is_only_read(client: Client, folder: Path) -> None:
     write(folder, {"over/..v1/x": ""})
     (folder / "over/..data").symlink_to("..v1")

@@ -117,6 +117,7 @@ class Writable(Protocol):
 
         Raises:
             LayerReadOnly: It cannot be written, and why.
+            LayerUnavailable: It cannot be written now: there is no room.
         """
 
 

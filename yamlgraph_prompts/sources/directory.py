@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ from yamlgraph_prompts.errors import LayerNotFound, LayerReadOnly, LayerUnavaila
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.regular_file import LIMIT_FILE_BYTES, SpecialFile, TooLarge, read_regular
 from yamlgraph_prompts.sources import Content
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 LIMIT_BYTES = 64 << 20
 LIMIT_ENTRIES = 30_000
@@ -91,8 +94,13 @@ class DirectorySource:
             else:
                 write_below(self.root, path, data)
         except OSError as problem:
+            text = f"{self.url}/{path} cannot be written: {problem.strerror or problem}."
+            if problem.errno in _FULL:
+                raise LayerUnavailable(
+                    text, layer=self.url, hint="Free some space, then try again."
+                ) from problem
             raise LayerReadOnly(
-                f"{self.url}/{path} cannot be written: {problem.strerror or problem}.",
+                text,
                 layer=self.url,
                 hint="Make the folder writable for this user, or write to another layer.",
             ) from problem
