@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Page
 
 from tests.browser import DESKTOP, PHONE, Visitor, launched, visiting
 from tests.conftest import ROOT
@@ -113,8 +113,7 @@ def taken(browser: Browser, folder: Path, size: tuple[int, int], scheme: str) ->
         _history(olga)
         for view in VIEWS:
             view(olga)
-            olga.page.evaluate("document.activeElement.blur()")
-            picture = olga.page.screenshot(full_page=size == PHONE and view not in ON_TOP)
+            picture = _picture(olga.page, whole=size == PHONE and view not in ON_TOP)
             found[f"{view.__name__}-{device}-{scheme}.png"] = _small(picture)
             # What was typed is kept, also for the next view of the same prompt.
             olga.go("/page/new")
@@ -129,6 +128,18 @@ def _history(olga: Visitor) -> None:
     olga.type_text(POLITE)
     olga.save("Shorter answers")
     olga.page.locator("#take-back").wait_for()
+
+
+def _picture(page: Page, *, whole: bool) -> bytes:
+    page.evaluate("document.activeElement.blur()")
+    if not whole:
+        return page.screenshot()
+    # Rows that no screen has shown are not drawn: a phone as high as the page shows all.
+    height = page.evaluate("document.documentElement.scrollHeight")
+    page.set_viewport_size({"width": PHONE[0], "height": height})
+    picture = page.screenshot()
+    page.set_viewport_size({"width": PHONE[0], "height": PHONE[1]})
+    return picture
 
 
 def _small(picture: bytes) -> bytes:

@@ -190,6 +190,91 @@ def test_a_new_prompt_is_made_and_found(site: Site, ada: Visitor) -> None:
     assert site.prompts["letters/thanks"].user == "Thank you, {name}."
 
 
+def test_a_new_prompt_that_is_taken_back_is_gone(site: Site, ada: Visitor) -> None:
+    page = ada.go("/page/prompts/letters/thanks?new=1")
+    ada.type_text("user: Thank you, {name}.\n")
+    ada.save("A kind word")
+    is_live(page)
+    page.get_by_role("button", name="Take it back").click()
+    wait_until(lambda: "letters/thanks" not in site.prompts.release)
+
+
+def test_a_prompt_is_removed_after_a_question_and_one_that_a_graph_needs_is_not(
+    site: Site, ada: Visitor
+) -> None:
+    site.publish("letters/old", "user: Hello\n")
+    live = site.prompts.release.id
+
+    def remove(name: str) -> Locator:
+        page = ada.edit(name)
+        page.get_by_role("button", name="Remove this prompt…").click()
+        page.get_by_label("Why?").fill("Nobody needs it")
+        page.get_by_role("button", name="Remove it").click()
+        return page.locator("#outcome")
+
+    ada.refused = {422}
+    expect(remove(NAME)).to_contain_text("technical")
+    assert site.prompts.release.id == live
+    remove("letters/old")
+    wait_until(lambda: "letters/old" not in site.prompts.release)
+
+
+def test_an_earlier_version_is_looked_at_and_used_again(site: Site, ada: Visitor) -> None:
+    page = ada.edit(NAME)
+    for number in ("three", "two"):
+        ada.type_text(TECHNICAL.replace("five", number))
+        ada.save(f"At most {number}")
+        wait_until(lambda number=number: f"most {number}" in site.text(NAME))
+        expect(page.locator("#save")).to_be_disabled()
+    page.get_by_text("Earlier changes").click()
+    older = page.locator("#history li").filter(has_text="At most three")
+    older.get_by_role("button", name="Look at this version").click()
+    shown = page.get_by_role("dialog", name="An earlier version")
+    expect(shown.locator(".diff")).to_contain_text("at most three")
+    shown.get_by_role("button", name="Use this text").click()
+    expect(page.get_by_label("Prompt text")).to_have_value(TECHNICAL.replace("five", "three"))
+    assert "most two" in site.text(NAME)
+
+
+def test_what_is_saved_while_a_release_is_held_waits_and_says_so(site: Site, enter: Enter) -> None:
+    site.publish(NAME, POLITE)
+    site.prompts.rollback()
+    held = site.prompts.release.id
+    ada = enter("ada")
+    page = ada.edit("answers/billing")
+    expect(page.locator("#is-held")).to_be_visible()
+    billing = site.text("answers/billing").replace("Name the", "Always name the")
+    ada.type_text(billing)
+    ada.save("Always")
+    expect(page.locator("#outcome")).to_have_text(re.compile("^Saved"))
+    assert (site.prompts.release.id, site.text("answers/billing")) == (held, billing)
+
+
+def test_where_the_data_goes_is_not_an_authors_to_change(site: Site, ada: Visitor) -> None:
+    live = site.prompts.release.id
+    page = ada.edit(NAME)
+    ada.type_text(TECHNICAL + "provider: openai\nmodel: gpt-4o\n")
+    ada.refused = {403}
+    ada.save("Another model")
+    expect(page.locator("#outcome[data-kind=bad]")).to_contain_text("operator")
+    assert (site.prompts.release.id, site.text(NAME)) == (live, TECHNICAL)
+
+
+def test_the_search_knows_graphs_nodes_and_layers(site: Site, ada: Visitor) -> None:
+    page = ada.go()
+    for word, found in {
+        "sign": ["letters/signature"],
+        "support.yaml": ["answers/billing", NAME, "letters/signature", "router/classify"],
+        "prompts/base": ["letters/apology", "letters/imprint"],
+        "LETTERS apology": ["letters/apology"],
+        "nothing like this": [],
+    }.items():
+        page.locator("#search").fill(word)
+        expect(page.locator("#prompts > li:visible")).to_have_count(len(found))
+        assert names(page) == found
+    expect(page.locator("#nothing")).to_be_visible()
+
+
 # -- a break, its finding, the fix -----------------------------------------------------------------
 
 
@@ -366,6 +451,14 @@ def test_what_happens_elsewhere_is_shown_without_a_reload(site: Site, enter: Ent
     expect(ada.page.locator("#prompts > li[data-name='letters/new']")).to_be_visible()
     expect(vera.page.locator("#releases > li")).to_have_count(2)
     expect(vera.page.locator("#live-release")).to_contain_text(site.prompts.release.id[:8])
+
+
+def test_nothing_is_missed_between_a_page_and_its_events(site: Site, ada: Visitor) -> None:
+    with late(ada.page, "**/events"):
+        with ada.page.expect_request("**/events"):
+            ada.go()
+        site.publish("letters/new", "user: Hello\n")
+    expect(ada.page.locator("#prompts > li[data-name='letters/new']")).to_be_visible()
 
 
 def test_an_open_editor_without_changes_takes_the_new_text(site: Site, ada: Visitor) -> None:
