@@ -80,7 +80,7 @@ def main() -> None:
         rows: list[Row] = []
         for count in (1000,) if quick else (1000, 10_000):
             with nginx(Path(folder / str(count))) as server:
-                rows += measured(server, count, 3 if quick else 30)
+                rows += measured(server, count, 3 if quick else 15)
         show("Nothing has changed", rows)
 
 

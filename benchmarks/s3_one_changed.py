@@ -1,21 +1,25 @@
 """One of 10,000 prompts changes: how soon it is live, and what is fetched for it.
 
 Published: from the moment that `push` has returned (and from its start) until a `LivePrompts` with
-`refresh_s=0.5` has published it. nginx replaces files as S3 does, but ignores `If-None-Match`, so
-the pusher is a single writer.
+`refresh_s=0.5` has published it; the pusher is another process. nginx replaces files as S3 does,
+but ignores `If-None-Match`, so it is a single writer.
 """
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from random import random
 from time import perf_counter
 from typing import Any
 
 from benchmarks.measure import Row, Times, duration, is_quick, plain, show, workplace
-from benchmarks.s3_nginx import BUCKET, PREFIX, Nginx, nginx, prompt_text
+from benchmarks.s3_nginx import BUCKET, PREFIX, Nginx, nginx
 
 LIVE_S = 1.0
 REFRESH_S = 0.5
@@ -23,8 +27,30 @@ WAIT_S = 60.0
 CHANNEL = "production"
 
 
+PUSHER = """
+import sys, time
+from benchmarks.s3_nginx import BUCKET, PREFIX, prompt_text
+from yamlgraph_prompts.bucket import Bucket
+from yamlgraph_prompts.release import Prompt, Release
+def prompt(n, edition):
+    return Prompt(f"prompt{n:05}", prompt_text(n, edition).encode())
+bucket = Bucket(f"s3://{BUCKET}/{PREFIX}", environment=sys.argv[1])
+prompts = {n: prompt(n, "first") for n in range(int(sys.argv[2]))}
+def push():
+    release = Release.of(prompts.values())
+    assert release.id
+    began = time.time()
+    bucket.push(release, message="a change", who="benchmark", single_writer=True)
+    print(began, time.time(), flush=True)
+push()
+for line in sys.stdin:
+    prompts[int(line)] = prompt(int(line), "second")
+    push()
+"""
+
+
 class Follower:
-    """A process that follows the bucket, and when it had what."""
+    """What follows the bucket, and when it had what."""
 
     def __init__(self, store: Path) -> None:
         from yamlgraph_prompts import LivePrompts
@@ -40,10 +66,11 @@ class Follower:
             hooks=[self._told],
         )
         assert self.prompts.release  # from now on it is followed
+        self.live.clear()
 
     def _told(self, event: Any) -> None:
         if event.kind == "publication" and event.outcome.status == "published":
-            self.at = perf_counter()
+            self.at = time.time()
             self.live.set()
 
     def wait(self) -> float:
@@ -52,33 +79,48 @@ class Follower:
         return self.at
 
 
-def published(server: Nginx, store: Path, count: int, rounds: int) -> list[Row]:
-    from yamlgraph_prompts.bucket import Bucket
-    from yamlgraph_prompts.release import Prompt, Release
+@contextmanager
+def pusher(count: int) -> Iterator[Callable[[int], tuple[float, float]]]:
+    """Somebody elsewhere who pushes `count` prompts, and one of them changed at each call."""
+    command = [sys.executable, "-c", PUSHER, CHANNEL, str(count)]
+    process = subprocess.Popen(
+        command,
+        cwd=Path(__file__).parent.parent,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdin is not None
+        assert process.stdout is not None
 
-    bucket = Bucket(f"s3://{BUCKET}/{PREFIX}", environment=CHANNEL)
-    prompts = {n: Prompt(f"prompt{n:05}", prompt_text(n, "first").encode()) for n in range(count)}
-    said: dict[str, Any] = {"message": "a change", "who": "benchmark", "single_writer": True}
-    bucket.push(Release.of(prompts.values()), **said)
+        def pushed() -> tuple[float, float]:
+            began, ended = process.stdout.readline().split()  # type: ignore[union-attr]
+            return float(began), float(ended)
+
+        def push(number: int) -> tuple[float, float]:
+            process.stdin.write(f"{number}\n")  # type: ignore[union-attr]
+            process.stdin.flush()  # type: ignore[union-attr]
+            return pushed()
+
+        pushed()
+        yield push
+
+
+def published(store: Path, count: int, rounds: int) -> list[Row]:
     after, whole, pushing = [], [], []
-    follower = Follower(store)
-    with follower.prompts as live:
-        follower.live.clear()
-        for number in range(rounds):
-            text = prompt_text(number, f"second {number}").encode()
-            prompts[number] = Prompt(f"prompt{number:05}", text)
-            release = Release.of(prompts.values())
-            assert release.id
-            # nginx makes a file's ETag from its size and its time in whole seconds; S3 does not.
-            time.sleep(1.0 + random() * REFRESH_S)
-            started = perf_counter()
-            bucket.push(release, **said)
-            pushed = perf_counter()
-            at = follower.wait()
-            assert live.release.id == release.id
-            after.append(max(0.0, at - pushed))
-            whole.append(at - started)
-            pushing.append(pushed - started)
+    with pusher(count) as push:
+        follower = Follower(store)
+        with follower.prompts:
+            for number in range(rounds):
+                # nginx makes a file's ETag from its size and its time in whole seconds; S3 does
+                # not.
+                time.sleep(1.0 + random() * REFRESH_S)
+                began, pushed = push(number)
+                at = follower.wait()
+                after.append(max(0.0, at - pushed))
+                whole.append(at - began)
+                pushing.append(pushed - began)
     worst = max(after)
     return [
         plain("push", Times(tuple(pushing))),
@@ -121,7 +163,7 @@ def main() -> None:
         with nginx(folder / "loose") as server, server.away(0.0):
             rows = loose(server, folder / "store-loose", count, rounds)
         with nginx(folder / "published") as server, server.away(0.0):
-            rows += published(server, folder / "store", count, rounds)
+            rows += published(folder / "store", count, rounds)
         show(f"One of {count:,} changed", rows)
 
 

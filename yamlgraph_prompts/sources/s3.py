@@ -193,7 +193,10 @@ class S3Source:
                 layer=self.url,
                 hint="It is not served. Push another one.",
             )
-        return Content(files)
+        content = Content(files)
+        # Every byte has just been verified against the id, so it is as good a version.
+        content.__dict__["version"] = release_id
+        return content
 
     def _bad(self, what: str) -> LayerUnavailable:
         current = f"{self.url}{RELEASES}{self.channel}/current"

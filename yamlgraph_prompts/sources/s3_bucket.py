@@ -364,7 +364,7 @@ def _refusal(status: int, headers: Message, data: bytes) -> Exception:
 def _whole(response: HTTPResponse, limit_bytes: int) -> bytes:
     # An error's words are no object.
     limit_bytes = limit_bytes if response.status == 200 else LIMIT_ERROR_BYTES
-    data = _taken(response.read1, 1 << 16, response.length, limit_bytes)
+    data = _taken(response.read1, 1 << 20, response.length, limit_bytes)
     response.close()
     return data
 
