@@ -571,6 +571,18 @@ def test_the_first_load_is_small_and_asks_nobody_else(prompts: LivePrompts) -> N
     assert size <= FIRST_LOAD_BYTES
 
 
+def test_what_a_browser_asks_the_api_is_sent_small(app: FastAPI, prompts: LivePrompts) -> None:
+    many = {f"p{n}.yaml": "user: Hi {name}\n" for n in range(50)}
+    write(prompts.folders()[0], many)
+    prompts.publish()
+    packed = {"accept-encoding": "gzip"}
+    seen = signed_in(app).get("/prompts", headers=packed)
+    assert seen.headers["content-encoding"] == "gzip"
+    plain = Client(app).get("/prompts", headers=packed)
+    assert "content-encoding" not in plain.headers
+    assert gzip.decompress(seen.body) == plain.body
+
+
 def test_files_are_kept_for_ever_under_their_digest_and_open_to_all(app: FastAPI) -> None:
     client = Client(app, role=None)
     there = f"/page/static/{files.digest()}/page.css"

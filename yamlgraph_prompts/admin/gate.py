@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 import anyio
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import cookie_parser
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -36,6 +37,7 @@ T = TypeVar("T")
 
 WHO = "yamlgraph_prompts_who"
 OPEN_PATHS = frozenset({"/health/live", "/health/ready", SIGN_IN})
+EVENTS = "/events"
 CSRF = "x-csrf-token"
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _HEADERS = {
@@ -187,6 +189,7 @@ class Gate:
 
     def __init__(self, app: ASGIApp, access: Access, limits: Limits) -> None:
         self._app = app
+        self._small = GZipMiddleware(app, minimum_size=1000, compresslevel=4)
         self._access = access
         self._limits = limits
 
@@ -228,7 +231,10 @@ class Gate:
         except _Gone:
             return
         scope.setdefault("state", {})[WHO] = who
-        await self._app(scope, receive, send_safe)
+        # A browser on the road gets less to load; a program gets what it always got.
+        is_browser = "cookie" in headers or "sec-fetch-site" in headers
+        app = self._small if is_browser and path != EVENTS else self._app
+        await app(scope, receive, send_safe)
 
     def _fits(self, scope: Scope) -> None:
         length = len(scope.get("raw_path") or scope["path"].encode()) + len(scope["query_string"])
