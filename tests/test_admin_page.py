@@ -685,6 +685,12 @@ def test_a_release_that_is_held_is_said_and_can_be_let_go(
     assert 'id="is-held"' in client.get("/page/prompts/a").text
 
 
+def test_whether_files_are_followed_is_said(prompts: LivePrompts, folder: Path) -> None:
+    assert "Not watching" in signed_in(admin_app(prompts, TOKENS)).get("/").text
+    with LivePrompts(folder / "prompts", environment="test", store=folder / "b") as watched:
+        assert "Following" in signed_in(admin_app(watched, TOKENS)).get("/").text
+
+
 def test_a_prompt_that_is_not_there_is_told_in_words(app: FastAPI) -> None:
     answer = signed_in(app).get("/page/prompts/aa")
     assert answer.status == 404

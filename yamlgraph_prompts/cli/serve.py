@@ -1,4 +1,4 @@
-"""`yamlgraph-prompts serve`: the admin API by itself. Without tokens on loopback only."""
+"""`yamlgraph-prompts serve`: the page and the admin API alone. Without tokens on loopback only."""
 
 from __future__ import annotations
 
@@ -46,7 +46,8 @@ def run(arguments: Any) -> int:
             server_header=False,
         )
         note(f"release {prompts.release.id[:12]} · environment {place.environment}")
-        note(f"{_url(sock)}/docs{' · open to everybody here' if is_open else ''}")
+        note(f"{_url(sock)}/{' · open to everybody here' if is_open else ''}")
+        note(f"{_url(sock)}/docs · the API")
         uvicorn.Server(config).run([sock])
     return 0
 

@@ -65,7 +65,8 @@ def iso(at_s: float) -> str:
 
 def day(at_s: float) -> str:
     """A time for people without a script."""
-    return datetime.fromtimestamp(at_s, UTC).strftime("%-d %b %Y, %H:%M UTC")
+    at = datetime.fromtimestamp(at_s, UTC)
+    return f"{at.day} {at:%b %Y, %H:%M} UTC"
 
 
 def age(seconds: float) -> str:
