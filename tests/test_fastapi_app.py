@@ -196,7 +196,7 @@ def test_a_worker_that_nobody_has_asked_yet_follows_edits_too(
     env = settings(tmp_path, model_server.url)
     with serving(UVICORN, folder, env, ready="/docs") as server:
         save(folder / "prompts/draft.yaml", 'user: "A tiny draft to {name}."\n')
-        wait_until(lambda: server.log.count(" is live (") == 2)
+        wait_until(lambda: server.log.count(" is live in ") == 2)
         assert draft(server) == "echo: A tiny draft to Ada."
 
 

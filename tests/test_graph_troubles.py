@@ -56,6 +56,29 @@ def test_it_names_the_line_and_what_is_wrong_there(
     assert (finding.file, finding.line) == ("graph.yaml", line)
 
 
+@pytest.mark.parametrize(
+    ("good", "bad", "line", "hint"),
+    [
+        ("prompt: greet", "promt: greet", 6, "Did you mean 'prompt'?"),
+        ("type: llm", "type: lm", 5, "Did you mean 'llm'?"),
+        ("{from: START, to: a}", "{from: START, to: aa}", 9, None),
+        ("type: llm\n", "type: subgraph\n    graph: gone.yaml\n", 6, "Make the file"),
+    ],
+)
+def test_it_says_what_was_meant_or_what_to_do(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    good: str,
+    bad: str,
+    line: int,
+    hint: str | None,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = refused(tmp_path, GOOD.replace(good, bad))
+    assert [(finding.file, finding.line) for finding in found] == [("graph.yaml", line)]
+    assert (hint or "") in (found[0].hint or "")
+
+
 def test_nodes_that_are_no_nodes_are_all_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,3 +115,37 @@ def test_a_pull_request_that_asks_for_a_missing_prompt_does_not_pass(
         "graph.yaml",
         6,
     )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        GOOD.replace("prompt: greet", "prompt: [greet"),
+        GOOD.replace("nodes:", "nods:"),
+        "",
+        "- a\n",
+    ],
+)
+@pytest.mark.parametrize("more", [(), ("-l", "prompts"), ("good.yaml", "-l", "prompts")])
+def test_a_file_that_was_named_never_goes_unchecked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, more: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "prompts").mkdir()
+    (tmp_path / "prompts/greet.yaml").write_text("user: 'Hi {name}'\n")
+    (tmp_path / "good.yaml").write_text(GOOD)
+    (tmp_path / "graph.yaml").write_text(text)
+    assert main(["check", "graph.yaml", *more]) == 1
+
+
+def test_every_graph_that_does_not_build_is_told_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "prompts").mkdir()
+    (tmp_path / "prompts/greet.yaml").write_text("user: 'Hi {name}'\n")
+    (tmp_path / "one.yaml").write_text(GOOD.replace("type: llm", "type: lm"))
+    (tmp_path / "two.yaml").write_text(GOOD.replace("prompt: greet", "promt: greet"))
+    assert main(["check", "one.yaml", "two.yaml", "-l", "prompts", "--format", "json"]) == 1
+    found = {f["file"] for f in json.loads(capsys.readouterr().out)["findings"]}
+    assert {"one.yaml", "two.yaml"} <= found

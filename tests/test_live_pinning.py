@@ -418,6 +418,17 @@ def test_a_waiting_node_that_is_gone_is_graph_changed_and_not_a_lost_answer() ->
     assert said == ["first@r1", "yes@r1", "last@r1"]
 
 
+def test_it_is_also_seen_where_the_graphs_revision_does_not_tell() -> None:
+    saver = CountingSaver()
+    app, _ = live(asks, checkpointer=saver)
+    app.invoke(START_SAID, thread())
+    app, _ = live(lambda r: asks(r, node="renamed"), checkpointer=saver)
+    saver.reads = 0
+    with pytest.raises(GraphChanged, match="ask"):
+        app.invoke(Command(resume="yes"), thread())
+    assert saver.reads == 1
+
+
 def test_a_fresh_input_does_not_care_for_a_node_that_is_gone() -> None:
     saver = InMemorySaver()
     app, _ = live(asks, checkpointer=saver)

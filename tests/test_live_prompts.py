@@ -788,3 +788,71 @@ def test_a_layer_that_is_slow_at_the_start_does_not_hold_the_start_up(
             quiet(tmp_path / "other", startup_deadline_s=0.1).publish()
     finally:
         release.set()
+
+
+def test_a_builder_that_was_mended_is_taken_with_the_same_prompts(folder: Path) -> None:
+    good, bad = says("a"), {"now": False}
+
+    def build(release: Release) -> Any:
+        graph = good(release)
+        return graph.add_edge("n0", "nowhere") if bad["now"] else graph
+
+    with quiet(folder) as prompts:
+        app = live_graph(build, prompts=prompts).compile()
+        bad["now"] = True
+        put(folder, "two")
+        outcome = prompts.publish()
+        assert (outcome.status, codes(outcome)) == ("rejected", ["compile"])
+        assert app.invoke({})["said"] == ["one"]
+        bad["now"] = False
+        assert prompts.publish().status == "published"
+        assert app.invoke({})["said"] == ["two"]
+
+
+@pytest.mark.parametrize("made", [lambda graph: graph.compile(), lambda graph: None])
+def test_a_builder_that_gives_no_state_graph_is_told_what_to_give(folder: Path, made: Any) -> None:
+    build = says("a")
+    with quiet(folder) as prompts, pytest.raises(PromptsRejected, match="not compiled"):
+        live_graph(lambda release: made(build(release)), prompts=prompts).compile()
+
+
+def test_a_builder_that_raises_is_named_with_its_line(folder: Path) -> None:
+    def build(release: Release) -> Any:
+        raise ZeroDivisionError("by nothing")
+
+    with quiet(folder) as prompts, pytest.raises(PromptsRejected) as caught:
+        live_graph(build, prompts=prompts).compile()
+    (finding,) = caught.value.outcome.errors
+    assert finding.file == __file__
+    assert "ZeroDivisionError: by nothing" in finding.message
+
+
+def test_a_check_that_gives_something_else_rejects_with_its_name(folder: Path) -> None:
+    def odd(release: Release, graphs: Any) -> Any:
+        return ["not good"]
+
+    with quiet(folder) as prompts:
+        assert prompts.release
+    with pytest.raises(PromptsRejected, match="odd"), quiet(folder, checks=[odd]) as prompts:
+        assert prompts.release
+
+
+def test_a_warning_is_logged_when_it_is_new_and_not_again(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def told() -> int:
+        return sum("nothing reads" in r.getMessage() for r in caplog.records)
+
+    write(folder, {"misspelt.yaml": "user: never"})
+    caplog.set_level(logging.WARNING, "yamlgraph_prompts")
+
+    def check(release: Release, graphs: Any) -> list[Finding]:
+        spare = [name for name in release.prompts if name == "misspelt"]
+        return [Finding("warning", "custom", "nothing reads it", prompt=name) for name in spare]
+
+    with quiet(folder, checks=[check]) as prompts:
+        assert prompts.release
+        assert told() == 1
+        put(folder, "two")
+        prompts.publish()
+        assert told() == 1

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import itertools
 import threading
+import traceback
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from yamlgraph_prompts.candidate import Candidate, Graph, View
-from yamlgraph_prompts.errors import GraphRefused
+from yamlgraph_prompts.errors import GraphRefused, PromptsError
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.live import Build, Pin, Recipe
 from yamlgraph_prompts.release import GraphFacts, Release
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 # How many builds of a handle, and how many revisions of a graph, are kept for runs that wait.
 KEEP_BUILDS = 8
 KEEP_REVISIONS = 32
+
+_OURS = str(Path(__file__).parent)
 
 _tokens = itertools.count(1)
 
@@ -88,14 +93,15 @@ class Builds:
         """The graph on `release`, not compiled; must not be changed.
 
         Raises:
-            Exception: Whatever the graph's builder raises.
+            GraphRefused: The graph cannot be built.
         """
         revision = facts.revision(release)
         with self._lock:
             newest = self._newest.get(graph)
             if newest is not None and newest[:2] == (release.id, revision):
                 return newest[2]
-            built = graph.build(facts, release, self._view)
+            with _building(facts):
+                built = graph.build(facts, release, self._view)
             self._newest[graph] = (release.id, revision, built)
             return built
 
@@ -103,7 +109,7 @@ class Builds:
         """The builds of every handle on a candidate; what did not change is taken over.
 
         Raises:
-            Exception: Whatever a graph's builder raises.
+            GraphRefused: A graph cannot be built.
         """
         builds: dict[int, Build] = {}
         with self._lock:
@@ -156,8 +162,10 @@ class Builds:
             kept = self._recent.get((handle.token, release_id, revision))
             if kept is not None:
                 return kept
-            built = handle.graph.build(facts, release, self._view)
-            return self._keep(handle, handle.recipe.make(built, release.id, revision))
+            with _building(facts):
+                built = handle.graph.build(facts, release, self._view)
+                build = handle.recipe.make(built, release.id, revision)
+            return self._keep(handle, build)
 
     def sweep(self, graphs: Iterable[Graph]) -> None:
         """Remove the views that no living build reads."""
@@ -175,7 +183,14 @@ class Builds:
         if kept is not None:
             return self._keep(handle, kept)
         built = self.state_graph(handle.graph, facts, release)
-        return self._keep(handle, handle.recipe.make(built, release.id, revision))
+        try:
+            with _building(facts):
+                build = handle.recipe.make(built, release.id, revision)
+        except PromptsError:
+            # What made it may be mended by the next time.
+            self._newest.pop(handle.graph, None)
+            raise
+        return self._keep(handle, build)
 
     def _keep(self, handle: Handle, build: Build) -> Build:
         key = (handle.token, build.release, build.graph)
@@ -192,11 +207,30 @@ class Builds:
             known.popitem(last=False)
 
 
-def does_not_build(problem: Exception, graph: str | None = None) -> tuple[Finding, ...]:
+def does_not_build(problem: Exception) -> tuple[Finding, ...]:
     """The findings for a graph that cannot be built."""
-    if isinstance(problem, GraphRefused) and problem.findings:
+    if isinstance(problem, GraphRefused):
         return problem.findings
-    words = str(problem) or type(problem).__name__
-    return (
-        Finding("error", "compile", f"The graph does not build: {words}", file=graph, graph=graph),
-    )
+    return (Finding("error", "compile", str(problem) or type(problem).__name__),)
+
+
+@contextmanager
+def _building(facts: GraphFacts) -> Iterator[None]:
+    try:
+        yield
+    except PromptsError:
+        raise
+    except Exception as problem:
+        why = f"{type(problem).__name__}: {problem}"
+        file, line = _culprit(problem)
+        message = f"The graph does not build: {why}"
+        found = Finding("error", "compile", message, file=file, line=line, graph=facts.name)
+        raise GraphRefused(f"{facts.name} does not build: {why}", findings=(found,)) from problem
+
+
+def _culprit(problem: Exception) -> tuple[str | None, int | None]:
+    """The last line that is neither a library's nor ours."""
+    for frame in reversed(traceback.extract_tb(problem.__traceback__)):
+        if "site-packages" not in frame.filename and not frame.filename.startswith(_OURS):
+            return frame.filename, frame.lineno
+    return None, None

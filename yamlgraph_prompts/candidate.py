@@ -261,11 +261,15 @@ class Candidates:
 
     def _further(self, release: Release, graphs: Sequence[GraphFacts]) -> Iterator[Finding]:
         for check in self._checks:
+            name = getattr(check, "__qualname__", type(check).__name__)
             try:
-                yield from check(release, graphs)
+                for found in check(release, graphs):
+                    if not isinstance(found, Finding):
+                        raise TypeError(f"it gave a {type(found).__name__}, which is no Finding")
+                    yield found
             except Exception as problem:
                 logger.exception("A check failed")
-                yield Finding("error", "custom", f"The check {check!r} failed: {problem!r}")
+                yield Finding("error", "custom", f"The check {name} failed: {problem!r}")
 
 
 def _import_the_check() -> None:

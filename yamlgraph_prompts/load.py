@@ -196,7 +196,15 @@ class _Built:
     def build(
         self, facts: GraphFacts, release: Release, view: object
     ) -> StateGraph[Any, Any, Any, Any]:
-        return self._build(release)
+        from langgraph.graph import StateGraph
+
+        built = self._build(release)
+        if not isinstance(built, StateGraph):
+            raise TypeError(
+                f"{facts.name}(release) must return a StateGraph that is not compiled, "
+                f"and returned a {type(built).__name__}."
+            )
+        return built
 
     def watched(self) -> tuple[Path, ...]:
         return ()

@@ -30,6 +30,7 @@ class Teller:
         self._environment = environment
         self._hooks = tuple(hooks)
         self._troubled: dict[str, str] = {}
+        self._warned: frozenset[Finding] = frozenset()
         self.last: tuple[Outcome, float] | None = None
         self.watcher_restarts = 0
         self.polling = False
@@ -60,14 +61,17 @@ class Teller:
         self.last = (outcome, time.time())
         if outcome.status == "published" and outcome.release is not None:
             logger.info(
-                "Release %s of %d prompts is live (%s, %.1f ms).",
+                "Release %s of %d prompts is live in %s (%s, %.1f ms).",
                 outcome.release.id[:12],
                 len(outcome.release),
+                self._environment,
                 outcome.reason,
                 outcome.elapsed_s * 1e3,
             )
+            self._warn(outcome)
         elif outcome.status == "rejected":
-            logger.warning("Not published (%s): %s", outcome.reason, summary(outcome))
+            where = (self._environment, outcome.reason)
+            logger.warning("Not published in %s (%s): %s", *where, summary(outcome))
         elif outcome.status == "held":
             logger.info("News is kept back until follow() (%s).", outcome.reason)
         self.tell(
@@ -77,6 +81,16 @@ class Teller:
             reason=outcome.reason,
             release=outcome.release.id if outcome.release else None,
         )
+
+    def _warn(self, outcome: Outcome) -> None:
+        """Log the warnings that the release before did not have."""
+        warnings = {f: None for f in outcome.findings if f.severity == "warning"}
+        new = [finding for finding in warnings if finding not in self._warned]
+        self._warned = frozenset(warnings)
+        for finding in new[:SHOWN_ERRORS]:
+            logger.warning("%s", finding)
+        if len(new) > SHOWN_ERRORS:
+            logger.warning("and %d more warnings", len(new) - SHOWN_ERRORS)
 
     def layer_trouble(self, problem: LayerError) -> Finding:
         """A layer cannot be read: told once for each new trouble. Gives the finding for it."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from yamlgraph_prompts.builds import does_not_build
-from yamlgraph_prompts.cli.places import Place, is_graph, places
+from yamlgraph_prompts.cli.places import Place, places, seems_graph
 from yamlgraph_prompts.cli.terminal import finding_lines, note, paint, say, say_json
 from yamlgraph_prompts.errors import PromptsError
 from yamlgraph_prompts.findings import Finding
@@ -26,8 +26,7 @@ def run(arguments: Any) -> int:
         candidates.append((place, candidate))
         for finding in map(_gated, candidate.findings):
             findings[finding.at(file=names.get(finding.file or "", finding.file))] = None
-        if not candidate.refused:
-            findings.update(dict.fromkeys(building(candidate)))
+        findings.update(dict.fromkeys(building(candidate)))
     errors = sum(finding.severity == "error" for finding in findings)
     if arguments.format == "json":
         say_json(_facts(candidates, list(findings), errors))
@@ -83,8 +82,8 @@ def _places(arguments: Any) -> list[tuple[Place, Mapping[str, str]]]:
 
     With each comes what the files in its findings are really called, where that differs.
 
-    A tool such as pre-commit names the files that changed. Where graphs or layers are configured
-    those say what to check, and a prompt file among the names adds nothing.
+    A tool such as pre-commit names the files that changed. What lies in a layer that is checked is
+    checked with it; whatever else was named is checked by itself, so that nothing goes unseen.
     """
     graphs, folders, files = _sorted(arguments.words)
     common = {"given": arguments.environment, "root": arguments.store}
@@ -96,7 +95,7 @@ def _places(arguments: Any) -> list[tuple[Place, Mapping[str, str]]]:
     found = [Place((folder,), **common) for folder in folders]
     if configured or not arguments.words:
         found += places(arguments, graphs)
-    alone = [] if configured else [f for f in files if str(Path(f).parent) not in beside]
+    alone = [file for file in files if _complete(file) and not _covered(file, found)]
     if not alone:
         return [(place, {}) for place in found]
     names = {_inside(file): file for file in alone}
@@ -106,6 +105,11 @@ def _places(arguments: Any) -> list[tuple[Place, Mapping[str, str]]]:
 
 def _complete(file: str) -> bool:
     return not (file.endswith(".j2") or Path(file).name.startswith("vars."))
+
+
+def _covered(file: str, found: Iterable[Place]) -> bool:
+    folders = (folder for place in found for reader in place.readers for folder in reader.watched())
+    return any(Path(file).resolve().is_relative_to(folder.resolve()) for folder in folders)
 
 
 def _inside(path: str) -> str:
@@ -122,7 +126,7 @@ def _sorted(words: Iterable[str]) -> tuple[list[str], list[str], list[str]]:
         path = Path(word)
         if path.is_dir():
             folders.append(word)
-        elif word.endswith((".yaml", ".yml")) and is_graph(path):
+        elif word.endswith((".yaml", ".yml")) and _is_there(path) and seems_graph(path):
             graphs.append(word)
         elif word.endswith((".yaml", ".j2")) and path.is_file():
             files.append(word)
@@ -134,17 +138,26 @@ def _sorted(words: Iterable[str]) -> tuple[list[str], list[str], list[str]]:
     return graphs, folders, files
 
 
+def _is_there(path: Path) -> bool:
+    """Whether it is a file, so that reading it never waits; raises where there is nothing."""
+    if not path.exists():
+        raise PromptsError(f"{path} cannot be read: there is no such file.")
+    return path.is_file()
+
+
 def building(candidate: Candidate) -> Iterator[Finding]:
     """What only building a graph shows; a publication would build it too."""
     from yamlgraph_prompts.memory_store import MemoryStore
 
-    store = MemoryStore()
+    store, found = MemoryStore(), candidate.findings
     try:
         for graph, facts in candidate.graphs.items():
+            if any(f.severity == "error" and f.graph in (None, facts.name) for f in found):
+                continue
             try:
                 graph.build(facts, candidate.release, store.view).compile()
             except Exception as problem:  # noqa: BLE001 - a graph's builder may raise anything
-                yield from does_not_build(problem, facts.name)
+                yield from does_not_build(problem)
     finally:
         store.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -217,6 +218,18 @@ def is_graph(path: Path, *, broken: bool = False) -> bool:
     if any(finding.severity == "error" for finding in findings):
         return broken
     return isinstance(content, dict) and "nodes" in content
+
+
+def seems_graph(path: Path) -> bool:
+    """Whether a YAML file is a graph, or a broken one: no prompt has nodes or edges.
+
+    Raises:
+        PromptsError: It cannot be read.
+    """
+    if is_graph(path):
+        return True
+    data = path.read_bytes()[:LIMIT_GRAPH_BYTES]
+    return re.search(rb"^(nodes|edges)\s*:", data, re.MULTILINE) is not None
 
 
 def _home(path: Path, layers: tuple[AnyLayer, ...]) -> tuple[tuple[AnyLayer, ...], Path | None]:

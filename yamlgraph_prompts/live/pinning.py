@@ -127,8 +127,10 @@ def run_on(
         build = live
     else:
         build = yield Fetch(feed, release, revision)
-    if resuming and read and saved and build.graph != pair.graph:
-        yield from refuse_lost_answers(build.compiled, read, saved)
+    if resuming and read and saved:
+        # A function that builds a graph has no revision that would tell; its nodes do.
+        deep = build.graph != pair.graph
+        yield from refuse_lost_answers(build.compiled, read, saved, deep=deep)
     # Older LangGraphs replace what they should merge, so it is merged here.
     merged: RunnableConfig = {**(config or {}), "metadata": full["metadata"]}
     if patch:

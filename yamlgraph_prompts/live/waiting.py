@@ -50,8 +50,14 @@ def without_tasks(namespace: str) -> str:
     return NS_SEP.join(part.split(NS_END)[0] for part in namespace.split(NS_SEP))
 
 
-def refuse_lost_answers(graph: Compiled, read: Read, saved: CheckpointTuple) -> Steps[None]:
-    missing = yield from _missing(graph, read, saved)
+def refuse_lost_answers(
+    graph: Compiled, read: Read, saved: CheckpointTuple, *, deep: bool
+) -> Steps[None]:
+    """Raises where the answer that a run waits for would go nowhere; `deep`: in subgraphs too."""
+    if deep:
+        missing = yield from _missing(graph, read, saved)
+    else:
+        missing = {name for name in waiting(saved) if name not in graph.nodes}
     if missing:
         names = ", ".join(sorted(missing))
         raise GraphChanged(

@@ -17,7 +17,7 @@ from yamlgraph_prompts.layers import PLACEHOLDER
 from yamlgraph_prompts.regular_file import read_regular
 from yamlgraph_prompts.release import GraphFacts, GraphFile, OwnPrompt, PromptUse
 from yamlgraph_prompts.yamlgraph_bridge.past_us import past_us
-from yamlgraph_prompts.yamlgraph_bridge.troubles import troubles
+from yamlgraph_prompts.yamlgraph_bridge.troubles import missing_child, troubles
 
 logger = logging.getLogger("yamlgraph_prompts")
 
@@ -124,7 +124,14 @@ class GraphReader:
                 files.append(GraphFile(_key(root, path), _shown(path), ""))
                 continue
             loaded[path] = graph
-            waiting += graph.children
+            for child in graph.children:
+                if child.exists():
+                    waiting.append(child)
+                else:
+                    # Watched, so that it is seen when it comes.
+                    broken[child] = ()
+                    findings.append(missing_child(_shown(path), graph.data, child))
+                    files.append(GraphFile(_key(root, child), _shown(child), ""))
             files.append(self._facts(root, graph, has, findings))
         # A broken parent does not say which children it will have again.
         self._known = {**self._known, **loaded} if broken else loaded

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path as Files
 from typing import Any
 
 from yamlgraph_prompts.findings import Finding
@@ -23,6 +25,7 @@ _SHAPES: tuple[tuple[str, type | tuple[type, ...], str], ...] = (
 # What Python says of itself, not of the graph.
 _INTERNAL = (AttributeError, TypeError, KeyError, IndexError, RecursionError)
 _ENUM = re.compile(r"<\w+\.\w+: ('[^']*')>")
+_UNKNOWN = re.compile("not found|unknown|must be one of", re.IGNORECASE)
 _QUOTED = re.compile(r"'([^']+)'|\"([^\"]+)\"")
 
 
@@ -41,6 +44,7 @@ def troubles(
     if mark is not None:
         text = str(getattr(problem, "problem", None) or problem)
         found: list[tuple[str, Place]] = [(text, (mark.line + 1, mark.column + 1))]
+        graph = PromptFile({})
     else:
         graph = parse_prompt(data, limit_bytes=_MOST_BYTES)
         found = list(_explained(graph, problem))[:_MOST]
@@ -52,9 +56,31 @@ def troubles(
             file=file,
             line=place[0] if place else None,
             column=place[1] if place else None,
+            hint=_did_you_mean(graph, message),
             graph=file,
         )
         for message, place in found
+    )
+
+
+def missing_child(file: str, data: bytes, child: Files) -> Finding:
+    """The finding for a child's file that is not there, where its parent names it."""
+    graph = parse_prompt(data, limit_bytes=_MOST_BYTES)
+    named = [
+        path
+        for path, value in _scalars(graph.content, ())
+        if isinstance(value, str) and child == (Files(file).resolve().parent / value).resolve()
+    ]
+    place = graph.position(*named[0]) if named else None
+    return Finding(
+        "error",
+        "graph",
+        f"the graph {child.name} is not there: {child}",
+        file=file,
+        line=place[0] if place else None,
+        column=place[1] if place else None,
+        hint="Make the file, or correct its path; it is relative to this graph's folder.",
+        graph=file,
     )
 
 
@@ -65,7 +91,7 @@ def _explained(graph: PromptFile, problem: Exception) -> Iterator[tuple[str, Pla
             path = tuple(error["loc"])
             where = ".".join(map(str, path)) or "the graph"
             words = _text(error["msg"]).removeprefix("Value error, ")
-            yield f"{where}: {words}", _nearest(graph, path)
+            yield f"{where}: {words}", _nearest(graph, path) or _named_place(graph, words) or (1, 1)
         return
     wrong = list(_wrong_shapes(graph))
     if wrong:
@@ -117,13 +143,42 @@ def _nearest(graph: PromptFile, path: Path) -> Place:
 
 
 def _named_place(graph: PromptFile, text: str) -> Place:
-    """Where the one value stands that the text quotes first; None where it is not the only one."""
-    quoted = _QUOTED.search(text)
-    if quoted is None:
+    """Where the first word that the text quotes stands in the file, if it is there once."""
+    for one, other in _QUOTED.findall(text):
+        found = [path for path, value in _scalars(graph.content, ()) if value == (one or other)]
+        if found:
+            return graph.position(*found[0]) if len(found) == 1 else None
+    return None
+
+
+def _did_you_mean(graph: PromptFile, message: str) -> str | None:
+    """What was meant by the word that a message quotes, or by a key that is not permitted."""
+    where, _, words = message.partition(": ")
+    if words.startswith("Extra inputs"):
+        wrong, known = where.rpartition(".")[2], _node_keys()
+    elif not _UNKNOWN.search(message):
         return None
-    word = quoted[1] or quoted[2]
-    found = [path for path, value in _scalars(graph.content, ()) if value == word]
-    return graph.position(*found[0]) if len(found) == 1 else None
+    else:
+        quoted = [one or other for one, other in _QUOTED.findall(message)]
+        # The names of nodes are what edges name; what a message lists besides is what there is.
+        wrong = next((word for word in quoted if word in _words(graph)), None) or ""
+        nodes = graph.content.get("nodes")
+        known = (*(nodes if isinstance(nodes, dict) else ()), *quoted)
+    near = get_close_matches(wrong, [str(k) for k in known if k != wrong], n=1, cutoff=0.7)
+    return f"Did you mean {near[0]!r}?" if wrong and near else None
+
+
+def _node_keys() -> tuple[str, ...]:
+    try:
+        from yamlgraph.models.node_schema import NodeConfig
+    except ImportError:
+        return ()
+    fields = NodeConfig.model_fields.items()
+    return tuple(field.alias or name for name, field in fields)
+
+
+def _words(graph: PromptFile) -> set[Any]:
+    return {value for _, value in _scalars(graph.content, ()) if isinstance(value, str)}
 
 
 def _scalars(
