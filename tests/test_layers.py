@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import string
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.files import Heard, codes, write
 from yamlgraph_prompts import Layer, LivePrompts, PromptNotFound, PromptsRejected
+from yamlgraph_prompts.errors import LayerError
 from yamlgraph_prompts.layers import LayerContent, as_layer, environments_pattern, resolve
 
 names = st.sampled_from(["a", "b", "c/d", "c/e"])
@@ -290,3 +293,19 @@ def test_a_missing_prompt_lists_every_place_that_was_tried(tmp_path: Path) -> No
         prompts["greetin"]
     assert caught.value.tried == (f"{over}/greetin.yaml", f"{base}/greetin.yaml")
     assert "Did you mean 'greeting'?" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("layer", "words"),
+    [
+        ("", "variable that is not set"),
+        ("  ", "names no place"),
+        ("a\0b", "names no place"),
+        ({5: "user: x"}, "must be a text"),
+        ("prompts/{enviroment}", "Did you mean {environment}"),
+        (Layer("prompts/{Environment}", optional=True), "Did you mean {environment}"),
+    ],
+)
+def test_a_layer_that_cannot_be_one_is_refused_in_words(layer: Any, words: str) -> None:
+    with pytest.raises(LayerError, match=re.escape(words)):
+        as_layer(layer)

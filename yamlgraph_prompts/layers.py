@@ -6,10 +6,11 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from yamlgraph_prompts.errors import InvalidEnvironment
+from yamlgraph_prompts.errors import InvalidEnvironment, LayerError
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.release import Prompt
 
@@ -57,8 +58,34 @@ AnyLayer = Layer | str | os.PathLike[str] | Mapping[str, Any]
 
 
 def as_layer(layer: AnyLayer) -> Layer:
-    """Whatever a user may give for a layer, as a `Layer`."""
-    return layer if isinstance(layer, Layer) else Layer(layer)
+    """Whatever a user may give for a layer, as a `Layer`.
+
+    Raises:
+        LayerError: It cannot be one.
+
+    Example:
+        >>> as_layer("prompts").text
+        'prompts'
+    """
+    made = layer if isinstance(layer, Layer) else Layer(layer)
+    if isinstance(made.url, Mapping):
+        odd = next((name for name in made.url if not isinstance(name, str)), None)
+        if odd is not None:
+            text = f"A prompt's name must be a text, and {odd!r} is none."
+            raise LayerError(text, layer="memory:")
+        return made
+    text = made.text
+    if not text.strip() or "\0" in text:
+        raise LayerError(
+            f"The layer {text!r} names no place.",
+            layer=text,
+            hint="Is it from a variable that is not set? For the working directory say '.'.",
+        )
+    for word in re.findall(r"\{(\w+)\}", text):
+        if word != "environment" and get_close_matches(word, ["environment"], cutoff=0.7):
+            hint = "Did you mean {environment}?"
+            raise LayerError(f"The layer {text!r} has {{{word}}} in it.", layer=text, hint=hint)
+    return made
 
 
 def environment_name(given: str | None) -> tuple[str, bool]:

@@ -74,7 +74,7 @@ def missing_prompt(release: Release, asked: Use) -> Finding:
         layers = (layer.url.rstrip("/") for layer in release.layers)
         places = [f"{layer}/{use.prompt}.yaml" for layer in layers] + places
         names += release.prompts
-    looked = f"; looked at: {', '.join(places)}" if places else ""
+    looked = f"; looked at: {', '.join(dict.fromkeys(places))}" if places else ""
     return Finding(
         # YAMLGraph itself loads such a graph, and fails when it runs the node.
         "warning" if facts.bundled else "error",
