@@ -16,12 +16,13 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Browser, Page, Request, sync_playwright
+from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
 
 from tests.page_site import Site, token
 
 COMMANDS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 WAIT_MS = 15_000
+expect.set_options(timeout=WAIT_MS)
 DESKTOP, PHONE = (1280, 800), (390, 844)
 
 _NONE = "There is no Chromium on the PATH (Debian: apt-get install chromium-headless-shell)."

@@ -442,6 +442,25 @@ def test_an_unsaved_text_survives_a_reload(ada: Visitor) -> None:
     expect(page.get_by_label("Prompt text")).to_have_value(TECHNICAL)
 
 
+def test_a_session_that_ends_loses_no_word(site: Site, ada: Visitor) -> None:
+    page = ada.edit(NAME)
+    ada.type_text(POLITE)
+    ada.refused = {401}
+    tokens = site.folder / "tokens"
+    known = tokens.read_text()
+    tokens.write_text("".join(line for line in known.splitlines(True) if " ada" not in line))
+    wait_until(lambda: page.context.request.get(f"{site.url}/audit").status == 401)
+    ada.save("Shorter answers")
+    expect(page.locator("#outcome[data-kind=bad]")).to_contain_text("signed out")
+    expect(page.get_by_label("Prompt text")).to_have_value(POLITE)
+
+    tokens.write_text(known)
+    wait_until(lambda: page.context.request.get(f"{site.url}/audit").status == 200)
+    page.locator("#outcome").get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(NAME)
+    expect(page.get_by_label("Prompt text")).to_have_value(POLITE)
+
+
 def test_what_happens_elsewhere_is_shown_without_a_reload(site: Site, enter: Enter) -> None:
     ada, vera = enter("ada"), enter("vera")
     ada.go()
@@ -666,7 +685,27 @@ def test_dark_and_light_are_what_the_system_says(enter: Enter) -> None:
     assert ada.page.evaluate(luminance) < 80
 
 
-# -- hostile text ----------------------------------------------------------------------------------
+# -- odd and hostile text --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["ünï/ä b #1?", "100%25", "a&b", "nested/a+b/c"])
+def test_a_prompt_of_any_name_is_opened_from_the_list(site: Site, ada: Visitor, name: str) -> None:
+    site.publish(name, "user: Hi {name}\n")
+    page = ada.go()
+    page.get_by_role("link", name=name, exact=True).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(name)
+    expect(page.locator("#messages")).to_contain_text("Hi Ada")
+
+
+def test_line_ends_stay_as_they_are_in_the_file(site: Site, ada: Visitor) -> None:
+    site.publish(NAME, "user: |\r\n  Hello\r\n")
+    page = ada.edit(NAME)
+    page.locator("#text").press("Control+End")
+    page.keyboard.type("  you")
+    ada.save("You")
+    is_live(page)
+    assert site.prompts[NAME].data == b"user: |\r\n  Hello\r\n  you"
+
 
 HOSTILE = """\
 system: |
