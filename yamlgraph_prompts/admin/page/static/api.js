@@ -43,6 +43,7 @@ export function trouble(answer) {
   if (answer.status === 401) return "You are signed out.";
   const { message = "It did not work.", hint, findings = [] } = answer.body;
   const first = findings.find((one) => one.severity === "error");
-  const where = first && [first.file ?? first.prompt, first.line && `line ${first.line}`].filter(Boolean).join(", ");
+  const file = (first?.file ?? first?.prompt ?? "").split("/").slice(-2).join("/");
+  const where = first && [file, first.line && `line ${first.line}`].filter(Boolean).join(", ");
   return [message, first && `${where ? `${where}: ` : ""}${first.message}`, !first && hint].filter(Boolean).join(" ");
 }

@@ -217,10 +217,11 @@ function saved(words, why, before, change, back) {
   keep();
   if (message) message.value = "";
   if (words === null) base = text.value;
+  history.replaceState(null, "", location.pathname + (sha ? "" : "?new=1") + location.hash);
   const release = change.release ? `, as release ${change.release.slice(0, 8)}` : "";
-  const done = words === null ? "Removed; where another layer has it, that one is used now" : back ? "Taken back" : "Live now";
+  const done = back ? "Taken back" : "Live now";
   const said = {
-    published: `${done}${release}. The next run uses it.`,
+    published: words === null ? "Removed. Where another layer has this prompt, that one is used now." : `${done}${release}. The next run uses it.`,
     unchanged: "Nothing to do: this is live already.",
     held: `${words === null ? "Removed" : back ? "Taken back and saved" : "Saved"}. It goes live when somebody follows the layers again.`,
   }[change.status];

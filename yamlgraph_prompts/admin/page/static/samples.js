@@ -13,29 +13,35 @@ const KNOWN = [
   [/(country)/, "Portugal"],
   [/(tone|style|mood)/, "friendly"],
   [/(url|link)$/, "https://example.org"],
-  [/(^|_)(count|number|num|n|k|limit|max|min|score|age|amount|size|length|words|year|index|rating)$/, 3],
+  [/(^|_)(count|number|num|n|k|limit|max|min|score|age|amount|size|length|words|year|index|rating|price|cost|total)$/, 3],
   [/(message|input|text|content|document|draft|article|story|context|body|notes?|summary|answer|reply|letter)/, (name) => `Some ${plain(name)}, a sentence or two long.`],
   [/(^|_)(is|has|should|use|with)_/, true],
 ];
 
 const plain = (name) => name.replaceAll("_", " ");
 
-/** Every name that stands in braces, and what is asked of it. */
+/** Every name that stands in braces, the fields that are asked of it, and of its items. */
 function names(text) {
-  const found = new Map();
+  const found = new Map(), loops = [];
   for (const [inside] of text.matchAll(/\{\{[\s\S]*?\}\}|\{%[\s\S]*?%\}|\{[^{}\n]*\}/g)) {
     const bare = inside.replace(/'[^']*'|"[^"]*"/g, "");
     for (const { 1: name, 2: field } of bare.matchAll(/(?<![.\w])([A-Za-z_]\w*)(?:\.([A-Za-z_]\w*))?/g)) {
       if (WORDS.has(name)) continue;
-      const facts = found.get(name) ?? { fields: new Set(), many: false };
+      const facts = found.get(name) ?? { fields: new Set() };
       if (field) facts.fields.add(field);
       found.set(name, facts);
     }
-    const loop = bare.match(/\bfor\b[\s\S]*?\bin\s+([A-Za-z_]\w*)/);
-    if (loop && found.has(loop[1])) found.get(loop[1]).many = true;
+    const loop = bare.match(/\bfor\s+([A-Za-z_]\w*)\s+in\s+([A-Za-z_]\w*)/);
+    if (loop) loops.push(loop.slice(1));
+  }
+  for (const [item, list] of loops) {
+    if (found.has(list)) found.get(list).items = found.get(item)?.fields;
+    found.delete(item);
   }
   return found;
 }
+
+const fieldsOf = (fields) => Object.fromEntries([...fields].map((field) => [field, one(field)]));
 
 function one(name) {
   const low = name.toLowerCase();
@@ -46,10 +52,11 @@ function one(name) {
 /** Name → value for every name in braces; more than are variables, which does no harm. */
 export function guesses(text) {
   const made = {};
-  for (const [name, { fields, many }] of names(text)) {
-    if (many) made[name] = [`first ${plain(name).replace(/s$/, "")}`, `second ${plain(name).replace(/s$/, "")}`];
-    else if (fields.size) made[name] = Object.fromEntries([...fields].map((field) => [field, one(field)]));
-    else made[name] = one(name);
+  for (const [name, { fields, items }] of names(text)) {
+    const single = plain(name).replace(/s$/, "");
+    if (items?.size) made[name] = [fieldsOf(items), fieldsOf(items)];
+    else if (items) made[name] = [`first ${single}`, `second ${single}`];
+    else made[name] = fields.size ? fieldsOf(fields) : one(name);
   }
   return made;
 }
