@@ -10,11 +10,13 @@ import os
 import re
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from html import unescape
 from pathlib import Path
+from random import Random
 from typing import Any
 from urllib.parse import quote, urljoin
 
@@ -730,3 +732,18 @@ def test_words_side_by_side() -> None:
     assert side_by_side("a\n", "a\n") == []
     far = side_by_side("".join(f"{n}\n" for n in range(50)), "".join(f"{n}\n" for n in range(49)))
     assert [row.kind for row in far] == ["skip", "same", "same", "same", "removed"]
+
+
+def test_texts_that_were_made_to_be_slow_are_compared_in_time() -> None:
+    numbers = Random(7)
+
+    def text(lines: int, words: int, kinds: int) -> str:
+        return "\n".join(
+            " ".join(str(numbers.randrange(kinds)) for _ in range(words)) for _ in range(lines)
+        )
+
+    started = time.perf_counter()
+    for facts in [(20_000, 1, 150), (1_000, 190, 9), (3, 20_000, 3)]:
+        rows = side_by_side(text(*facts), text(*facts))
+        assert len(rows) <= 2_001
+    assert time.perf_counter() - started < 15

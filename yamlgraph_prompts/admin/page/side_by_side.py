@@ -10,7 +10,10 @@ from itertools import zip_longest
 from typing import Literal
 
 CONTEXT = 3
-MAX_WORDS = 400
+# What is compared at most: whoever may write a prompt must not keep the server busy.
+MAX_LINES = 20_000
+MAX_ROWS = 2_000
+WORDS = 2_000_000
 _WORD = re.compile(r"\w+|\s+|[^\w\s]")
 
 Kind = Literal["same", "changed", "added", "removed", "skip"]
@@ -38,14 +41,33 @@ class Row:
     new: Side | None
 
 
-def side_by_side(old: str, new: str) -> list[Row]:
+@dataclass(slots=True)
+class Effort:
+    """How much may still be spent on words, over all texts that are compared for one view.
+
+    Args:
+        left: Pairs of words.
+    """
+
+    left: int = WORDS
+
+
+def side_by_side(old: str, new: str, effort: Effort | None = None) -> list[Row]:
     """The rows that differ, with some that do not around them.
+
+    Args:
+        old: The one text.
+        new: The other.
+        effort: What may be spent; without any left, a line differs as a whole.
 
     Example:
         >>> [row.kind for row in side_by_side("a\\nb\\n", "a\\nB\\nc\\n")]
         ['same', 'changed', 'added']
     """
     before, after = old.splitlines(), new.splitlines()
+    is_cut = max(len(before), len(after)) > MAX_LINES
+    before, after = before[:MAX_LINES], after[:MAX_LINES]
+    effort = effort or Effort()
     rows: list[Row] = []
     groups = list(SequenceMatcher(None, before, after).get_grouped_opcodes(CONTEXT))
     for at, group in enumerate(groups):
@@ -55,8 +77,10 @@ def side_by_side(old: str, new: str) -> list[Row]:
             if tag == "equal":
                 rows += [_same(before, a + i, c + i) for i in range(b - a)]
             else:
-                rows += _changed(before, range(a, b), after, range(c, d))
-    if groups and groups[-1][-1][2] < len(before):
+                rows += _changed(before, range(a, b), after, range(c, d), effort)
+            if len(rows) >= MAX_ROWS:
+                return [*rows[:MAX_ROWS], Row("skip", None, None)]
+    if is_cut or (groups and groups[-1][-1][2] < len(before)):
         rows.append(Row("skip", None, None))
     return rows
 
@@ -66,20 +90,26 @@ def _same(lines: Sequence[str], old: int, new: int) -> Row:
     return Row("same", Side(old + 1, pieces), Side(new + 1, pieces))
 
 
-def _changed(before: Sequence[str], a: range, after: Sequence[str], b: range) -> Iterable[Row]:
-    for i, j in zip_longest(a, b):
+def _changed(
+    before: Sequence[str], a: range, after: Sequence[str], b: range, effort: Effort
+) -> Iterable[Row]:
+    for i, j in zip_longest(a[:MAX_ROWS], b[:MAX_ROWS]):
         if j is None:
             yield Row("removed", Side(i + 1, ((before[i], True),)), None)
         elif i is None:
             yield Row("added", None, Side(j + 1, ((after[j], True),)))
         else:
-            old, new = _words(before[i], after[j])
+            old, new = _words(before[i], after[j], effort)
             yield Row("changed", Side(i + 1, old), Side(j + 1, new))
 
 
-def _words(old: str, new: str) -> tuple[tuple[tuple[str, bool], ...], tuple[tuple[str, bool], ...]]:
+Pieces = tuple[tuple[str, bool], ...]
+
+
+def _words(old: str, new: str, effort: Effort) -> tuple[Pieces, Pieces]:
     before, after = _WORD.findall(old), _WORD.findall(new)
-    if max(len(before), len(after)) > MAX_WORDS:
+    effort.left -= len(before) * len(after)
+    if effort.left < 0:
         return ((old, True),), ((new, True),)
     found = SequenceMatcher(None, before, after, autojunk=False)
     mine: list[tuple[str, bool]] = []

@@ -12,7 +12,7 @@ from yamlgraph_prompts.admin.auth import Who
 from yamlgraph_prompts.admin.bodies import NAME_PATTERN, AuditLine
 from yamlgraph_prompts.admin.context import Admin
 from yamlgraph_prompts.admin.page.last_change import LastChange
-from yamlgraph_prompts.admin.page.side_by_side import side_by_side
+from yamlgraph_prompts.admin.page.side_by_side import Effort, side_by_side
 from yamlgraph_prompts.admin.problems import Refusal
 from yamlgraph_prompts.admin.reading import LAYERS, prompt_body, release_of
 from yamlgraph_prompts.admin.watching import readiness
@@ -21,7 +21,7 @@ from yamlgraph_prompts.errors import PromptsError
 from yamlgraph_prompts.release import Prompt, PromptUse, Release
 
 MAX_ROWS = 5_000
-MAX_DIFFS = 200
+MAX_DIFFS = 100
 LOG_LINES = 200
 NEW_TEXT = "system: |\n  You are a helpful assistant.\nuser: |\n  {question}\n"
 
@@ -115,7 +115,7 @@ def releases(admin: Admin) -> Facts:
 def compared(admin: Admin, before: str, after: str, do: str) -> Facts:
     """What differs between two releases, and what can be done with the second."""
     old, new = release_of(admin, before), release_of(admin, after)
-    diff = old.diff(new)
+    diff, effort = old.diff(new), Effort()
     names = sorted([*diff.added, *diff.removed, *diff.changed])
     kinds = {
         **dict.fromkeys(diff.added, "added"),
@@ -134,7 +134,7 @@ def compared(admin: Admin, before: str, after: str, do: str) -> Facts:
             {
                 "name": name,
                 "kind": kinds[name],
-                "rows": side_by_side(_text(old, name), _text(new, name)),
+                "rows": side_by_side(_text(old, name), _text(new, name), effort),
             }
             for name in names[:MAX_DIFFS]
         ],
