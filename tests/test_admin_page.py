@@ -333,6 +333,19 @@ def test_without_its_key_no_session_counts_and_the_next_makes_another(
     assert old.get("/").status == 303
 
 
+def test_a_key_that_cannot_be_written_is_told(prompts: LivePrompts, folder: Path) -> None:
+    app = admin_app(prompts, TOKENS)
+    signed_in(app)
+    key = next((folder / "store").rglob(KEY_FILE))
+    key.unlink()
+    key.mkdir()
+    again = admin_app(prompts, TOKENS)
+    answer = sign_in(browser(again), token("viewer"))
+    assert answer.status == 503
+    assert 'role="alert"' in answer.text
+    assert "set-cookie" not in answer.headers
+
+
 def test_the_list_of_ended_sessions_does_not_grow_for_ever(
     prompts: LivePrompts, folder: Path
 ) -> None:

@@ -137,14 +137,18 @@ def door(admin: Admin, access: Access) -> APIRouter:
         try:
             token = said.get("token", "").strip()
             session = await do(access.sign_in, request.scope, request.headers, token)
-        except Refusal as refusal:
-            facts = {"next": said.get("next", ""), "problem": refusal.body}
-            answer = await do(html, visit, "sign-in.html", facts, status=refusal.status)
-            if "Retry-After" in refusal.headers:
-                answer.headers["Retry-After"] = refusal.headers["Retry-After"]
+        except PromptsError as problem:
+            refusal = of_core(problem)
+        except Refusal as refused:
+            refusal = refused
+        else:
+            answer = _to(request, _safe(said.get("next", "")))
+            _set_cookie(request, answer, access.sessions.cookie, session.value, int(LASTS_S))
             return answer
-        answer = _to(request, _safe(said.get("next", "")))
-        _set_cookie(request, answer, access.sessions.cookie, session.value, int(LASTS_S))
+        facts = {"next": said.get("next", ""), "problem": refusal.body}
+        answer = await do(html, visit, "sign-in.html", facts, status=refusal.status)
+        if "Retry-After" in refusal.headers:
+            answer.headers["Retry-After"] = refusal.headers["Retry-After"]
         return answer
 
     @routes.post(SIGN_OUT)
