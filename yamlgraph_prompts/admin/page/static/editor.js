@@ -56,7 +56,7 @@ const check = pump(async () => {
   findings.dataset.state = answer.status ? "done" : "lost";
   summary.textContent = answer.status ? trouble(answer) : "Not checked: there is no connection. What you type is kept here.";
   if (!answer.status) setTimeout(check, 2000);
-}, 25);
+}, 10);
 
 function tell(all) {
   const mine = all.filter((one) => one.prompt === name);
