@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -568,6 +570,36 @@ def test_a_click_on_a_node_of_the_graph_opens_its_prompt(ada: Visitor) -> None:
     expect(picture).to_be_visible()
     picture.get_by_text("technical", exact=True).first.click()
     expect(page.get_by_role("heading", level=1)).to_have_text(NAME)
+
+
+ODD_NODES = ["end", "graph", "class", "style", "default", "click", "subgraph", 'say "hi"', "(x)"]
+ODD_NODES += ["a<b>c", "[y]", "{z}", "#h;", "1. one", "_soft_", "<img src=x onerror=alert(1)>"]
+
+
+def test_a_node_of_any_name_is_drawn_and_opens_its_prompt(
+    browser: Browser,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    nodes = {name: {"type": "llm", "prompt": "answers/technical"} for name in ODD_NODES}
+    nodes[ODD_NODES[0]]["prompt"] = "letters/apology"
+    chain = ["START", *ODD_NODES, "END"]
+    graph = {"name": "odd", "state": {"question": "str", "name": "str", "topic": "str"}}
+    graph |= {"nodes": nodes, "edges": [{"from": a, "to": b} for a, b in pairwise(chain)]}
+    with (
+        Site(tmp_path, files={"support.yaml": json.dumps(graph)}) as site,
+        visiting(browser, site) as ada,
+    ):
+        ada.come_in("ada")
+        page = ada.go("/page/graphs/0")
+        expect(page.locator("#picture[data-state=drawn] svg")).to_be_visible()
+        drawn = [one.text_content() or "" for one in page.locator("svg g.node").all()]
+        # A long name goes on in the next line, without the space between.
+        said = sorted(one.replace(" ", "") for one in ["Start", *ODD_NODES, "End"])
+        assert sorted(one.replace(" ", "") for one in drawn) == said
+        page.evaluate("() => mermaid.render('drawn2', 'graph TD; (((').catch(() => null)")
+        assert page.locator("body > svg, body > [id^=d]").count() == 0
+        page.locator("svg").get_by_text("end", exact=True).click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("letters/apology")
 
 
 def test_mermaid_is_loaded_for_the_picture_only(ada: Visitor) -> None:

@@ -12,6 +12,7 @@ from yamlgraph_prompts.admin.auth import Who
 from yamlgraph_prompts.admin.bodies import NAME_PATTERN, AuditLine
 from yamlgraph_prompts.admin.context import Admin
 from yamlgraph_prompts.admin.page.last_change import LastChange
+from yamlgraph_prompts.admin.page.picture import mermaid
 from yamlgraph_prompts.admin.page.side_by_side import Effort, side_by_side
 from yamlgraph_prompts.admin.problems import Refusal
 from yamlgraph_prompts.admin.reading import LAYERS, prompt_body, release_of
@@ -171,7 +172,7 @@ def pictured(admin: Admin, number: int) -> Facts:
     after: dict[str, list[str]] = {}
     try:
         drawn = admin.prompts.drawing(facts)
-        drawing = drawn.draw_mermaid()
+        drawing = mermaid(drawn)
         after = {node: [] for node in drawn.nodes}
         for edge in drawn.edges:
             after[edge.source].append(edge.target)

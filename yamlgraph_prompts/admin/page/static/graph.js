@@ -1,23 +1,31 @@
 // Draws the graph, and opens a node's prompt on a click.
 const figure = document.getElementById("picture"), canvas = figure.querySelector(".canvas");
 const dark = matchMedia("(prefers-color-scheme: dark)");
-const nodes = new Map(Array.from(document.querySelectorAll("#nodes li:has(a)"), (one) => [one.dataset.node, one.querySelector("a")]));
+// The picture's n0, n1, ... are the list's first, second, ...
+const links = Array.from(document.querySelectorAll("#nodes > li"), (one) => one.querySelector("a"));
 
 function code() {
   const [fill, line, ink] = dark.matches ? ["#23403d", "#84cdc5", "#edeae3"] : ["#eaf3f2", "#1c5f5a", "#1f1e1b"];
-  const plain = document.getElementById("drawing").textContent
-    .replace(/^\s*classDef .*$/gm, "").replaceAll("<p>__start__</p>", "Start").replaceAll("<p>__end__</p>", "End");
+  const plain = document.getElementById("drawing").textContent;
   return `${plain}\n\tclassDef default fill:${fill},stroke:${line},color:${ink},line-height:1.3\n\tclassDef first fill-opacity:0,stroke:${line},color:${ink}\n\tclassDef last fill-opacity:0,stroke:${line},color:${ink}\n`;
 }
 
 async function draw() {
   figure.dataset.state = "drawing";
   try {
-    mermaid.initialize({ startOnLoad: false, securityLevel: "strict", theme: dark.matches ? "dark" : "neutral", fontFamily: "system-ui, sans-serif" });
+    mermaid.initialize({ startOnLoad: false, securityLevel: "strict", theme: dark.matches ? "dark" : "neutral", fontFamily: "system-ui, sans-serif",
+      // A name is text, never HTML; and what cannot be drawn leaves nothing behind.
+      htmlLabels: false, suppressErrorRendering: true, flowchart: { htmlLabels: false, curve: "linear" } });
     const { svg } = await mermaid.render("drawn", code());
     canvas.innerHTML = svg;
+    // The server sends the marks in names as private characters, so that none is read as Mermaid's.
+    const texts = document.createTreeWalker(canvas, NodeFilter.SHOW_TEXT);
+    while (texts.nextNode()) {
+      const now = texts.currentNode;
+      now.data = now.data.replace(/[\uE000-\uE07F]/g, (mark) => String.fromCharCode(mark.charCodeAt(0) - 0xE000));
+    }
     for (const node of canvas.querySelectorAll("g.node")) {
-      const link = nodes.get(node.textContent.trim());
+      const link = links[node.id.match(/-n(\d+)-\d+$/)?.[1]];
       if (!link) continue;
       node.classList.add("opens");
       node.addEventListener("click", () => link.click());
