@@ -444,6 +444,43 @@ def test_an_unsaved_text_survives_a_reload(ada: Visitor) -> None:
     expect(page.get_by_label("Prompt text")).to_have_value(TECHNICAL)
 
 
+def test_a_tab_without_changes_keeps_the_draft_of_another(ada: Visitor) -> None:
+    page = ada.edit(NAME)
+    other = page.context.new_page()
+    other.goto(page.url)
+    other.locator("#findings[data-state=done]").wait_for()
+    ada.type_text(POLITE)
+    page.wait_for_function("() => Object.keys(localStorage).some(key => key.includes('draft'))")
+    page.close()
+    other.goto(ada.site.url + "/page/audit")
+    other.go_back()
+    expect(other.get_by_label("Prompt text")).to_have_value(POLITE)
+    expect(other.locator("#restored")).to_be_visible()
+
+
+def test_a_copy_of_what_another_layer_has_is_said_and_taken_back_by_deleting_it(
+    site: Site, ada: Visitor
+) -> None:
+    copy = site.folder / "prompts/production/letters/imprint.yaml"
+    page = ada.edit("letters/imprint")
+    before = page.get_by_label("Prompt text").input_value()
+    expect(page.locator("#from-below")).to_contain_text("prompts/base")
+    expect(page.locator("#from-below")).to_contain_text("prompts/production")
+    ada.type_text(before.replace("Harbour", "Castle"))
+    ada.save("Moved")
+    is_live(page)
+    expect(page.locator("#from-below")).to_have_count(0)
+    assert "Castle" in copy.read_text()
+
+    page.get_by_role("button", name="Take it back").click()
+    expect(page.locator("#outcome")).to_have_text(re.compile("^Taken back"))
+    assert not copy.exists()
+    assert "Harbour" in (site.prompts["letters/imprint"].user or "")
+    expect(page.get_by_label("Prompt text")).to_have_value(before)
+    expect(page.locator("#from-below")).to_be_visible()
+    expect(page.locator("#save")).to_be_disabled()
+
+
 def test_a_session_that_ends_loses_no_word(site: Site, ada: Visitor) -> None:
     page = ada.edit(NAME)
     ada.type_text(POLITE)

@@ -78,6 +78,8 @@ def edited(admin: Admin, who: Who, name: str, *, new: bool) -> Facts:
         "eol": "crlf" if "\r\n" in text else "lf",
         "sha256": held.sha256 if held else "",
         "is_new": held is None,
+        "layer": held.layer if held else "",
+        "writes": "" if admin.write_to is None else prompts.health.layers[admin.write_to].url,
         "prompt": held and prompt_body(admin, release, held),
         "layers_trouble": trouble,
         "not_live": held is not None and (live is None or live.sha256 != held.sha256),

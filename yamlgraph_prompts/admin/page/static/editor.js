@@ -12,8 +12,11 @@ const draftKey = `draft ${name}`;
 
 // What the layers hold, as far as this page knows; `sha` is empty for a prompt that is not there.
 let base = text.defaultValue, sha = facts.sha, saving = false, theirs = null;
+// Whether that comes from another layer than the one that is written to.
+let lower = Boolean(sha) && facts.layer !== facts.writes;
 
 const held = () => facts.held === "yes";
+const from = (held) => Boolean(held) && held.layer !== facts.writes;
 const dirty = () => text.value !== base || !sha;
 const sent = (words) => (facts.eol === "crlf" ? words.replaceAll("\n", "\r\n") : words);
 const read = (words) => words.replaceAll("\r\n", "\n");
@@ -101,10 +104,13 @@ function goTo(line, column = 1) {
 
 // The text
 
-let keeping;
+let keeping, keeps = false;
 function keep() {
   clearTimeout(keeping);
-  kept.set(draftKey, dirty() && text.value !== base ? { text: text.value, sha } : null);
+  const mine = text.value !== base ? { text: text.value, sha } : null;
+  // A tab without changes leaves alone what another tab on this prompt keeps.
+  if (mine || keeps) kept.set(draftKey, mine);
+  keeps = Boolean(mine);
 }
 
 function show() {
@@ -183,9 +189,9 @@ removal?.querySelector("form").addEventListener("submit", (event) => {
   save(null, because.value.trim());
 });
 
-/** Writes `words` (null: removes the prompt) where the layers still hold what this page knows. */
-async function save(words, why, { back = false } = {}) {
-  const before = { text: base, sha };
+/** Writes `words` (null: removes the file) where the layers still hold what this page knows; `back`: what was before. */
+async function save(words, why, { back = null } = {}) {
+  const before = { text: base, sha, lower };
   const headers = sha ? { "If-Match": `"${sha}"` } : { "If-None-Match": "*" };
   const query = `?message=${encodeURIComponent(why)}`;
   saving = true;
@@ -209,35 +215,39 @@ async function save(words, why, { back = false } = {}) {
 
 function saved(words, why, before, change, back) {
   const clean = text.value === before.text || text.value === words;
-  base = words ?? base;
-  sha = change.sha256 && words !== null ? change.sha256 : "";
+  // What another layer has counts again once the copy of it is gone.
+  const now = words ?? (back && change.sha256 ? back.text : null), gone = now === null;
+  base = now ?? base;
+  sha = gone ? "" : words === null ? back.sha : change.sha256 ?? "";
+  lower = words === null && !gone;
   facts.held = change.held ?? held() ? "yes" : "no";
-  if (clean && words !== null) put(words);
+  if (clean && !gone) put(now);
   else show();
   keep();
   if (message) message.value = "";
-  if (words === null) base = text.value;
+  if (gone) base = text.value;
   history.replaceState(null, "", location.pathname + (sha ? "" : "?new=1") + location.hash);
   const release = change.release ? `, as release ${change.release.slice(0, 8)}` : "";
   const done = back ? "Taken back" : "Live now";
   const said = {
-    published: words === null ? "Removed. Where another layer has this prompt, that one is used now." : `${done}${release}. The next run uses it.`,
+    published: gone ? "Removed. Where another layer has this prompt, that one is used now." : `${done}${release}. The next run uses it.`,
     unchanged: "Nothing to do: this is live already.",
-    held: `${words === null ? "Removed" : back ? "Taken back and saved" : "Saved"}. It goes live when somebody follows the layers again.`,
+    held: `${gone ? "Removed" : back ? "Taken back and saved" : "Saved"}. It goes live when somebody follows the layers again.`,
   }[change.status];
   const undo = before.sha || words !== null
-    ? [["Take it back", () => save(before.sha ? before.text : null, `Took back: ${why}`.slice(0, 500), { back: true }), "take-back"]]
+    ? [["Take it back", () => save(before.sha && !before.lower ? before.text : null, `Took back: ${why}`.slice(0, 500), { back: before }), "take-back"]]
     : [];
   say("good", said, back ? [] : undo);
   // The button that was pressed may be gone or disabled: who uses a keyboard must not be lost.
   if (document.activeElement === document.body || document.activeElement.disabled) $("content").focus({ preventScroll: true });
   refresh();
+  if (lower && sha !== change.sha256) document.dispatchEvent(new Event("news"));
 }
 
 // Somebody else
 
 function conflict(current) {
-  theirs = current ? { text: read(current.text), sha: current.sha256 } : { text: "", sha: "" };
+  theirs = { text: current ? read(current.text) : "", sha: current?.sha256 ?? "", lower: from(current) };
   $("conflict-title").textContent = current ? "Somebody changed this prompt meanwhile" : "Somebody removed this prompt meanwhile";
   for (const open of document.querySelectorAll("dialog[open]")) open.close();
   showDiff($("conflict").querySelector(".diff"), theirs.text, text.value);
@@ -248,7 +258,7 @@ function conflict(current) {
 }
 
 function settle() {
-  [base, sha] = [theirs.text, theirs.sha];
+  ({ text: base, sha, lower } = theirs);
   theirs = null;
   $("conflict").hidden = true;
 }
@@ -289,12 +299,11 @@ document.addEventListener("news", async () => {
   const now = answer.ok ? answer.body : null;
   if ((now?.sha256 ?? "") === sha) { check(); return; }
   if (now && text.value === base) {
-    base = read(now.text);
-    sha = now.sha256;
+    [base, sha, lower] = [read(now.text), now.sha256, from(now)];
     put(base);
     say("note", "Somebody changed this prompt: this is the newest text.");
   } else if (now && text.value === read(now.text)) {
-    [base, sha] = [text.value, now.sha256];
+    [base, sha, lower] = [text.value, now.sha256, from(now)];
     show();
   } else if (now || sha) {
     conflict(now);
@@ -332,10 +341,11 @@ if (text.value !== base) {
   keep();
 } else if (draft && typeof draft.text === "string" && draft.text !== base) {
   text.value = draft.text;
+  keeps = true;
   $("restored").hidden = false;
   if (draft.sha !== sha) {
     show();
-    conflict({ text: base, sha256: sha });
+    conflict({ text: base, sha256: sha, layer: facts.layer });
     say("note", "Your unsaved text is back. Somebody changed the prompt since.");
   }
 }
