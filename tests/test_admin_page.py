@@ -710,6 +710,8 @@ def test_a_prompt_that_is_not_there_is_told_in_words(app: FastAPI) -> None:
     answer = signed_in(app).get("/page/prompts/aa")
     assert answer.status == 404
     assert "There is no prompt" in unescape(answer.text)
+    assert 'href="?new=1">Write it<' in answer.text
+    assert "Write it" not in signed_in(app, "viewer").get("/page/prompts/aa").text
     new = signed_in(app, "author").get("/page/prompts/fresh/one?new=1")
     assert 'data-new="yes"' in new.text
     assert signed_in(app, "viewer").get("/page/prompts/fresh?new=1").status == 404

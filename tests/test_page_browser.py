@@ -179,6 +179,13 @@ def test_two_releases_are_compared_side_by_side(site: Site, ada: Visitor) -> Non
     expect(changed.locator(".row[data-kind=changed] .old")).to_contain_text("at most five")
     expect(changed.locator(".row[data-kind=changed] .new")).to_contain_text("no more than three")
     expect(page.locator("article.file[data-name='letters/new']")).to_contain_text("added")
+    expect(page.locator("#summary")).to_have_text("1 prompt changed, 1 prompt added")
+    # Not by their colour alone.
+    sign = "one => getComputedStyle(one, '::after').content"
+    signs = {"changed] .old": "−", "changed] .new": "+", "same] .new": ""}
+    for place, wanted in signs.items():
+        number = changed.locator(f".row[data-kind={place} .number").first
+        assert number.evaluate(sign) == f'"{wanted}"'
 
 
 def test_a_new_prompt_is_made_and_found(site: Site, ada: Visitor) -> None:
@@ -587,6 +594,8 @@ def test_a_wrong_token_is_told_and_a_sign_out_ends_it(
 
 
 def test_the_log_says_who_did_what(site: Site, ada: Visitor) -> None:
+    ada.go("/page/audit")
+    expect(ada.page.locator("main")).to_have_text(re.compile(r"Log\s*Nobody has changed anything"))
     ada.edit(NAME)
     ada.type_text(POLITE)
     ada.save("Shorter answers")
@@ -685,6 +694,26 @@ def test_the_first_tab_leads_past_the_head_of_the_page(ada: Visitor) -> None:
     expect(skip).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.locator("#content")).to_be_focused()
+
+
+def test_what_is_said_covers_nothing_that_has_the_focus(site: Site, enter: Enter) -> None:
+    ada = enter("ada", size=PHONE)
+    page = ada.edit(NAME)
+    ada.type_text(POLITE)
+    page.locator("#guess").focus()
+    ends = "document.activeElement.getBoundingClientRect().bottom"
+    page.evaluate(f"scrollBy(0, {ends} - innerHeight)")
+    page.evaluate("document.getElementById('discard').click()")
+    expect(page.locator("#outcome")).to_contain_text("discarded")
+    covered = """() => {
+        const [one, said] = [document.activeElement, document.getElementById("outcome")];
+        const [a, b] = [one.getBoundingClientRect(), said.getBoundingClientRect()];
+        return !said.contains(one) && a.height < b.top && a.bottom > b.top && a.top < b.bottom;
+    }"""
+    assert not page.evaluate(covered)
+    for _ in range(8):
+        page.keyboard.press("Tab")
+        assert not page.evaluate(covered), page.evaluate("document.activeElement.outerHTML")
 
 
 def test_a_dialog_keeps_the_focus_and_gives_it_back(ada: Visitor) -> None:

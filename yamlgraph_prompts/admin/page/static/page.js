@@ -17,6 +17,9 @@ export function say(kind, text, actions = []) {
     return button;
   });
   outcome.replaceChildren(words, ...buttons);
+  html.style.setProperty("--said", `${outcome.offsetHeight}px`);
+  const over = outcome.getBoundingClientRect(), at = document.activeElement.getBoundingClientRect();
+  if (at.height < over.top && at.bottom > over.top) document.activeElement.scrollIntoView({ block: "nearest" });
 }
 
 /** Says it on the next view. */
