@@ -473,6 +473,7 @@ def test_a_copy_of_what_another_layer_has_is_said_and_taken_back_by_deleting_it(
     before = page.get_by_label("Prompt text").input_value()
     expect(page.locator("#from-below")).to_contain_text("prompts/base")
     expect(page.locator("#from-below")).to_contain_text("prompts/production")
+    expect(page.locator("#remove")).to_have_count(0)
     ada.type_text(before.replace("Harbour", "Castle"))
     ada.save("Moved")
     is_live(page)
