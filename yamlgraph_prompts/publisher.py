@@ -238,9 +238,17 @@ class Publisher:
         try:
             return self._store.get(self._store.find(release_id))
         except ReleaseNotFound:
-            release = self._published(release_id) if _FULL_ID.fullmatch(release_id) else None
-            if release is None:
+            if not _FULL_ID.fullmatch(release_id):
                 raise
+            release = self._published(release_id)
+            if release is None:
+                raise ReleaseNotFound(
+                    f"Release {release_id[:12]} is neither in memory, nor in the store, nor in a "
+                    "layer.",
+                    release_id=release_id,
+                    hint="Publish its content again, or let such runs take the live release: "
+                    'missing_release="live".',
+                ) from None
         with suppress(StoreError):
             self._store.put(release)
         return release
