@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
-from pathlib import Path as Files
+from pathlib import Path
 from typing import Any
 
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.prompt_file import PromptFile, parse_prompt
 
-Path = tuple[str | int, ...]
+Keys = tuple[str | int, ...]
 Place = tuple[int, int] | None
 
 _MOST = 20
@@ -63,13 +63,13 @@ def troubles(
     )
 
 
-def missing_child(file: str, data: bytes, child: Files) -> Finding:
+def missing_child(file: str, data: bytes, child: Path) -> Finding:
     """The finding for a child's file that is not there, where its parent names it."""
     graph = parse_prompt(data, limit_bytes=_MOST_BYTES)
     named = [
         path
         for path, value in _scalars(graph.content, ())
-        if isinstance(value, str) and child == (Files(file).resolve().parent / value).resolve()
+        if isinstance(value, str) and child == (Path(file).resolve().parent / value).resolve()
     ]
     place = graph.position(*named[0]) if named else None
     return Finding(
@@ -133,7 +133,7 @@ def _kind(value: Any) -> str:
     return kinds.get(type(value), "a number" if isinstance(value, int | float) else "nothing")
 
 
-def _nearest(graph: PromptFile, path: Path) -> Place:
+def _nearest(graph: PromptFile, path: Keys) -> Place:
     """The place of what `path` names, or of what should have it."""
     for end in range(len(path), 0, -1):
         place = graph.key_position(*path[:end])
@@ -181,9 +181,7 @@ def _words(graph: PromptFile) -> set[Any]:
     return {value for _, value in _scalars(graph.content, ()) if isinstance(value, str)}
 
 
-def _scalars(
-    value: Any, path: tuple[str | int, ...]
-) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+def _scalars(value: Any, path: Keys) -> Iterator[tuple[Keys, Any]]:
     if isinstance(value, dict):
         for key, below in value.items():
             yield from _scalars(below, (*path, key))

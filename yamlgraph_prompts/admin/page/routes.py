@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qs, quote
 
@@ -53,12 +54,12 @@ def page(admin: Admin, access: Access) -> APIRouter:
 
     @routes.get("/")
     async def prompts_view(request: Request, caller: Viewer, search: str = "") -> Response:
-        find = lambda: views.listed(admin, changes, search[:200])  # noqa: E731
+        find = partial(views.listed, admin, changes, search[:200])
         return await show(request, caller.who, "list.html", find)
 
     @routes.get("/page/prompts/{name:path}")
     async def prompt_view(request: Request, caller: Viewer, name: str, new: str = "") -> Response:
-        find = lambda: views.edited(admin, caller.who, name, new=new == "1")  # noqa: E731
+        find = partial(views.edited, admin, caller.who, name, new=new == "1")
         return await show(request, caller.who, "editor.html", find)
 
     @routes.get("/page/new")
@@ -78,7 +79,7 @@ def page(admin: Admin, access: Access) -> APIRouter:
     ) -> Response:
         if not caller.who.may("operator"):
             do = ""
-        find = lambda: views.compared(admin, before, after, do)  # noqa: E731
+        find = partial(views.compared, admin, before, after, do)
         return await show(request, caller.who, "diff.html", find)
 
     @routes.get("/page/compare")
@@ -88,7 +89,7 @@ def page(admin: Admin, access: Access) -> APIRouter:
 
     @routes.get("/page/audit")
     async def audit_view(request: Request, caller: Viewer, prompt: str = "") -> Response:
-        find = lambda: views.log(admin, prompt or None)  # noqa: E731
+        find = partial(views.log, admin, prompt or None)
         return await show(request, caller.who, "log.html", find)
 
     @routes.get("/page/graphs")
@@ -97,7 +98,7 @@ def page(admin: Admin, access: Access) -> APIRouter:
 
     @routes.get("/page/graphs/{number:int}")
     async def graph_view(request: Request, caller: Viewer, number: int) -> Response:
-        find = lambda: views.pictured(admin, number)  # noqa: E731
+        find = partial(views.pictured, admin, number)
         return await show(request, caller.who, "graph.html", find, loose=True)
 
     @routes.get(STATIC + "{digest}/{name}")
