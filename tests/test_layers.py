@@ -58,6 +58,26 @@ def test_an_empty_layer_anywhere_changes_nothing(stack: list[dict[str, str]]) ->
         assert resolve(more, "x").prompts == expected
 
 
+@given(st.lists(layer_files, max_size=3), st.lists(layer_files, max_size=3))
+def test_what_is_known_from_an_earlier_time_changes_nothing(
+    earlier: list[dict[str, str]], stack: list[dict[str, str]]
+) -> None:
+    def contents(layers: list[dict[str, str]]) -> list[LayerContent]:
+        # What ends in an a has the shape of a graph, and is no prompt.
+        graph = {"a": "\nnodes: {}\nedges: []"}
+        return [
+            layer(str(n), {path: text + graph.get(text[-1], "") for path, text in yamls(f).items()})
+            for n, f in enumerate(layers)
+        ]
+
+    known = resolve(contents(earlier), "x").prompts
+    anew = resolve(contents(stack), "x")
+    found = resolve(contents(stack), "x", known)
+    assert found == anew
+    again = resolve(contents(stack), "x", found.prompts)
+    assert all(again.prompts[name] is prompt for name, prompt in found.prompts.items())
+
+
 def test_files_are_never_merged_key_by_key() -> None:
     over = layer("over", {"a.yaml": "user: over"})
     base = layer("base", {"a.yaml": "system: base\nuser: base"})

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from yamlgraph_prompts import pack
 from yamlgraph_prompts.errors import StoreCorrupted, StoreError
 from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.pack import MAGIC, encode_pack, read_facts, read_head, read_pack
+from yamlgraph_prompts.pack import MAGIC, decode_pack, encode_pack, read_facts, read_head, read_pack
 from yamlgraph_prompts.release import LayerVersion, Prompt, Release
 
 RELEASE = Release.of(
@@ -73,6 +73,24 @@ def test_what_was_written_is_read_back_whole(tmp_path: Path) -> None:
     assert [p.sha256 for p in read.prompts.values()] == [
         sha256(p.data).hexdigest() for p in RELEASE.prompts.values()
     ]
+
+
+texts = st.dictionaries(st.sampled_from("abcd"), st.binary(max_size=3), max_size=4)
+
+
+@given(before=texts, after=texts, layers=st.tuples(*[st.sampled_from(["s3://a", "s3://b"])] * 2))
+def test_what_is_known_of_another_release_changes_nothing(
+    before: dict[str, bytes], after: dict[str, bytes], layers: tuple[str, str]
+) -> None:
+    def release(texts: dict[str, bytes], layer: str) -> Release:
+        return Release.of(Prompt(name, data, layer) for name, data in texts.items())
+
+    known, made = release(before, layers[0]), release(after, layers[1])
+    read = decode_pack(encode_pack(made), made.id, "there", known=known.prompts)
+    assert (read, read.id) == (made, made.id)
+    for name, prompt in read.prompts.items():
+        assert prompt.sha256 == sha256(after[name]).hexdigest()
+        assert (prompt is known.prompts.get(name)) == (prompt == known.prompts.get(name))
 
 
 def test_a_release_without_prompts_can_be_kept(tmp_path: Path) -> None:

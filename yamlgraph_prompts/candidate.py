@@ -162,14 +162,18 @@ class Candidates:
         *,
         strict: bool,
     ) -> Candidate:
-        resolved = resolve(contents, self._environment)
+        old = before.prompts if before else {}
+        resolved = resolve(contents, self._environment, old)
         outputs, rendering = self._render(resolved)
-        ready = {**resolved.prompts, **{prompt.name: prompt for prompt in outputs}}
-        names = {*ready, *resolved.templates}
+        names = resolved.prompts.keys() | resolved.templates.keys()
         facts = _facts(graphs, names.__contains__)
         bundled, clashes = _bundled(facts.values())
-        prompts = [*ready.values(), *bundled]
-        release = self._release(prompts, contents, before)
+        made = (old[p.name] if old.get(p.name) == p else p for p in (*outputs, *bundled))
+        release = Release.of(
+            (*resolved.prompts.values(), *made),
+            environment=self._environment,
+            layers=(LayerVersion(content.url, content.version) for content in contents),
+        )
         told = (*resolved.findings, *rendering)
         extra = (*_as_used(told, resolved, outputs, tuple(facts.values())), *clashes)
         return self._checked(release, facts, before, extra, strict=strict)
@@ -190,17 +194,6 @@ class Candidates:
         if self._renderer is not None:
             self._renderer.close()
             self._renderer = None
-
-    def _release(
-        self, prompts: Iterable[Prompt], contents: Iterable[LayerContent], before: Release | None
-    ) -> Release:
-        # The same Prompt object again where nothing changed: it may be parsed and compiled already.
-        old = before.prompts if before else {}
-        return Release.of(
-            (old[p.name] if old.get(p.name) == p else p for p in prompts),
-            environment=self._environment,
-            layers=(LayerVersion(content.url, content.version) for content in contents),
-        )
 
     def _render(self, resolved: Resolved) -> tuple[list[Prompt], tuple[Finding, ...]]:
         templates = resolved.templates.values()

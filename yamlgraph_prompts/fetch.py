@@ -254,14 +254,21 @@ def _open(layer: Layer, environment: str, base: Path | None) -> Source:
         from yamlgraph_prompts.sources.memory import MemorySource
 
         return MemorySource(layer.url)
-    return open_source(layer.at(environment), base=base, channel=environment, unpack=_unpack)
+    return open_source(layer.at(environment), base=base, channel=environment, unpack=_Unpacking())
 
 
-def _unpack(data: bytes, release_id: str) -> Mapping[str, bytes]:
-    from yamlgraph_prompts.pack import decode_pack
+class _Unpacking:
+    """Packed releases → names and bytes. What the one before had too is not made again."""
 
-    release = decode_pack(data, release_id, f"release {release_id[:12]}")
-    return {name: prompt.data for name, prompt in release.prompts.items()}
+    def __init__(self) -> None:
+        self._before: Mapping[str, Prompt] = {}
+
+    def __call__(self, data: bytes, release_id: str) -> Mapping[str, bytes]:
+        from yamlgraph_prompts.pack import decode_pack
+
+        about = f"release {release_id[:12]}"
+        self._before = decode_pack(data, release_id, about, known=self._before).prompts
+        return {name: prompt.data for name, prompt in self._before.items()}
 
 
 def read_within(

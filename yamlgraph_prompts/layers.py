@@ -185,12 +185,16 @@ class Resolved:
     findings: tuple[Finding, ...] = field(default=())
 
 
-def resolve(layers: Sequence[LayerContent], environment: str) -> Resolved:
+def resolve(
+    layers: Sequence[LayerContent], environment: str, known: Mapping[str, Prompt] | None = None
+) -> Resolved:
     """The prompts that these layers give, the first layer that has a name wins.
 
     Args:
         layers: What each layer holds, highest priority first.
         environment: Names the ``vars.{environment}.yaml`` that counts.
+        known: Prompts by their names, from an earlier time; one that is still the same is taken as
+            it is, since it may be parsed and compiled already.
 
     Example:
         >>> over = LayerContent("over", "1", {"a.yaml": b"user: over"})
@@ -198,6 +202,7 @@ def resolve(layers: Sequence[LayerContent], environment: str) -> Resolved:
         >>> {name: prompt.layer for name, prompt in resolve([over, base], "x").prompts.items()}
         {'a': 'over', 'b': 'base'}
     """
+    known = known or {}
     prompts: dict[str, Prompt] = {}
     templates: dict[str, Template] = {}
     parts: dict[str, str] = {}
@@ -224,9 +229,14 @@ def resolve(layers: Sequence[LayerContent], environment: str) -> Resolved:
                     templates[name] = Template(name, path, layer.url, shown, text)
                 if path.endswith(".yaml.j2") and f"{name}.yaml" in layer.files:
                     findings.append(_twins(name, shown))
-            elif path.endswith(".yaml") and not _VARS.fullmatch(base) and not _is_graph(data):
+            elif path.endswith(".yaml") and not _VARS.fullmatch(base):
                 name = path.removesuffix(".yaml")
-                if name not in prompts and name not in templates:
+                if name in prompts or name in templates:
+                    continue
+                same = known.get(name)
+                if same and (same.data, same.layer, same.file) == (data, layer.url, shown):
+                    prompts[name] = same
+                elif not _is_graph(data):
                     prompts[name] = Prompt(name, data, layer=layer.url, file=shown)
     variables = _variables(layers, environment, findings)
     return Resolved(prompts, templates, parts, variables, tuple(findings))

@@ -184,7 +184,14 @@ def read_pack(path: Path, release_id: str) -> Release:
     return decode_pack(data, release_id, path, facts.st_size)
 
 
-def decode_pack(data: bytes, release_id: str, path: Path | str, size: int | None = None) -> Release:
+def decode_pack(
+    data: bytes,
+    release_id: str,
+    path: Path | str,
+    size: int | None = None,
+    *,
+    known: Mapping[str, Prompt] = MappingProxyType({}),
+) -> Release:
     """The release in a pack's bytes, every one of them verified.
 
     Args:
@@ -192,6 +199,8 @@ def decode_pack(data: bytes, release_id: str, path: Path | str, size: int | None
         release_id: The release that they should be.
         path: Where they were kept, for the error.
         size: How many bytes there are in that place, where they may be more than `data`.
+        known: Prompts by their names, from another release; one that is the same byte for byte is
+            taken as it is, which is faster than making it anew.
 
     Raises:
         StoreCorrupted: They are damaged, or another release's.
@@ -200,7 +209,7 @@ def decode_pack(data: bytes, release_id: str, path: Path | str, size: int | None
     bodies_at = head.index_at + head.index_bytes
     index = _index(data[head.index_at : bodies_at], head, path)
     try:
-        prompts = _prompts(data, bodies_at, index)
+        prompts = _prompts(data, bodies_at, index, known)
         release = Release(MappingProxyType(prompts), head.environment, head.layers)
         right = len(prompts) == head.prompts and release.id == release_id
     except _UNREADABLE as error:
@@ -210,7 +219,9 @@ def decode_pack(data: bytes, release_id: str, path: Path | str, size: int | None
     return release
 
 
-def _prompts(data: bytes, at: int, index: Mapping[str, Any]) -> dict[str, Prompt]:
+def _prompts(
+    data: bytes, at: int, index: Mapping[str, Any], known: Mapping[str, Prompt]
+) -> dict[str, Prompt]:
     layers: list[str] = index["layers"]
     prompts: dict[str, Prompt] = {}
     for name, length, _sha256, layer, file in index["prompts"]:
@@ -218,9 +229,12 @@ def _prompts(data: bytes, at: int, index: Mapping[str, Any]) -> dict[str, Prompt
             raise ValueError(name)
         body = data[at : at + length]
         at += length
-        # The digest is taken from the bytes, never from the index, and the id is made of these.
-        prompts[name] = prompt = Prompt(name, body, layers[layer], file)
-        prompt.__dict__["sha256"] = sha256(body).hexdigest()
+        prompt = known.get(name)
+        if not prompt or (prompt.data, prompt.layer, prompt.file) != (body, layers[layer], file):
+            # The digest is taken from the bytes, never from the index, and the id is made of these.
+            prompt = Prompt(name, body, layers[layer], file)
+            prompt.__dict__["sha256"] = sha256(body).hexdigest()
+        prompts[name] = prompt
     if at != len(data):
         raise ValueError(at)
     return prompts

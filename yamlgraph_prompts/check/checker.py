@@ -174,11 +174,13 @@ class Checker:
 
     def _not_in_use(self, release: Release, used: UsedPrompts, *, known: bool) -> Iterator[Finding]:
         for name, prompt in release.prompts.items():
-            if (name, prompt.sha256) not in used:
-                for finding in self._examined(prompt):
-                    # What no attached graph reads must not keep the others from going live.
-                    severity = "warning" if known else finding.severity
-                    yield finding.at(severity=severity, prompt=name, file=prompt.file or None)
+            found = self._examined(prompt)
+            if not found or (name, prompt.sha256) in used:
+                continue
+            for finding in found:
+                # What no attached graph reads must not keep the others from going live.
+                severity = "warning" if known else finding.severity
+                yield finding.at(severity=severity, prompt=name, file=prompt.file or None)
 
 
 check = Checker().check
@@ -244,7 +246,7 @@ def _destinations(before: Release, after: Release) -> Iterator[Finding]:
     """A change of provider or model, which decide where the data goes."""
     for name, prompt in after.prompts.items():
         old = before.prompts.get(name)
-        if old is None or old.sha256 == prompt.sha256:
+        if old is None or old is prompt or old.sha256 == prompt.sha256:
             continue
         if b"provider" not in old.data + prompt.data and b"model" not in old.data + prompt.data:
             continue
