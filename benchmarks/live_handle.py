@@ -1,152 +1,141 @@
-"""What a live handle adds to LangGraph's own invoke, in µs and in checkpointer reads.
+"""What a live handle adds to LangGraph's own `invoke`, in µs and in checkpointer reads.
 
-    python benchmarks/live_handle.py [--rounds 4000]
-
-Plain and live calls alternate in one process; medians are printed. Exits 1 above the bars: 30 µs
-added, no read added for a fresh input, at most one for a resume.
+A trivial graph behind `live_graph`, its prompts in a watched folder, beside the same graph compiled
+by LangGraph alone; and beside that one called with two keys in its metadata, which is what
+LangGraph takes for carrying `prompts_release` and `prompts_graph`, whoever puts them there.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import gc
-import statistics
-import sys
-from time import perf_counter_ns
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
 from typing import Any
 
-from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.graph import START, StateGraph
-from langgraph.types import Command, interrupt
 from typing_extensions import TypedDict
 
-from yamlgraph_prompts.live import Build, LiveGraph, Recipe
+from benchmarks.measure import Row, duration, interleaved, is_quick, plain, show, workplace
 
-BAR_US = 30.0
+BAR_S = 30e-6
+KEYS = {"prompts_release": "r" * 64, "prompts_graph": "g" * 64}
+CONFIG = {"configurable": {"thread_id": "1", "user": "ada"}, "metadata": {"who": "me"}}
+
+Calls = dict[str, Callable[[], object]]
 
 
 class State(TypedDict):
     x: int
 
 
-class OneBuild:
-    """A feed whose live build never changes."""
+def trivial(_: object = None) -> Any:
+    from langgraph.graph import START, StateGraph
 
-    pin = "run"
-    allow_release_override = False
-
-    def __init__(self, graph: StateGraph, **arguments: Any) -> None:
-        self.build = Recipe((), arguments).make(graph, "r" * 64, "g" * 64)
-        self.owner = self
-
-    def current(self) -> Build:
-        return self.build
-
-    async def acurrent(self) -> Build:
-        return self.current()
-
-    def at(self, release: str, graph: str | None) -> Build:
-        return self.build
-
-    def live_release(self) -> None:
-        return None
-
-    def ran(self, build: Build) -> None:
-        return None
-
-
-class CountingSaver(InMemorySaver):
-    reads = 0
-
-    def get_tuple(self, config: Any) -> Any:
-        self.reads += 1
-        return super().get_tuple(config)
-
-
-def trivial() -> StateGraph:
     return StateGraph(State).add_node("n", lambda state: {"x": 1}).add_edge(START, "n")
 
 
-def asking() -> StateGraph:
+def asking(_: object = None) -> Any:
+    from langgraph.graph import START, StateGraph
+    from langgraph.types import interrupt
+
     ask = StateGraph(State).add_node("n", lambda state: {"x": interrupt("?")})
     return ask.add_edge(START, "n")
 
 
-def timed(call: Any, config: Any) -> int:
-    before = perf_counter_ns()
-    call({"x": 0}, config)
-    return perf_counter_ns() - before
+@contextmanager
+def live(folder: Path, build: Callable[[object], Any], **arguments: Any) -> Iterator[Any]:
+    """The handle that a user has."""
+    from yamlgraph_prompts import LivePrompts, live_graph
+
+    (folder / "prompts").mkdir(parents=True)
+    (folder / "prompts" / "greeting.yaml").write_text("user: Hi {name}\n")
+    with LivePrompts(folder / "prompts", store=folder / "store") as prompts:
+        yield live_graph(build, prompts=prompts).compile(**arguments)
 
 
-def compare(plain: Any, live: Any, config: Any, rounds: int) -> tuple[float, float, float]:
-    """Medians of plain and live, and the median of the pairs' differences, in µs."""
-    pairs = []
-    for number in range(rounds + 200):
-        if number % 2:
-            pairs.append((timed(plain, config), timed(live, config)))
-        else:
-            after = timed(live, config)
-            pairs.append((timed(plain, config), after))
-    pairs = pairs[200:]
-    medians = [statistics.median(times) / 1000 for times in zip(*pairs, strict=True)]
-    return medians[0], medians[1], statistics.median(b - a for a, b in pairs) / 1000
-
-
-def reads(graph: Any, saver: CountingSaver, given: Any, config: Any) -> int:
-    before = saver.reads
-    graph.invoke(given, config)
-    return saver.reads - before
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=4000, help="pairs of calls")
-    rounds = parser.parse_args().rounds
+def told(what: str, calls: Calls, rounds: int) -> list[Row]:
+    """The rows of one way to call: alone, with the keys, live; the last two as what they add."""
     gc.disable()
-    worst = 0.0
-    feed = OneBuild(trivial())
-    app = LiveGraph.of(feed, None)
+    times = interleaved(rounds, calls, warm_up=rounds // 20)
+    gc.enable()
+    alone = times["alone"].seconds
+    rows = [plain(f"{what}: LangGraph alone", times["alone"])]
+    for name, label in (("keys", "alone, with two keys"), ("live", "live handle")):
+        added = median(b - a for a, b in zip(alone, times[name].seconds, strict=True))
+        share = f"+{added / times['alone'].median:.1%}"
+        bar = (f"≤ {duration(BAR_S)}", added <= BAR_S) if name == "live" else ("", None)
+        rows.append(Row(f"{what}: {label} adds", duration(added), "", share, *bar))
+    return rows
+
+
+def with_keys(config: dict[str, Any] | None) -> dict[str, Any]:
+    config = config or {}
+    return {**config, "metadata": {**config.get("metadata", {}), **KEYS}}
+
+
+def invoked(folder: Path, rounds: int) -> Iterator[Row]:
+    alone = trivial().compile()
     loop = asyncio.new_event_loop()
-    cases: list[tuple[str, Any, Any, Any]] = [
-        ("invoke", feed.build.compiled.invoke, app.invoke, None),
-        (
-            "invoke, with a config",
-            feed.build.compiled.invoke,
-            app.invoke,
-            {"configurable": {"thread_id": "1", "user": "ada"}, "metadata": {"who": "me"}},
-        ),
-        (
-            "ainvoke",
-            lambda given, config: loop.run_until_complete(
-                feed.build.compiled.ainvoke(given, config)
-            ),
-            lambda given, config: loop.run_until_complete(app.ainvoke(given, config)),
-            None,
-        ),
-    ]
-    for name, plain, live, config in cases:
-        one, other, added = compare(plain, live, config, rounds)
-        worst = max(worst, added)
-        print(
-            f"{name:24} plain {one:7.1f} µs   live {other:7.1f} µs   added {added:5.1f} µs"
-            f"   ratio {other / one:.3f}   bar ≤ {BAR_US:.0f} µs"
-        )
+
+    def sync(graph: Any, config: Any) -> Callable[[], object]:
+        return lambda: graph.invoke({"x": 0}, config)
+
+    def on_a_loop(graph: Any, config: Any) -> Callable[[], object]:
+        return lambda: loop.run_until_complete(graph.ainvoke({"x": 0}, config))
+
+    with live(folder, trivial) as app:
+        for what, way, config in (
+            ("invoke", sync, None),
+            ("invoke with a config", sync, CONFIG),
+            ("ainvoke", on_a_loop, None),
+        ):
+            calls = {
+                "alone": way(alone, config),
+                "keys": way(alone, with_keys(config)),
+                "live": way(app, config),
+            }
+            yield from told(what, calls, rounds)
     loop.close()
 
-    saver = CountingSaver()
-    feed = OneBuild(asking(), checkpointer=saver)
-    app = LiveGraph.of(feed, None)
-    added_reads = []
-    for given in ({"x": 0}, Command(resume=1)):
-        counted = []
-        for name, graph in (("plain", feed.build.compiled), ("live", app)):
-            counted.append(reads(graph, saver, given, {"configurable": {"thread_id": name}}))
-        added_reads.append(counted[1] - counted[0])
-    print(f"checkpointer reads added: fresh input {added_reads[0]} (bar 0), ", end="")
-    print(f"resume {added_reads[1]} (bar ≤ 1)")
-    return int(worst > BAR_US or added_reads[0] > 0 or added_reads[1] > 1)
+
+def reads(folder: Path) -> Iterator[Row]:
+    """How often a checkpointer is read more than by LangGraph alone."""
+    from langgraph.checkpoint.memory import InMemorySaver
+    from langgraph.types import Command
+
+    class Counting(InMemorySaver):
+        reads = 0
+
+        def get_tuple(self, config: Any) -> Any:
+            self.reads += 1
+            return super().get_tuple(config)
+
+    saver = Counting()
+    alone = asking().compile(checkpointer=saver)
+    with live(folder, asking, checkpointer=saver) as app:
+        for what, given, bar in (
+            ("a fresh input", {"x": 0}, 0),
+            ("a resume", Command(resume=1), 1),
+        ):
+            counted = []
+            for thread, graph in (("alone", alone), ("live", app)):
+                before = saver.reads
+                graph.invoke(given, {"configurable": {"thread_id": thread}})
+                counted.append(saver.reads - before)
+            more = counted[1] - counted[0]
+            yield Row(
+                f"checkpointer reads added by {what}", str(more), "", "", f"≤ {bar}", more <= bar
+            )
+
+
+def main() -> None:
+    rounds = 200 if is_quick(__doc__) else 4000
+    with workplace() as folder:
+        rows = [*invoked(folder / "invoked", rounds), *reads(folder / "asking")]
+        show(f"A live handle on a trivial graph, {rounds:,} rounds", rows)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

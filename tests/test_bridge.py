@@ -248,7 +248,7 @@ def test_an_old_release_can_be_built_while_new_ones_are_published(graph_folder: 
         try:
             while not stop.is_set():
                 prompts._builds._recent.clear()
-                built = prompts.build_at(handle, first, None)
+                built = handle.at(first, None)
                 assert built.release == first
         except BaseException as problem:  # noqa: BLE001
             problems.append(problem)

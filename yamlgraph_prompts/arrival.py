@@ -18,7 +18,7 @@ _POLL_S = 0.002
 
 
 class Arrival:
-    """One change on its way to becoming live, or none. Thread-safe.
+    """One change on its way to becoming live, or none (`coming` is None). Thread-safe.
 
     Example:
         >>> arrival = Arrival()
@@ -29,7 +29,7 @@ class Arrival:
     """
 
     def __init__(self) -> None:
-        self._coming: _Coming | None = None
+        self.coming: _Coming | None = None
 
     def announced(self) -> None:
         """Something has changed, and will be taken at once."""
@@ -42,23 +42,27 @@ class Arrival:
         try:
             yield
         finally:
-            self._coming = None
+            self.coming = None
             event.set()
+
+    def forget(self) -> None:
+        """After a fork: whoever was taking it is in the other process."""
+        self.coming = None
 
     def wait(self) -> None:
         """Wait for what is on its way; returns at once on an event loop and where nothing is."""
-        coming = self._coming
+        coming = self.coming
         if coming is not None and not _on_event_loop():
             coming.event.wait(coming.left_s())
 
     async def awaited(self) -> None:
         """As `wait`, on an event loop."""
-        while (coming := self._coming) is not None and coming.left_s():
+        while (coming := self.coming) is not None and coming.left_s():
             await asyncio.sleep(_POLL_S)
 
     def _expect(self, taker: int) -> threading.Event:
-        event = self._coming.event if self._coming is not None else threading.Event()
-        self._coming = _Coming(event, monotonic() + MOST_S, taker)
+        event = self.coming.event if self.coming is not None else threading.Event()
+        self.coming = _Coming(event, monotonic() + MOST_S, taker)
         return event
 
 

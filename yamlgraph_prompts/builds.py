@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -17,52 +15,19 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 from yamlgraph_prompts.candidate import Candidate, Graph, View
 from yamlgraph_prompts.errors import GraphRefused, PromptsError
 from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.live import Build, Pin, Recipe
+from yamlgraph_prompts.live import Build
 from yamlgraph_prompts.release import GraphFacts, Release
 
 if TYPE_CHECKING:
     from langgraph.graph import StateGraph
 
-    from yamlgraph_prompts.live_prompts import LivePrompts
+    from yamlgraph_prompts.handles import Handle
 
 # How many builds of a handle, and how many revisions of a graph, are kept for runs that wait.
 KEEP_BUILDS = 8
 KEEP_REVISIONS = 32
 
 _OURS = str(Path(__file__).parent)
-
-_tokens = itertools.count(1)
-
-
-@dataclass(eq=False)
-class Handle:
-    """What one compiled graph asks its `LivePrompts`; see `pinning.Feed`."""
-
-    prompts: LivePrompts
-    graph: Graph
-    recipe: Recipe
-    pin: Pin
-    allow_release_override: bool
-    token: int = field(default_factory=_tokens.__next__)
-
-    @property
-    def owner(self) -> object:
-        return self.prompts
-
-    def current(self) -> Build:
-        return self.prompts.build_of(self)
-
-    async def acurrent(self) -> Build:
-        return await self.prompts.abuild_of(self)
-
-    def at(self, release: str, graph: str | None) -> Build:
-        return self.prompts.build_at(self, release, graph)
-
-    def live_release(self) -> Release:
-        return self.prompts.release
-
-    def ran(self, build: Build) -> None:
-        self.prompts.used(build.release)
 
 
 class Builds:

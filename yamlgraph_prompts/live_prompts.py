@@ -5,20 +5,19 @@ It guards the road with its lock: `Candidates` makes what is published, `Publish
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from yamlgraph_prompts.builds import Builds, Handle
+from yamlgraph_prompts.builds import Builds
 from yamlgraph_prompts.candidate import Candidates, Check, Graph
 from yamlgraph_prompts.drafts import Draft, Trial, Write
 from yamlgraph_prompts.errors import LayerError, PromptsError, ReleaseNotFound
@@ -26,9 +25,10 @@ from yamlgraph_prompts.events import Hook
 from yamlgraph_prompts.fetch import LayerReader
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.following import Following
+from yamlgraph_prompts.handles import Handle, Parts
 from yamlgraph_prompts.health import Health
 from yamlgraph_prompts.layers import AnyLayer, as_layer, environment_name
-from yamlgraph_prompts.live import Build, LiveGraph, LiveStateGraph, Pin, Recipe
+from yamlgraph_prompts.live import LiveGraph, LiveStateGraph, Pin, Recipe
 from yamlgraph_prompts.publisher import Live, Publisher
 from yamlgraph_prompts.release import GraphFacts, Outcome, Prompt, PromptUse, Release, StoredRelease
 from yamlgraph_prompts.telling import Teller
@@ -98,8 +98,6 @@ class LivePrompts:
                 self.environment,
             )
         self._readers = tuple(LayerReader(layer, self.environment, _base) for layer in self.layers)
-        self._missing_release = missing_release
-        self._watching = watch
         self._teller = Teller(self.environment, hooks)
         self._attached: list[Graph] = []
         # Whoever loads one graph for each request drops it again; the first one stays.
@@ -133,6 +131,10 @@ class LivePrompts:
             self._cannot_look,
             self._road.layers_well,
             refresh_s,
+            watch,
+        )
+        self._parts = Parts(
+            self._road, self._builds, self._store, self._teller, self._following, missing_release
         )
         self._lock = threading.RLock()
         self._closed = False
@@ -447,7 +449,7 @@ class LivePrompts:
         self.attach(graph)
 
         def compiled(recipe: Recipe) -> LiveGraph:
-            handle = Handle(self, graph, recipe, pin, allow_release_override)
+            handle = Handle(self, self._parts, graph, recipe, pin, allow_release_override)
             with self._publishing():
                 live = self._started()
                 facts = live.candidate.graphs[graph]
@@ -463,69 +465,12 @@ class LivePrompts:
             facts = live.candidate.graphs[graph]
             return LiveStateGraph(self._builds.state_graph(graph, facts, live.release), compiled)
 
-    def build_of(self, handle: Handle) -> Build:
-        """The live build of a compiled graph.
-
-        One read; blocks only for the first look after a load, and where a saved file is just being
-        published for a tenth of a second at most. On an event loop it never does.
-        """
-        if self._watching and not self._following.started:
-            self._first_use()
-        self._following.arrival.wait()
-        live = self._road.live
-        assert live is not None
-        return live.builds[handle.token]
-
-    async def abuild_of(self, handle: Handle) -> Build:
-        """As `build_of`, on an event loop."""
-        if self._watching and not self._following.started:
-            await asyncio.to_thread(self._first_use)
-        await self._following.arrival.awaited()
-        return self.build_of(handle)
-
-    def build_at(self, handle: Handle, release_id: str, revision: str | None) -> Build:
-        """The build of a compiled graph for a pair that need not be live.
-
-        Raises:
-            ReleaseNotFound: The release is gone, and `missing_release` is ``"raise"``.
-        """
-        live = self._started()
-        now = live.builds[handle.token]
-        if now.release == release_id and revision in (None, now.graph):
-            return now
-        today = live.candidate.graphs[handle.graph]
-        try:
-            return self._builds.at(handle, release_id, revision, today, self.find)
-        except ReleaseNotFound as problem:
-            if self._missing_release == "raise":
-                raise
-            logger.warning("%s The live release is taken instead.", problem)
-            self._teller.tell("missing-release", str(problem), release=release_id)
-            return now
-
-    def used(self, release_id: str) -> None:
-        """A run begins on a release: it is kept for as long as the run may wait for a human."""
-        self._store.mark_used(release_id)
-        self._teller.tell("run-started", "A run began.", release=release_id)
-        self.follow_changes()
-
     # Life
-
-    def _first_use(self) -> None:
-        """After an idle time since the load, the first run must not get old prompts."""
-        self.follow_changes()
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            with suppress(PromptsError):
-                self.publish("first run")
-        # A sync call on an event loop has to do with the look that following takes in its thread.
 
     def follow_changes(self) -> None:
         """Begin to follow changes, once in each process; every use of the prompts calls it."""
-        if self._watching and not self._following.started:
+        if self._following.due:
             self._following.start()
-            self._watching = self._following.started
             self._road.say_what_is_served()
 
     def close(self) -> None:

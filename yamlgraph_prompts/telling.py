@@ -28,7 +28,7 @@ class Teller:
 
     def __init__(self, environment: str, hooks: Iterable[Hook]) -> None:
         self._environment = environment
-        self._hooks = tuple(hooks)
+        self.hooks = tuple(hooks)
         self._troubled: dict[str, str] = {}
         self._warned: frozenset[Finding] = frozenset()
         self.last: tuple[Outcome, float] | None = None
@@ -43,18 +43,18 @@ class Teller:
     def observe(self, hook: Hook) -> Callable[[], None]:
         """Tell `hook` too from now on; call the answer to stop."""
         with self._lock:
-            self._hooks = (*self._hooks, hook)
+            self.hooks = (*self.hooks, hook)
 
         def stop() -> None:
             with self._lock:
-                self._hooks = tuple(one for one in self._hooks if one is not hook)
+                self.hooks = tuple(one for one in self.hooks if one is not hook)
 
         return stop
 
     def tell(self, kind: EventKind, message: str, **facts: Any) -> None:
         """Hand an event to every hook."""
-        if self._hooks:
-            tell(self._hooks, Event(kind, message, environment=self._environment, **facts))
+        if self.hooks:
+            tell(self.hooks, Event(kind, message, environment=self._environment, **facts))
 
     def outcome(self, outcome: Outcome) -> None:
         """Log an outcome and hand it to every hook."""

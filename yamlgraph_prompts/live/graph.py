@@ -5,7 +5,7 @@ the newest. It knows LangGraph only, never changes a compiled graph and takes no
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from typing import Any, Self
 
@@ -108,7 +108,7 @@ class LiveGraph(CompiledStateGraph[Any, Any, Any, Any]):
         **kwargs: Any,
     ) -> Any:
         """As in LangGraph, on one build."""
-        runs = _runs_of(self)
+        runs = self._runs
         graph, config = runs.start(runs.feed.current(), input, config)
         return graph.invoke(input, config, **kwargs)
 
@@ -119,7 +119,7 @@ class LiveGraph(CompiledStateGraph[Any, Any, Any, Any]):
         **kwargs: Any,
     ) -> Any:
         """As in LangGraph, on one build."""
-        runs = _runs_of(self)
+        runs = self._runs
         graph, config = await runs.astart(await runs.feed.acurrent(), input, config)
         return await graph.ainvoke(input, config, **kwargs)
 
@@ -164,7 +164,7 @@ class LiveGraph(CompiledStateGraph[Any, Any, Any, Any]):
         **kwargs: Any,
     ) -> Any:
         """As in LangGraph, on one build."""
-        runs = _runs_of(self)
+        runs = self._runs
         graph, config = runs.start(runs.feed.current(), input, config)
         return graph.stream_events(input, config, **kwargs)
 
@@ -289,13 +289,10 @@ class LiveGraph(CompiledStateGraph[Any, Any, Any, Any]):
 
     # Names
 
-    def __getattribute__(self, name: str) -> Any:
-        if name in _HERE or name.startswith("__"):
-            return object.__getattribute__(self, name)
-        own = object.__getattribute__(self, "__dict__")
-        if name in own:
-            return own[name]
-        return getattr(_runs_of(self).live_graph(), name)
+    def __getattr__(self, name: str) -> Any:
+        if name == "_runs" or name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self._runs.live_graph(), name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _FIELDS:
@@ -304,10 +301,21 @@ class LiveGraph(CompiledStateGraph[Any, Any, Any, Any]):
             self.__dict__[name] = value
 
 
-_HERE = _MIXINS | {name for name in vars(LiveGraph) if not name.startswith("__")}
+class _Lives:
+    """A name that the handle's class inherits: on a handle it means the live graph's."""
 
-# Past __getattribute__, whose Python call would be most of what an invoke costs.
-_runs_of: Callable[[LiveGraph], Runs] = vars(LiveGraph)["_runs"].__get__
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, handle: LiveGraph | None, owner: type) -> Any:
+        graph = CompiledStateGraph if handle is None else handle._runs.live_graph()
+        return getattr(graph, self.name)
+
+
+# Once for the class: a __getattribute__ would cost each call of a handle a few microseconds.
+for _name in set(dir(CompiledStateGraph)) - _MIXINS - set(vars(LiveGraph)):
+    if not _name.startswith("__"):
+        setattr(LiveGraph, _name, _Lives(_name))
 
 
 def _as_called(

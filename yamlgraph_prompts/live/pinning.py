@@ -135,7 +135,7 @@ def run_on(
     merged: RunnableConfig = {**(config or {}), "metadata": full["metadata"]}
     if patch:
         merged[CONF] = {**full[CONF], **patch}
-    return build, stamped(merged, build, feed.owner, above)
+    return build, stamped(merged, build, RunRelease(build.release, feed.owner, above))
 
 
 def state_on(
@@ -175,18 +175,12 @@ def update_on(
     return build, pair
 
 
-def stamped(
-    config: RunnableConfig | None,
-    build: Build,
-    owner: object,
-    above: RunRelease | None = None,
-) -> RunnableConfig:
+def stamped(config: RunnableConfig | None, build: Build, release: RunRelease) -> RunnableConfig:
     """`config` with the build's pair in its metadata, for checkpoints, traces and graphs inside."""
-    out: RunnableConfig = {**config} if config else {}
-    metadata = {**out["metadata"]} if out.get("metadata") else {}
-    metadata[RELEASE] = RunRelease(build.release, owner, above)
-    metadata[GRAPH] = build.graph
-    out["metadata"] = metadata
+    if not config:
+        return {"metadata": {RELEASE: release, GRAPH: build.graph}}
+    out: RunnableConfig = {**config}
+    out["metadata"] = {**(config.get("metadata") or {}), RELEASE: release, GRAPH: build.graph}
     conf = out.get(CONF)
     if conf and not _OURS.isdisjoint(conf):
         conf = {**conf}

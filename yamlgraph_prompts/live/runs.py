@@ -13,7 +13,14 @@ from langgraph.types import StateUpdate
 
 from yamlgraph_prompts.live.feed import Build, Compiled, Feed, Pair
 from yamlgraph_prompts.live.lookups import Steps, asettle, settle
-from yamlgraph_prompts.live.pinning import run_on, stamped, state_on, surely_fresh, update_on
+from yamlgraph_prompts.live.pinning import (
+    RunRelease,
+    run_on,
+    stamped,
+    state_on,
+    surely_fresh,
+    update_on,
+)
 from yamlgraph_prompts.live.release_cache import ReleaseCache
 
 KEPT_COPIES = 4
@@ -22,12 +29,13 @@ KEPT_COPIES = 4
 class Runs:
     """A feed, and the changes that a copy of its live graph makes to every build."""
 
-    __slots__ = ("changes", "copies", "feed")
+    __slots__ = ("carried", "changes", "copies", "feed")
 
     def __init__(self, feed: Feed, changes: Mapping[str, Any]) -> None:
         self.feed = feed
         self.changes = changes
         self.copies: tuple[tuple[Build, Compiled], ...] = ()
+        self.carried: tuple[Build, RunRelease] | None = None
 
     def changed(self, update: Mapping[str, Any]) -> Runs:
         return Runs(self.feed, {**self.changes, **update}) if update else self
@@ -52,16 +60,24 @@ class Runs:
         self.copies = ((build, graph), *self.copies[: KEPT_COPIES - 1])
         return graph
 
+    def release(self, build: Build) -> RunRelease:
+        """What a fresh run carries as its release; made once for a build."""
+        known = self.carried
+        if known is None or known[0] is not build:
+            self.carried = known = (build, RunRelease(build.release, self.feed.owner))
+        return known[1]
+
     def live_graph(self) -> Compiled:
         return self.graph(self.feed.current())
 
     def start(
         self, live: Build, given: Any, config: RunnableConfig | None
     ) -> tuple[Compiled, RunnableConfig]:
-        feed, graph = self.feed, self.graph(live)
+        feed = self.feed
+        graph = self.graph(live) if self.changes else live.compiled
         if surely_fresh(feed, graph, given, config):
             feed.ran(live)
-            return graph, stamped(config, live, feed.owner)
+            return graph, stamped(config, live, self.release(live))
         build, chosen = settle(run_on(feed, live, graph, given, config))
         feed.ran(build)
         return self.graph(build), chosen
@@ -69,10 +85,11 @@ class Runs:
     async def astart(
         self, live: Build, given: Any, config: RunnableConfig | None
     ) -> tuple[Compiled, RunnableConfig]:
-        feed, graph = self.feed, self.graph(live)
+        feed = self.feed
+        graph = self.graph(live) if self.changes else live.compiled
         if surely_fresh(feed, graph, given, config):
             feed.ran(live)
-            return graph, stamped(config, live, feed.owner)
+            return graph, stamped(config, live, self.release(live))
         build, chosen = await asettle(run_on(feed, live, graph, given, config))
         feed.ran(build)
         return self.graph(build), chosen

@@ -1,0 +1,146 @@
+"""What the runs of one compiled graph ask of its `LivePrompts`: which build each of them takes."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from contextlib import suppress
+from dataclasses import dataclass
+from time import monotonic
+from typing import TYPE_CHECKING, Literal
+
+from yamlgraph_prompts.builds import Builds
+from yamlgraph_prompts.candidate import Graph
+from yamlgraph_prompts.errors import PromptsError, ReleaseNotFound
+from yamlgraph_prompts.following import Following
+from yamlgraph_prompts.live import Build, Pin, Recipe
+from yamlgraph_prompts.publisher import Publisher
+from yamlgraph_prompts.release import Release
+from yamlgraph_prompts.telling import Teller
+
+if TYPE_CHECKING:
+    from yamlgraph_prompts.live_prompts import LivePrompts
+    from yamlgraph_prompts.memory_store import MemoryStore
+    from yamlgraph_prompts.store import Store
+
+logger = logging.getLogger("yamlgraph_prompts")
+
+MARK_EVERY_S = 60.0
+
+_tokens = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the handles of one `LivePrompts` share."""
+
+    road: Publisher
+    builds: Builds
+    store: Store | MemoryStore
+    teller: Teller
+    following: Following
+    missing_release: Literal["raise", "live"]
+
+
+class Handle:
+    """The feed of one compiled graph; see `live.Feed`.
+
+    Args:
+        prompts: Whose handle it is.
+        parts: What it asks there.
+        graph: The graph.
+        recipe: What the user did to it.
+        pin: Which release a run or thread uses when the live one has moved on.
+        allow_release_override: Whether a caller's config may choose a release.
+    """
+
+    def __init__(
+        self,
+        prompts: LivePrompts,
+        parts: Parts,
+        graph: Graph,
+        recipe: Recipe,
+        pin: Pin,
+        allow_release_override: bool,
+    ) -> None:
+        self.owner = prompts
+        self.graph = graph
+        self.recipe = recipe
+        self.pin = pin
+        self.allow_release_override = allow_release_override
+        self.token = next(_tokens)
+        self._builds = parts.builds
+        self._missing_release = parts.missing_release
+        # Every run comes by these, and each further step to them would be felt.
+        self._road = parts.road
+        self._following = parts.following
+        self._arrival = parts.following.arrival
+        self._store = parts.store
+        self._teller = parts.teller
+        self._marked, self._mark_again = "", 0.0
+
+    def current(self) -> Build:
+        """The live build.
+
+        One read; blocks only for the first look after a load, and where a saved file is just being
+        published for a tenth of a second at most. On an event loop it never does.
+        """
+        if self._following.due:
+            self._first_use()
+        if self._arrival.coming is not None:
+            self._arrival.wait()
+        live = self._road.live
+        assert live is not None
+        return live.builds[self.token]
+
+    async def acurrent(self) -> Build:
+        """As `current`, on an event loop."""
+        if self._following.due:
+            await asyncio.to_thread(self._first_use)
+        await self._arrival.awaited()
+        return self.current()
+
+    def at(self, release: str, graph: str | None) -> Build:
+        """The build for a pair that need not be live.
+
+        Raises:
+            ReleaseNotFound: The release is gone, and `missing_release` is ``"raise"``.
+        """
+        live = self._road.live
+        assert live is not None
+        now = live.builds[self.token]
+        if now.release == release and graph in (None, now.graph):
+            return now
+        today = live.candidate.graphs[self.graph]
+        try:
+            return self._builds.at(self, release, graph, today, self.owner.find)
+        except ReleaseNotFound as problem:
+            if self._missing_release == "raise":
+                raise
+            logger.warning("%s The live release is taken instead.", problem)
+            self._teller.tell("missing-release", str(problem), release=release)
+            return now
+
+    def live_release(self) -> Release:
+        """The live release."""
+        return self.owner.release
+
+    def ran(self, build: Build) -> None:
+        """A run begins: its release is kept for as long as it may wait for a human."""
+        now = monotonic()
+        if build.release != self._marked or now >= self._mark_again:
+            self._store.mark_used(build.release)
+            self._marked, self._mark_again = build.release, now + MARK_EVERY_S
+        if self._teller.hooks:
+            self._teller.tell("run-started", "A run began.", release=build.release)
+
+    def _first_use(self) -> None:
+        """After an idle time since the load, the first run must not get old prompts."""
+        self.owner.follow_changes()
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            with suppress(PromptsError):
+                self.owner.publish("first run")
+        # A sync call on an event loop has to do with the look that following takes in its thread.
