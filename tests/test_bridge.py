@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import gc
+import os
 import threading
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
+from shutil import rmtree
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +20,7 @@ from tests.conftest import run_in
 from tests.files import write
 from tests.graphs.catalog import CATALOG, Entry
 from yamlgraph_prompts import PromptsRejected, UnsupportedYamlgraph, load_and_compile
+from yamlgraph_prompts.regular_file import read_regular
 from yamlgraph_prompts.yamlgraph_bridge import YamlGraph, adopt, known, peek
 from yamlgraph_prompts.yamlgraph_bridge.facts import GraphReader
 
@@ -108,6 +112,47 @@ def test_a_file_that_changes_while_it_is_loaded_is_loaded_again(
     assert {use.prompt for use in reads.read(nothing).files[0].uses} == {"greet", "letters/close"}
     monkeypatch.setattr(graph_loader, "_resolve_state_class", real)
     assert {use.prompt for use in reads.read(nothing).files[0].uses} == {"letters/close"}
+
+
+@pytest.mark.parametrize("swaps", [1, 1000])
+@pytest.mark.parametrize("way", ["link", "configmap"])
+def test_own_prompts_that_are_swapped_while_they_are_read_are_read_again_together(
+    graph_folder: Folder, monkeypatch: pytest.MonkeyPatch, way: str, swaps: int
+) -> None:
+    folder = graph_folder("chain")
+    prompts = folder / "prompts"
+    editions = [folder / ("..old" if way == "configmap" else "old"), folder / "new"]
+    tops = [path.name for path in prompts.iterdir()]
+    names = [path.relative_to(prompts).as_posix() for path in prompts.rglob("*.yaml")]
+    for edition in editions:
+        write(edition, {name: f"user: {edition.name}" for name in names})
+    rmtree(prompts)
+    if way == "link":
+        link = prompts
+    else:
+        prompts.mkdir()
+        link = prompts / "..data"
+        for top in tops:
+            (prompts / top).symlink_to(f"..data/{top}")
+    link.symlink_to(editions[0])
+    reads = count(1)
+
+    def swapping(path: Path, **options: Any) -> bytes:
+        data = read_regular(path, **options)
+        if path.is_relative_to(prompts) and next(reads) <= swaps:
+            beside = folder / "beside"
+            beside.symlink_to(editions[1])
+            os.replace(beside, link)
+            editions.reverse()
+        return data
+
+    monkeypatch.setattr("yamlgraph_prompts.yamlgraph_bridge.facts.read_regular", swapping)
+    facts = reader(Path("graph.yaml").absolute()).read(nothing)
+    said = [own.data for own in facts.files[0].own.values()]
+    if swaps == 1:
+        assert (said, facts.findings) == ([b"user: new"] * 2, ())
+    else:
+        assert "faster than they can be read" in facts.findings[0].message
 
 
 def test_a_broken_child_is_a_finding_in_its_file_and_stays_watched(graph_folder: Folder) -> None:

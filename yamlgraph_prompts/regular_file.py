@@ -1,4 +1,6 @@
-"""Reads a file only if it is an ordinary one, without ever waiting for it."""
+"""Reads a file only if it is an ordinary one, without ever waiting for it; and tells whether its
+folder was swapped meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -60,6 +62,18 @@ def read_regular(
         return data
     finally:
         os.close(handle)
+
+
+def standing(folder: str | os.PathLike[str]) -> tuple[str, str]:
+    """Where a folder really is; another answer says that it was swapped for another one.
+
+    git-sync swaps a link on the way to it, Kubernetes the link ``..data`` in a ConfigMap's.
+    """
+    try:
+        data = os.readlink(os.path.join(folder, "..data"))
+    except OSError:
+        data = ""
+    return os.path.realpath(folder), data
 
 
 def _read_on(handle: int, data: bytes, limit_bytes: int) -> bytes:

@@ -10,7 +10,13 @@ from urllib.parse import unquote, urlsplit
 
 from yamlgraph_prompts.errors import LayerNotFound, LayerReadOnly, LayerUnavailable
 from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.regular_file import LIMIT_FILE_BYTES, SpecialFile, TooLarge, read_regular
+from yamlgraph_prompts.regular_file import (
+    LIMIT_FILE_BYTES,
+    SpecialFile,
+    TooLarge,
+    read_regular,
+    standing,
+)
 from yamlgraph_prompts.sources import Content
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -54,9 +60,9 @@ class DirectorySource:
     def read(self) -> Content:
         """Everything that is there now; see `Source.read`."""
         for _ in range(ATTEMPTS):
-            before = self._links()
+            before = standing(self.root)
             content = self._read_once()
-            if content is not None and before == self._links():
+            if content is not None and before == standing(self.root):
                 return content
         raise LayerUnavailable(
             f"The folder {self.url} changes faster than it can be read.", layer=self.url
@@ -107,13 +113,6 @@ class DirectorySource:
 
     def close(self) -> None:
         """Nothing is kept open."""
-
-    def _links(self) -> tuple[str, str]:
-        try:
-            data = os.readlink(self.root / "..data")
-        except OSError:
-            data = ""
-        return os.path.realpath(self.root), data
 
     def _read_once(self) -> Content | None:
         root = os.path.realpath(self.root)

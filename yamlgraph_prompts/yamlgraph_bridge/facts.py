@@ -14,13 +14,14 @@ from typing import Any
 from yamlgraph_prompts.errors import GraphNotFound
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.layers import PLACEHOLDER
-from yamlgraph_prompts.regular_file import read_regular
+from yamlgraph_prompts.regular_file import read_regular, standing
 from yamlgraph_prompts.release import GraphFacts, GraphFile, OwnPrompt, PromptUse
 from yamlgraph_prompts.yamlgraph_bridge.past_us import past_us
 from yamlgraph_prompts.yamlgraph_bridge.troubles import missing_child, troubles
 
 logger = logging.getLogger("yamlgraph_prompts")
 
+ATTEMPTS = 5
 LIMIT_GRAPHS = 200
 LIMIT_GRAPH_BYTES = 4 << 20
 
@@ -94,9 +95,11 @@ class GraphReader:
     _known: dict[Path, GraphYaml] = field(default_factory=dict)
     # Files that could not be loaded, which may be mended.
     _broken: tuple[Path, ...] = ()
+    # Where the folders of the own prompts were when the first of each was read.
+    _stood: dict[Path, tuple[str, str]] = field(default_factory=dict)
 
     def read(self, has: Callable[[str], bool]) -> GraphFacts:
-        """What the graph asks for now.
+        """What the graph asks for now, and its own prompts as they were together at one moment.
 
         Args:
             has: Whether the layers have a prompt; of those the own one is not read.
@@ -104,6 +107,15 @@ class GraphReader:
         Raises:
             GraphNotFound: The root file is not there, and never was.
         """
+        for _ in range(ATTEMPTS):
+            self._stood.clear()
+            facts = self._read_once(has)
+            if all(standing(folder) == stood for folder, stood in self._stood.items()):
+                return facts
+        restless = _trouble(self.path, "Its prompts change faster than they can be read.")
+        return replace(facts, findings=(*facts.findings, restless))
+
+    def _read_once(self, has: Callable[[str], bool]) -> GraphFacts:
         if not self.path.exists() and not (self._known or self._broken):
             raise GraphNotFound(
                 f"Graph config not found: {self.path}", hint="Check the path and the folder."
@@ -238,6 +250,8 @@ class GraphReader:
                     prompts_relative=config.prompts_relative,
                 )
             )
+            if path.parent not in self._stood:
+                self._stood[path.parent] = standing(path.parent)
             return OwnPrompt(read_regular(path), _shown(path))
         except FileNotFoundError:
             return None
