@@ -1,21 +1,23 @@
 """64 runs at once while the prompts change as fast as every 20 ms: is each run of one release?
 
-The graph has a map, a subgraph and a node with `timeout:`. Every prompt says its release, every
-call says its run, and the model notes both. All prompts change together: by one link's swap, or
-by activating a release that was made ahead. Without any change: what the machine can run at all.
+The graph has a map, and a subgraph whose node has `timeout:`. Every prompt says its release, every
+call says its run, and the model notes both. All prompts change together, by one link's swap from
+another process, as a deployment does it. As many processes serve as the machine has cores, and
+each publishes what is there as often as the bar says, or as it can.
 """
 
 from __future__ import annotations
 
 import itertools
+import logging
+import multiprocessing
 import os
-import threading
 import time
-from collections import defaultdict
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
+from random import random
 from typing import Any
 
 import yaml
@@ -23,11 +25,9 @@ import yaml
 from benchmarks.graphs import Model
 from benchmarks.measure import Row, is_quick, show, workplace
 
-THREADS, EVERY_S, CALLS_PER_RUN = 64, 0.020, 4
+AT_ONCE, EVERY_S, CALLS_PER_RUN = 64, 0.020, 3
 RELEASES, RUNS, SECONDS = 100, 1_000, 10.0
-# Releases made before the clock starts: compiling them takes as long as running them.
-AHEAD = 120
-MODEL_S = 0.1
+MODEL_S = 0.15
 
 _NODE = {"type": "llm", "variables": {"run": "{state.run}"}}
 _GRAPHS: dict[str, dict[str, Any]] = {
@@ -48,19 +48,17 @@ _GRAPHS: dict[str, dict[str, Any]] = {
                 "input_mapping": {"run": "run"},
                 "output_mapping": {"found": "inner_said"},
             },
-            "timed": {**_NODE, "prompt": "timed", "timeout": 60, "state_key": "answer"},
         },
         "edges": [
             {"from": "START", "to": "each"},
             {"from": "each", "to": "child"},
-            {"from": "child", "to": "timed"},
-            {"from": "timed", "to": "END"},
+            {"from": "child", "to": "END"},
         ],
     },
     "child.yaml": {
         "name": "child",
         "state": {"run": "str"},
-        "nodes": {"inner": {**_NODE, "prompt": "inner", "state_key": "inner_said"}},
+        "nodes": {"inner": {**_NODE, "prompt": "inner", "timeout": 60, "state_key": "inner_said"}},
         "edges": [{"from": "START", "to": "inner"}, {"from": "inner", "to": "END"}],
     },
 }
@@ -81,7 +79,7 @@ class Editions:
     def swap(self) -> None:
         edition = self.folder / f"edition{next(self.numbers)}"
         edition.mkdir()
-        for name in ("each", "inner", "timed"):
+        for name in ("each", "inner"):
             content = {"system": f"release={edition.name} ", "user": f"{name}: run={{run}} "}
             (edition / f"{name}.yaml").write_text(yaml.safe_dump(content))
         link = self.folder / "next"
@@ -89,123 +87,124 @@ class Editions:
         os.replace(link, self.folder / "prompts")
 
 
-class Notes:
+@dataclass
+class Heard:
     """What the model heard: for each run, the release that each of its calls said."""
 
-    def __init__(self) -> None:
-        self.releases: dict[str, list[str]] = defaultdict(list)
-        self.failures: list[str] = []
-        Model(self.heard)
+    releases: dict[str, list[str]] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
 
-    def heard(self, text: str) -> None:
+    def __call__(self, text: str) -> None:
         said = dict(word.split("=", 1) for word in text.split() if "=" in word)
-        self.releases[said["run"]].append(said["release"])
-        time.sleep(MODEL_S)
+        self.releases.setdefault(said["run"], []).append(said["release"])
+        # No two answers take equally long, or all runs would begin in step.
+        time.sleep(MODEL_S * (0.5 + random()))
 
     @property
     def mixed(self) -> int:
-        return sum(len(set(said)) > 1 for said in list(self.releases.values()))
+        return sum(len(set(said)) > 1 for said in self.releases.values())
 
     @property
     def served(self) -> int:
-        return len({release for said in list(self.releases.values()) for release in said})
+        return len({release for said in self.releases.values() for release in said})
 
 
-@dataclass(frozen=True)
-class Result:
-    notes: Notes
-    changes: int
-    runs: int
-
-
-def harness(app: Any, change: Callable[[], object], threads: int, seconds: float) -> Result:
-    """Runs on every thread for `seconds`, changes in between; what came of it."""
-    notes, numbers, over = Notes(), itertools.count(), threading.Event()
-    began, changes = time.monotonic(), 0
+def serve(
+    loader: str, graph: Path, threads: int, seconds: float, publishing: bool, ready: Any, told: Any
+) -> None:
+    """One process: runs on every thread for `seconds`. It tells what its model heard."""
+    logging.disable(logging.ERROR)
+    os.environ["YAMLGRAPH_PROMPTS_WATCH"] = "0"
+    app = import_module(loader).load_and_compile(graph).compile()
+    heard, numbers = Heard(), itertools.count()
+    Model(heard)
+    app.invoke({"run": "first", "things": ["a", "b"]})
+    ready.wait()
+    heard.releases.clear()
+    ends = time.monotonic() + seconds
 
     def runs() -> None:
-        while not over.is_set():
-            name = f"r{next(numbers)}"
+        while time.monotonic() < ends:
+            run = f"{os.getpid()}-{next(numbers)}"
             try:
-                state = app.invoke({"run": name, "things": ["a", "b"]})
-                if state.get("errors") or len(notes.releases[name]) != CALLS_PER_RUN:
-                    notes.failures.append(f"{name}: {state.get('errors')}")
+                state = app.invoke({"run": run, "things": ["a", "b"]})
+                if state.get("errors") or len(heard.releases[run]) != CALLS_PER_RUN:
+                    heard.failures.append(f"{run}: {state.get('errors')}")
             except Exception as problem:  # noqa: BLE001 - counted, whatever it is
-                notes.failures.append(f"{name}: {problem!r}")
+                heard.failures.append(f"{run}: {problem!r}")
 
-    with ThreadPoolExecutor(threads) as pool:
+    def publications() -> None:
+        while (now := time.monotonic()) < ends:
+            assert app.prompts.publish().status in ("published", "unchanged")
+            time.sleep(max(0.0, EVERY_S - (time.monotonic() - now)))
+
+    with ThreadPoolExecutor(threads + 1) as pool:
         for _ in range(threads):
             pool.submit(runs)
-        try:
-            while (now := time.monotonic()) - began < seconds:
-                change()
-                changes += 1
-                time.sleep(max(0.0, EVERY_S - (time.monotonic() - now)))
-            made = len(notes.releases)
-        finally:
-            over.set()
-    return Result(notes, changes, made)
+        if publishing:
+            pool.submit(publications).result()
+    told.put(heard)
+
+
+def harness(loader: str, editions: Editions, *, changing: bool, quick: bool) -> tuple[Heard, int]:
+    """What was heard of the graph in all processes, and how often the prompts were changed."""
+    at_once, seconds = (4, 0.5) if quick else (AT_ONCE, SECONDS)
+    count = min(os.cpu_count() or 1, at_once)
+    spawn = multiprocessing.get_context("spawn")
+    ready, told = spawn.Barrier(count + 1), spawn.SimpleQueue()
+    graph, publishing = editions.folder / "graph.yaml", changing and loader == "yamlgraph_prompts"
+    given = (loader, graph, at_once // count, seconds, publishing, ready, told)
+    processes = [spawn.Process(target=serve, args=given) for _ in range(count)]
+    for process in processes:
+        process.start()
+    ready.wait()
+    changes, ends = 0, time.monotonic() + seconds
+    while changing and (now := time.monotonic()) < ends:
+        editions.swap()
+        changes += 1
+        time.sleep(max(0.0, EVERY_S - (time.monotonic() - now)))
+    whole = Heard()
+    for _ in processes:
+        heard = told.get()
+        whole.releases |= heard.releases
+        whole.failures += heard.failures
+    for process in processes:
+        process.join()
+    return whole, changes
 
 
 def main() -> None:
     quick = is_quick(__doc__)
-    threads, seconds, ahead = (4, 0.5, 5) if quick else (THREADS, SECONDS, AHEAD)
+    rows: list[Row] = []
     with workplace() as folder:
-        import yamlgraph
-
-        import yamlgraph_prompts
-        from yamlgraph_prompts import LivePrompts
-
-        alone = Editions(folder / "alone")
-        app = yamlgraph.load_and_compile(alone.folder / "graph.yaml").compile()
-        rows = told("YAMLGraph alone", harness(app, alone.swap, threads, seconds))
-
-        ours = Editions(folder / "ours")
-        with LivePrompts(ours.folder / "prompts", store=folder / "store", watch=False) as prompts:
-            graph = yamlgraph_prompts.load_and_compile(ours.folder / "graph.yaml", prompts=prompts)
-            live = graph.compile()
-            releases = []
-
-            def publish() -> None:
-                ours.swap()
-                outcome = prompts.publish()
-                assert outcome.status == "published", outcome
-
-            for _ in range(ahead):
-                publish()
-                live.invoke({"run": "ahead", "things": ["a"]})  # a release that ran is kept
-                releases.append(prompts.release.id)
-            turns = itertools.cycle(releases)
-
-            def activate() -> None:
-                outcome = prompts.activate(next(turns))
-                assert outcome.status == "published", outcome
-
-            still = harness(live, lambda: None, threads, seconds)
-            rows += told("no change at all", still)
-            rows += told(
-                "made ahead, activated", harness(live, activate, threads, seconds), bars=not quick
+        for number, (what, loader, changing) in enumerate(
+            (
+                ("YAMLGraph alone", "yamlgraph", True),
+                ("live", "yamlgraph_prompts", True),
+                ("no change at all", "yamlgraph_prompts", False),
             )
-            prompts.follow()
-            rows += told("published", harness(live, publish, threads, seconds))
-        show(f"{threads} runs at once for {seconds:g} s, changes as fast as every 20 ms", rows)
+        ):
+            editions = Editions(folder / str(number))
+            heard, changes = harness(loader, editions, changing=changing, quick=quick)
+            rows += told(what, heard, changes, bars=what == "live" and not quick)
+        show(f"{AT_ONCE} runs at once for {SECONDS:g} s, changes every 20 ms", rows)
 
 
-def told(what: str, result: Result, *, bars: bool = False) -> list[Row]:
+def told(what: str, heard: Heard, changes: int, *, bars: bool) -> list[Row]:
     def row(name: str, number: int, bar: str, met: bool) -> Row:
         return Row(
             f"{what}: {name}", f"{number:,}", "", "", bar if bars else "", met if bars else None
         )
 
-    notes = result.notes
-    for failure in notes.failures[:5]:
+    for failure in heard.failures[:5]:
         print(f"{what}: {failure}")
+    runs = len(heard.releases)
     return [
-        Row(f"{what}: changes", f"{result.changes:,}"),
-        row("releases served", notes.served, f"≥ {RELEASES}", notes.served >= RELEASES),
-        row("runs", result.runs, f"≥ {RUNS:,}", result.runs >= RUNS),
-        row("runs that failed", len(notes.failures), "0", not notes.failures),
-        row("runs that mixed releases", notes.mixed, "0", not notes.mixed),
+        Row(f"{what}: changes", f"{changes:,}"),
+        row("releases served", heard.served, f"≥ {RELEASES}", heard.served >= RELEASES),
+        row("runs", runs, f"≥ {RUNS:,}", runs >= RUNS),
+        row("runs that failed", len(heard.failures), "0", not heard.failures),
+        row("runs that mixed releases", heard.mixed, "0", heard.mixed == 0),
     ]
 
 

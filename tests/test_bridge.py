@@ -125,7 +125,7 @@ def test_own_prompts_that_are_swapped_while_they_are_read_are_read_again_togethe
     tops = [path.name for path in prompts.iterdir()]
     names = [path.relative_to(prompts).as_posix() for path in prompts.rglob("*.yaml")]
     for edition in editions:
-        write(edition, {name: f"user: {edition.name}" for name in names})
+        write(edition, dict.fromkeys(names, f"user: {edition.name}"))
     rmtree(prompts)
     if way == "link":
         link = prompts

@@ -175,10 +175,8 @@ def update_on(
     return build, pair
 
 
-def stamped(config: RunnableConfig | None, build: Build, release: RunRelease) -> RunnableConfig:
+def stamped(config: RunnableConfig, build: Build, release: RunRelease) -> RunnableConfig:
     """`config` with the build's pair in its metadata, for checkpoints, traces and graphs inside."""
-    if not config:
-        return {"metadata": {RELEASE: release, GRAPH: build.graph}}
     out: RunnableConfig = {**config}
     out["metadata"] = {**(config.get("metadata") or {}), RELEASE: release, GRAPH: build.graph}
     conf = out.get(CONF)

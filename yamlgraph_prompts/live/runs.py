@@ -11,7 +11,7 @@ from langgraph._internal._constants import CONF, CONFIG_KEY_CHECKPOINTER
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.types import StateUpdate
 
-from yamlgraph_prompts.live.feed import Build, Compiled, Feed, Pair
+from yamlgraph_prompts.live.feed import GRAPH, RELEASE, Build, Compiled, Feed, Pair
 from yamlgraph_prompts.live.lookups import Steps, asettle, settle
 from yamlgraph_prompts.live.pinning import (
     RunRelease,
@@ -60,12 +60,14 @@ class Runs:
         self.copies = ((build, graph), *self.copies[: KEPT_COPIES - 1])
         return graph
 
-    def release(self, build: Build) -> RunRelease:
-        """What a fresh run carries as its release; made once for a build."""
+    def stamped(self, config: RunnableConfig | None, build: Build) -> RunnableConfig:
+        """The config of a fresh run; what it carries as its release is made once for a build."""
         known = self.carried
         if known is None or known[0] is not build:
             self.carried = known = (build, RunRelease(build.release, self.feed.owner))
-        return known[1]
+        if not config:
+            return {"metadata": {RELEASE: known[1], GRAPH: build.graph}}
+        return stamped(config, build, known[1])
 
     def live_graph(self) -> Compiled:
         return self.graph(self.feed.current())
@@ -77,7 +79,7 @@ class Runs:
         graph = self.graph(live) if self.changes else live.compiled
         if surely_fresh(feed, graph, given, config):
             feed.ran(live)
-            return graph, stamped(config, live, self.release(live))
+            return graph, self.stamped(config, live)
         build, chosen = settle(run_on(feed, live, graph, given, config))
         feed.ran(build)
         return self.graph(build), chosen
@@ -89,7 +91,7 @@ class Runs:
         graph = self.graph(live) if self.changes else live.compiled
         if surely_fresh(feed, graph, given, config):
             feed.ran(live)
-            return graph, stamped(config, live, self.release(live))
+            return graph, self.stamped(config, live)
         build, chosen = await asettle(run_on(feed, live, graph, given, config))
         feed.ran(build)
         return self.graph(build), chosen
