@@ -151,7 +151,12 @@ def read_head(path: Path, release_id: str) -> PackHead:
 def read_facts(path: Path, release_id: str) -> PackFacts:
     """What a pack says of its release, without its bodies. Raises as `read_head` does."""
     head = read_head(path, release_id)
-    index = _index(read_file(path, head.index_bytes, head.index_at)[0], head, path)
+    return _facts(
+        head, _index(read_file(path, head.index_bytes, head.index_at)[0], head, path), path
+    )
+
+
+def _facts(head: PackHead, index: Mapping[str, Any], path: Path | str) -> PackFacts:
     try:
         clean = index["clean"]
         shas = (entry[2] for entry in index["prompts"]) if clean == "all" else clean
@@ -184,6 +189,13 @@ def read_pack(path: Path, release_id: str) -> Release:
     return decode_pack(data, release_id, path, facts.st_size)
 
 
+def read_whole(path: Path, release_id: str) -> tuple[PackFacts, Release]:
+    """What `read_facts` and `read_pack` say, from one look at the file. Raises as `read_head`."""
+    data, stat = read_file(path, MAX_PACK)
+    head, index = _opened(data, release_id, path, stat.st_size)
+    return _facts(head, index, path), _release(data, head, index, path, {})
+
+
 def decode_pack(
     data: bytes,
     release_id: str,
@@ -205,13 +217,28 @@ def decode_pack(
     Raises:
         StoreCorrupted: They are damaged, or another release's.
     """
-    head = _head(data, len(data) if size is None else size, path, release_id)
-    bodies_at = head.index_at + head.index_bytes
-    index = _index(data[head.index_at : bodies_at], head, path)
+    head, index = _opened(data, release_id, path, len(data) if size is None else size)
+    return _release(data, head, index, path, known)
+
+
+def _opened(
+    data: bytes, release_id: str, path: Path | str, size: int
+) -> tuple[PackHead, Mapping[str, Any]]:
+    head = _head(data, size, path, release_id)
+    return head, _index(data[head.index_at : head.index_at + head.index_bytes], head, path)
+
+
+def _release(
+    data: bytes,
+    head: PackHead,
+    index: Mapping[str, Any],
+    path: Path | str,
+    known: Mapping[str, Prompt],
+) -> Release:
     try:
-        prompts = _prompts(data, bodies_at, index, known)
+        prompts = _prompts(data, head.index_at + head.index_bytes, index, known)
         release = Release(MappingProxyType(prompts), head.environment, head.layers)
-        right = len(prompts) == head.prompts and release.id == release_id
+        right = len(prompts) == head.prompts and release.id == head.release
     except _UNREADABLE as error:
         raise _corrupted(path, "its index makes no sense") from error
     if not right:

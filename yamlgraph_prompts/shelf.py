@@ -12,7 +12,7 @@ from pathlib import Path
 
 from yamlgraph_prompts.disk import TEMPORARY, names_in, replace, unlink
 from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.pack import MAX_FINDINGS, encode_pack, read_facts, read_pack
+from yamlgraph_prompts.pack import MAX_FINDINGS, encode_pack, read_whole
 from yamlgraph_prompts.release import Release
 
 logger = logging.getLogger("yamlgraph_prompts")
@@ -90,11 +90,11 @@ def _says(
     check_version: str,
 ) -> bool:
     try:
-        facts = read_facts(path, release.id)
+        facts, kept = read_whole(path, release.id)
         return (
             (facts.check_version, facts.clean) == (check_version, clean)
             and (facts.findings_count, facts.findings) == (len(findings), findings[:MAX_FINDINGS])
-            and read_pack(path, release.id) == release
+            and kept == release
         )
     except FileNotFoundError:
         return False
