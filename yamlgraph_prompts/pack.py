@@ -150,33 +150,12 @@ def read_head(path: Path, release_id: str) -> PackHead:
 
 def read_facts(path: Path, release_id: str) -> PackFacts:
     """What a pack says of its release, without its bodies. Raises as `read_head` does."""
-    head = read_head(path, release_id)
-    return _facts(
-        head, _index(read_file(path, head.index_bytes, head.index_at)[0], head, path), path
-    )
-
-
-def _facts(head: PackHead, index: Mapping[str, Any], path: Path | str) -> PackFacts:
-    try:
-        clean = index["clean"]
-        shas = (entry[2] for entry in index["prompts"]) if clean == "all" else clean
-        return PackFacts(
-            head.release,
-            head.prompts,
-            head.created_s,
-            head.check_version,
-            frozenset(shas),
-            tuple(_finding(entry) for entry in index["findings"]),
-            head.findings_count,
-        )
-    except _UNREADABLE as error:
-        raise _corrupted(path, "its index makes no sense") from error
+    return _facts(*_opened_without_bodies(path, release_id), path)
 
 
 def read_digests(path: Path, release_id: str) -> Mapping[str, str]:
     """Each prompt's name → its digest as the index says it. Raises as `read_head` does."""
-    head = read_head(path, release_id)
-    index = _index(read_file(path, head.index_bytes, head.index_at)[0], head, path)
+    _, index = _opened_without_bodies(path, release_id)
     try:
         return {str(name): str(digest) for name, _, digest, *_ in index["prompts"]}
     except _UNREADABLE as error:
@@ -189,11 +168,13 @@ def read_pack(path: Path, release_id: str) -> Release:
     return decode_pack(data, release_id, path, facts.st_size)
 
 
-def read_whole(path: Path, release_id: str) -> tuple[PackFacts, Release]:
-    """What `read_facts` and `read_pack` say, from one look at the file. Raises as `read_head`."""
-    data, stat = read_file(path, MAX_PACK)
-    head, index = _opened(data, release_id, path, stat.st_size)
-    return _facts(head, index, path), _release(data, head, index, path, {})
+def read_whole(
+    path: Path, release_id: str, known: Mapping[str, Prompt]
+) -> tuple[PackFacts, Release]:
+    """What `read_facts` and `read_pack` say, from one look at the file; see `decode_pack`."""
+    data, facts = read_file(path, MAX_PACK)
+    head, index = _opened(data, release_id, path, facts.st_size)
+    return _facts(head, index, path), _release(data, head, index, path, known)
 
 
 def decode_pack(
@@ -221,11 +202,33 @@ def decode_pack(
     return _release(data, head, index, path, known)
 
 
+def _opened_without_bodies(path: Path, release_id: str) -> tuple[PackHead, Mapping[str, Any]]:
+    head = read_head(path, release_id)
+    return head, _index(read_file(path, head.index_bytes, head.index_at)[0], head, path)
+
+
 def _opened(
     data: bytes, release_id: str, path: Path | str, size: int
 ) -> tuple[PackHead, Mapping[str, Any]]:
     head = _head(data, size, path, release_id)
     return head, _index(data[head.index_at : head.index_at + head.index_bytes], head, path)
+
+
+def _facts(head: PackHead, index: Mapping[str, Any], path: Path | str) -> PackFacts:
+    try:
+        clean = index["clean"]
+        shas = (entry[2] for entry in index["prompts"]) if clean == "all" else clean
+        return PackFacts(
+            head.release,
+            head.prompts,
+            head.created_s,
+            head.check_version,
+            frozenset(shas),
+            tuple(_finding(entry) for entry in index["findings"]),
+            head.findings_count,
+        )
+    except _UNREADABLE as error:
+        raise _corrupted(path, "its index makes no sense") from error
 
 
 def _release(

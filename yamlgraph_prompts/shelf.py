@@ -90,7 +90,7 @@ def _says(
     check_version: str,
 ) -> bool:
     try:
-        facts, kept = read_whole(path, release.id)
+        facts, kept = read_whole(path, release.id, release.prompts)
         return (
             (facts.check_version, facts.clean) == (check_version, clean)
             and (facts.findings_count, facts.findings) == (len(findings), findings[:MAX_FINDINGS])
