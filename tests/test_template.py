@@ -419,6 +419,30 @@ def test_a_wrong_format_spec_names_the_field_and_the_type() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("Hi {{ name }", "What begins with {{ ends with }}"),
+        ("Hi {{ name", "What begins with {{ ends with }}"),
+        ("{% if x }a{% endif %}", "what begins with {% ends with %}"),
+        ("{{ {name} }}", "{{ name }}"),
+        ("{% if x %}a", "Write {% endif %} where it ends."),
+        ("{% for x in y %}{% if x %}a{% endfor %}", "Write {% endif %} where it ends."),
+        ("a{% endif %}", "no open {% if ... %}"),
+        ("{% else %}", "between {% if ... %} and {% endif %}"),
+        ("{% foo %}", "Tags are if, for"),
+        ("{{ }}", "missing before the closing braces"),
+        ("{{ first name }}", "one name or expression"),
+        ("{{ name | }}", "Name a filter"),
+        ("{{ 'a }}", "quotation mark"),
+    ],
+)
+def test_a_mistake_in_the_syntax_says_what_to_do(text: str, hint: str) -> None:
+    (finding,) = examine(text)
+    assert finding.code == "template-syntax"
+    assert hint in (finding.hint or "")
+
+
+@pytest.mark.parametrize(
     ("text", "code", "line"),
     [
         ("a\n{% if x %}", "template-syntax", 2),

@@ -22,7 +22,7 @@ from jinja2.loaders import BaseLoader
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.sandbox import GuardedEnvironment
 from yamlgraph_prompts.sandbox.budget import Budget, LimitReached, Limits, using
-from yamlgraph_prompts.sandbox.explanation import explain
+from yamlgraph_prompts.sandbox.explanation import explain, syntax_hint
 from yamlgraph_prompts.sandbox.inspection import Inspection
 
 _MEMORY = 1024 * 1024 * 1024  # bytes above what the process starts with
@@ -163,10 +163,11 @@ def _finding(
     if isinstance(error, TemplateNotFound):
         near = get_close_matches(str(error.name or ""), files, n=1)
         return at("j2-error", f"Did you mean {near[0]!r}?" if near else None)
-    code = "j2-syntax" if isinstance(error, (TemplateSyntaxError, SyntaxError)) else "j2-error"
+    if isinstance(error, (TemplateSyntaxError, SyntaxError)):
+        return at("j2-syntax", syntax_hint(why.message))
     if isinstance(error, UnicodeEncodeError):
-        return Finding("error", code, "Its text holds half of a character.", file=name)
-    return at(code)
+        return Finding("error", "j2-error", "Its text holds half of a character.", file=name)
+    return at("j2-error")
 
 
 def _plain(finding: Finding) -> dict[str, Any]:

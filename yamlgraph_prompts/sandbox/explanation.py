@@ -31,6 +31,46 @@ _HARMLESS = re.compile(
     r"|cannot assign attribute on non-namespace object"
     r"|Range too big\. The sandbox blocks ranges larger than MAX_RANGE \(\d+\)\."
 )
+# Jinja's words for a mistake in the syntax, and what somebody who is no programmer can do.
+_HINTS = (
+    (
+        r"unexpected '}'|unexpected end of template, expected",
+        "What begins with {{ ends with }}, and what begins with {% ends with %}.",
+    ),
+    (
+        r"expected token ':', got '}'",
+        "Write a name without braces of its own: {{ name }}.",
+    ),
+    (
+        r"The innermost block that needs to be closed is '(\w+)'",
+        r"Write {% end\1 %} where it ends.",
+    ),
+    (
+        r"Encountered unknown tag '(else|elif)'",
+        r"{% \1 %} stands between {% if ... %} and {% endif %}.",
+    ),
+    (
+        r"Encountered unknown tag 'end(\w+)'",
+        r"There is no open {% \1 ... %} that it would end: write one, or remove it.",
+    ),
+    (
+        r"Encountered unknown tag",
+        "Tags are if, for, set and a few more; see Jinja's Template Designer Documentation.",
+    ),
+    (
+        r"Expected an expression, got 'end of",
+        "Something is missing before the closing braces.",
+    ),
+    (
+        r"expected token 'end of print statement'",
+        "Between {{ and }} stands one name or expression; text stands outside.",
+    ),
+    (
+        r"expected token 'name', got 'end of",
+        "Name a filter behind the |, or remove it.",
+    ),
+    (r"unexpected char", "Is a quotation mark missing?"),
+)
 _QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 _MAX_SHOWN = 200
 
@@ -50,6 +90,22 @@ class Explanation:
     template: str | None = None
     line: int | None = None
     name: str | None = None
+
+
+def syntax_hint(message: str) -> str | None:
+    """What to do about a mistake that Jinja's parser found; None where there is nothing to add.
+
+    Args:
+        message: Jinja's words for it.
+
+    Example:
+        >>> syntax_hint("unexpected '}'")
+        'What begins with {{ ends with }}, and what begins with {% ends with %}.'
+    """
+    for words, hint in _HINTS:
+        if found := re.search(words, message):
+            return found.expand(hint)
+    return None
 
 
 def explain(error: BaseException, text: str) -> Explanation:

@@ -12,6 +12,7 @@ from jinja2 import nodes
 from jinja2.compiler import find_undeclared
 from jinja2.exceptions import TemplateSyntaxError
 
+from yamlgraph_prompts.sandbox.explanation import syntax_hint
 from yamlgraph_prompts.sandbox.expressions import Expressions, folded
 from yamlgraph_prompts.sandbox.jinja import GuardedEnvironment
 
@@ -97,7 +98,9 @@ class Inspection(Expressions):
         try:
             self.tree = environment._parse(text, None, None)
         except TemplateSyntaxError as error:
-            self._find("error", "template-syntax", error.message or "syntax error", error.lineno)
+            message = error.message or "syntax error"
+            hint = syntax_hint(message)
+            self._find("error", "template-syntax", message, error.lineno, hint=hint)
         except RecursionError:
             self._find("error", "template-syntax", "it nests too deeply", None)
         except (ValueError, OverflowError):
