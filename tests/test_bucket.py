@@ -586,6 +586,25 @@ def test_a_damaged_pack_is_refused_and_the_next_push_of_it_mends_it(
     assert bucket.get(first).id == first
 
 
+@pytest.mark.parametrize("cut", [True, False])
+def test_pushing_what_is_live_mends_its_pack_so_that_readers_see_it_again(
+    bucket: Bucket, shelf: Shelf, url: str, cut: bool
+) -> None:
+    live = push(bucket, "a").entry
+    key = f"packs/{live.release}.pack"
+    if cut:
+        shelf.put(key, shelf.get(key)[:-3])
+    else:
+        shelf.delete(key)
+    source = S3Source(url, channel="production", unpack=unpacked)
+    with pytest.raises(LayerUnavailable, match=r"[Pp]ush (the|a) release again"):
+        source.read()
+    again = push(bucket, "a")
+    assert (again.entry, again.published, again.repaired) == (live, False, True)
+    assert source.read().version == live.release
+    assert not push(bucket, "a").repaired
+
+
 def test_a_pack_under_another_name_is_refused(bucket: Bucket, shelf: Shelf) -> None:
     first, second = push(bucket, "a").entry.release, push(bucket, "b").entry.release
     shelf.put(f"packs/{first}.pack", shelf.get(f"packs/{second}.pack"))

@@ -376,6 +376,15 @@ def test_a_name_that_could_leave_its_folder_is_an_error(name):
     assert [(f.severity, f.code, f.prompt) for f in found] == [("error", "escaping-name", name)]
 
 
+def test_a_name_that_needs_a_folder_where_another_prompts_file_is_is_an_error():
+    found = fresh(release({"a": "user: x", "a.yaml/b": "user: x", "b.yaml/c.yaml/d": "user: x"}))
+    assert [(f.severity, f.code, f.prompt) for f in found] == [
+        ("error", "escaping-name", "a.yaml/b")
+    ]
+    found = fresh(release({"b.yaml/c": "user: x", "b.yaml/c.yaml/d": "user: x"}))
+    assert [finding.prompt for finding in found] == ["b.yaml/c.yaml/d"]
+
+
 @pytest.mark.parametrize("name", ["a", "a/b", "a.b/c-d_e", "..a", "a/b..c", "né", "a b"])
 def test_ordinary_names_are_left_alone(name):
     assert fresh(release({name: "user: x"})) == ()

@@ -94,6 +94,17 @@ def test_pushing_the_same_again_says_that_it_is_live(folder: Path, run: Run, url
     assert "is live already for production" in out
 
 
+def test_pushing_the_same_again_says_when_readers_could_not_see_it(
+    folder: Path, run: Run, url: str, bucket: Bucket, moto: Shop
+) -> None:
+    run("push", "prompts/", url, *PUSH)
+    moto.remove(f".releases/packs/{live(bucket).id}.pack", prefix="app/")
+    code, out, _ = run("push", "prompts/", url, *PUSH)
+    assert code == 0
+    assert "is live already for production" in out
+    assert "Readers could not see it" in out
+
+
 def test_layers_vars_and_the_environment_are_resolved_before_they_are_pushed(
     folder: Path, run: Run, url: str, bucket: Bucket
 ) -> None:
@@ -274,7 +285,7 @@ def test_releases_says_when_readers_do_not_see_the_last_one(
     assert "Readers do not see the last one yet" in run("releases", url, "-e", "production")[2]
     code, out, _ = run("push", "prompts/", url, *PUSH)
     assert code == 0
-    assert "its pusher had died; now they do" in out
+    assert "Readers could not see it, because its pusher had died" in out
     assert run("releases", url, "-e", "production")[2] == ""
 
 

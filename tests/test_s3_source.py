@@ -89,6 +89,9 @@ def test_a_whole_bucket_may_be_a_layer(url: str) -> None:
         ("s3://b/p?endpoint=localhost:9000", "endpoint"),
         ("s3://b/p#1", "#"),
         (f"s3://{KEY}:{SECRET}@b/p", "credentials"),
+        (f"s3://b/p?endpoint=https://{KEY}:{SECRET}@minio.example", "credentials"),
+        (f"s3://b/p?endpoint=https://{SECRET}@minio.example", "credentials"),
+        ("s3://b/p?region=a&region=b", "twice"),
     ],
 )
 def test_an_url_that_is_none_says_what_is_wrong_with_it(url: str, words: str) -> None:
@@ -465,6 +468,16 @@ def test_a_misspelt_environment_lists_those_that_exist(s3: ScriptedS3) -> None:
     with pytest.raises(LayerNotFound, match="production, staging") as caught:
         LayerReader(layer, "prodution", None).read()
     assert "Did you mean 'production'?" in str(caught.value)
+
+
+def test_an_environment_may_stand_in_the_buckets_name(s3: ScriptedS3) -> None:
+    url = s3.url().replace("acme", "ac{environment}")
+    with pytest.raises(LayerNotFound, match="Nothing is at s3://acme/prompts/"):
+        LayerReader(Layer(url), "me", None).read()
+    s3.put(a="user: x")
+    assert files(LayerReader(Layer(url), "me", None)) == {"a.yaml": "user: x"}
+    with pytest.raises(LayerUnavailable, match="no such bucket"):
+        LayerReader(Layer(url), "ne", None).read()
 
 
 # Published releases

@@ -46,7 +46,8 @@ class Pushed:
         entry: What is live now.
         published: Whether this call made it live; it may have been live already.
         before: What was live before; None where nothing was, or where nothing changed.
-        repaired: Whether an earlier pusher had died and left its release unseen by readers.
+        repaired: Whether readers could not see it before this call, because its pusher had died or
+            its pack was gone or damaged.
     """
 
     entry: LogEntry
@@ -175,7 +176,8 @@ class Bucket:
     ) -> Pushed:
         """Make a release live. It must have been checked: nobody here looks at its prompts.
 
-        Pushing what is live already changes nothing, and repairs what a killed pusher left.
+        Pushing what is live already changes nothing, and repairs what a killed pusher left, or a
+        pack that is gone or damaged.
 
         Args:
             release: The release.
@@ -283,7 +285,8 @@ class Bucket:
         conditional = self._conditional(single_writer)
         live = self._log.newest()
         if live is not None and live.release == release.id:
-            return Pushed(live, published=False, repaired=self._log.point(live))
+            mended = self._mend(release)
+            return Pushed(live, published=False, repaired=self._log.point(live) or mended)
         if after is not None and live != after:
             raise self._lost(live, after)
         _refuse_names(release, self.url)
@@ -338,11 +341,17 @@ class Bucket:
         except NotImplementedError:
             self._objects.put(key, data)
             return
+        self._mend(release)
+
+    def _mend(self, release: Release) -> bool:
+        """Put the pack where there is none that readers take; whether there was none."""
         try:
             self._get(release.id)
-        except StoreCorrupted:
+        except (ReleaseNotFound, StoreCorrupted):
             # Only this content has this name, so nothing is lost.
-            self._objects.put(key, data)
+            self._objects.put(_pack(release.id), encode_pack(release))
+            return True
+        return False
 
     def _get(self, release_id: str) -> Release:
         key = _pack(release_id)

@@ -17,6 +17,8 @@ from yamlgraph_prompts.release import Prompt
 PLACEHOLDER = "{environment}"
 DEFAULT_ENVIRONMENT = "development"
 
+_FIRST_FOLDER = 3  # in a URL that is split at its slashes
+
 _ENVIRONMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _VARS = re.compile(r"vars(\.[^/]+)?\.yaml")
 _GRAPH_NODES = re.compile(rb"^nodes[ \t]*:", re.M)
@@ -129,6 +131,9 @@ def environments_pattern(url: str) -> tuple[str, re.Pattern[str]] | None:
         return None
     parts = url.split("/")
     index = next(i for i, part in enumerate(parts) if PLACEHOLDER in part)
+    if "://" in url and index < _FIRST_FOLDER:
+        # In a bucket's name, say: nobody can list what others there are.
+        return None
     before, _, after = parts[index].partition(PLACEHOLDER)
     name = f"(?P<environment>{_ENVIRONMENT.pattern})"
     place = "/".join(parts[:index]) or ("/" if url.startswith("/") else ".")

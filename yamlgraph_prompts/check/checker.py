@@ -221,7 +221,7 @@ def _names(release: Release) -> Iterator[Finding]:
         if prompt.layer.startswith("graph:"):
             continue
         file = prompt.file or None
-        if why := _unsafe_name(name):
+        if why := _unsafe_name(name) or _in_a_file(name, release):
             message = f"the name {name!r} {why}"
             hint = "Names are folders and a file name with `/` between them, such as `a/b`."
             yield Finding("error", "escaping-name", message, prompt=name, file=file, hint=hint)
@@ -239,6 +239,15 @@ def _unsafe_name(name: str) -> str | None:
         return "has an empty part, a backslash or a control character"
     if len(name) > 60 and max(len(part.encode()) for part in name.split("/")) > _MAX_NAME_BYTES:
         return f"has a part of more than {_MAX_NAME_BYTES} bytes"
+    return None
+
+
+def _in_a_file(name: str, release: Release) -> str | None:
+    end = name.find(".yaml/")
+    while end >= 0:
+        if name[:end] in release.prompts:
+            return f"needs a folder where the file of {name[:end]!r} is"
+        end = name.find(".yaml/", end + 1)
     return None
 
 

@@ -172,7 +172,10 @@ def _say(place: Bucket, pushed: Pushed, diff: ReleaseDiff | None) -> None:
     if not pushed.published:
         say(paint(f"✓ {entry.release[:12]} is live already {where}.", "green"))
         if pushed.repaired:
-            say("  Readers did not see it yet, because its pusher had died; now they do.")
+            say(
+                "  Readers could not see it, because its pusher had died or its pack was damaged: "
+                "now they do."
+            )
         return
     say(paint(f"✓ {entry.release[:12]} is live {where}.", "green"))
     if diff is not None:

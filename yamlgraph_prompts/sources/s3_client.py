@@ -55,9 +55,10 @@ class Place:
         parts = urlsplit(url)
         # What stands before an @ may be a secret, so it is in no message.
         shown = f"s3://{parts.netloc.rpartition('@')[2]}{parts.path}"
-        given = dict(parse_qsl(parts.query, keep_blank_values=True))
+        pairs = parse_qsl(parts.query, keep_blank_values=True)
+        given = dict(pairs)
         unknown = sorted(set(given) - set(_PARAMETERS))
-        if "@" in parts.netloc:
+        if "@" in parts.netloc or "@" in given.get("endpoint", ""):
             problem = "holds credentials"
             hint = "Use AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ?profile=NAME."
         elif not parts.netloc or parts.scheme != "s3":
@@ -65,6 +66,8 @@ class Place:
         elif unknown:
             problem = f"has a parameter that is not known: {', '.join(unknown)}"
             hint = f"Known are {', '.join(_PARAMETERS)}."
+        elif len(pairs) > len(given):
+            problem, hint = "has a parameter twice", "Keep the one that is meant."
         elif parts.fragment:
             problem, hint = "holds a '#'", "Write %23 for one that belongs to the prefix."
         elif (endpoint := given.get("endpoint")) and not _is_endpoint(endpoint):
@@ -133,7 +136,7 @@ def connection(place: Place, *, read_timeout_s: float = READ_TIMEOUT_S) -> Conne
 def forget(place: Place) -> None:
     """Make the next client anew: credentials that did not work may have been mended since."""
     key = _key(place)
-    for one in [one for one in _made if one[0] == key]:
+    for one in [one for one in list(_made) if one[0] == key]:
         _made.pop(one, None)
 
 
