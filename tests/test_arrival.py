@@ -104,6 +104,32 @@ async def test_the_first_run_after_an_idle_time_has_what_was_saved_in_it(tmp_pat
         assert (await app.ainvoke({}))["said"] == ["two"]
 
 
+def test_a_second_run_that_begins_during_the_first_has_it_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrival, "MOST_S", 30.0)
+    folder = write(tmp_path / "prompts", {"a.yaml": "user: one"})
+    heard: list[str] = []
+    waiting: list[threading.Thread] = []
+
+    def check(*_: Any) -> list[Any]:
+        if waiting:
+            run = waiting.pop()
+            run.start()
+            run.join(0.3)
+            assert run.is_alive()
+        return []
+
+    with LivePrompts(folder, checks=[check]) as prompts:
+        app = live_graph(says("a"), prompts=prompts).compile()
+        second = threading.Thread(target=lambda: heard.extend(app.invoke({})["said"]))
+        waiting.append(second)
+        (folder / "a.yaml").write_text("user: two")
+        assert app.invoke({})["said"] == ["two"]
+        second.join(10)
+    assert heard == ["two"]
+
+
 def test_nobody_waits_longer_than_the_bound(slow: Slow) -> None:
     slow.save("two")
     assert slow.said() == ["one"]

@@ -52,7 +52,7 @@ class Arrival:
     def wait(self) -> None:
         """Wait for what is on its way; returns at once on an event loop and where nothing is."""
         coming = self.coming
-        if coming is not None and not _on_event_loop():
+        if coming is not None and not on_event_loop():
             coming.event.wait(coming.left_s())
 
     async def awaited(self) -> None:
@@ -78,7 +78,8 @@ class _Coming:
         return 0.0 if mine else max(0.0, self.until - monotonic())
 
 
-def _on_event_loop() -> bool:
+def on_event_loop() -> bool:
+    """Whether this call may not block."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

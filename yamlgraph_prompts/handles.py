@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Literal
 
+from yamlgraph_prompts.arrival import on_event_loop
 from yamlgraph_prompts.builds import Builds
 from yamlgraph_prompts.candidate import Graph
 from yamlgraph_prompts.errors import PromptsError, ReleaseNotFound
@@ -136,11 +137,10 @@ class Handle:
             self._teller.tell("run-started", "A run began.", release=build.release)
 
     def _first_use(self) -> None:
-        """After an idle time since the load, the first run must not get old prompts."""
-        self.owner.follow_changes()
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            with suppress(PromptsError):
-                self.owner.publish("first run")
-        # A sync call on an event loop has to do with the look that following takes in its thread.
+        """After an idle time since the load, the first runs must not get old prompts."""
+        with self._arrival.taken():
+            self.owner.follow_changes()
+            # A sync call on a loop has to do with the look that following takes in its thread.
+            if not on_event_loop():
+                with suppress(PromptsError):
+                    self.owner.publish("first run")
