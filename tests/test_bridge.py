@@ -155,6 +155,58 @@ def test_own_prompts_that_are_swapped_while_they_are_read_are_read_again_togethe
         assert "faster than they can be read" in facts.findings[0].message
 
 
+EDGES = "edges: [{{from: START, to: {0}}}, {{from: {0}, to: END}}]\n"
+
+
+def test_a_graph_and_its_own_prompts_are_read_from_one_edition(
+    tmp_path: Path, stand_in: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = "name: g\nprompts_dir: current/prompts\nnodes: {n: {type: llm, prompt: a}}\n"
+    graph += EDGES.format("n")
+    for edition in ("old", "new"):
+        files = {"graph.yaml": f"# {edition}\n{graph}", "prompts/a.yaml": f"user: {edition}"}
+        write(tmp_path / edition, files)
+    (tmp_path / "current").symlink_to("old")
+    stand_in(tmp_path)
+
+    def swapping(path: Path, **options: Any) -> bytes:
+        data = read_regular(path, **options)
+        if data.startswith(b"# old"):
+            (tmp_path / "beside").symlink_to("new")
+            os.replace(tmp_path / "beside", tmp_path / "current")
+        return data
+
+    monkeypatch.setattr("yamlgraph_prompts.yamlgraph_bridge.facts.read_regular", swapping)
+    facts = reader(tmp_path / "current/graph.yaml").read(nothing)
+    (graph_yaml,) = facts.plan.values()
+    assert (graph_yaml.data[:5], facts.files[0].own["a"].data) == (b"# new", b"user: new")
+
+
+@pytest.mark.parametrize("node", ["subgraph", "tool"])
+def test_a_child_behind_a_swapped_link_is_the_new_one_though_its_own_file_is_the_same(
+    tmp_path: Path, node: str
+) -> None:
+    leaf = "name: c\nprompts_relative: true\nnodes: {n: {type: llm, prompt: a}}\n"
+    leaf += EDGES.format("n")
+    parent = {
+        "subgraph": "nodes: {n: {type: subgraph, graph: shared/child.yaml}}\n",
+        "tool": "tools: {t: {type: graph, path: shared/child.yaml, description: d}}\n"
+        "nodes: {n: {type: passthrough, output: {x: y}}}\n",
+    }
+    for edition in ("old", "new"):
+        write(tmp_path / edition, {"child.yaml": leaf, "a.yaml": f"user: {edition}"})
+    write(tmp_path, {"graph.yaml": f"name: g\n{parent[node]}" + EDGES.format("n")})
+    link = tmp_path / "shared"
+    link.symlink_to("old")
+    reads = reader(tmp_path / "graph.yaml")
+    assert reads.read(nothing).files[1].own["a"].data == b"user: old"
+    assert any(path.is_relative_to(link) for path in reads.watched())
+    link.unlink()
+    link.symlink_to("new")
+    facts = reads.read(nothing)
+    assert (facts.findings, facts.files[1].own["a"].data) == ((), b"user: new")
+
+
 def test_a_broken_child_is_a_finding_in_its_file_and_stays_watched(graph_folder: Folder) -> None:
     folder = graph_folder("subgraphs")
     reads = reader(folder / "graph.yaml")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -213,6 +214,44 @@ def test_relative_layers_are_relative_to_the_graphs_folder_with_prompts_relative
         "flows/graph.yaml", "texts/{environment}", environment="staging", watch=False
     ).compile()
     assert app.release["greeting"].user == "beside {name}"
+
+
+@pytest.mark.parametrize("way", ["folder", "configmap", "file"])
+def test_layers_beside_a_graph_follow_when_the_whole_app_is_swapped(
+    project: Path, way: str
+) -> None:
+    graph = GRAPH + "prompts_relative: true\nprompts_dir: texts/{environment}\n"
+    for edition in ("..old", "..new"):
+        texts = {"texts/staging/greeting.yaml": f"user: {edition} {{name}}"}
+        write(project / "app" / edition, {"graph.yaml": graph, **texts})
+    link = project / "app" / ("..data" if way == "configmap" else "current")
+    link.symlink_to("..old")
+    path = link / "graph.yaml"
+    if way != "folder":
+        path = project / ("app/graph.yaml" if way == "configmap" else "link.yaml")
+        path.symlink_to(os.path.relpath(link / "graph.yaml", path.parent))
+    loaded = load_and_compile(path, environment="staging", watch=False)
+    app = loaded.compile()
+    assert app.release["greeting"].user == "..old {name}"
+    (project / "beside").symlink_to("..new")
+    os.replace(project / "beside", link)
+    assert app.prompts.publish().status == "published"
+    assert app.release["greeting"].user == "..new {name}"
+    assert "..new" in vars(loaded.compile())["_yamlgraph_source_path"]
+
+
+def test_an_app_that_is_swapped_and_started_anew_finds_what_it_kept(project: Path) -> None:
+    for edition in ("old", "new"):
+        files = {"graph.yaml": GRAPH + "prompts_relative: true\n", "greeting.yaml": "user: {name}"}
+        write(project / edition, files)
+    stores = []
+    for edition in ("old", "new"):
+        (project / "beside").symlink_to(edition)
+        os.replace(project / "beside", project / "current")
+        prompts = load_and_compile("current/graph.yaml", watch=False).compile().prompts
+        stores.append(prompts.store_folder)
+        prompts.close()
+    assert stores[0] == stores[1]
 
 
 @pytest.mark.parametrize("where", ["top", "defaults"])

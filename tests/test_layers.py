@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import string
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from tests.files import Heard, codes, write
 from yamlgraph_prompts import Layer, LivePrompts, PromptNotFound, PromptsRejected
 from yamlgraph_prompts.errors import LayerError
 from yamlgraph_prompts.layers import LayerContent, as_layer, environments_pattern, resolve
+from yamlgraph_prompts.sources import Content
+from yamlgraph_prompts.sources.directory import DirectorySource
 
 names = st.sampled_from(["a", "b", "c/d", "c/e"])
 bodies = st.text(string.ascii_lowercase, min_size=1, max_size=5)
@@ -329,3 +333,44 @@ def test_a_missing_prompt_lists_every_place_that_was_tried(tmp_path: Path) -> No
 def test_a_layer_that_cannot_be_one_is_refused_in_words(layer: Any, words: str) -> None:
     with pytest.raises(LayerError, match=re.escape(words)):
         as_layer(layer)
+
+
+# Layers that are swapped together
+
+
+@pytest.mark.parametrize("swaps", [1, 1000])
+def test_layers_under_one_link_are_read_as_they_were_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, swaps: int
+) -> None:
+    for edition in ("old", "new"):
+        files = {
+            "production/a.yaml": f"user: {edition}",
+            "production/b.yaml.j2": "user: {{ top }} {{ low }} {% include 'part.j2' %}",
+            "production/vars.yaml": f"top: {edition}",
+            "base/vars.yaml": f"low: {edition}",
+            "base/part.j2": edition,
+            "base/c.yaml": f"user: {edition}",
+        }
+        write(tmp_path / edition, files)
+    link = tmp_path / "prompts"
+    link.symlink_to("old")
+    prompts = LivePrompts(link / "production", link / "base", watch=False)
+    before = prompts.release
+    reads, editions, read = count(1), ["new", "old"], DirectorySource.read
+
+    def swapping(source: DirectorySource) -> Content:
+        found = read(source)
+        if source.url.endswith("production") and next(reads) <= swaps:
+            (tmp_path / "beside").symlink_to(editions[0])
+            os.replace(tmp_path / "beside", link)
+            editions.reverse()
+        return found
+
+    monkeypatch.setattr(DirectorySource, "read", swapping)
+    outcome = prompts.publish()
+    if swaps == 1:
+        said = {word for one in prompts.release.prompts.values() for word in one.user.split()}
+        assert (outcome.status, said) == ("published", {"new"})
+    else:
+        assert (outcome.status, prompts.release) == ("rejected", before)
+        assert "faster than they can be read" in outcome.findings[0].message

@@ -495,12 +495,46 @@ def test_a_configmap_that_is_swapped_while_it_is_read_is_read_again_whole(
     assert set(read(tmp_path).files.values()) == {b"two"}
 
 
+@pytest.mark.parametrize("way", ["configmap further down", "folder renamed", "folder within"])
+def test_a_part_that_is_swapped_while_the_layer_is_read_is_read_again_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    layer = tmp_path / "layer"
+    if way == "configmap further down":
+        old, new = layer / "team/..1", layer / "team/..2"
+    else:
+        old = layer / "team" if way == "folder within" else layer
+        new = tmp_path / "new"
+    for edition, text in ((old, "one"), (new, "two")):
+        write(edition, dict.fromkeys(("a.yaml", "b.yaml", "deep/c.yaml"), text))
+    if way == "configmap further down":
+        (layer / "team/..data").symlink_to("..1")
+        for name in ("a.yaml", "b.yaml", "deep"):
+            (layer / "team" / name).symlink_to(f"..data/{name}")
+    reads = []
+
+    def swapping(path: str, **options: Any) -> bytes:
+        data = read_regular(path, **options)
+        reads.append(path)
+        if len(reads) == 1 and way == "configmap further down":
+            (tmp_path / "link").symlink_to("..2")
+            os.replace(tmp_path / "link", layer / "team/..data")
+        elif len(reads) == 1:
+            os.rename(old, tmp_path / "old")
+            os.rename(new, old)
+        return data
+
+    monkeypatch.setattr("yamlgraph_prompts.sources.directory.read_regular", swapping)
+    files = read(layer).files
+    assert (len(files), set(files.values())) == (3, {b"two"})
+
+
 def test_a_folder_that_never_stands_still_is_unavailable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path, {"a.yaml": "user: x"})
     ticks = iter(range(1000))
-    monkeypatch.setattr(DirectorySource, "_links", lambda self: (str(next(ticks)), ""))
+    monkeypatch.setattr("yamlgraph_prompts.sources.directory.standing", lambda root: (next(ticks),))
     with pytest.raises(LayerUnavailable, match="faster"):
         read(tmp_path)
 

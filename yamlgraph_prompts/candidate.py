@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
 
 from yamlgraph_prompts.drafts import Draft, laid_over
+from yamlgraph_prompts.errors import LayerUnavailable
 from yamlgraph_prompts.fetch import LayerReader, read_within
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.layers import LayerContent, Resolved, resolve
+from yamlgraph_prompts.regular_file import standing
 from yamlgraph_prompts.release import GraphFacts, LayerVersion, Prompt, Release
 
 if TYPE_CHECKING:
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from yamlgraph_prompts.check import Checker
     from yamlgraph_prompts.pack import PackFacts
     from yamlgraph_prompts.render import J2Renderer
+
+ATTEMPTS = 10
 
 logger = logging.getLogger("yamlgraph_prompts")
 
@@ -81,6 +86,16 @@ class Candidate:
         return {graph: facts.revision(self.release) for graph, facts in self.graphs.items()}
 
 
+@dataclass(frozen=True)
+class _Found:
+    """The layers without drafts, and what they and the graphs come to with them."""
+
+    contents: Sequence[LayerContent]
+    versions: tuple[LayerVersion, ...]
+    resolved: Resolved
+    facts: WeakKeyDictionary[Graph, GraphFacts]
+
+
 class Candidates:
     """Makes candidates from the layers, or from a release that was kept. Not thread-safe.
 
@@ -127,10 +142,8 @@ class Candidates:
         Raises:
             LayerError: A layer cannot be read.
         """
-        contents = read_within(
-            self._readers, deadline_s, kept_s=kept_s, meanwhile=_import_the_check
-        )
-        return self._made(contents, graphs, before, strict=strict)
+        found = self._found(graphs, before, deadline_s=deadline_s, kept_s=kept_s)
+        return self._made(found, before, strict=strict)
 
     def drafted(
         self,
@@ -141,9 +154,8 @@ class Candidates:
         strict: bool = False,
     ) -> tuple[Candidate, Sequence[LayerContent]]:
         """As `fetch`, with drafts laid over what the layers hold; and that without them."""
-        contents = read_within(self._readers, None)
-        candidate = self._made(laid_over(contents, drafts), graphs, before, strict=strict)
-        return candidate, contents
+        found = self._found(graphs, before, tuple(drafts))
+        return self._made(found, before, strict=strict), found.contents
 
     def undrafted(
         self,
@@ -152,27 +164,61 @@ class Candidates:
         contents: Sequence[LayerContent],
     ) -> Candidate:
         """What the layers hold without the drafts: `contents` as `drafted` gave them."""
-        return self._made(contents, graphs, before, strict=False)
+        return self._made(self._laid(contents, graphs, before), before, strict=False)
 
-    def _made(
+    def _found(
+        self,
+        graphs: Sequence[Graph],
+        before: Release | None,
+        drafts: Sequence[Draft] = (),
+        *,
+        deadline_s: float | None = None,
+        kept_s: float | None = None,
+    ) -> _Found:
+        """What layers and graphs hold, as they were together: one link may lead to all of them."""
+        for _ in range(ATTEMPTS):
+            stood = self._standing(graphs)
+            contents = read_within(
+                self._readers, deadline_s, kept_s=kept_s, meanwhile=_import_the_check
+            )
+            found = self._laid(contents, graphs, before, drafts)
+            if self._standing(graphs) == stood:
+                return found
+            # Remote ones have answered just now.
+            kept_s = math.inf
+        raise LayerUnavailable(
+            "The layers change faster than they can be read.", layer=self._readers[0].url
+        )
+
+    def _laid(
         self,
         contents: Sequence[LayerContent],
         graphs: Sequence[Graph],
         before: Release | None,
-        *,
-        strict: bool,
-    ) -> Candidate:
-        old = before.prompts if before else {}
-        resolved = resolve(contents, self._environment, old)
-        outputs, rendering = self._render(resolved)
+        drafts: Sequence[Draft] = (),
+    ) -> _Found:
+        laid = laid_over(contents, drafts)
+        resolved = resolve(laid, self._environment, before.prompts if before else {})
         names = resolved.prompts.keys() | resolved.templates.keys()
-        facts = _facts(graphs, names.__contains__)
+        versions = tuple(LayerVersion(content.url, content.version) for content in laid)
+        return _Found(contents, versions, resolved, _facts(graphs, names.__contains__))
+
+    def _standing(self, graphs: Sequence[Graph]) -> list[object]:
+        if len(self._readers) + len(graphs) == 1:
+            # Each by itself is read as it was at one moment.
+            return []
+        return [standing(path) for reader in self._readers for path in reader.watched()]
+
+    def _made(self, found: _Found, before: Release | None, *, strict: bool) -> Candidate:
+        old = before.prompts if before else {}
+        resolved, facts = found.resolved, found.facts
+        outputs, rendering = self._render(resolved)
         bundled, clashes = _bundled(facts.values())
         made = (old[p.name] if old.get(p.name) == p else p for p in (*outputs, *bundled))
         release = Release.of(
             (*resolved.prompts.values(), *made),
             environment=self._environment,
-            layers=(LayerVersion(content.url, content.version) for content in contents),
+            layers=found.versions,
         )
         told = (*resolved.findings, *rendering)
         extra = (*_as_used(told, resolved, outputs, tuple(facts.values())), *clashes)

@@ -248,9 +248,9 @@ def _load(
         )
     if prompts is None:
         said = peek(file)
-        base = file.resolve().parent if said.prompts_relative else None
+        base = _beside(file) if said.prompts_relative else None
         layers = _layers(prompts_dir, said.prompts_dir)
-        prompts = _share(layers, environment, watch, base, None if layers else file.resolve())
+        prompts = _share(layers, environment, watch, base, None if layers else _plain(file))
     graph = YamlGraph(
         file,
         environment=prompts.environment,
@@ -258,6 +258,19 @@ def _load(
         guarded=prompts.folders(),
     )
     return _Loaded(prompts, graph)
+
+
+def _beside(file: Path) -> Path:
+    """The folder that a graph's file is really in; a link that leads to the folder stays one."""
+    file = file.absolute()
+    while file.is_symlink():
+        file = file.parent / file.readlink()
+    return file.parent
+
+
+def _plain(file: Path) -> Path:
+    # Not resolved: what was kept is found again when a folder on the way was swapped meanwhile.
+    return Path(os.path.normpath(file.absolute()))
 
 
 def _one_way(layers: object, environment: str | None, prompts: LivePrompts | None) -> None:

@@ -64,16 +64,26 @@ def read_regular(
         os.close(handle)
 
 
-def standing(folder: str | os.PathLike[str]) -> tuple[str, str]:
-    """Where a folder really is; another answer says that it was swapped for another one.
+def standing(path: str | os.PathLike[str]) -> tuple[object, ...]:
+    """Where a folder or file really is; another answer says that it was swapped for another one.
 
-    git-sync swaps a link on the way to it, Kubernetes the link ``..data`` in a ConfigMap's.
+    git-sync swaps a link on the way to it, Kubernetes the link ``..data`` in a ConfigMap's; others
+    rename the whole folder.
     """
     try:
-        data = os.readlink(os.path.join(folder, "..data"))
+        data = os.readlink(os.path.join(path, "..data"))
     except OSError:
         data = ""
-    return os.path.realpath(folder), data
+    return os.path.realpath(path), inode(path), data
+
+
+def inode(path: str | os.PathLike[str]) -> tuple[int, int] | None:
+    """Which folder or file this is: another one after it was renamed; None where none is."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _read_on(handle: int, data: bytes, limit_bytes: int) -> bytes:

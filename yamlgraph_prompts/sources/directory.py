@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -14,6 +15,7 @@ from yamlgraph_prompts.regular_file import (
     LIMIT_FILE_BYTES,
     SpecialFile,
     TooLarge,
+    inode,
     read_regular,
     standing,
 )
@@ -60,9 +62,9 @@ class DirectorySource:
     def read(self) -> Content:
         """Everything that is there now; see `Source.read`."""
         for _ in range(ATTEMPTS):
-            before = standing(self.root)
-            content = self._read_once()
-            if content is not None and before == standing(self.root):
+            before, seen = standing(self.root), _Seen()
+            content = self._read_once(seen)
+            if content is not None and before == standing(self.root) and seen.stands():
                 return content
         raise LayerUnavailable(
             f"The folder {self.url} changes faster than it can be read.", layer=self.url
@@ -114,7 +116,7 @@ class DirectorySource:
     def close(self) -> None:
         """Nothing is kept open."""
 
-    def _read_once(self) -> Content | None:
+    def _read_once(self, seen: _Seen) -> Content | None:
         root = os.path.realpath(self.root)
         if not os.path.exists(root):
             raise LayerNotFound(
@@ -127,7 +129,7 @@ class DirectorySource:
         files: dict[str, bytes] = {}
         findings: list[Finding] = []
         total = 0
-        for path, entry in _walk(root, findings, self.url):
+        for path, entry in _walk(root, seen, findings, self.url):
             try:
                 data = _read_file(entry, root, path, findings, self.url)
             except FileNotFoundError:
@@ -149,17 +151,32 @@ class DirectorySource:
         return Content(files, tuple(findings))
 
 
+@dataclass
+class _Seen:
+    """Where the links and folders below a layer's root led when they were come by."""
+
+    links: dict[str, str] = field(default_factory=dict)
+    folders: dict[str, tuple[int, int] | None] = field(default_factory=dict)
+
+    def stands(self) -> bool:
+        """Whether none of them was swapped since: a ConfigMap may be mounted further down."""
+        return all(os.path.realpath(link) == target for link, target in self.links.items()) and all(
+            inode(folder) == was for folder, was in self.folders.items()
+        )
+
+
 def _wanted(name: str) -> bool:
     return name.endswith((".yaml", ".j2"))
 
 
-def _walk(root: str, findings: list[Finding], url: str) -> Iterator[tuple[str, str]]:
+def _walk(root: str, seen: _Seen, findings: list[Finding], url: str) -> Iterator[tuple[str, str]]:
     """(path within the layer, resolved path) of every file that could be a prompt or a part."""
     inside = root.rstrip(os.sep) + os.sep
     waiting: list[tuple[str, str, tuple[str, ...]]] = [(root, "", (root,))]
     left = LIMIT_ENTRIES
     while waiting:
         folder, prefix, above = waiting.pop()
+        seen.folders[folder] = inode(folder)
         try:
             with os.scandir(folder) as found:
                 entries = sorted(found, key=lambda e: e.name)
@@ -179,6 +196,8 @@ def _walk(root: str, findings: list[Finding], url: str) -> Iterator[tuple[str, s
             path = f"{prefix}{entry.name}"
             is_link = entry.is_symlink()
             target = os.path.realpath(entry.path) if is_link else entry.path
+            if is_link:
+                seen.links[entry.path] = target
             if is_link and target != root and not target.startswith(inside):
                 if _wanted(entry.name) or os.path.isdir(target):
                     findings.append(_escapes(f"{url}/{path}"))

@@ -19,6 +19,8 @@ from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver, EventEmitter, ObservedWatch
 
+from yamlgraph_prompts.regular_file import inode
+
 logger = logging.getLogger("yamlgraph_prompts")
 
 Folder = tuple[str, bool]
@@ -111,15 +113,6 @@ def make_observer() -> BaseObserver:
     # "Full" events tell a file that was moved in (complete) from one that was made (empty yet).
     options = {"generate_full_events": True} if sys.platform.startswith("linux") else {}
     return Observer(**options)
-
-
-def inode(path: str) -> tuple[int, int] | None:
-    """Which file or folder `path` is, if any: not the same after a replacement."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 class _Walk:

@@ -16,6 +16,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Literal
 
+from yamlgraph_prompts.regular_file import inode
 from yamlgraph_prompts.watch.burst import Burst
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ class Watch:
 
     def _arm(self) -> None:
         """Survey and subscribe until what was surveyed is what is there."""
-        from yamlgraph_prompts.watch.file_events import inode, survey
+        from yamlgraph_prompts.watch.file_events import survey
 
         with self._arming:
             if self._subscription is None:
@@ -365,8 +366,6 @@ class Watch:
 
     def _replaced(self) -> str | None:
         """A watched folder that is another one by now: renamed further up, where nobody listens."""
-        from yamlgraph_prompts.watch.file_events import inode
-
         return next((path for path, was in self._inodes.items() if inode(path) != was), None)
 
     def _restart(self) -> None:

@@ -95,8 +95,8 @@ class GraphReader:
     _known: dict[Path, GraphYaml] = field(default_factory=dict)
     # Files that could not be loaded, which may be mended.
     _broken: tuple[Path, ...] = ()
-    # Where the folders of the own prompts were when the first of each was read.
-    _stood: dict[Path, tuple[str, str]] = field(default_factory=dict)
+    # Where the graphs, and the folders of their own prompts, were before each was read.
+    _stood: dict[Path, tuple[object, ...]] = field(default_factory=dict)
 
     def read(self, has: Callable[[str], bool]) -> GraphFacts:
         """What the graph asks for now, and its own prompts as they were together at one moment.
@@ -108,11 +108,11 @@ class GraphReader:
             GraphNotFound: The root file is not there, and never was.
         """
         for _ in range(ATTEMPTS):
-            self._stood.clear()
+            self._stood = {self.path: standing(self.path)}
             facts = self._read_once(has)
-            if all(standing(folder) == stood for folder, stood in self._stood.items()):
+            if all(standing(path) == stood for path, stood in self._stood.items()):
                 return facts
-        restless = _trouble(self.path, "Its prompts change faster than they can be read.")
+        restless = _trouble(self.path, "It and its prompts change faster than they can be read.")
         return replace(facts, findings=(*facts.findings, restless))
 
     def _read_once(self, has: Callable[[str], bool]) -> GraphFacts:
@@ -137,8 +137,10 @@ class GraphReader:
                 continue
             loaded[path] = graph
             for child in graph.children:
+                self._stood.setdefault(child, standing(child))
                 if child.exists():
-                    waiting.append(child)
+                    # Now, not when its parent was loaded: a link on the way may be swapped.
+                    waiting.append(child.resolve())
                 else:
                     # Watched, so that it is seen when it comes.
                     broken[child] = ()
@@ -161,7 +163,7 @@ class GraphReader:
         paths: dict[Path, None] = dict.fromkeys((self.path, *self._broken))
         for graph in self._known.values():
             paths[graph.path] = None
-            paths.update(dict.fromkeys(graph.beside))
+            paths.update(dict.fromkeys((*graph.children, *graph.beside)))
             for use in _uses(graph.config):
                 for place in self._places(graph, use.prompt):
                     paths[place] = None
@@ -391,7 +393,7 @@ def _children(config: Any) -> tuple[tuple[Path, ...], frozenset[Path]]:
     direct: set[Path] = set()
     for _, node, _ in _nodes(config):
         if node.get("type") == "subgraph" and isinstance(node.get("graph"), str):
-            child = (folder / node["graph"]).resolve()
+            child = folder / node["graph"]
             paths[child] = None
             if subgraph_relay_capable(dict(node), config.source_path):
                 relays.add(child)
@@ -399,8 +401,9 @@ def _children(config: Any) -> tuple[tuple[Path, ...], frozenset[Path]]:
                 direct.add(child)
     for tool in config.tools.values():
         if isinstance(tool, Mapping) and tool.get("type") == "graph" and "path" in tool:
-            paths[(folder / tool["path"]).resolve()] = None
-    return tuple(paths), frozenset(relays - direct)
+            paths[folder / tool["path"]] = None
+    resumed = {child.resolve() for child in direct}
+    return tuple(paths), frozenset(child for child in relays if child.resolve() not in resumed)
 
 
 def _beside(folder: Path, content: Any) -> tuple[Path, ...]:

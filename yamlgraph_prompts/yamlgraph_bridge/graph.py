@@ -56,8 +56,9 @@ class YamlGraph:
     def read(self, has: Callable[[str], bool]) -> GraphFacts:
         """What the graph asks of its prompts now; see `GraphReader.read`."""
         facts = self._reader.read(has)
-        if self._path in facts.plan:
-            self._config = facts.plan[self._path].config
+        if facts.plan:
+            # The root comes first, and none is without it.
+            self._config = next(iter(facts.plan.values())).config
         return facts
 
     def watched(self) -> tuple[Path, ...]:
@@ -129,7 +130,7 @@ class YamlGraph:
             original={path: _prompts_folder(graph) for path, graph in plan.items()},
             guarded=self._guarded,
             savers=self._savers,
-            relays=frozenset[Path]().union(*(graph.relays for graph in plan.values())),
+            relays=frozenset(path.resolve() for graph in plan.values() for path in graph.relays),
         )
 
 
