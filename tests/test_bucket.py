@@ -192,6 +192,19 @@ def test_a_name_that_readers_would_refuse_is_not_pushed(bucket: Bucket, name: st
     assert bucket.current() is None
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("vars", "x"), ("a/vars.production", "x"), ("flow", "x\nnodes: {}\nedges: []")],
+)
+def test_what_readers_would_not_take_for_a_prompt_is_not_pushed(
+    bucket: Bucket, name: str, text: str
+) -> None:
+    with pytest.raises(PromptsError, match=f"'{name}.yaml'") as caught:
+        bucket.push(release("a", **{name: text}), message="m", who="w")
+    assert "greeting" not in str(caught.value)
+    assert bucket.current() is None
+
+
 # Several pushers
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.files import write
 from tests.s3_servers import Shop
-from yamlgraph_prompts.bucket import Bucket, Pushed
+from yamlgraph_prompts.bucket import Bucket, LogEntry, Pushed
 from yamlgraph_prompts.cli import main
 from yamlgraph_prompts.cli.published import person
 from yamlgraph_prompts.release import Prompt, Release
@@ -275,6 +275,22 @@ def test_a_long_history_is_shown_whole_with_all(run: Run, url: str, bucket: Buck
     assert "--all (3 more)" in err
     code, out, err = run("releases", url, "-e", "production", "--all")
     assert (code, len(out.splitlines()), err) == (0, 24, "")
+
+
+def test_no_entry_of_the_history_is_shown_as_more_than_a_line(
+    run: Run, url: str, bucket: Bucket
+) -> None:
+    made = LogEntry(1, "a" * 64, None, 0.0, "Eve\n9  forged", "", "push\nx", 1, "f00")
+    bucket._log.append(made, conditional=True)
+    code, out, _ = run("releases", url, "-e", "production")
+    assert code == 0
+    assert len(out.splitlines()) == 2
+
+
+def test_older_entries_that_are_gone_are_not_promised(run: Run, url: str, bucket: Bucket) -> None:
+    made = LogEntry(9, "a" * 64, None, 0.0, "Ada", "first that is left", "push", 1, "f00")
+    bucket._log.append(made, conditional=True)
+    assert "--all" not in run("releases", url, "-e", "production")[2]
 
 
 def test_releases_says_when_readers_do_not_see_the_last_one(

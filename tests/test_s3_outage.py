@@ -39,6 +39,7 @@ from yamlgraph_prompts.fetch import LayerReader
 from yamlgraph_prompts.live_prompts import LivePrompts
 from yamlgraph_prompts.polling import Pace
 from yamlgraph_prompts.sources import open_source, s3_bucket, s3_loose
+from yamlgraph_prompts.sources.s3_client import Place, forget
 
 DEADLINE_S = 1.0
 SLACK_S = 1.0  # for a machine that runs other things as well
@@ -132,6 +133,18 @@ def test_the_error_names_bucket_prefix_endpoint_credentials_and_what_to_try(
         assert part in message
     assert KEY not in message
     assert SECRET not in message
+
+
+def test_the_credentials_are_named_though_another_layer_gave_them_up_meanwhile(
+    s3: ScriptedS3,
+) -> None:
+    def fault(handler: Handler, asked: Asked) -> bool:
+        forget(Place.parse(s3.url()))
+        return refused(403, "InvalidAccessKeyId")(handler, asked)
+
+    s3.fault = fault
+    with pytest.raises(LayerUnavailable, match=f"not know.*{s3.endpoint}.* ending in {KEY[-4:]}"):
+        open_source(s3.url()).read()
 
 
 def test_no_credentials_at_all_is_said_and_mended_without_a_restart(

@@ -24,7 +24,7 @@ from yamlgraph_prompts.errors import (
     ReleaseNotFound,
     StoreCorrupted,
 )
-from yamlgraph_prompts.layers import Layer, environment_name
+from yamlgraph_prompts.layers import Layer, LayerContent, environment_name, resolve
 from yamlgraph_prompts.pack import MAX_PACK, decode_pack, encode_pack
 from yamlgraph_prompts.release import Release
 from yamlgraph_prompts.sources.s3_client import Place
@@ -289,7 +289,7 @@ class Bucket:
             return Pushed(live, published=False, repaired=self._log.point(live) or mended)
         if after is not None and live != after:
             raise self._lost(live, after)
-        _refuse_names(release, self.url)
+        self._refuse_names(release)
         self._keep(release)
         entry = LogEntry(
             number=live.number + 1 if live else 1,
@@ -320,6 +320,24 @@ class Bucket:
                 self._log.point(winner)
             raise self._lost(winner, live)
         return Pushed(entry, published=True, before=live)
+
+    def _refuse_names(self, release: Release) -> None:
+        """Readers make files of the prompts, so they refuse or leave out what cannot be some."""
+        files = {f"{name}.yaml": prompt.data for name, prompt in release.prompts.items()}
+        bad = [path for path in files if escapes(path)]
+        bad += [finding.prompt or "" for finding in case_collisions(files, self.url)]
+        if bad:
+            raise PromptsError(
+                f"Nothing was published: {_names(tuple(map(repr, bad)))} cannot be the name of a "
+                "file beside the others.",
+                hint="A name leads out of no folder, and differs from others not only in capitals.",
+            )
+        taken = resolve([LayerContent(self.url, "", files)], self.environment).prompts
+        if left := tuple(repr(f"{name}.yaml") for name in release.prompts if name not in taken):
+            raise PromptsError(
+                f"Nothing was published: readers would not take {_names(left)} for a prompt.",
+                hint="Files of variables (vars.yaml) and of graphs (nodes and edges) are none.",
+            )
 
     def _conditional(self, single_writer: bool) -> bool:
         if not self._log.ignores_conditions():
@@ -411,19 +429,6 @@ def _pack(release_id: str) -> str:
 
 def _is_id(word: str) -> bool:
     return len(word) == 64 and not word.strip("0123456789abcdef")
-
-
-def _refuse_names(release: Release, url: str) -> None:
-    """Readers make files of the prompts, so they refuse what cannot be files side by side."""
-    paths = {f"{name}.yaml": None for name in release.prompts}
-    bad = [path for path in paths if escapes(path)]
-    bad += [finding.prompt or "" for finding in case_collisions(paths, url)]
-    if bad:
-        raise PromptsError(
-            f"Nothing was published: {_names(tuple(map(repr, bad)))} cannot be the name of a file "
-            "beside the others.",
-            hint="A name leads out of no folder, and differs from others not only in capitals.",
-        )
 
 
 def _text(what: str, said: str, limit: int) -> str:

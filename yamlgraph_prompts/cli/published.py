@@ -203,18 +203,22 @@ def _list(place: Bucket, arguments: Any) -> int:
     rows = [("", "release", "since", "who", "prompts", "why", "message", "")]
     for at, entry in enumerate(entries):
         when = datetime.fromtimestamp(entry.at_s).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-        first = (str(entry.number), entry.release[:12], when, entry.who)
-        text = entry.message.splitlines()[0][:72]
-        rows.append((*first, str(entry.prompts), entry.why, text, "" if at else "live"))
+        who, why, text = map(_first_line, (entry.who, entry.why, entry.message))
+        first = (str(entry.number), entry.release[:12], when, who)
+        rows.append((*first, str(entry.prompts), why, text[:72], "" if at else "live"))
     head, *lines = table(rows)
     say(paint(head, "dim"))
     for at, line in enumerate(lines):
         say(line if at else paint(line, "green"))
-    if entries[-1].number > 1 and not arguments.all:
+    if len(entries) == SHOWN and entries[-1].number > 1 and not arguments.all:
         note(f"Older ones are shown with --all ({entries[-1].number - 1} more).")
     if behind:
         note("Readers do not see the last one yet: its pusher died, or is at it. Push it again.")
     return 0
+
+
+def _first_line(said: str) -> str:
+    return (said.splitlines() or [""])[0]
 
 
 def _git(setting: str) -> str:

@@ -96,7 +96,7 @@ class Bucket:
                 self._signed = _Signed.of(made, self.place, self._count)
                 self._connection = made
         except Exception as problem:
-            raise self.trouble(problem) from problem
+            raise self._trouble(problem, None) from problem
 
     def get(
         self,
@@ -140,7 +140,7 @@ class Bucket:
                 self._signed = None
             return answer
         except Exception as problem:
-            raise self.trouble(problem) from problem
+            raise self._trouble(problem, self._connection) from problem
 
     def pages(self) -> Iterator[list[Listed]]:
         """All that is below the prefix, page by page.
@@ -156,7 +156,7 @@ class Bucket:
                 if token is None:
                     return
         except Exception as problem:
-            raise self.trouble(problem) from problem
+            raise self._trouble(problem, self._connection) from problem
 
     def close(self) -> None:
         """Let go of the connections; `open` makes new ones."""
@@ -168,9 +168,9 @@ class Bucket:
         with self._counting:
             self.traffic += Traffic(requests, received_bytes)
 
-    def trouble(self, problem: Exception) -> Exception:
+    def _trouble(self, problem: Exception, used: Connection | None) -> Exception:
         """What to raise for it. The next round gets a new client where credentials failed."""
-        error = words(problem, self.place)
+        error = words(problem, self.place, used)
         if is_about_credentials(problem):
             forget(self.place)
         return error

@@ -140,12 +140,13 @@ def forget(place: Place) -> None:
         _made.pop(one, None)
 
 
-def words(problem: BaseException, place: Place) -> LayerError:
+def words(problem: BaseException, place: Place, used: Connection | None = None) -> LayerError:
     """One clear error for what botocore raised: where, with which credentials, what to try.
 
     Args:
         problem: What was raised.
         place: Where.
+        used: What it was asked through; what `connection` gives when left out.
 
     Returns:
         The error to raise: `LayerNotFound` for an object that is not there, else
@@ -154,7 +155,7 @@ def words(problem: BaseException, place: Place) -> LayerError:
     if isinstance(problem, LayerError):
         return problem
     what, hint = explain(problem)
-    message = f"{place.url_without_secrets}: {what} ({circumstances(place)})."
+    message = f"{place.url_without_secrets}: {what} ({circumstances(place, used)})."
     layer = place.url_without_secrets
     if error_code(problem) in ("NoSuchKey", "NoSuchVersion"):
         return LayerNotFound(message, layer=layer, hint=hint)
@@ -226,17 +227,17 @@ def _is_endpoint(endpoint: str) -> bool:
         return False
 
 
-def circumstances(place: Place) -> str:
+def circumstances(place: Place, used: Connection | None = None) -> str:
     """Where, and with which credentials; asks nobody, and holds no secret."""
     key = _key(place)
-    made = next((found for one, found in list(_made.items()) if one[0] == key), None)
+    made = used or next((found for one, found in list(_made.items()) if one[0] == key), None)
     endpoint = made.client.meta.endpoint_url if made else place.endpoint or "the default"
     parts = urlsplit(endpoint)
     if parts.username or parts.password:
         endpoint = endpoint.replace(f"{parts.netloc.rpartition('@')[0]}@", "")
-    used = _credentials(place, made)
+    who = _credentials(place, made)
     where = f"bucket {place.bucket}, prefix {place.prefix or '(none)'}, endpoint {endpoint}"
-    return f"{where}, credentials: {used}"
+    return f"{where}, credentials: {who}"
 
 
 def _credentials(place: Place, made: Connection | None) -> str:
