@@ -737,6 +737,34 @@ def test_a_poll_after_an_event_is_not_a_second_call(prompts: Path, listen: Liste
     assert listener.calls == ["file change"]
 
 
+@linux
+def test_what_is_taken_back_while_it_is_taken_is_taken_back_here_too(tmp_path: Path) -> None:
+    for text in ("one", "two", "three"):
+        (tmp_path / text).mkdir()
+        (tmp_path / text / "a.yaml").write_text(text)
+    link, taken = tmp_path / "link", list[str]()
+    link.symlink_to("one")
+
+    def fingerprint() -> str:
+        found = (link / "a.yaml").read_text()
+        if found == "two" and not taken:
+            swap_link(link, "three")
+        return found
+
+    def take(_: str) -> None:
+        taken.append((link / "a.yaml").read_text())
+        if taken == ["three"]:
+            swap_link(link, "two")
+
+    watch = Watch(take, paths=lambda: [link], fingerprint=fingerprint, seen="one")
+    watch.start()
+    swap_link(link, "two")
+    wait_until(lambda: taken)
+    assert taken[0] == "three"
+    wait_until(lambda: taken[-1] == "two")
+    watch.close()
+
+
 def test_a_fingerprint_that_raises_is_news_once(prompts: Path, listen: Listen) -> None:
     away = threading.Event()
 

@@ -306,14 +306,11 @@ class Watch:
             turned, self._turned = self._turned, False
         if turned:
             self._arm()
-        if urgent or self._fingerprint is None:
-            self._seen = self._candidate = None
-            self._poll_at = min(self._poll_at, monotonic() + self._quiet_s)
-        else:
-            found = self._look()
-            if found == self._seen:
-                return
-            self._seen = found
+        if not urgent and self._fingerprint is not None and self._look() == self._seen:
+            return
+        # on_change may see what came after this look, and the next look what was there before.
+        self._seen = self._candidate = None
+        self._poll_at = min(self._poll_at, monotonic() + self._quiet_s)
         self._call("file change")
 
     def _call(self, reason: str) -> None:
