@@ -30,6 +30,7 @@ from yamlgraph_prompts import (
     ReleaseNotFound,
     live_graph,
 )
+from yamlgraph_prompts.drafts import Draft
 from yamlgraph_prompts.sources.directory import DirectorySource
 
 
@@ -500,6 +501,36 @@ def test_another_live_prompts_on_the_store_obeys_a_hold_and_its_end(folder: Path
         there.publish()
         assert not there.held
         assert there["a"].user == "two"
+
+
+@pytest.mark.parametrize("act", ["publish", "change", "follow"])
+def test_a_hold_that_comes_during_a_publication_is_ended_by_a_follow_only(
+    folder: Path, act: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with quiet(folder) as here, quiet(folder) as there:
+        first = here.release.id
+        put(folder, "two")
+        assert here.publish().status == there.publish().status == "published"
+        keep = there._store.put
+
+        def meanwhile(*args: Any, **options: Any) -> None:
+            keep(*args, **options)
+            monkeypatch.undo()
+            here.activate(first)
+
+        monkeypatch.setattr(there._store, "put", meanwhile)
+        if act == "change":
+            there.change(Draft("a", b"user: three"))
+        else:
+            put(folder, "three")
+            getattr(there, act)()
+        assert (folder / "a.yaml").read_text() == "user: three"
+        here.publish()
+        if act == "follow":
+            assert (there.held, here.held, here["a"].user) == (False, False, "three")
+        else:
+            assert (there.held, here.held) == (True, True)
+            assert there.release.id == here.release.id == first
 
 
 OTHER_PROCESS = """

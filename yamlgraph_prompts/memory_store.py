@@ -49,11 +49,14 @@ class MemoryStore:
             if old not in recent:
                 del self._releases[old]
 
-    def make_live(self, release_id: str, *, reason: str, held: bool = False) -> None:
+    def make_live(
+        self, release_id: str, *, reason: str, held: bool = False, since: int | None = None
+    ) -> bool:
         """Point at a release; see `Store.make_live`."""
         serial = self._changes[-1].serial + 1 if self._changes else 1
         self._changes.append(Pointer(release_id, held, reason, time.time(), serial))
         del self._changes[: -2 * self._keep]
+        return True
 
     def pointer(self) -> Pointer | None:
         """Which release is live."""

@@ -63,6 +63,8 @@ class Live:
 @dataclass(frozen=True)
 class _Attempt:
     reason: str
+    overrules: bool = False
+    """Whether it ends a hold."""
     started: float = field(default_factory=time.perf_counter)
 
 
@@ -108,6 +110,7 @@ class Publisher:
         self._startup_deadline_s = startup_deadline_s
         self._refresh_s = refresh_s
         self._as_stored = as_stored
+        self._obeyed = 0
 
     def started(self) -> Live:
         """What is live, after a first publication where there was none.
@@ -130,7 +133,7 @@ class Publisher:
                 return outcome
         attempt, problem = _Attempt("start"), None
         try:
-            outcome = self._publish(attempt, obey=True)
+            outcome = self._publish(attempt)
         except LayerError as error:
             problem, outcome = error, self._unreadable(error, attempt)
         self.told(outcome)
@@ -142,12 +145,12 @@ class Publisher:
 
     def publish(self, reason: str) -> Outcome:
         """Make live what the layers hold, or stay on what somebody holds."""
-        return self.told(self._publish(_Attempt(reason), obey=True))
+        return self.told(self._publish(_Attempt(reason)))
 
     def follow(self) -> Outcome:
         """End a hold: make live what the layers hold, and follow them from now on."""
-        attempt = _Attempt("follow")
-        outcome = self.told(self._publish(attempt, obey=False))
+        attempt = _Attempt("follow", overrules=True)
+        outcome = self.told(self._publish(attempt))
         if self.live is not None and self._is_held():
             # What the layers hold is refused; news is taken from now on all the same.
             refused = self._keep(self.live.candidate, attempt)
@@ -175,7 +178,7 @@ class Publisher:
         live, attempt = self.started(), _Attempt("attach")
         if not self._readers:
             # The new graph brings prompts of its own.
-            outcome = self.told(self._publish(attempt, obey=True))
+            outcome = self.told(self._publish(attempt))
             if outcome.status == "rejected":
                 raise PromptsRejected(summary(outcome), outcome=outcome)
             return
@@ -287,10 +290,10 @@ class Publisher:
     def _today(self, contents: Sequence[LayerContent]) -> tuple[Finding, ...]:
         return self._candidates.undrafted(self._graphs(), self._before(), contents).findings
 
-    def _publish(self, attempt: _Attempt, *, obey: bool) -> Outcome:
+    def _publish(self, attempt: _Attempt) -> Outcome:
         # Before a held release is taken: that does not make this any less a start.
         deadline_s = DEADLINE_S if self.live else self._startup_deadline_s
-        refused = self._obey_pointer(attempt.reason) if obey else None
+        refused = None if attempt.overrules else self._obey_pointer(attempt.reason)
         if refused is not None:
             return refused
         first_look = attempt.reason == "first look"
@@ -308,13 +311,14 @@ class Publisher:
         self.layers_well()
         if candidate.refused:
             return self._outcome("rejected", attempt, candidate)
-        if obey and self.live is not None and self.live.held:
+        if not attempt.overrules and self.live is not None and self.live.held:
             return self._hold(self.live, candidate, attempt)
         return self._go(candidate, attempt, held=False)
 
     def _obey_pointer(self, reason: str) -> Outcome | None:
         """Do what another process said of holding; the outcome where that is refused."""
         live, pointer = self.live, self._store.pointer()
+        self._obeyed = pointer.serial if pointer else 0
         if pointer is None:
             return None
         if not pointer.held:
@@ -413,8 +417,11 @@ class Publisher:
         pointer, release = self._store.pointer(), candidate.release.id
         if pointer is not None and (pointer.release, pointer.held) == (release, held):
             return None
+        since = None if held or attempt.overrules else self._obeyed
         try:
-            self._store.make_live(release, reason=attempt.reason, held=held)
+            if not self._store.make_live(release, reason=attempt.reason, held=held, since=since):
+                # Another process holds a release since this one looked.
+                return self._publish(attempt)
         except (StoreError, ReleaseNotFound) as problem:
             return self._store_trouble(candidate, attempt, problem)
         return None

@@ -148,13 +148,20 @@ class Store:
                 if self._puts % max(4, self.keep // 4) == 0:
                     self._retire()
 
-    def make_live(self, release_id: str, *, reason: str, held: bool = False) -> None:
+    def make_live(
+        self, release_id: str, *, reason: str, held: bool = False, since: int | None = None
+    ) -> bool:
         """Point at a release that is stored, for every process that shares the store.
 
         Args:
             release_id: The release's full id.
             reason: Why, such as ``"file change"``.
             held: Whether the layers are not followed from now on.
+            since: The serial of the pointer that was obeyed: a hold that came since is left as it
+                is. None: it is ended.
+
+        Returns:
+            Whether it is live now: False where another process holds one since.
 
         Raises:
             ReleaseNotFound: It is not stored.
@@ -165,9 +172,11 @@ class Store:
             read_head(self._pack(release_id), release_id)
             self._shelves[0].touch(release_id)
             live = self.pointer()
-            self._histories[0].advance(
-                release_id, held=held, reason=reason, above=live.serial if live else 0
-            )
+            serial = live.serial if live else 0
+            if live is not None and live.held and since is not None and serial > since:
+                return False
+            self._histories[0].advance(release_id, held=held, reason=reason, above=serial)
+            return True
 
     def pointer(self) -> Pointer | None:
         """Which release is live; None where none is, or where the pointer is damaged."""
