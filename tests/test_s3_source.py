@@ -733,6 +733,16 @@ def test_a_release_that_nobody_has_is_not_found(s3: ScriptedS3) -> None:
                 prompts.find(release_id)
 
 
+def test_a_release_that_could_not_be_looked_for_is_not_said_to_be_nowhere(s3: ScriptedS3) -> None:
+    publish(s3, release(a="user: live"))
+    with LivePrompts(s3.url(), environment="production", watch=False) as prompts:
+        s3.fault = refused(403, "AccessDenied")
+        with pytest.raises(LookupError, match=r"cannot give it: .*access is denied") as caught:
+            prompts.find("f" * 64)
+    assert "Try again" in str(caught.value)
+    assert "nor in a layer" not in str(caught.value)
+
+
 def test_a_release_that_is_not_what_its_id_says_is_not_found(s3: ScriptedS3) -> None:
     publish(s3, release(a="user: v1"))
     s3.objects[f"prompts/.releases/packs/{'f' * 64}.pack"] = encode_pack(release(a="user: v2"))

@@ -15,6 +15,7 @@ from typing import TypeVar, cast
 from yamlgraph_prompts.errors import LayerError, LayerNotFound, LayerReadOnly, LayerUnavailable
 from yamlgraph_prompts.health import LayerState
 from yamlgraph_prompts.layers import Layer, LayerContent, environments_pattern
+from yamlgraph_prompts.regular_file import standing
 from yamlgraph_prompts.release import Prompt, Release
 from yamlgraph_prompts.sources import (
     Content,
@@ -51,6 +52,7 @@ class LayerReader:
         self._trouble: str | None = None
         self._kept: LayerContent | None = None
         self._taken: str | None = None
+        self._stood: list[tuple[Path, object]] = []
         self._asked = -math.inf
         self._earlier = Traffic()
         self.renew()
@@ -125,6 +127,9 @@ class LayerReader:
     def _ask(self) -> LayerContent:
         try:
             with self._alone():
+                folders = self._source.watched()
+                # One that is not there yet is made by the first write.
+                self._stood = [(path, standing(path)) for path in folders if path.exists()]
                 content = self._source.read()
         except LayerNotFound as problem:
             if not self.layer.optional:
@@ -176,6 +181,7 @@ class LayerReader:
 
         Raises:
             LayerReadOnly: It cannot be written, and why.
+            LayerUnavailable: It is another folder than the one that was read last.
         """
         source = self._source
         if not isinstance(source, Writable):
@@ -183,6 +189,12 @@ class LayerReader:
                 f"Prompts cannot be written to {self.url}: it is only read.", layer=self.url
             )
         with self._alone():
+            if any(standing(folder) != stood for folder, stood in self._stood):
+                raise LayerUnavailable(
+                    f"{self.url} was swapped for another folder meanwhile; nothing was written.",
+                    layer=self.url,
+                    hint="Look at what is there now, and try again.",
+                )
             source.write(path, data)
 
     def watched(self) -> tuple[Path, ...]:
@@ -266,8 +278,8 @@ class _Unpacking:
     def __call__(self, data: bytes, release_id: str) -> Mapping[str, bytes]:
         from yamlgraph_prompts.pack import decode_pack
 
-        about = f"release {release_id[:12]}"
-        self._before = decode_pack(data, release_id, about, known=self._before).prompts
+        about, known = release_id[:12], self._before
+        self._before = decode_pack(data, release_id, about, known=known).prompts
         return {name: prompt.data for name, prompt in self._before.items()}
 
 

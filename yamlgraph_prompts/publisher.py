@@ -244,14 +244,6 @@ class Publisher:
             if not _FULL_ID.fullmatch(release_id):
                 raise
             release = self._published(release_id)
-            if release is None:
-                raise ReleaseNotFound(
-                    f"Release {release_id[:12]} is neither in memory, nor in the store, nor in a "
-                    "layer.",
-                    release_id=release_id,
-                    hint="Publish its content again, or let such runs take the live release: "
-                    'missing_release="live".',
-                ) from None
         with suppress(StoreError):
             self._store.put(release)
         return release
@@ -436,18 +428,25 @@ class Publisher:
             return None
         return self._refuse(candidate, attempt, Finding("error", "store", str(problem)))
 
-    def _published(self, release_id: str) -> Release | None:
-        """A release from a layer that keeps releases."""
+    def _published(self, release_id: str) -> Release:
+        """A release from a layer that keeps releases; raises `ReleaseNotFound`."""
+        where, todo = "nor in a layer.", "Publish its content again"
         for reader in self._readers:
             try:
                 ask = partial(reader.release, release_id)
                 found = within(self._startup_deadline_s, ask, reader.url)
             except LayerError as problem:
                 logger.warning("Release %s is not found: %s", release_id[:12], problem)
+                where = f"and a layer cannot give it: {problem.message}"
+                todo = "Try again when that is mended"
                 continue
             if found is not None:
                 return found
-        return None
+        raise ReleaseNotFound(
+            f"Release {release_id[:12]} is neither in memory, nor in the store, {where}",
+            release_id=release_id,
+            hint=f'{todo}, or let such runs take the live release: missing_release="live".',
+        ) from None
 
     def _before(self) -> Release | None:
         return self.live.release if self.live else None
