@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from tests.files import Heard, codes, write
 from yamlgraph_prompts import Layer, LivePrompts, PromptNotFound, PromptsRejected
-from yamlgraph_prompts.errors import LayerError
+from yamlgraph_prompts.drafts import Draft
+from yamlgraph_prompts.errors import LayerError, LayerUnavailable
 from yamlgraph_prompts.layers import LayerContent, as_layer, environments_pattern, resolve
 from yamlgraph_prompts.sources import Content
 from yamlgraph_prompts.sources.directory import DirectorySource
@@ -374,3 +375,22 @@ def test_layers_under_one_link_are_read_as_they_were_together(
     else:
         assert (outcome.status, prompts.release) == ("rejected", before)
         assert "faster than they can be read" in outcome.findings[0].message
+
+
+def test_a_change_is_not_written_over_an_edition_that_it_was_not_made_on(tmp_path: Path) -> None:
+    for edition in ("old", "new"):
+        write(tmp_path / edition, {"a.yaml": f"user: {edition}", "b.yaml": f"user: {edition}"})
+    link = tmp_path / "prompts"
+    link.symlink_to("old")
+
+    def swap(_: object) -> None:
+        link.unlink()
+        link.symlink_to("new")
+
+    with LivePrompts(link, watch=False) as prompts:
+        with pytest.raises(LayerUnavailable, match="swapped"):
+            prompts.change(Draft("a", b"user: mine"), allow=swap)
+        assert (tmp_path / "new/a.yaml").read_text() == "user: new"
+        assert prompts["a"].user == "old"
+        prompts.change(Draft("a", b"user: mine"))
+        assert (prompts["a"].user, prompts["b"].user) == ("mine", "new")

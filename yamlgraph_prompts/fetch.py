@@ -188,13 +188,13 @@ class LayerReader:
             raise LayerReadOnly(
                 f"Prompts cannot be written to {self.url}: it is only read.", layer=self.url
             )
+        if any(standing(folder) != stood for folder, stood in self._stood):
+            raise LayerUnavailable(
+                f"{self.url} was swapped for another folder meanwhile; nothing was written.",
+                layer=self.url,
+                hint="Look at what is there now, and try again.",
+            )
         with self._alone():
-            if any(standing(folder) != stood for folder, stood in self._stood):
-                raise LayerUnavailable(
-                    f"{self.url} was swapped for another folder meanwhile; nothing was written.",
-                    layer=self.url,
-                    hint="Look at what is there now, and try again.",
-                )
             source.write(path, data)
 
     def watched(self) -> tuple[Path, ...]:
