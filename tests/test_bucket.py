@@ -635,6 +635,12 @@ def test_a_release_that_is_not_there_is_an_error_that_says_where_to_look(
             ask(word)
 
 
+def test_the_command_in_a_hint_asks_the_same_server(careless: str) -> None:
+    with pytest.raises(ReleaseNotFound) as caught:
+        Bucket(careless, environment="production").find("zzz")
+    assert f"releases '{careless}' -e production" in str(caught.value.hint)
+
+
 def test_the_beginning_of_an_id_must_mean_one_release(bucket: Bucket) -> None:
     made: dict[str, str] = {}
     number = 0

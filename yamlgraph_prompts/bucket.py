@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import wraps
 from itertools import islice
+from shlex import quote
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from yamlgraph_prompts.bucket_log import LIMIT_MESSAGE, LIMIT_WHO, Log, LogEntry
@@ -78,8 +79,7 @@ def _bounded(
             raise LayerUnavailable(
                 f"{self.url} did not answer within {self.timeout_s:g} s.",
                 layer=self.url,
-                hint="See what is live before you try again: "
-                f"yamlgraph-prompts releases {self.url} -e {self.environment}",
+                hint=f"See what is live before you try again: {self._listing}",
             )
         result, problem = answer[0]
         if problem is not None:
@@ -388,7 +388,7 @@ class Bucket:
         return ReleaseNotFound(
             f"No release in {self.url} begins with {said[:64]!r}.",
             release_id=said,
-            hint=f"yamlgraph-prompts releases {self.url} -e {self.environment} lists them.",
+            hint=f"{self._listing} lists them.",
         )
 
     def _lost(self, winner: LogEntry | None, before: LogEntry | None) -> PushRefused:
@@ -414,12 +414,17 @@ class Bucket:
             return ()
         return tuple(sorted((*diff.added, *diff.removed, *diff.changed)))
 
+    @property
+    def _listing(self) -> str:
+        # As it was given: without its endpoint it would be another server's bucket.
+        return f"yamlgraph-prompts releases {quote(self._given)} -e {self.environment}"
+
     def _unknown(self, problem: LayerUnavailable) -> LayerUnavailable:
         return LayerUnavailable(
             f"{problem.message} Whether the release became live is not known.",
             layer=problem.layer,
-            hint=f"{problem.hint or ''} See what is live before you try again: yamlgraph-prompts "
-            f"releases {self.url} -e {self.environment}".strip(),
+            hint=f"{problem.hint or ''} See what is live before you try again: "
+            f"{self._listing}".strip(),
         )
 
 
