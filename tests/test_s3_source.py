@@ -542,6 +542,20 @@ def test_a_pointer_that_a_slow_pusher_moved_back_is_not_followed(s3: ScriptedS3)
     assert files(reader) == {"a.yaml": "user: v3"}
 
 
+def test_a_pointer_that_is_deleted_beside_its_history_leaves_what_is_live(s3: ScriptedS3) -> None:
+    publish(s3, release(a="user: v1"), number=1)
+    s3.objects[f"prompts/.releases/production/log/{1:020d}.json"] = b"{}"
+    s3.put(loose="user: old")
+    source = LayerReader(Layer(s3.url()), "production", None)
+    source.read()
+    pointer = s3.objects.pop("prompts/.releases/production/current")
+    with pytest.raises(LayerUnavailable, match="current is gone"):
+        source.look()
+    s3.objects["prompts/.releases/production/current"] = pointer
+    assert not source.look()
+    assert list(files(source)) == ["a.yaml"]
+
+
 def test_a_history_that_was_begun_anew_is_followed(s3: ScriptedS3) -> None:
     publish(s3, release(a="user: v9"), number=9)
     reader = published(s3)

@@ -143,6 +143,8 @@ class S3Source:
         if answer.status == 304 and kept is not None:
             return kept.content
         if answer.status != 200:
+            if kept is not None and self._is_logged(kept.number):
+                raise self._bad("is gone, though the history goes on")
             return None
         number, release_id = self._pointed(answer.data)
         if kept is not None and number < kept.number and self._is_logged(kept.number):
