@@ -19,7 +19,7 @@ from yamlgraph.compile import graph_loader
 from tests.conftest import run_in
 from tests.files import write
 from tests.graphs.catalog import CATALOG, Entry
-from yamlgraph_prompts import PromptsRejected, UnsupportedYamlgraph, load_and_compile
+from yamlgraph_prompts import LivePrompts, PromptsRejected, UnsupportedYamlgraph, load_and_compile
 from yamlgraph_prompts.regular_file import read_regular
 from yamlgraph_prompts.yamlgraph_bridge import YamlGraph, adopt, known, peek
 from yamlgraph_prompts.yamlgraph_bridge.facts import GraphReader
@@ -180,6 +180,41 @@ def test_a_graph_and_its_own_prompts_are_read_from_one_edition(
     facts = reader(tmp_path / "current/graph.yaml").read(nothing)
     (graph_yaml,) = facts.plan.values()
     assert (graph_yaml.data[:5], facts.files[0].own["a"].data) == (b"# new", b"user: new")
+
+
+def test_graphs_without_layers_under_one_link_are_read_as_they_were_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for edition in ("old", "new"):
+        for name in ("one", "two"):
+            graph = f"prompts_relative: true\nnodes: {{n: {{type: llm, prompt: p_{name}}}}}\n"
+            write(
+                tmp_path / edition,
+                {
+                    f"{name}.yaml": f"name: {name}\n{graph}" + EDGES.format("n"),
+                    f"p_{name}.yaml": f"user: {edition}",
+                },
+            )
+    link = tmp_path / "current"
+    link.symlink_to("old")
+
+    read = GraphReader.read
+
+    def swapping(reads: GraphReader, has: Callable[[str], bool]) -> Any:
+        facts = read(reads, has)
+        if link.readlink() == Path("old"):
+            link.unlink()
+            link.symlink_to("new")
+        return facts
+
+    with LivePrompts(watch=False) as prompts:
+        loaded = [
+            load_and_compile(link / f"{name}.yaml", prompts=prompts) for name in ("one", "two")
+        ]
+        monkeypatch.setattr(GraphReader, "read", swapping)
+        assert prompts.publish().status == "published"
+        assert {prompt.user for prompt in prompts.release.prompts.values()} == {"new"}
+        assert loaded
 
 
 @pytest.mark.parametrize("node", ["subgraph", "tool"])

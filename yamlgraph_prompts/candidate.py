@@ -55,6 +55,9 @@ class Graph(Protocol):
     def watched(self) -> tuple[Path, ...]:
         """The files whose change is news for it."""
 
+    def standing(self) -> object:
+        """Where its file really is; another answer says that it was swapped for another one."""
+
     def views(self) -> frozenset[str]:
         """The names of the views that its living builds read."""
 
@@ -186,8 +189,9 @@ class Candidates:
                 return found
             # Remote ones have answered just now.
             kept_s = math.inf
+        restless = next((reader.url for reader in self._readers), "the graphs' own prompts")
         raise LayerUnavailable(
-            "The layers change faster than they can be read.", layer=self._readers[0].url
+            "The layers and graphs change faster than they can be read.", layer=restless
         )
 
     def _laid(
@@ -207,7 +211,8 @@ class Candidates:
         if len(self._readers) + len(graphs) == 1:
             # Each by itself is read as it was at one moment.
             return []
-        return [standing(path) for reader in self._readers for path in reader.watched()]
+        folders = [standing(path) for reader in self._readers for path in reader.watched()]
+        return [*folders, *(graph.standing() for graph in graphs)]
 
     def _made(self, found: _Found, before: Release | None, *, strict: bool) -> Candidate:
         old = before.prompts if before else {}

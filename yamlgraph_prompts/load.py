@@ -209,6 +209,10 @@ class _Built:
     def watched(self) -> tuple[Path, ...]:
         return ()
 
+    def standing(self) -> object:
+        """There is no file."""
+        return None
+
     def views(self) -> frozenset[str]:
         return frozenset()
 

@@ -12,6 +12,7 @@ from langgraph.graph import StateGraph
 
 from yamlgraph_prompts.candidate import View
 from yamlgraph_prompts.errors import GraphRefused, PromptsError
+from yamlgraph_prompts.regular_file import standing
 from yamlgraph_prompts.release import GraphFacts, GraphFile, Prompt, Release
 from yamlgraph_prompts.yamlgraph_bridge import adopt, execute
 from yamlgraph_prompts.yamlgraph_bridge.facts import GraphReader, GraphYaml
@@ -117,6 +118,10 @@ class YamlGraph:
         built.__dict__["_yamlgraph_prompts_folders"] = folders
         self._folders.update(folders)
         return built
+
+    def standing(self) -> object:
+        """Where its file really is; see `regular_file.standing`."""
+        return standing(self._reader.path)
 
     def views(self) -> frozenset[str]:
         """The names of the folders that a graph which is still alive may read."""
