@@ -52,7 +52,7 @@ class Store:
         >>> release = Release.of([Prompt("greeting", b"user: Hi {name}")])
         >>> with Store(None) as store:
         ...     store.put(release)
-        ...     store.make_live(release.id, reason="start")
+        ...     _ = store.make_live(release.id, reason="start")
         ...     store.last_good()["greeting"].data
         b'user: Hi {name}'
     """
