@@ -99,7 +99,8 @@ class Handle:
         """As `current`, on an event loop."""
         if self._following.due:
             await asyncio.to_thread(self._first_use)
-        await self._arrival.awaited()
+        if self._arrival.coming is not None:
+            await self._arrival.awaited()
         return self.current()
 
     def at(self, release: str, graph: str | None) -> Build:

@@ -108,8 +108,7 @@ class LiveGraph(CompiledStateGraph[Any, Any, Any, Any]):
         **kwargs: Any,
     ) -> Any:
         """As in LangGraph, on one build."""
-        runs = self._runs
-        graph, config = runs.start(runs.feed.current(), input, config)
+        graph, config = self._runs.begin(input, config)
         return graph.invoke(input, config, **kwargs)
 
     async def ainvoke(
@@ -164,8 +163,7 @@ class LiveGraph(CompiledStateGraph[Any, Any, Any, Any]):
         **kwargs: Any,
     ) -> Any:
         """As in LangGraph, on one build."""
-        runs = self._runs
-        graph, config = runs.start(runs.feed.current(), input, config)
+        graph, config = self._runs.begin(input, config)
         return graph.stream_events(input, config, **kwargs)
 
     def astream_events(

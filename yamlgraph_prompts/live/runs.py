@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import var_child_runnable_config
 from langgraph._internal._constants import CONF, CONFIG_KEY_CHECKPOINTER
 from langgraph.checkpoint.base import BaseCheckpointSaver
-from langgraph.types import StateUpdate
+from langgraph.types import Command, StateUpdate
 
 from yamlgraph_prompts.live.feed import GRAPH, RELEASE, Build, Compiled, Feed, Pair
 from yamlgraph_prompts.live.lookups import Steps, asettle, settle
@@ -29,13 +30,14 @@ KEPT_COPIES = 4
 class Runs:
     """A feed, and the changes that a copy of its live graph makes to every build."""
 
-    __slots__ = ("carried", "changes", "copies", "feed")
+    __slots__ = ("carried", "changes", "copies", "feed", "plain")
 
     def __init__(self, feed: Feed, changes: Mapping[str, Any]) -> None:
         self.feed = feed
         self.changes = changes
         self.copies: tuple[tuple[Build, Compiled], ...] = ()
         self.carried: tuple[Build, RunRelease] | None = None
+        self.plain = not changes and feed.pin != "thread" and not feed.allow_release_override
 
     def changed(self, update: Mapping[str, Any]) -> Runs:
         return Runs(self.feed, {**self.changes, **update}) if update else self
@@ -60,26 +62,39 @@ class Runs:
         self.copies = ((build, graph), *self.copies[: KEPT_COPIES - 1])
         return graph
 
-    def stamped(self, config: RunnableConfig | None, build: Build) -> RunnableConfig:
-        """The config of a fresh run; what it carries as its release is made once for a build."""
+    def release(self, build: Build) -> RunRelease:
+        """What a fresh run carries as its release; made once for a build."""
         known = self.carried
         if known is None or known[0] is not build:
             self.carried = known = (build, RunRelease(build.release, self.feed.owner))
-        if not config:
-            return {"metadata": {RELEASE: known[1], GRAPH: build.graph}}
-        return stamped(config, build, known[1])
+        return known[1]
 
     def live_graph(self) -> Compiled:
         return self.graph(self.feed.current())
 
+    def begin(self, given: Any, config: RunnableConfig | None) -> tuple[Compiled, RunnableConfig]:
+        """What a call that begins now runs, and with which config."""
+        feed = self.feed
+        live = feed.current()
+        # Most calls are such; `start` would come to the same with more steps.
+        if (
+            config is None
+            and self.plain
+            and given is not None
+            and not isinstance(given, Command)
+            and var_child_runnable_config.get() is None
+        ):
+            feed.ran(live)
+            return live.compiled, {"metadata": {RELEASE: self.release(live), GRAPH: live.graph}}
+        return self.start(live, given, config)
+
     def start(
         self, live: Build, given: Any, config: RunnableConfig | None
     ) -> tuple[Compiled, RunnableConfig]:
-        feed = self.feed
-        graph = self.graph(live) if self.changes else live.compiled
+        feed, graph = self.feed, self.graph(live)
         if surely_fresh(feed, graph, given, config):
             feed.ran(live)
-            return graph, self.stamped(config, live)
+            return graph, stamped(config or {}, live, self.release(live))
         build, chosen = settle(run_on(feed, live, graph, given, config))
         feed.ran(build)
         return self.graph(build), chosen
@@ -87,11 +102,10 @@ class Runs:
     async def astart(
         self, live: Build, given: Any, config: RunnableConfig | None
     ) -> tuple[Compiled, RunnableConfig]:
-        feed = self.feed
-        graph = self.graph(live) if self.changes else live.compiled
+        feed, graph = self.feed, self.graph(live)
         if surely_fresh(feed, graph, given, config):
             feed.ran(live)
-            return graph, self.stamped(config, live)
+            return graph, stamped(config or {}, live, self.release(live))
         build, chosen = await asettle(run_on(feed, live, graph, given, config))
         feed.ran(build)
         return self.graph(build), chosen
