@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import ssl
+import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -35,7 +37,14 @@ from yamlgraph_prompts.live_prompts import LivePrompts
 from yamlgraph_prompts.pack import encode_pack
 from yamlgraph_prompts.regular_file import LIMIT_FILE_BYTES
 from yamlgraph_prompts.release import Prompt, Release
-from yamlgraph_prompts.sources import KeepsReleases, Source, open_source, s3_bucket, s3_names
+from yamlgraph_prompts.sources import (
+    KeepsReleases,
+    Source,
+    open_source,
+    s3_bucket,
+    s3_loose,
+    s3_names,
+)
 from yamlgraph_prompts.sources.s3 import S3Source
 from yamlgraph_prompts.sources.s3_client import Place, client, forget
 from yamlgraph_prompts.sources.s3_signed import signature
@@ -305,6 +314,30 @@ def test_odd_etags_do_not_hide_a_change_under_way(s3: ScriptedS3) -> None:
 
     s3.fault = change
     assert set(files(source).values()) == {"user: v3"}
+
+
+def test_objects_are_fetched_side_by_side_and_only_so_many(
+    s3: ScriptedS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_loose, "PARALLEL", 4)
+    s3.put(**{f"p{number:02}": "user: x" for number in range(20)})
+    # Each four come together, or the fetch fails; a fifth would be seen.
+    together, lock, under_way, most = threading.Barrier(4), threading.Lock(), [0], [0]
+
+    def wait(handler: Handler, asked: Asked) -> bool:
+        if asked.key.endswith(".yaml"):
+            with lock:
+                under_way[0] += 1
+                most[0] = max(most[0], under_way[0])
+            together.wait(10)
+            time.sleep(0.05)
+            with lock:
+                under_way[0] -= 1
+        return False
+
+    s3.fault = wait
+    assert len(files(open_source(s3.url()))) == 20
+    assert most == [4]
 
 
 def test_what_is_no_prompt_is_not_even_fetched(s3: ScriptedS3) -> None:
