@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -68,15 +69,53 @@ class Server:
     folder: Path
     log_file: Path
     process: subprocess.Popen[bytes]
+    workers: int = 1
 
     @property
     def log(self) -> str:
         return self.log_file.read_text(encoding="utf-8", errors="replace")
 
+    def of_every_worker(self, path: str, key: str) -> dict[int, Any]:
+        """Worker → the value of `key` in its answer at `path`; waits until all have answered.
+
+        The answer names its process as `worker`. The kernel may hand every connection to the same
+        one of several that wait for it, so whoever has answered stands still until all have.
+        """
+        heard: dict[int, Any] = {}
+
+        def all_answer() -> bool:
+            heard.clear()
+            try:
+                while len(heard) < self.workers:
+                    heard.update([self._of_one_worker(path, key)])
+                    os.kill(next(reversed(heard)), signal.SIGSTOP)
+            except httpx.TransportError:
+                return False
+            finally:
+                for worker in heard:
+                    with suppress(ProcessLookupError):
+                        os.kill(worker, signal.SIGCONT)
+            return True
+
+        wait_until(all_answer, timeout_s=60)
+        return heard
+
+    def _of_one_worker(self, path: str, key: str) -> tuple[int, Any]:
+        # uvicorn's supervisor takes a worker that stands still for 5 s for dead.
+        answer = self.http.get(path, headers={"connection": "close"}, timeout=2)
+        assert answer.is_success, answer.text
+        said = answer.json()
+        return said["worker"], said[key]
+
 
 @contextmanager
 def serving(
-    arguments: Sequence[str], folder: Path, env: Mapping[str, str], *, ready: str
+    arguments: Sequence[str],
+    folder: Path,
+    env: Mapping[str, str],
+    *,
+    ready: str,
+    workers: int = 1,
 ) -> Iterator[Server]:
     """`python -m <arguments> --port N`, from when `ready` answers until the block ends.
 
@@ -101,7 +140,7 @@ def serving(
         ) as process,
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as http,
     ):
-        server = Server(http, folder, log_file, process)
+        server = Server(http, folder, log_file, process, workers)
         try:
             wait_until(lambda: _answers(server, ready), timeout_s=60)
             yield server
