@@ -339,7 +339,7 @@ def test_a_plain_load_in_another_thread_during_our_build_is_untouched(
 
 def test_a_file_that_was_not_foreseen_is_refused(graph_folder: Folder) -> None:
     folder = graph_folder("subgraphs")
-    adoption = adopt.Adoption({}, {}, (), {}, frozenset())
+    adoption = adopt.Adoption({}, {}, (), {}, {}, frozenset())
     with pytest.raises(UnsupportedYamlgraph, match=r"graph\.yaml"):
         adopt.build(folder / "graph.yaml", adoption)
 
@@ -347,7 +347,7 @@ def test_a_file_that_was_not_foreseen_is_refused(graph_folder: Folder) -> None:
 def test_a_config_that_did_not_come_from_the_loader_is_refused(graph_folder: Folder) -> None:
     folder = graph_folder("chain")
     config = graph_loader.load_graph_config(folder / "graph.yaml")
-    adoption = adopt.Adoption({folder / "graph.yaml": config}, {}, (), {}, frozenset())
+    adoption = adopt.Adoption({folder / "graph.yaml": config}, {}, (), {}, {}, frozenset())
     adopt.install()
     token = adopt._under_way.set(adoption)
     try:

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from langgraph.checkpoint.memory import MemorySaver
+from langgraph.types import Command
 
 from tests.conftest import run_in, wait_until
 from tests.files import Heard, codes, says, write
 from yamlgraph_prompts import (
+    GraphChanged,
     GraphNotFound,
     Layer,
     LiveGraph,
     LivePrompts,
     Outcome,
     PromptsRejected,
+    builds,
     live_graph,
     load_and_compile,
     load_and_compile_async,
@@ -340,6 +345,95 @@ def test_a_child_that_learns_to_interrupt_is_noticed(
     child.write_text(text.replace("to: same}", "to: ask}\n  - {from: ask, to: same}"))
     assert app.prompts.publish().status == "published"
     assert any(one.relays for one in graph._reader._known.values())
+
+
+WAITING = """
+name: waiting
+prompts_relative: true
+prompts_dir: prompts
+state: {name: str, greeting: str, bye: str}
+nodes:
+  ask: {type: interrupt, message: Well?, resume_key: answer}
+  child: {type: subgraph, graph: child/graph.yaml, input_mapping: {name: name},
+          output_mapping: {greeting: greeting, bye: bye}}
+edges:
+  - {from: START, to: ask}
+  - {from: ask, to: child}
+  - {from: child, to: END}
+"""
+
+
+def worktree(root: Path, number: int, graph: str = WAITING, child: str = GRAPH) -> None:
+    """As git-sync brings a commit: a folder of its own, one link to it, the last one removed."""
+    commit = root / f"worktrees/{number}"
+    write(
+        commit,
+        {
+            "graph.yaml": f"{graph}# {number}",
+            "child/graph.yaml": f"{child}prompts_relative: true\nprompts_dir: prompts\n",
+            "child/prompts/greeting.yaml": f"user: greeting {number}",
+            "child/prompts/letters/bye.yaml": "user: bye",
+        },
+    )
+    (root / "new").symlink_to(f"worktrees/{number}")
+    os.replace(root / "new", root / "current")
+    shutil.rmtree(root / f"worktrees/{number - 1}", ignore_errors=True)
+
+
+@pytest.fixture
+def waiting(
+    project: Path, model_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], Any]:
+    """Resumes a run that waits since commit 1, at commit 4, which has this graph."""
+    monkeypatch.setattr(builds, "KEEP_BUILDS", 1)
+    worktree(project, 1)
+    app = load_and_compile("current/graph.yaml", watch=False).compile(checkpointer=MemorySaver())
+    config: Any = {"configurable": {"thread_id": "1"}}
+    assert "__interrupt__" in app.invoke({"name": "Ada"}, config)
+
+    def resume(graph: str) -> Any:
+        for number in (2, 3, 4):
+            worktree(project, number, graph)
+            assert app.prompts.publish().status == "published"
+        return app.invoke(Command(resume="so"), config)
+
+    return resume
+
+
+def test_a_run_outlives_the_commit_that_it_began_on(
+    waiting: Callable[[str], Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert waiting(WAITING)["greeting"] == "echo: greeting 1"
+    (told,) = [r for r in caplog.records if "cannot be built any more" in r.message]
+    assert "child/graph.yaml" in told.message
+
+
+def test_an_answer_whose_node_went_with_the_commit_is_not_lost(
+    waiting: Callable[[str], Any],
+) -> None:
+    with pytest.raises(GraphChanged, match="ask"):
+        waiting(WAITING.replace("ask", "inquire"))
+
+
+def test_a_child_that_waits_outlives_the_commit_that_it_began_on(
+    project: Path, model_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(builds, "KEEP_BUILDS", 1)
+    asking = GRAPH.replace("{name: str}", "{name: str, bye: str}").replace(
+        "{type: llm, prompt: letters/bye, state_key: bye,",
+        "{type: interrupt, message: Well?, resume_key: bye,",
+    )
+    worktree(project, 1, child=asking)
+    app = load_and_compile("current/graph.yaml", watch=False).compile(checkpointer=MemorySaver())
+    config: Any = {"configurable": {"thread_id": "1"}}
+    app.invoke({"name": "Ada"}, config)
+    app.invoke(Command(resume="so"), config)
+    for number in (2, 3, 4):
+        worktree(project, number, child=asking)
+        assert app.prompts.publish().status == "published"
+    said = app.invoke(Command(resume="bye now"), config)
+    assert (said["greeting"], said["bye"]) == ("echo: greeting 1", "bye now")
+    assert len(model_server.requests) == 1
 
 
 # Asynchronously

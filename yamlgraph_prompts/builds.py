@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import traceback
 from collections import OrderedDict
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from langgraph.graph import StateGraph
 
     from yamlgraph_prompts.handles import Handle
+
+logger = logging.getLogger("yamlgraph_prompts")
 
 # How many builds of a handle, and how many revisions of a graph, are kept for runs that wait.
 KEEP_BUILDS = 8
@@ -123,14 +126,22 @@ class Builds:
         with self._lock:
             known = self._facts.get(handle.graph)
             facts = known.get(revision or "", today) if known else today
-            revision = facts.revision(release)
-            kept = self._recent.get((handle.token, release_id, revision))
-            if kept is not None:
-                return kept
-            with _building(facts):
-                built = handle.graph.build(facts, release, self._view)
-                build = handle.recipe.make(built, release.id, revision)
-            return self._keep(handle, build)
+            try:
+                return self._build(handle, facts, release)
+            except GraphRefused as problem:
+                if facts is today:
+                    raise
+                # Its children and data files are read from where they were, and a commit's folder,
+                # say, is gone by now. After a restart it would be today's graph as well.
+                if known:
+                    known.pop(revision or "", None)
+                logger.warning(
+                    "%s cannot be built any more as it was when a run began, and is taken as it "
+                    "is today: %s",
+                    facts.name,
+                    problem.__cause__ or problem,
+                )
+                return self._build(handle, today, release)
 
     def sweep(self, graphs: Iterable[Graph]) -> None:
         """Remove the views that no living build reads."""
@@ -157,6 +168,16 @@ class Builds:
             raise
         return self._keep(handle, build)
 
+    def _build(self, handle: Handle, facts: GraphFacts, release: Release) -> Build:
+        revision = facts.revision(release)
+        kept = self._recent.get((handle.token, release.id, revision))
+        if kept is not None:
+            return kept
+        with _building(facts):
+            built = handle.graph.build(facts, release, self._view)
+            build = handle.recipe.make(built, release.id, revision)
+        return self._keep(handle, build)
+
     def _keep(self, handle: Handle, build: Build) -> Build:
         key = (handle.token, build.release, build.graph)
         self._recent[key] = build
@@ -167,7 +188,9 @@ class Builds:
 
     def _remember(self, graph: Graph, facts: GraphFacts, release: Release) -> None:
         known = self._facts.setdefault(graph, OrderedDict())
-        known[facts.revision(release)] = facts
+        revision = facts.revision(release)
+        known[revision] = facts
+        known.move_to_end(revision)
         while len(known) > KEEP_REVISIONS:
             known.popitem(last=False)
 

@@ -16,11 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
 from langgraph.graph import StateGraph
 
 from yamlgraph_prompts.errors import UnsupportedYamlgraph
-from yamlgraph_prompts.yamlgraph_bridge.parsed import in_c, see
+from yamlgraph_prompts.yamlgraph_bridge.parsed import children_in_c
 
 
 @dataclass
@@ -31,15 +30,17 @@ class Adoption:
         configs: Graph file → the config that it gets, `prompts_dir` already absolute.
         original: Graph file → the prompts folder that the graph itself names.
         guarded: Folders of layers that a graph's own tools may not write to.
-        savers: In-memory checkpointers of children, kept so that a child that waits for a human
-            finds its checkpoint again in a later build.
+        keys: Graph file → its key in the facts, which stays when the folder above it is another.
+        savers: Key → an in-memory checkpointer of that child, kept so that a child that waits for a
+            human finds its checkpoint again in a later build.
         relays: The children that get such a checkpointer although they declare none.
     """
 
     configs: Mapping[Path, Any]
     original: Mapping[Path, Path | None]
     guarded: tuple[Path, ...]
-    savers: dict[Path, Any]
+    keys: Mapping[Path, str]
+    savers: dict[str, Any]
     relays: frozenset[Path]
     seen: set[int] = field(default_factory=set)
 
@@ -68,7 +69,8 @@ def build(root: Path, adoption: Adoption) -> StateGraph[Any, Any, Any, Any]:
 
     token = _under_way.set(adoption)
     try:
-        return graph_loader.compile_graph(graph_loader.load_graph_config(root))  # type: ignore[no-any-return]
+        with children_in_c():
+            return graph_loader.compile_graph(graph_loader.load_graph_config(root))  # type: ignore[no-any-return]
     finally:
         _under_way.reset(token)
 
@@ -80,11 +82,8 @@ def install() -> None:
         if _installed:
             return
         from yamlgraph.compile import graph_loader
-        from yamlgraph.models import relay_fields
         from yamlgraph.tools import python_tool
 
-        # Building a subgraph node reads the child's file once more.
-        see(relay_fields, lambda stream: (in_c if _under_way.get() else yaml.safe_load)(stream))
         for name, wrap in (
             ("load_graph_config", _load_graph_config),
             ("compile_graph", _compile_graph),
@@ -135,14 +134,14 @@ def _compile_graph(adoption: Adoption, original: Callable[..., Any], config: Any
 def _get_checkpointer(adoption: Adoption, original: Callable[..., Any], config: Any) -> Any:
     from langgraph.checkpoint.memory import MemorySaver
 
-    path = config.source_path
-    if path in adoption.savers:
-        return adoption.savers[path]
+    key = adoption.keys[config.source_path]
+    if key in adoption.savers:
+        return adoption.savers[key]
     saver = original(config)
-    if saver is None and path in adoption.relays:
+    if saver is None and config.source_path in adoption.relays:
         saver = MemorySaver()
     if isinstance(saver, MemorySaver):
-        adoption.savers[path] = saver
+        adoption.savers[key] = saver
     return saver
 
 

@@ -192,12 +192,13 @@ class GraphReader:
         digest = _digest(data, beside)
         from yamlgraph.compile import graph_loader
 
-        from yamlgraph_prompts.yamlgraph_bridge.parsed import load_graph_config
+        from yamlgraph_prompts.yamlgraph_bridge.parsed import children_in_c, load_graph_config
 
         try:
             config = load_graph_config(path, content)
-            state = graph_loader._resolve_state_class(config)
-            children, relays = _children(config)
+            with children_in_c():
+                state = graph_loader._resolve_state_class(config)
+                children, relays = _children(config)
         except Exception as problem:  # noqa: BLE001 - YAMLGraph raises many kinds; each is a finding
             # YAMLGraph reads the children too, and does not say in whose file it failed.
             deeper: list[Finding] = []

@@ -46,7 +46,7 @@ class YamlGraph:
         self._reader = GraphReader(path.absolute(), environment, bundled)
         self._guarded = guarded
         self._config: Any = None
-        self._savers: dict[Path, Any] = {}
+        self._savers: dict[str, Any] = {}
         self._folders: WeakSet[execute.Folder] = WeakSet()
 
     @property
@@ -99,15 +99,17 @@ class YamlGraph:
         """
         plan: Mapping[Path, GraphYaml] = facts.plan
         configs: dict[Path, Any] = {}
+        keys: dict[Path, str] = {}
         folders: list[execute.Folder] = []
         for (path, graph), file in zip(plan.items(), _files(facts, plan), strict=True):
             prompts = {use.prompt: facts.prompt(file, use.prompt, release) for use in file.uses}
             folder = _folder({n: p for n, p in prompts.items() if p is not None}, view)
             folders.append(folder)
             configs[path] = adopt.adopted_config(graph.config, folder.path)
+            keys[path] = file.key
         root = next(iter(plan.values()))
         try:
-            built = adopt.build(root.path, self._adoption(plan, configs))
+            built = adopt.build(root.path, self._adoption(plan, configs, keys))
         except PromptsError:
             raise
         except Exception as problem:
@@ -128,10 +130,14 @@ class YamlGraph:
         return frozenset(folder.view for folder in self._folders)
 
     def _adoption(
-        self, plan: Mapping[Path, GraphYaml], configs: Mapping[Path, Any]
+        self,
+        plan: Mapping[Path, GraphYaml],
+        configs: Mapping[Path, Any],
+        keys: Mapping[Path, str],
     ) -> adopt.Adoption:
         return adopt.Adoption(
             configs=configs,
+            keys=keys,
             original={path: _prompts_folder(graph) for path, graph in plan.items()},
             guarded=self._guarded,
             savers=self._savers,

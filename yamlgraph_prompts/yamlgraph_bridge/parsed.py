@@ -5,7 +5,8 @@ goes through untouched; nothing depends on this."""
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import yaml
 
 _parsed: ContextVar[Any] = ContextVar("yamlgraph_prompts_parsed", default=None)
+_ours: ContextVar[bool] = ContextVar("yamlgraph_prompts_ours", default=False)
 _install_lock = threading.Lock()
 
 
@@ -35,9 +37,22 @@ def see(module: Any, safe_load: Callable[[Any], Any]) -> None:
             module.yaml = _Yaml(original, safe_load)
 
 
-def in_c(stream: Any) -> Any:
-    """As `yaml.safe_load`, in C where PyYAML was built with it."""
-    return yaml.load(stream, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+@contextmanager
+def children_in_c() -> Iterator[None]:
+    """While a graph of ours is loaded or built, which reads its children's files once more."""
+    from yamlgraph.models import relay_fields
+
+    see(relay_fields, _in_c)
+    token = _ours.set(True)
+    try:
+        yield
+    finally:
+        _ours.reset(token)
+
+
+def _in_c(stream: Any) -> Any:
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader) if _ours.get() else yaml.SafeLoader
+    return yaml.load(stream, Loader=loader)
 
 
 def _known_content(stream: Any) -> Any:
