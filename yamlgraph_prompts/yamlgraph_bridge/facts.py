@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -16,6 +16,13 @@ from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.layers import PLACEHOLDER
 from yamlgraph_prompts.regular_file import read_regular, standing
 from yamlgraph_prompts.release import GraphFacts, GraphFile, OwnPrompt, PromptUse
+from yamlgraph_prompts.yamlgraph_bridge.asks import (
+    can_be,
+    children_named,
+    children_of,
+    files_beside,
+    prompt_uses,
+)
 from yamlgraph_prompts.yamlgraph_bridge.past_us import past_us
 from yamlgraph_prompts.yamlgraph_bridge.troubles import missing_child, troubles
 
@@ -24,10 +31,6 @@ logger = logging.getLogger("yamlgraph_prompts")
 ATTEMPTS = 5
 LIMIT_GRAPHS = 200
 LIMIT_GRAPH_BYTES = 4 << 20
-
-# The prompt that YAMLGraph gives to an agent that names none.
-_AGENT_PROMPT = "agent"
-_READS_PROMPTS = {"llm", "router", "agent", "race", "interrupt", "copilot"}
 
 
 @dataclass(frozen=True)
@@ -164,10 +167,10 @@ class GraphReader:
         for graph in self._known.values():
             paths[graph.path] = None
             paths.update(dict.fromkeys((*graph.children, *graph.beside)))
-            for use in _uses(graph.config):
+            for use in prompt_uses(graph.config):
                 for place in self._places(graph, use.prompt):
                     paths[place] = None
-        return tuple(_plain(path) for path in paths if _can_be(path))
+        return tuple(_plain(path) for path in paths if can_be(path))
 
     def _load(
         self, path: Path, findings: list[Finding], above: tuple[Path, ...] = ()
@@ -188,7 +191,7 @@ class GraphReader:
             findings += [e.at(code="graph", file=_shown(path), graph=_shown(path)) for e in errors]
             return ()
         # Before it is loaded: what changes meanwhile is news again.
-        beside = _beside(path.parent, content)
+        beside = files_beside(content, path.parent)
         digest = _digest(data, beside)
         from yamlgraph.compile import graph_loader
 
@@ -198,19 +201,19 @@ class GraphReader:
             config = load_graph_config(path, content)
             with children_in_c():
                 state = graph_loader._resolve_state_class(config)
-                children, relays = _children(config)
+                children, relays = children_of(config)
         except Exception as problem:  # noqa: BLE001 - YAMLGraph raises many kinds; each is a finding
             # YAMLGraph reads the children too, and does not say in whose file it failed.
             deeper: list[Finding] = []
             above = (*above, path)
-            for child in {path.resolve() for path in _children_of(content, path.parent)}:
+            for child in {path.resolve() for path in children_named(content, path.parent)}:
                 if child not in above and child.exists():
                     broken = self._load(child, deeper, above)
                     beside += broken if isinstance(broken, tuple) else ()
             findings += deeper or troubles(_shown(path), data, problem)
             return beside
         keys = frozenset(getattr(state, "__annotations__", ())) or None
-        warnings = tuple(past_us(config, tuple(_uses(config)), _shown(path)))
+        warnings = tuple(past_us(config, tuple(prompt_uses(config)), _shown(path)))
         return GraphYaml(path, data, digest, config, children, keys, relays, beside, warnings)
 
     def _facts(
@@ -221,7 +224,7 @@ class GraphReader:
         findings: list[Finding],
     ) -> GraphFile:
         findings += graph.warnings
-        uses = tuple(_uses(graph.config))
+        uses = tuple(prompt_uses(graph.config))
         own: dict[str, OwnPrompt] = {}
         for name in {use.prompt for use in uses}:
             if not self.bundled and has(name):
@@ -340,40 +343,6 @@ def _trouble(path: Path, message: str) -> Finding:
     return Finding("error", "graph", message, file=_shown(path), graph=_shown(path))
 
 
-def _nodes(config: Any) -> Iterator[tuple[str, Mapping[str, Any], bool]]:
-    """(name, config, is the inner node of a map) of every node that may read a prompt."""
-    for name, node in (config.nodes or {}).items():
-        if not isinstance(node, Mapping):
-            continue
-        inner = node.get("node")
-        if node.get("type") == "map" and isinstance(inner, Mapping):
-            passed = {**(inner.get("variables") or {}), str(node.get("as")): ""}
-            yield name, {**inner, "variables": passed}, True
-        else:
-            yield name, node, False
-
-
-def _uses(config: Any) -> Iterator[PromptUse]:
-    for name, node, in_map in _nodes(config):
-        kind = str(node.get("type", "llm"))
-        if kind not in _READS_PROMPTS:
-            continue
-        prompt = node.get("prompt", _AGENT_PROMPT if kind == "agent" else None)
-        if not prompt or not isinstance(prompt, str):
-            continue
-        if kind == "copilot":
-            prompt = prompt.removesuffix(".yaml").removesuffix(".yml")
-        passes = node.get("variables")
-        from_state = kind in ("agent", "interrupt") or (not passes and kind != "copilot")
-        yield PromptUse(
-            node=name,
-            kind=f"map/{kind}" if in_map else kind,
-            prompt=prompt,
-            passes=None if from_state else frozenset(map(str, passes or ())),
-            validates=kind != "agent" and not (kind == "copilot" and node.get("backend") != "api"),
-        )
-
-
 def _placed(uses: Iterable[PromptUse], missing: set[str], data: bytes) -> Iterator[PromptUse]:
     """The uses; those of a missing prompt with the line of the graph's file that names it."""
     from yamlgraph_prompts.prompt_file import parse_prompt
@@ -383,66 +352,3 @@ def _placed(uses: Iterable[PromptUse], missing: set[str], data: bytes) -> Iterat
         node = ("nodes", use.node, *(("node",) if use.kind.startswith("map/") else ()))
         place = file.key_position(*node, "prompt") if use.prompt in missing else None
         yield replace(use, line=place[0]) if place else use
-
-
-def _children(config: Any) -> tuple[tuple[Path, ...], frozenset[Path]]:
-    from yamlgraph.models.relay_fields import subgraph_relay_capable
-
-    folder = config.source_path.parent
-    paths: dict[Path, None] = {}
-    relays: set[Path] = set()
-    direct: set[Path] = set()
-    for _, node, _ in _nodes(config):
-        if node.get("type") == "subgraph" and isinstance(node.get("graph"), str):
-            child = folder / node["graph"]
-            paths[child] = None
-            if subgraph_relay_capable(dict(node), config.source_path):
-                relays.add(child)
-            if node.get("mode") == "direct":
-                direct.add(child)
-    for tool in config.tools.values():
-        if isinstance(tool, Mapping) and tool.get("type") == "graph" and "path" in tool:
-            paths[folder / tool["path"]] = None
-    resumed = {child.resolve() for child in direct}
-    return tuple(paths), frozenset(child for child in relays if child.resolve() not in resumed)
-
-
-def _beside(folder: Path, content: Any) -> tuple[Path, ...]:
-    """Files that loading a graph reads too: data files, tool manifests and direct children."""
-    named: list[Any] = [*_values(_get(content, "data_files"))]
-    for tool in _values(_get(content, "tools")):
-        named.append(_get(tool, "manifest"))
-    return (*_named(folder, named), *_children_of(content, folder))
-
-
-def _children_of(content: Any, folder: Path) -> tuple[Path, ...]:
-    named: list[Any] = []
-    for node in _values(_get(content, "nodes")):
-        named += [_get(node, "graph"), _get(_get(node, "node"), "graph")]
-    return _named(folder, named)
-
-
-def _named(folder: Path, names: Iterable[Any]) -> tuple[Path, ...]:
-    # Patterns that lead out of the folder or down any depth are refused by YAMLGraph too.
-    paths = (
-        folder / name
-        for name in names
-        if isinstance(name, str) and not ("*" in name and ("**" in name or name[0] in "/."))
-    )
-    return tuple(path for path in paths if _can_be(path))
-
-
-def _get(value: Any, key: str) -> Any:
-    return value.get(key) if isinstance(value, Mapping) else None
-
-
-def _values(value: Any) -> Iterable[Any]:
-    return value.values() if isinstance(value, Mapping) else ()
-
-
-def _can_be(path: Path) -> bool:
-    """Whether a file can have this path at all."""
-    try:
-        return b"\0" not in os.fsencode(path)
-    except UnicodeEncodeError:
-        return False
