@@ -108,7 +108,8 @@ class LiveGraph(CompiledStateGraph[Any, Any, Any, Any]):
         **kwargs: Any,
     ) -> Any:
         """As in LangGraph, on one build."""
-        graph, config = self._runs.begin(input, config)
+        runs = self._runs
+        graph, config = runs.start(runs.feed.current(), input, config)
         return graph.invoke(input, config, **kwargs)
 
     async def ainvoke(
@@ -163,7 +164,8 @@ class LiveGraph(CompiledStateGraph[Any, Any, Any, Any]):
         **kwargs: Any,
     ) -> Any:
         """As in LangGraph, on one build."""
-        graph, config = self._runs.begin(input, config)
+        runs = self._runs
+        graph, config = runs.start(runs.feed.current(), input, config)
         return graph.stream_events(input, config, **kwargs)
 
     def astream_events(

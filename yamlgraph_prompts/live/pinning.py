@@ -77,11 +77,9 @@ _OURS = frozenset({RELEASE, GRAPH, CONFIG_KEY_CACHE})
 _TELLING = frozenset({CONFIG_KEY_TASK_ID, CONFIG_KEY_RESUMING, "run_id"})
 
 
-def surely_fresh(feed: Feed, graph: Compiled, given: Any, config: RunnableConfig | None) -> bool:
-    """Whether the live build can be taken without looking any further."""
-    if given is None or isinstance(given, Command) or feed.pin == "thread":
-        return False
-    if feed.allow_release_override or graph.config or var_child_runnable_config.get() is not None:
+def surely_fresh(given: Any, config: RunnableConfig | None) -> bool:
+    """Whether a call can be neither a resume, nor inside another run, nor told where it belongs."""
+    if given is None or isinstance(given, Command) or var_child_runnable_config.get() is not None:
         return False
     if not config:
         return True
@@ -135,7 +133,8 @@ def run_on(
     merged: RunnableConfig = {**(config or {}), "metadata": full["metadata"]}
     if patch:
         merged[CONF] = {**full[CONF], **patch}
-    return build, stamped(merged, build, RunRelease(build.release, feed.owner, above))
+    release = RunRelease(build.release, feed.owner, above)
+    return build, stamped(merged, {RELEASE: release, GRAPH: build.graph})
 
 
 def state_on(
@@ -175,17 +174,19 @@ def update_on(
     return build, pair
 
 
-def stamped(config: RunnableConfig, build: Build, release: RunRelease) -> RunnableConfig:
-    """`config` with the build's pair in its metadata, for checkpoints, traces and graphs inside."""
+def stamped(config: RunnableConfig | None, stamp: Mapping[str, str]) -> RunnableConfig:
+    """`config` with a build's pair in its metadata, for checkpoints, traces and graphs inside."""
+    if not config:
+        return {"metadata": {**stamp}}
     out: RunnableConfig = {**config}
-    out["metadata"] = {**(config.get("metadata") or {}), RELEASE: release, GRAPH: build.graph}
+    out["metadata"] = {**(config.get("metadata") or {}), **stamp}
     conf = out.get(CONF)
     if conf and not _OURS.isdisjoint(conf):
         conf = {**conf}
         conf.pop(RELEASE, None)
         conf.pop(GRAPH, None)
         if isinstance(cache := conf.get(CONFIG_KEY_CACHE), BaseCache):
-            conf[CONFIG_KEY_CACHE] = ReleaseCache(cache, build.release, build.graph)
+            conf[CONFIG_KEY_CACHE] = ReleaseCache(cache, str(stamp[RELEASE]), stamp[GRAPH])
         out[CONF] = conf
     return out
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
-from langchain_core.runnables.config import var_child_runnable_config
 from langgraph._internal._constants import CONF, CONFIG_KEY_CHECKPOINTER
 from langgraph.checkpoint.base import BaseCheckpointSaver
-from langgraph.types import Command, StateUpdate
+from langgraph.types import StateUpdate
 
 from yamlgraph_prompts.live.feed import GRAPH, RELEASE, Build, Compiled, Feed, Pair
 from yamlgraph_prompts.live.lookups import Steps, asettle, settle
@@ -24,20 +24,30 @@ from yamlgraph_prompts.live.pinning import (
 )
 from yamlgraph_prompts.live.release_cache import ReleaseCache
 
-KEPT_COPIES = 4
+KEPT = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What a build comes to in one `Runs`; made once for it, since every call asks."""
+
+    build: Build
+    graph: Compiled
+    stamp: Mapping[str, str]
+    """The metadata of a fresh run."""
+    plain: bool
+    """Whether a run that is `surely_fresh` is on this build without looking any further."""
 
 
 class Runs:
     """A feed, and the changes that a copy of its live graph makes to every build."""
 
-    __slots__ = ("carried", "changes", "copies", "feed", "plain")
+    __slots__ = ("changes", "feed", "kept")
 
     def __init__(self, feed: Feed, changes: Mapping[str, Any]) -> None:
         self.feed = feed
         self.changes = changes
-        self.copies: tuple[tuple[Build, Compiled], ...] = ()
-        self.carried: tuple[Build, RunRelease] | None = None
-        self.plain = not changes and feed.pin != "thread" and not feed.allow_release_override
+        self.kept: tuple[Ready, ...] = ()
 
     def changed(self, update: Mapping[str, Any]) -> Runs:
         return Runs(self.feed, {**self.changes, **update}) if update else self
@@ -45,69 +55,54 @@ class Runs:
     def held(self) -> Runs:
         """The same, staying on the build that is live now."""
         runs = Runs(_Held(self.feed), self.changes)
-        runs.copies = self.copies
+        runs.kept = self.kept
         return runs
 
-    def graph(self, build: Build) -> Compiled:
-        """The build's graph with the changes; a build itself is never changed."""
-        if not self.changes:
-            return build.compiled
-        for known, graph in self.copies:
-            if known is build:
-                return graph
-        changes = dict(self.changes)
-        if (cache := changes.get("cache")) is not None:
-            changes["cache"] = ReleaseCache(cache, build.release, build.graph)
-        graph = build.compiled.copy(changes)
-        self.copies = ((build, graph), *self.copies[: KEPT_COPIES - 1])
-        return graph
+    def ready(self, build: Build) -> Ready:
+        """The build with the changes; a build itself is never changed."""
+        for known in self.kept:
+            if known.build is build:
+                return known
+        feed, graph = self.feed, build.compiled
+        if self.changes:
+            changes = dict(self.changes)
+            if (cache := changes.get("cache")) is not None:
+                changes["cache"] = ReleaseCache(cache, build.release, build.graph)
+            graph = graph.copy(changes)
+        plain = feed.pin != "thread" and not feed.allow_release_override and not graph.config
+        stamp = {RELEASE: RunRelease(build.release, feed.owner), GRAPH: build.graph}
+        made = Ready(build, graph, stamp, plain)
+        self.kept = (made, *self.kept[: KEPT - 1])
+        return made
 
-    def release(self, build: Build) -> RunRelease:
-        """What a fresh run carries as its release; made once for a build."""
-        known = self.carried
-        if known is None or known[0] is not build:
-            self.carried = known = (build, RunRelease(build.release, self.feed.owner))
-        return known[1]
+    def graph(self, build: Build) -> Compiled:
+        return self.ready(build).graph
 
     def live_graph(self) -> Compiled:
         return self.graph(self.feed.current())
 
-    def begin(self, given: Any, config: RunnableConfig | None) -> tuple[Compiled, RunnableConfig]:
-        """What a call that begins now runs, and with which config."""
-        feed = self.feed
-        live = feed.current()
-        # Most calls are such; `start` would come to the same with more steps.
-        if (
-            config is None
-            and self.plain
-            and given is not None
-            and not isinstance(given, Command)
-            and var_child_runnable_config.get() is None
-        ):
-            feed.ran(live)
-            return live.compiled, {"metadata": {RELEASE: self.release(live), GRAPH: live.graph}}
-        return self.start(live, given, config)
-
     def start(
         self, live: Build, given: Any, config: RunnableConfig | None
     ) -> tuple[Compiled, RunnableConfig]:
-        feed, graph = self.feed, self.graph(live)
-        if surely_fresh(feed, graph, given, config):
-            feed.ran(live)
-            return graph, stamped(config or {}, live, self.release(live))
-        build, chosen = settle(run_on(feed, live, graph, given, config))
-        feed.ran(build)
+        """What a call runs, and with which config."""
+        ready = self.ready(live)
+        if ready.plain and surely_fresh(given, config):
+            self.feed.ran(live)
+            return ready.graph, stamped(config, ready.stamp)
+        build, chosen = settle(run_on(self.feed, live, ready.graph, given, config))
+        self.feed.ran(build)
         return self.graph(build), chosen
 
     async def astart(
         self, live: Build, given: Any, config: RunnableConfig | None
     ) -> tuple[Compiled, RunnableConfig]:
-        feed, graph = self.feed, self.graph(live)
-        if surely_fresh(feed, graph, given, config):
-            feed.ran(live)
-            return graph, stamped(config or {}, live, self.release(live))
-        build, chosen = await asettle(run_on(feed, live, graph, given, config))
-        feed.ran(build)
+        """As `start`."""
+        ready = self.ready(live)
+        if ready.plain and surely_fresh(given, config):
+            self.feed.ran(live)
+            return ready.graph, stamped(config, ready.stamp)
+        build, chosen = await asettle(run_on(self.feed, live, ready.graph, given, config))
+        self.feed.ran(build)
         return self.graph(build), chosen
 
     def reading(self, config: RunnableConfig) -> Steps[Compiled]:
