@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import subprocess
@@ -667,6 +668,29 @@ def test_a_watcher_that_dies_is_restarted_and_reported(
         assert listener.watch.restarts <= 1
     listeners[0].hears(lambda: replace(prompts / "a.yaml", "heard"), "a.yaml", "heard")
     listeners[1].hears(lambda: replace(tmp_path / "other" / "b.yaml", "1"), "b.yaml", "1")
+
+
+@linux
+def test_an_emitter_that_is_stopped_while_it_reads_is_no_error_in_the_log(
+    prompts: Path, listen: Listen, caplog: pytest.LogCaptureFixture
+) -> None:
+    listen(prompts)
+    assert file_events._shared.observer is not None
+    (emitter,) = (e for e in file_events._shared.observer.emitters if e.watch.is_recursive)
+    group: Any = getattr(emitter, "_inotify")  # noqa: B009 - only some emitters have one
+    read_event = group.read_event
+
+    def stopped_meanwhile() -> Any:
+        event = read_event()
+        emitter.stop()
+        return event
+
+    group.read_event = stopped_meanwhile
+    wait_until(lambda: (replace(prompts / "a.yaml", "new"), not emitter.is_alive())[1])
+    assert "inactive" not in caplog.text
+    # Anywhere else it means what it says.
+    logging.getLogger("watchdog.observers.inotify").error("called when the thread is inactive")
+    assert "inactive" in caplog.text
 
 
 def test_without_inotify_the_watch_polls_and_says_so(

@@ -315,6 +315,7 @@ class _Shared:
         if self.observer is None:
             observer = make_observer()
             _do_not_warn_of_folders_seen_twice(observer)
+            logging.getLogger("watchdog.observers.inotify").addFilter(_is_trouble)
             observer.start()
             self.observer = observer
 
@@ -363,6 +364,13 @@ def _do_not_warn_of_folders_seen_twice(observer: BaseObserver) -> None:
             return int(watch.wd)
 
         reader._add_callback = add
+
+
+def _is_trouble(record: logging.LogRecord) -> bool:
+    """Whether watchdog means it: an emitter that is stopped while it reads calls that an error."""
+    thread = threading.current_thread()
+    stopped = isinstance(thread, EventEmitter) and not thread.should_keep_running()
+    return not (stopped and "thread is inactive" in record.getMessage())
 
 
 _shared = _Shared()
