@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import ssl
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -44,6 +46,7 @@ from yamlgraph_prompts.sources import (
     s3_bucket,
     s3_loose,
     s3_names,
+    s3_signed,
 )
 from yamlgraph_prompts.sources.s3 import S3Source
 from yamlgraph_prompts.sources.s3_client import Place, client, forget
@@ -241,6 +244,55 @@ def test_a_server_is_trusted_with_the_bundle_that_boto3_takes_and_only_then(
     monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
     assert files(open_source(url)) == {"a.yaml": "user: x"}
     assert {asked.headers["User-Agent"] for asked in script.asked} == {"yamlgraph-prompts"}
+
+
+def test_a_kept_connection_that_was_reset_meanwhile_is_no_trouble(
+    secure: tuple[ScriptedS3, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script, certificate = secure
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
+    publish(script, release(a="user: x"))
+    url = f"s3://acme/prompts?endpoint=https://localhost:{script.server.server_address[1]}"
+    reader = LayerReader(Layer(url), "production", None)
+    reader.read()
+    idle, gone = threading.Event(), threading.Event()
+
+    def reset_when_idle(handler: Handler, asked: Asked) -> bool:
+        handler.give(script, asked)
+        idle.wait(10)
+        handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        os.close(handler.connection.detach())
+        handler.close_connection = True
+        gone.set()
+        return True
+
+    script.fault = reset_when_idle
+    reader.read()
+    idle.set()
+    assert gone.wait(10)
+    script.fault = None
+    assert files(reader) == {"a.yaml": "user: x"}
+
+
+def test_a_connection_that_was_idle_for_long_is_not_asked_again(
+    s3: ScriptedS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ports: list[int] = []
+
+    def note(handler: Handler, asked: Asked) -> bool:
+        ports.append(handler.client_address[1])
+        return False
+
+    s3.fault = note
+    publish(s3, release(a="user: x"))
+    reader = published(s3)
+    for _ in range(2):
+        reader.read()
+    assert len(set(ports)) == 1
+    # What stands between may have forgotten it by then, and say nothing.
+    monkeypatch.setattr(s3_signed, "IDLE_S", 0.0)
+    reader.read()
+    assert len(set(ports)) == 2
 
 
 # What it costs

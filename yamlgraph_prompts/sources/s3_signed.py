@@ -11,6 +11,7 @@ import ssl
 import time
 import weakref
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 from hashlib import sha256
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
@@ -19,6 +20,8 @@ from urllib.parse import urlsplit
 
 EMPTY = sha256(b"").hexdigest()
 PORTS = {"http": 80, "https": 443}
+# Routers and balancers forget a silent connection after minutes, and many tell nobody.
+IDLE_S = 60.0
 
 
 def signature(
@@ -90,23 +93,23 @@ class Connections:
         self._connect_s = connect_s
         self._read_s = read_s
         self._context = context
-        self._idle: list[HTTPConnection] = []
+        self._idle: list[tuple[HTTPConnection, float]] = []
         self.close = weakref.finalize(self, _close, self._idle)
         name = f"[{self._server}]" if ":" in self._server else self._server
         self.host = name if self._port == PORTS[parts.scheme] else f"{name}:{self._port}"
 
     def ask(self, target: str, headers: Mapping[str, str]) -> tuple[HTTPConnection, HTTPResponse]:
         """An answer whose body is still to be read; then `keep` the connection, or close it."""
-        try:
-            connection = self._idle.pop()
-        except IndexError:
-            pass
-        else:
+        connection = self._kept()
+        if connection is not None:
             try:
                 return connection, _asked(connection, target, headers)
-            except (ConnectionError, HTTPException):
-                # The server has ended it meanwhile, and never saw the question.
+            except (OSError, HTTPException) as problem:
                 connection.close()
+                if isinstance(problem, TimeoutError):
+                    raise
+                # The server has ended it meanwhile, and never saw the question. Of a connection
+                # with TLS the system says so with an error of many kinds.
             except BaseException:
                 connection.close()
                 raise
@@ -120,9 +123,21 @@ class Connections:
     def keep(self, connection: HTTPConnection) -> None:
         """It may be used again."""
         if connection.sock is not None and self.close.alive:
-            self._idle.append(connection)
+            self._idle.append((connection, time.monotonic()))
         else:
             connection.close()
+
+    def _kept(self) -> HTTPConnection | None:
+        try:
+            connection, since_s = self._idle.pop()
+        except IndexError:
+            return None
+        if time.monotonic() - since_s < IDLE_S:
+            return connection
+        connection.close()
+        # The others were idle for longer still.
+        _close(self._idle)
+        return None
 
     def _connected(self) -> HTTPConnection:
         given: dict[str, Any] = {"port": self._port, "timeout": self._connect_s}
@@ -140,9 +155,10 @@ class Connections:
         return made
 
 
-def _close(idle: list[HTTPConnection]) -> None:
+def _close(idle: list[tuple[HTTPConnection, float]]) -> None:
     while idle:
-        idle.pop().close()
+        with suppress(IndexError):
+            idle.pop()[0].close()
 
 
 def _asked(connection: HTTPConnection, target: str, headers: Mapping[str, str]) -> HTTPResponse:
