@@ -547,6 +547,17 @@ def test_nothing_there_says_what_to_do(s3: ScriptedS3) -> None:
     assert "push" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "left", ["production/probe", f"packs/{'0' * 64}.pack", f"production/log/{1:020d}.json"]
+)
+def test_what_a_first_push_leaves_before_it_is_published_is_nothing_yet(
+    s3: ScriptedS3, left: str
+) -> None:
+    s3.objects[f"prompts/.releases/{left}"] = b""
+    with pytest.raises(LayerNotFound, match="Nothing is at"):
+        published(s3).read()
+
+
 def test_a_misspelt_environment_lists_those_that_exist(s3: ScriptedS3) -> None:
     s3.objects |= {"staging/a.yaml": b"", "production/a.yaml": b""}
     layer = Layer(s3.url("{environment}/"))

@@ -13,7 +13,7 @@ from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.regular_file import LIMIT_FILE_BYTES
 from yamlgraph_prompts.sources import Content
 from yamlgraph_prompts.sources.s3_bucket import PARALLEL, Answer, Bucket
-from yamlgraph_prompts.sources.s3_names import channels, sort_out
+from yamlgraph_prompts.sources.s3_names import RELEASES, channels, sort_out
 from yamlgraph_prompts.sources.s3_page import Listed
 
 ATTEMPTS = 5
@@ -57,7 +57,7 @@ class Loose:
             if listing == self._listing:
                 return self._content
             wanted, findings = sort_out(listing, self._prefix, self._url)
-            if not listing or (others and not wanted):
+            if self._is_nothing(listing) or (others and not wanted):
                 raise self._nothing(channel, others)
             if others:
                 findings = (*findings, self._unpublished(channel, others))
@@ -100,6 +100,10 @@ class Loose:
                     hint="Give the prompts a prefix of their own.",
                 )
         return tuple(listing), pages
+
+    def _is_nothing(self, listing: tuple[Listed, ...]) -> bool:
+        # A first push that is under way, or ended halfway, leaves objects of its own.
+        return all(one.key.startswith(f"{self._prefix}{RELEASES}") for one in listing)
 
     def _nothing(self, channel: str | None, others: list[str]) -> LayerNotFound:
         if others:
