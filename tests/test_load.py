@@ -331,6 +331,25 @@ def test_a_graph_that_is_broken_for_a_while_is_told_and_comes_back(project: Path
     assert app.prompts.publish().status == "unchanged"
 
 
+def test_what_is_said_of_a_kept_release_is_not_taken_for_what_the_layers_hold(
+    project: Path,
+) -> None:
+    (project / "prompts").rename(project / "texts")
+    app = load("graph.yaml", "texts")
+    held = app.release.id
+    app.prompts.activate(held)
+    # In one commit, as they belong together; the held release has no such prompt.
+    (project / "texts/greeting.yaml").rename(project / "texts/welcome.yaml")
+    write(project, {"graph.yaml": GRAPH.replace("prompt: greeting", "prompt: welcome")})
+    (told,) = app.prompts.publish().errors
+    assert (told.code, told.prompt) == ("missing-prompt", "welcome")
+    assert f"That is said of release {held[:12]}; the layers may hold" in (told.hint or "")
+    outcome = app.prompts.follow()
+    assert (outcome.status, outcome.findings) == ("published", ())
+    (again,) = app.prompts.rollback().errors
+    assert f"That is said of release {held[:12]};" in (again.hint or "")
+
+
 def test_a_child_that_learns_to_interrupt_is_noticed(
     graph_folder: Callable[..., Path],
 ) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import math
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
@@ -232,7 +232,8 @@ class Candidates:
     def kept(self, release: Release, graphs: Sequence[Graph], before: Release | None) -> Candidate:
         """A release that exists already, with today's graphs."""
         facts = _facts(graphs, release.prompts.__contains__)
-        return self._checked(release, facts, before, ())
+        made = self._checked(release, facts, before, ())
+        return replace(made, findings=tuple(_of_kept(made.findings, release)))
 
     def clean(self, release: Release) -> tuple[Iterable[str], str]:
         """The digests of what the check found clean in `release`, and the check's version."""
@@ -314,6 +315,15 @@ class Candidates:
             except Exception as problem:
                 logger.exception("A check failed")
                 yield Finding("error", "custom", f"The check {name} failed: {problem!r}")
+
+
+def _of_kept(findings: Iterable[Finding], release: Release) -> Iterator[Finding]:
+    """The findings; whoever looks into the files that they name may find other text there."""
+    whose = f"That is said of release {release.id[:12]}; the layers may hold other prompts by now."
+    for found in findings:
+        if found.severity == "error" and found.prompt is not None:
+            found = found.at(hint=f"{found.hint} {whose}" if found.hint else whose)
+        yield found
 
 
 def _import_the_check() -> None:
