@@ -23,6 +23,7 @@ from yamlgraph_prompts import (
     LiveGraph,
     LivePrompts,
     Outcome,
+    PromptNotFound,
     PromptsRejected,
     builds,
     live_graph,
@@ -453,6 +454,38 @@ def test_a_child_that_waits_outlives_the_commit_that_it_began_on(
     said = app.invoke(Command(resume="bye now"), config)
     assert (said["greeting"], said["bye"]) == ("echo: greeting 1", "bye now")
     assert len(model_server.requests) == 1
+
+
+@pytest.mark.parametrize("layers", [(), ("prompts",)])
+def test_a_run_does_not_read_past_its_release_what_only_todays_graph_asks_for(
+    layers: tuple[str, ...], project: Path, model_server: Any
+) -> None:
+    asking = GRAPH.replace("nodes:", "nodes:\n  ask: {type: interrupt, message: Well?}").replace(
+        "START, to: greet", "START, to: ask}\n  - {from: ask, to: greet"
+    )
+    write(project, {"graph.yaml": asking})
+    saver = MemorySaver()
+    config: Any = {"configurable": {"thread_id": "1"}}
+    before = load_and_compile("graph.yaml", *layers, watch=False).compile(checkpointer=saver)
+    before.invoke({"name": "Ada"}, config)
+    before.prompts.close()  # a restart, with another graph
+    write(project, {"graph.yaml": asking.replace("letters/bye", "letters/new")})
+    write(project, {"prompts/letters/new.yaml": "user: new {name}"})
+    today = load_and_compile("graph.yaml", *layers, watch=False).compile(checkpointer=saver)
+    with pytest.raises(PromptNotFound, match="release has no prompt 'letters/new'"):
+        today.invoke(Command(resume="so"), config)
+    assert model_server.texts() == ["own Ada"]
+
+
+def test_a_refused_prompt_that_is_not_in_the_last_good_release_is_not_read_at_all(
+    project: Path, model_server: Any
+) -> None:
+    load("graph.yaml").prompts.close()
+    write(project, {"graph.yaml": GRAPH.replace("letters/bye", "letters/new")})
+    write(project, {"prompts/letters/new.yaml": "user: '{{ name.__class__ }}'"})
+    with pytest.raises(PromptNotFound, match="release has no prompt 'letters/new'"):
+        load("graph.yaml").invoke({"name": "Ada"})
+    assert model_server.texts() == ["own Ada"]
 
 
 # Asynchronously

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from yamlgraph_prompts.errors import PromptRenderError, ReleaseNotFound
+from yamlgraph_prompts.errors import PromptNotFound, PromptRenderError, ReleaseNotFound
 from yamlgraph_prompts.release import Prompt
 from yamlgraph_prompts.template import Text, texts
 
@@ -61,6 +61,7 @@ def install() -> None:
         if _installed:
             return
         for module, name, wrap in (
+            ("yamlgraph.utils.prompts", "resolve_prompt_path", _resolve_prompt_path),
             ("yamlgraph.utils.prompts", "load_prompt", _load_prompt),
             ("yamlgraph.executor_base", "load_prompt", _load_prompt),
             ("yamlgraph.tools.agent", "load_prompt", _load_prompt),
@@ -75,6 +76,33 @@ def install() -> None:
             home = import_module(module)
             setattr(home, name, wrap(getattr(home, name)))
         _installed = True
+
+
+class NotInRelease(PromptNotFound, FileNotFoundError):
+    """As which YAMLGraph knows a prompt that is missing: it goes on building the graph."""
+
+
+def _resolve_prompt_path(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def resolve_prompt_path(
+        prompt_name: str,
+        prompts_dir: Any = None,
+        graph_path: Any = None,
+        prompts_relative: bool = False,
+    ) -> Any:
+        if prompts_dir is not None and VIEW in str(prompts_dir):
+            folder = _folder(str(prompts_dir))
+            if folder is not None and prompt_name not in folder.prompts:
+                # Elsewhere YAMLGraph would find what no release has and nobody has checked.
+                raise NotInRelease(
+                    f"This run's release has no prompt {prompt_name!r}.",
+                    name=prompt_name,
+                    hint="Where the graph's file asks for it since the run began: start the thread "
+                    'anew with a fresh input, or let such runs take the live release: pin="none".',
+                )
+        return original(prompt_name, prompts_dir, graph_path, prompts_relative)
+
+    return resolve_prompt_path
 
 
 def _load_prompt(original: Callable[..., Any]) -> Callable[..., Any]:
