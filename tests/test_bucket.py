@@ -222,6 +222,13 @@ def test_who_pushes_on_something_outdated_is_told_who_was_first_and_what_changed
     assert "extra, greeting" in str(caught.value)
 
 
+def test_who_saw_nothing_and_is_not_the_first_any_more_is_told(bucket: Bucket) -> None:
+    bucket.push(release("b"), message="hurry", who="Grace")
+    with pytest.raises(PushRefused, match="Grace was first") as caught:
+        push(bucket, "c", after=None)
+    assert caught.value.changed == ("farewell", "greeting")
+
+
 def test_the_loser_of_a_race_for_one_number_publishes_nothing(
     bucket: Bucket, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -365,6 +372,19 @@ def test_a_push_whose_end_is_not_known_says_how_to_find_out(
     with pytest.raises(LayerUnavailable, match=r"not known.*yamlgraph-prompts releases s3://"):
         push(bucket, "a")
     monkeypatch.undo()
+
+
+def test_a_push_that_is_cut_off_after_its_entry_was_written_says_how_to_find_out(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut(*_: object) -> None:
+        raise LayerUnavailable("The connection was cut.", layer="x", hint="Try again.")
+
+    monkeypatch.setattr(Log, "point", cut)
+    with pytest.raises(LayerUnavailable, match=r"not known.*yamlgraph-prompts releases s3://"):
+        push(bucket, "a")
+    monkeypatch.undo()
+    assert bucket.current() is not None
 
 
 # The hint

@@ -15,6 +15,7 @@ from tests.s3_servers import Shop
 from yamlgraph_prompts.bucket import Bucket, LogEntry, Pushed
 from yamlgraph_prompts.cli import main
 from yamlgraph_prompts.cli.published import person
+from yamlgraph_prompts.errors import LayerUnavailable
 from yamlgraph_prompts.release import Prompt, Release
 
 GRAPH = """\
@@ -241,6 +242,53 @@ def test_who_loses_a_race_is_told_and_the_command_fails(
     assert "It changed greeting." in err
     assert not out
     assert live(bucket).id == rival.id
+
+
+def test_who_is_overtaken_before_there_was_any_release_is_told_too(
+    folder: Path, run: Run, url: str, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rival = Release.of([Prompt("greeting", b"user: Rival")])
+    real = Bucket.push
+
+    def overtaken(self: Bucket, made: Release, **said: Any) -> Pushed:
+        real(Bucket(url, environment="production"), rival, message="hurry", who="Grace")
+        return real(self, made, **said)
+
+    monkeypatch.setattr(Bucket, "push", overtaken)
+    code, _, err = run("push", "prompts/", url, *PUSH)
+    assert code == 1
+    assert "Grace was first" in err
+    assert live(bucket).id == rival.id
+
+
+def test_a_push_that_succeeded_is_no_failure_though_what_changed_cannot_be_said(
+    folder: Path, run: Run, url: str, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("push", "prompts/", url, *PUSH)
+    write(folder, {"prompts/bye.yaml": "user: Farewell\n"})
+    real = Bucket.push
+
+    def last_word(self: Bucket, made: Release, **said: Any) -> Pushed:
+        done = real(self, made, **said)
+        away = LayerUnavailable("The connection was cut.", layer=url)
+        monkeypatch.setattr(Bucket, "get", lambda *_: (_ for _ in ()).throw(away))
+        return done
+
+    monkeypatch.setattr(Bucket, "push", last_word)
+    code, out, err = run("push", "prompts/", url, *PUSH)
+    assert code == 0
+    assert "is live for production" in out
+    assert "The connection was cut. What changes since then cannot be said." in err
+
+
+def test_an_empty_id_is_not_taken_for_none(folder: Path, run: Run, url: str) -> None:
+    for text in ("One", "Two"):
+        write(folder, {"prompts/bye.yaml": f"user: {text}\n"})
+        run("push", "prompts/", url, *PUSH)
+    assert run("rollback", url, *PUSH, "--to", "")[0] == 2
+    code, _, err = run("promote", url, "", "--from", "production", "--to", "staging", "-m", "x")
+    assert code == 2
+    assert "begins with ''" in err
 
 
 def test_releases_shows_number_time_person_message_and_what_is_live(

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import wraps
 from itertools import islice
 from shlex import quote
+from types import EllipsisType
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from yamlgraph_prompts.bucket_log import LIMIT_MESSAGE, LIMIT_WHO, Log, LogEntry
@@ -172,7 +173,7 @@ class Bucket:
         message: str,
         who: str,
         single_writer: bool = False,
-        after: LogEntry | None = None,
+        after: LogEntry | EllipsisType | None = ...,
     ) -> Pushed:
         """Make a release live. It must have been checked: nobody here looks at its prompts.
 
@@ -185,7 +186,8 @@ class Bucket:
             who: Who does it.
             single_writer: Nobody else pushes at the same time; for servers that do not know
                 ``If-None-Match: *``.
-            after: What was live when this push was decided; whatever is live when left out.
+            after: What was live when this push was decided, None for nothing; whatever is live
+                when left out.
 
         Raises:
             PushRefused: Another pusher was first, or the server cannot say who is first.
@@ -228,7 +230,7 @@ class Bucket:
                 hint="Push to it first.",
             )
         return self._publish(
-            there._get(release_id or live.release),
+            there._get(live.release if release_id is None else release_id),
             message,
             who,
             f"promote from {source}",
@@ -253,7 +255,7 @@ class Bucket:
             PushRefused: As for `push`.
         """
         live = self._log.newest()
-        target = to or (live.previous if live else None)
+        target = to if to is not None else live and live.previous
         if target is None:
             raise ReleaseNotFound(
                 f"There is no release before the live one for {self.environment} in {self.url}.",
@@ -279,7 +281,7 @@ class Bucket:
         why: str,
         *,
         single_writer: bool,
-        after: LogEntry | None = None,
+        after: LogEntry | EllipsisType | None = ...,
     ) -> Pushed:
         message, who = _text("message", message, LIMIT_MESSAGE), _text("who", who, LIMIT_WHO)
         conditional = self._conditional(single_writer)
@@ -287,7 +289,7 @@ class Bucket:
         if live is not None and live.release == release.id:
             mended = self._mend(release)
             return Pushed(live, published=False, repaired=self._log.point(live) or mended)
-        if after is not None and live != after:
+        if not isinstance(after, EllipsisType) and live != after:
             raise self._lost(live, after)
         self._refuse_names(release)
         self._keep(release)
@@ -303,12 +305,14 @@ class Bucket:
             push=uuid.uuid4().hex,
         )
         try:
-            mine = self._log.append(entry, conditional=conditional)
+            return self._commit(entry, live, conditional)
         except LayerUnavailable as problem:
             raise self._unknown(problem) from problem
-        if not mine:
+
+    def _commit(self, entry: LogEntry, live: LogEntry | None, conditional: bool) -> Pushed:
+        if not self._log.append(entry, conditional=conditional):
             winner = self._log.newest()
-            if winner is not None and winner.release == release.id:
+            if winner is not None and winner.release == entry.release:
                 return Pushed(winner, published=False, repaired=self._log.point(winner))
             raise self._lost(winner, live)
         self._log.point(entry)

@@ -67,7 +67,7 @@ def run(arguments: Any, urls: Sequence[str], words: Sequence[str]) -> int:
     said = {"message": message(arguments), "who": person(arguments)}
 
     def rollback() -> Pushed:
-        to = place.find(arguments.to) if arguments.to else None
+        to = None if arguments.to is None else place.find(arguments.to)
         return place.rollback(**said, to=to, single_writer=arguments.single_writer)
 
     return attempt(place, arguments, rollback)
@@ -141,13 +141,22 @@ def attempt(place: Bucket, arguments: Any, act: Any, findings: Sequence[Any] = (
         else:
             tell_problem(problem)
         return 1
-    before = released(place, pushed.before)
-    diff = before.diff(place.get(pushed.entry.release)) if before else None
+    diff = _difference(place, pushed)
     if arguments.json:
         say_json(_facts(place, pushed, diff, findings))
     else:
         _say(place, pushed, diff)
     return 0
+
+
+def _difference(place: Bucket, pushed: Pushed) -> ReleaseDiff | None:
+    # It is live by now, whatever becomes of this.
+    try:
+        before = released(place, pushed.before)
+        return before.diff(place.get(pushed.entry.release)) if before else None
+    except PromptsError as problem:
+        note(f"{problem.message} What changes since then cannot be said.")
+        return None
 
 
 def _facts(
