@@ -255,7 +255,7 @@ class Bucket:
             PushRefused: As for `push`.
         """
         live = self._log.newest()
-        target = to if to is not None else live and live.previous
+        target = to if to is not None or live is None else live.previous
         if target is None:
             raise ReleaseNotFound(
                 f"There is no release before the live one for {self.environment} in {self.url}.",
