@@ -166,6 +166,16 @@ def test_releases_are_listed_newest_first(store: Store) -> None:
     assert (lines[0].environment, lines[0].prompts) == ("staging", 1)
 
 
+def test_releases_are_listed_newest_first_though_the_clock_was_set_back(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [publish(store, "first"), publish(store, "second")]
+    day_before = time.time() - 86400
+    monkeypatch.setattr(time, "time", lambda: day_before)
+    made += [publish(store, "third"), publish(store, "fourth")]
+    assert [line.id for line in store.releases()] == [one.id for one in reversed(made)]
+
+
 def test_a_release_is_found_by_the_beginning_of_its_id(store: Store) -> None:
     with pytest.raises(ReleaseNotFound, match="Nothing is stored yet"):
         store.find("ab")

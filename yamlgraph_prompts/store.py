@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import re
 import time
@@ -252,17 +253,20 @@ class Store:
     def releases(self) -> list[StoredRelease]:
         """Every stored release, the one that was last made live first."""
         live = self.pointer()
-        changes: dict[str, Pointer] = {}
+        changes: dict[str, tuple[float, Pointer]] = {}
+        newest_s = math.inf
         for change in self._changes():
-            changes.setdefault(change.release, change)
-        found: list[tuple[int, StoredRelease]] = []
+            # A clock that was set back must not put what came later behind what was before it.
+            newest_s = min(newest_s, change.at_s)
+            changes.setdefault(change.release, (newest_s, change))
+        found: list[tuple[float, int, StoredRelease]] = []
         for release_id in self._ids():
             try:
                 head = read_head(self._pack(release_id), release_id)
             except (ReleaseNotFound, OSError) as error:
                 logger.warning("Release %s is not listed: %s", release_id[:12], error)
                 continue
-            last = changes.get(release_id)
+            by_s, last = changes.get(release_id, (head.created_s, None))
             line = StoredRelease(
                 id=release_id,
                 environment=head.environment,
@@ -271,9 +275,9 @@ class Store:
                 live=live is not None and live.release == release_id,
                 prompts=head.prompts,
             )
-            found.append((last.serial if last else 0, line))
-        found.sort(key=lambda entry: (entry[1].at_s, entry[0]), reverse=True)
-        return [line for _, line in found]
+            found.append((by_s, last.serial if last else 0, line))
+        found.sort(key=lambda entry: entry[:2], reverse=True)
+        return [line for *_, line in found]
 
     def find(self, prefix: str) -> str:
         """The full id of the one stored release whose id begins with `prefix`.
