@@ -888,8 +888,22 @@ def test_what_may_not_be_written_says_which_permissions_a_push_needs(
         raise ClientError(answer, "PutObject")
 
     monkeypatch.setattr(Objects, "_put", denied)
-    with pytest.raises(LayerUnavailable, match=r"access is denied.*PutObject"):
+    with pytest.raises(LayerUnavailable, match=r"/production/probe: access is denied.*PutObject"):
         push(bucket, "a")
+
+
+def test_a_list_of_the_history_whose_rest_cannot_be_had_is_said(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push(bucket, "a")
+    listed = bucket._objects._client.list_objects_v2
+    monkeypatch.setattr(
+        bucket._objects._client,
+        "list_objects_v2",
+        lambda **asked: {**listed(**asked), "IsTruncated": True},
+    )
+    with pytest.raises(LayerUnavailable, match="list is cut off"):
+        bucket.current()
 
 
 def test_a_server_that_never_answers_ends_the_call_in_time(

@@ -147,6 +147,24 @@ def test_the_credentials_are_named_though_another_layer_gave_them_up_meanwhile(
         open_source(s3.url()).read()
 
 
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (refused(403, "AccessDenied"), "access is denied"),
+        (refused(403, "InvalidObjectState"), "InvalidObjectState"),
+        (cut, "cut"),
+    ],
+)
+def test_an_object_that_cannot_be_had_beside_others_is_named(
+    s3: ScriptedS3, fault: Fault, words: str
+) -> None:
+    s3.put(a="user: x", b="user: y")
+    s3.fault = lambda handler, asked: asked.key.endswith("b.yaml") and fault(handler, asked)
+    with pytest.raises(LayerUnavailable, match=f"^s3://acme/prompts/b.yaml: .*{words}") as caught:
+        open_source(s3.url()).read()
+    assert caught.value.layer == "s3://acme/prompts/"
+
+
 def test_no_credentials_at_all_is_said_and_mended_without_a_restart(
     s3: ScriptedS3, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -440,6 +440,22 @@ def test_a_list_of_many_pages_is_read_to_its_end(s3: ScriptedS3) -> None:
     assert len(files(open_source(s3.url()))) == 50
 
 
+@pytest.mark.parametrize("token", ["", "<NextContinuationToken>x</NextContinuationToken>"])
+def test_a_list_whose_rest_cannot_be_had_is_not_taken_for_all(s3: ScriptedS3, token: str) -> None:
+    s3.put(a="user: x")
+
+    def cut_off(handler: Handler, asked: Asked) -> bool:
+        line = handler.line(s3, "prompts/a.yaml")
+        page = f"<ListBucketResult><IsTruncated>true</IsTruncated>{token}{line}</ListBucketResult>"
+        handler.answer(200, page.encode(), {})
+        return True
+
+    s3.fault = lambda handler, asked: asked.lists and cut_off(handler, asked)
+    with pytest.raises(LayerUnavailable, match="list is cut off"):
+        open_source(s3.url()).read()
+    assert len(s3.fetched()) < 10
+
+
 def test_a_change_between_two_pages_is_noticed(s3: ScriptedS3) -> None:
     s3.page_size = 1
     s3.put(a="user: v1", b="user: v1")

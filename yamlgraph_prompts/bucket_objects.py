@@ -11,6 +11,7 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 from yamlgraph_prompts.errors import LayerError, LayerNotFound, LayerUnavailable
+from yamlgraph_prompts.sources.s3_bucket import CutOff
 from yamlgraph_prompts.sources.s3_client import Connection, Place, connection, words
 from yamlgraph_prompts.sources.s3_words import error_code
 
@@ -49,7 +50,7 @@ class Objects:
             LayerUnavailable: It cannot be read, or is larger than `limit_bytes`.
         """
         try:
-            with self._told("read"):
+            with self._told("read", key):
                 answer = self._client.get_object(Bucket=self.place.bucket, Key=self._prefix + key)
                 with answer["Body"] as body:
                     data: bytes = body.read(limit_bytes + 1)
@@ -59,6 +60,7 @@ class Objects:
             raise LayerUnavailable(
                 f"{self.url(key)} has more than {limit_bytes} bytes, so it is none of ours.",
                 layer=self.place.url_without_secrets,
+                hint="Something else wrote it; look at it, and remove it if nobody needs it.",
             )
         return data
 
@@ -68,7 +70,7 @@ class Objects:
         Raises:
             LayerUnavailable: It cannot be written.
         """
-        with self._told("written"):
+        with self._told("written", key):
             self._put(key, data)
 
     def put_new(self, key: str, data: bytes) -> bool:
@@ -78,7 +80,7 @@ class Objects:
             LayerUnavailable: It cannot be written; whether it was, need not be known.
             NotImplementedError: The server knows no such condition.
         """
-        with self._told("written"):
+        with self._told("written", key):
             for attempt in range(CONFLICTS):
                 try:
                     self._put(key, data, IfNoneMatch="*")
@@ -107,6 +109,8 @@ class Objects:
         for _ in range(LIMIT_PAGES):
             with self._told("read"):
                 page = self._client.list_objects_v2(**asked)
+                if page.get("IsTruncated") and not page.get("NextContinuationToken"):
+                    raise CutOff
             for found in page.get("Contents", ()):
                 key = found["Key"].removeprefix(self._prefix)
                 # Not every server knows StartAfter.
@@ -132,16 +136,16 @@ class Objects:
         )
 
     @contextmanager
-    def _told(self, done: str) -> Iterator[None]:
+    def _told(self, done: str, key: str | None = None) -> Iterator[None]:
         try:
             yield
         except (NotImplementedError, LayerError):
             raise
         except Exception as problem:
-            raise self._refusal(problem, done) from problem
+            raise self._refusal(problem, done, key) from problem
 
-    def _refusal(self, problem: Exception, done: str) -> LayerError:
-        told = words(problem, self.place)
+    def _refusal(self, problem: Exception, done: str, key: str | None) -> LayerError:
+        told = words(problem, self.place, key=self._prefix + key if key else None)
         if done == "read" or error_code(problem) != "AccessDenied":
             return told
         hint = "Pushing needs s3:PutObject, s3:GetObject and s3:ListBucket there."

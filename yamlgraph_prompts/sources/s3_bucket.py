@@ -56,6 +56,10 @@ class Answer:
     etag: str = ""
 
 
+class CutOff(Exception):
+    """A list says that it goes on, but not how."""
+
+
 class CutShort(Exception):
     """The connection ended in the middle."""
 
@@ -140,7 +144,7 @@ class Bucket:
                 self._signed = None
             return answer
         except Exception as problem:
-            raise self._trouble(problem, self._connection) from problem
+            raise self._trouble(problem, self._connection, key) from problem
 
     def pages(self) -> Iterator[list[Listed]]:
         """All that is below the prefix, page by page.
@@ -151,10 +155,12 @@ class Bucket:
         token: str | None = None
         try:
             while True:
-                listed, token = self._page(token)
+                asked, (listed, token) = token, self._page(token)
                 yield listed
                 if token is None:
                     return
+                if token == asked:
+                    raise CutOff
         except Exception as problem:
             raise self._trouble(problem, self._connection) from problem
 
@@ -168,9 +174,11 @@ class Bucket:
         with self._counting:
             self.traffic += Traffic(requests, received_bytes)
 
-    def _trouble(self, problem: Exception, used: Connection | None) -> Exception:
+    def _trouble(
+        self, problem: Exception, used: Connection | None, key: str | None = None
+    ) -> Exception:
         """What to raise for it. The next round gets a new client where credentials failed."""
-        error = words(problem, self.place, used)
+        error = words(problem, self.place, used, key)
         if is_about_credentials(problem):
             forget(self.place)
         return error
@@ -224,7 +232,11 @@ class Bucket:
             Listed(o["Key"], o.get("ETag", "").strip('"'), o["Size"])
             for o in page.get("Contents", ())
         ]
-        return listed, page.get("NextContinuationToken") if page.get("IsTruncated") else None
+        if not page.get("IsTruncated"):
+            return listed, None
+        if not page.get("NextContinuationToken"):
+            raise CutOff
+        return listed, page["NextContinuationToken"]
 
 
 class _Odd(Exception):

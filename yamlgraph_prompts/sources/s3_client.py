@@ -12,7 +12,12 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from yamlgraph_prompts.errors import LayerError, LayerNotFound, LayerUnavailable
-from yamlgraph_prompts.sources.s3_words import error_code, explain, retry_after_s
+from yamlgraph_prompts.sources.s3_words import (
+    error_code,
+    explain,
+    is_about_one_object,
+    retry_after_s,
+)
 
 CONNECTIONS = 16
 CONNECT_TIMEOUT_S = 1.0
@@ -140,13 +145,16 @@ def forget(place: Place) -> None:
         _made.pop(one, None)
 
 
-def words(problem: BaseException, place: Place, used: Connection | None = None) -> LayerError:
+def words(
+    problem: BaseException, place: Place, used: Connection | None = None, key: str | None = None
+) -> LayerError:
     """One clear error for what botocore raised: where, with which credentials, what to try.
 
     Args:
         problem: What was raised.
         place: Where.
         used: What it was asked through; what `connection` gives when left out.
+        key: The object that was asked for.
 
     Returns:
         The error to raise: `LayerNotFound` for an object that is not there, else
@@ -155,8 +163,9 @@ def words(problem: BaseException, place: Place, used: Connection | None = None) 
     if isinstance(problem, LayerError):
         return problem
     what, hint = explain(problem)
-    message = f"{place.url_without_secrets}: {what} ({circumstances(place, used)})."
     layer = place.url_without_secrets
+    where = f"s3://{place.bucket}/{key}" if key and is_about_one_object(problem) else layer
+    message = f"{where}: {what} ({circumstances(place, used)})."
     if error_code(problem) in ("NoSuchKey", "NoSuchVersion"):
         return LayerNotFound(message, layer=layer, hint=hint)
     return LayerUnavailable(message, layer=layer, hint=hint, retry_after_s=retry_after_s(problem))

@@ -49,6 +49,8 @@ _ELSEWHERE = {
     "AuthorizationHeaderMalformed",
     "IllegalLocationConstraintException",
 }
+_OF_THE_BUCKET = {"NoSuchBucket", "404", "RequestTimeTooSkewed"}
+_OF_ONE_OBJECT = {"CutShort", "TooSlow", "TooMuch", "ResponseStreamingError", "IncompleteReadError"}
 _CODES: Mapping[str, tuple[str, str]] = {
     "NoSuchBucket": (
         "there is no such bucket",
@@ -97,6 +99,7 @@ _CONNECTING: Mapping[str, tuple[str, str]] = {
         "Check the endpoint, the region and the network.",
     ),
     "TimeoutError": ("the server did not answer in time", "Check the endpoint and the network."),
+    "CutOff": ("the server's list is cut off", "Look at what serves the endpoint."),
     "CutShort": ("the connection was cut", "Try again, or ask who runs the server."),
     "TooSlow": ("an object comes too slowly", "Check the network, or ask who runs the server."),
     "TooMuch": ("an object is larger than it may be", "Look at what lies in the bucket."),
@@ -163,6 +166,15 @@ def is_about_credentials(problem: BaseException) -> bool:
     if error_code(problem) in _REFUSED or _is_for_a_role(problem):
         return True
     return not _NO_CREDENTIALS.isdisjoint(_lineage(problem))
+
+
+def is_about_one_object(problem: BaseException) -> bool:
+    """Whether others could be had: it is of use to know which one it is."""
+    code = error_code(problem)
+    if code is None:
+        return not _OF_ONE_OBJECT.isdisjoint(_lineage(problem))
+    refused = is_about_credentials(problem) and code != "AccessDenied"
+    return not refused and code not in _SLOW | _ELSEWHERE | _OF_THE_BUCKET
 
 
 def retry_after_s(problem: BaseException) -> float | None:
