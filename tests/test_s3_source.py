@@ -392,6 +392,18 @@ def test_objects_are_fetched_side_by_side_and_only_so_many(
     assert most == [4]
 
 
+def test_objects_are_fetched_though_another_thread_leaves_the_bucket_to_boto3_meanwhile(
+    s3: ScriptedS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s3.put(a="user: x")
+    bucket = s3_bucket.Bucket(Place.parse(s3.url()))
+    bucket.open()
+    once = [bucket._signed]
+    meanwhile = property(lambda _: once.pop() if once else None)
+    monkeypatch.setattr(s3_bucket.Bucket, "_signed", meanwhile, raising=False)
+    assert bucket.get("prompts/a.yaml", limit_bytes=100).data == b"user: x"
+
+
 def test_what_is_no_prompt_is_not_even_fetched(s3: ScriptedS3) -> None:
     keys = ["", "n/", "README.md", "n/x.json", ".hidden.yaml", ".git/a.yaml", "n/.x/a.yaml"]
     s3.objects |= {f"prompts/{key}": b"" for key in keys}

@@ -133,9 +133,11 @@ class Bucket:
             conditions["If-None-Match"] = f'"{if_none_match}"'
         try:
             odd = None
-            if self._signed is not None:
+            # Another thread may give it up at any moment.
+            signed = self._signed
+            if signed is not None:
                 try:
-                    return self._signed.get(key, conditions, limit_bytes, once)
+                    return signed.get(key, conditions, limit_bytes, once)
                 except _Odd as problem:
                     odd = problem
             answer = self._plainly(key, conditions, limit_bytes, may_be_denied)
@@ -219,9 +221,10 @@ class Bucket:
         return Answer(200, data, response.get("ETag", "").strip('"'))
 
     def _page(self, token: str | None) -> tuple[list[Listed], str | None]:
-        if self._signed is not None:
+        signed = self._signed
+        if signed is not None:
             try:
-                return self._signed.page(self.place, token)
+                return signed.page(self.place, token)
             except _Odd:
                 pass
         given = {"ContinuationToken": token} if token else {}
