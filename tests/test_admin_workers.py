@@ -431,6 +431,21 @@ def test_serve_with_tokens_asks_for_them(graph_folder: Path) -> None:
         process.communicate(timeout=20)
 
 
+def test_serve_says_when_no_token_would_let_anybody_in(graph_folder: Path) -> None:
+    process = serve(graph_folder, "-l", "prompts", "-e", "test", "--port", "0", "--tokens", "gone")
+    try:
+        assert process.stdout is not None
+        said = ""
+        while "/docs" not in said or "answered 401" not in said:
+            line = process.stdout.readline()
+            assert line, said
+            said += line
+        assert "The tokens in gone cannot be read: FileNotFoundError" in said
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

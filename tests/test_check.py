@@ -151,6 +151,24 @@ def test_each_trouble_of_a_file_is_found_at_its_place(text, expected):
     assert expected[3] in (None, found[0][3])
 
 
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("Hi {name", "the { here is never closed", "Write } after"),
+        ("Hi {", "the { here is never closed", "Write } after"),
+        ("Hi {name}}.", "the } here closes nothing", "Delete it"),
+        ("Hi {}", "{} names no variable", "Write its name"),
+        ("Hi { name }", "there is a space inside the braces of { name }", "Write {name}."),
+        ("Hi {first name}", "{first name} is no variable", "letters, digits and _"),
+        ('As {"a": 1}, {name}', '{"a"} is no variable', "{% raw %} before"),
+    ],
+)
+def test_wrong_braces_are_told_in_an_authors_words(text, message, hint):
+    (found,) = examine_prompt(json.dumps({"user": text}).encode())
+    assert (found.code, found.message) == ("format-braces", message)
+    assert hint in found.hint
+
+
 def test_a_file_that_is_not_utf8_is_an_error():
     assert [facts_of(f) for f in examine_prompt(b"user: \xff")] == [("error", "not-utf8", 1, 7)]
 

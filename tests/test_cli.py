@@ -286,20 +286,24 @@ def test_the_check_touches_no_store_and_publishes_nothing(folder: Path, run: Run
         (["check", "--bogus"], "unrecognized arguments: --bogus"),
         (["show", "greting", *LAYERS], "Did you mean 'greeting'?"),
         (["show", "greeting", "missing.yaml"], "Graph config not found"),
+        (["show", "greeting.yaml", *LAYERS], "A prompt is named without .yaml"),
         (["show", "prompts/base/greeting.yaml", *LAYERS], "is no graph"),
         (["show", "--release", "abc", *LAYERS], "Nothing is stored yet"),
         (["show", "--release", "live", *LAYERS], "No release is live"),
         (["show", "--rendered", *LAYERS], "needs a name"),
         (["show", "greeting", "--rendered", "--var", "x", *LAYERS], "is no variable"),
         (["show", "greeting", "--rendered", "--var", "x:={", *LAYERS], "is no JSON"),
-        (["show", "greeting", "--rendered", *LAYERS], "name"),
+        (["show", "greeting", "--rendered", *LAYERS], "Say --var name=TEXT."),
+        (["demo", "extra"], "unrecognized arguments: extra"),
         (["diff", "live", *LAYERS], "Two releases make a difference"),
         (["activate", *LAYERS], "takes one release id"),
-        (["activate", "abc", *LAYERS], "No stored release"),
+        (["activate", "abc", *LAYERS], "No release is live"),
         (["rollback", "abc", *LAYERS], "takes only graphs"),
-        (["rollback", *LAYERS], "no earlier release"),
+        (["rollback", *LAYERS], "No release is live"),
+        (["follow", *LAYERS], "No release is live"),
         (["run", "missing.yaml", "-l", "prompts/base"], "Graph config not found"),
         (["run", "graph.yaml", "--bogus"], "unrecognized arguments: --bogus"),
+        (["run", "graph.yaml", "-e", "staging"], "Say --environment staging."),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -369,6 +373,29 @@ def test_show_finds_what_a_graph_takes_from_its_own_folder(folder: Path, run: Ru
     assert json.loads(out)["prompts"][0]["layer"] == "graph:graph.yaml"
 
 
+@pytest.mark.parametrize("words", [["greeting"], []], ids=["by name", "in the list"])
+def test_show_says_why_a_prompt_is_not_there(folder: Path, run: Run, words: list[str]) -> None:
+    (folder / "prompts/staging/greeting.yaml").unlink()
+    (folder / "prompts/staging/greeting.yaml").symlink_to("gone.yaml")
+    err = run("show", *words, *LAYERS)[2]
+    assert "prompts/staging/greeting.yaml" in err
+    assert "unreadable" in err
+
+
+def test_show_says_when_the_check_finds_errors(folder: Path, run: Run) -> None:
+    edit(folder, BROKEN)
+    code, out, err = run("show", *LAYERS)
+    assert code == 0
+    assert "greeting" in out
+    assert "The check finds 1 error: yamlgraph-prompts check" in err
+
+
+def test_a_check_of_nothing_says_so(folder: Path, run: Run) -> None:
+    (folder / "empty").mkdir()
+    assert run("check", "empty")[2] == "There are no prompts in empty: nothing was checked.\n"
+    assert run("check", "prompts/base")[2] == ""
+
+
 def test_show_rendered_gives_the_messages_that_a_model_gets(folder: Path, run: Run) -> None:
     edit(folder, "system: Be kind.\nuser: '{% for n in names %}Hi {{ n }}! {% endfor %}'\n")
     argv = ["show", "greeting", *LAYERS, "--rendered", "--var", 'names:=["Ada", "Bob"]']
@@ -409,7 +436,7 @@ def test_show_and_diff_know_kept_releases(folder: Path, run: Run) -> None:
 def test_releases_lists_what_workers_published(folder: Path, run: Run) -> None:
     code, out, err = run("releases", *LAYERS)
     assert (code, out) == (0, "")
-    assert "No releases" in err
+    assert "No release is live" in err
     first = publish(folder, "user: Hello {name}, first\n")
     second = publish(folder, "user: Hello {name}, second\n")
     code, out, _ = run("releases", *LAYERS)
@@ -500,18 +527,71 @@ def test_follow_with_broken_layers_ends_the_hold_and_says_what_is_wrong(
     assert "followed again" in out
 
 
+@pytest.mark.parametrize("command", [["rollback"], ["follow"], ["activate", "abc"]])
+def test_an_order_that_nobody_would_hear_is_refused(
+    folder: Path, run: Run, command: list[str]
+) -> None:
+    publish(folder, "user: Hello {name}, first\n")
+    publish(folder, "user: Hello {name}, second\n")
+    (folder / "other").mkdir()
+    os.chdir(folder / "other")
+    other = ("-l", "../prompts/base", "-e", "staging")
+    code, out, err = run(*command, *other)
+    assert (code, out) == (2, "")
+    store = os.environ["YAMLGRAPH_PROMPTS_STORE"]
+    assert f"No release is live for ../prompts/base (staging) in {store}" in err
+    assert "same graph, layers, environment and store as the app" in err
+    assert json.loads(run("releases", *other, "--json")[1])["releases"] == []
+    os.chdir(folder)
+
+
+@pytest.mark.parametrize("command", [["rollback"], ["follow"], ["activate", "abc"]])
+def test_an_order_is_refused_where_the_store_cannot_be_written(
+    folder: Path, run: Run, command: list[str]
+) -> None:
+    (folder / "file").write_text("")
+    code, out, err = run(*command, *LAYERS, "--store", "file")
+    assert (code, out) == (2, "")
+    assert "The store cannot be written" in err
+    assert "No release is live for prompts/staging, prompts/base (staging)." in err
+
+
+def test_an_order_says_how_many_processes_have_taken_it(folder: Path, run: Run) -> None:
+    publish(folder, "user: Hello {name}, first\n")
+    publish(folder, "user: Hello {name}, second\n")
+    assert "On this machine: no process that follows changes runs" in run("rollback", *LAYERS)[1]
+    with LivePrompts("prompts/{environment}", "prompts/base", environment="staging") as app:
+        assert app["greeting"].user == "Hello {name}, first"
+        told = json.loads(run("follow", *LAYERS, "--json")[1])
+        assert (told["taken"], told["workers"]) == (1, 1)
+        assert "1 of 1 that follow changes has it by now" in run("rollback", *LAYERS)[1]
+
+
+def test_a_hold_says_the_whole_command_that_ends_it(folder: Path, run: Run) -> None:
+    publish(folder, "user: Hello {name}, first\n")
+    publish(folder, "user: Hello {name}, second\n")
+    out = run("rollback", "graph.yaml", *LAYERS)[1]
+    assert (
+        "until: yamlgraph-prompts follow graph.yaml -l 'prompts/{environment}' -l prompts/base "
+        "-e staging\n"
+    ) in out
+
+
 def test_prompts_that_were_never_good_are_refused_with_their_findings(
     folder: Path, run: Run
 ) -> None:
     edit(folder, BROKEN)
-    code, _, err = run("follow", *LAYERS)
+    code, _, err = run("run", "graph.yaml", *LAYERS[:4], "--environment", "staging")
     assert code == 2
     assert "template-syntax" in err
     assert "no earlier good release" in err
 
 
 def test_another_store_can_be_named(folder: Path, run: Run) -> None:
-    run("follow", *LAYERS, "--store", "elsewhere")
+    with LivePrompts(
+        "prompts/{environment}", "prompts/base", environment="staging", store="elsewhere"
+    ) as app:
+        app.release  # noqa: B018 - keeps it
     assert len(json.loads(run("releases", *LAYERS, "--store", "elsewhere", "--json")[1])) == 2
     assert run("releases", *LAYERS)[1] == ""
 

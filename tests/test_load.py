@@ -585,3 +585,23 @@ def test_a_process_that_follows_changes_ends_at_once(project: Path) -> None:
 
 def test_an_outcome_is_public() -> None:
     assert Outcome("unchanged", None, (), 0.0).errors == ()
+
+
+def test_without_yamlgraph_a_load_says_the_command_that_installs_it(tmp_path: Path) -> None:
+    write(tmp_path, {"graph.yaml": "nodes: {}\nedges: []\n"})
+    script = (
+        "import importlib.metadata as metadata, sys\n"
+        "sys.modules['yamlgraph'] = None\n"
+        "found = metadata.version\n"
+        "def version(name):\n"
+        "    if name == 'yamlgraph':\n"
+        "        raise metadata.PackageNotFoundError(name)\n"
+        "    return found(name)\n"
+        "metadata.version = version\n"
+        "from yamlgraph_prompts import MissingExtra, load_and_compile\n"
+        "try:\n"
+        "    load_and_compile('graph.yaml')\n"
+        "except MissingExtra as problem:\n"
+        "    print(problem)"
+    )
+    assert "pip install 'yamlgraph-prompts[yamlgraph]'" in run_in(tmp_path, script)

@@ -22,11 +22,16 @@ from yamlgraph_prompts.sandbox.inspection import Inspection
 
 _LIMITS = Limits()
 _SHORT = 65_536  # characters of a text whose facts are kept a while
+_SHOWN = 40  # characters of what stands between wrong braces
 _NOT_GIVEN = frozenset({"state", "loop", "range", "true", "false", "none", "self"})
 _BRACES = (
     "This message has no Jinja syntax, so it is rendered with str.format and every brace is "
     "significant. Rewrite the shape in prose or wrap it in {% raw %}...{% endraw %} to make the "
     "message Jinja."
+)
+_AS_TEXT = (
+    "Where braces are meant as text, such as JSON, put {% raw %} before and {% endraw %} after "
+    "them, and write the variables of this message as {{ name }}."
 )
 _compiling = threading.RLock()
 _environment: GuardedEnvironment | None = None
@@ -147,9 +152,11 @@ class MessageTemplate:
 
     def braces(self, finding: Finding) -> PromptRenderError:
         """YAMLGraph's words for a text that `str.format` cannot render."""
+        scan = fields.scan(self.text)
+        detail = scan.brace_error or f"invalid format field(s): {', '.join(scan.invalid)}"
         return PromptRenderError(
             f"Prompt '{self.prompt}' has a message that is not a valid template "
-            f"({finding.message}). {_BRACES} Lint reports this as E013.",
+            f"({detail if scan.wrong else finding.message}). {_BRACES} Lint reports this as E013.",
             prompt=self.prompt,
             line=finding.line,
         )
@@ -261,15 +268,9 @@ _short_facts = lru_cache(maxsize=64)(_facts)  # who checks a prompt asks more th
 
 
 def _format_findings(text: str, scan: fields.FieldScan) -> Iterator[Finding]:
-    if scan.brace_error or scan.invalid:
-        detail = scan.brace_error or f"invalid format field(s): {', '.join(scan.invalid)}"
-        yield Finding(
-            "error",
-            "format-braces",
-            detail,
-            line=_brace_line(text, scan),
-            hint=_BRACES,
-        )
+    if scan.wrong:
+        message, hint = _brace_words(scan)
+        yield Finding("error", "format-braces", message, line=_brace_line(text, scan), hint=hint)
         return
     try:
         found = list(fields.fields(text))
@@ -291,6 +292,26 @@ def _format_findings(text: str, scan: fields.FieldScan) -> Iterator[Finding]:
                 f"the field {{{name}:{spec}}} is too wide",
                 line=_line_of(text, name),
             )
+
+
+def _brace_words(scan: fields.FieldScan) -> tuple[str, str]:
+    """(what is wrong with the braces, what to do) in a prompt author's words."""
+    if error := scan.brace_error:
+        if error.startswith("Single '}'"):
+            return "the } here closes nothing", f"Delete it, or add its {{. {_AS_TEXT}"
+        if "expected '}'" in error or error.startswith("Single '{'"):
+            return "the { here is never closed", f"Write }} after the variable's name. {_AS_TEXT}"
+        return error, _AS_TEXT
+    name = scan.invalid[0]
+    if not name:
+        return "{} names no variable", f"Write its name between the braces. {_AS_TEXT}"
+    if name.strip().isidentifier():
+        return f"there is a space inside the braces of {{{name}}}", f"Write {{{name.strip()}}}."
+    shown = name if len(name) <= _SHOWN else f"{name[:_SHOWN]}..."
+    return (
+        f"{{{' '.join(shown.split())}}} is no variable",
+        f"A variable's name begins with a letter and holds letters, digits and _. {_AS_TEXT}",
+    )
 
 
 def _line_of(text: str, part: str) -> int | None:

@@ -79,6 +79,11 @@ class Tokens:
         if isinstance(given, Mapping):
             _of_mapping(given)  # says at once what is wrong
 
+    @property
+    def count(self) -> int:
+        """How many there are now."""
+        return len(self._now())
+
     def find(self, token: str) -> Who | None:
         """Whose token it is; always takes the time of all of them."""
         digest = sha256(token.encode("utf-8", "surrogatepass")).digest()

@@ -27,7 +27,8 @@ examples:
   yamlgraph-prompts push prompts/ s3://acme-prompts/app -e production -m 'Kinder greeting'
   yamlgraph-prompts demo
 
-exit codes: 0 good; 1 findings, differences or a refusal; 2 usage, or something cannot be read
+exit codes: 0 good; 1 findings, differences or a refusal; 2 usage, or something cannot be read or
+reached; 130 Ctrl-C
 """
 
 
@@ -45,7 +46,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     if given.command == "run":
         # Whatever we do not know goes to YAMLGraph's own command.
         given.rest = rest
-    elif any(word.startswith("-") for word in rest):
+    elif any(word.startswith("-") for word in rest) or (rest and given.command == "demo"):
         given.error(f"unrecognized arguments: {' '.join(rest)}")
     elif rest:
         # argparse takes positional arguments from one place only; ours may stand anywhere.

@@ -24,6 +24,8 @@ def run(arguments: Any) -> int:
     for place, names in _places(arguments):
         candidate = place.candidate(strict=arguments.strict)
         candidates.append((place, candidate))
+        if not candidate.release and not candidate.refused and not place.graphs:
+            note(f"There are no prompts in {place.shown}: nothing was checked.")
         for finding in map(_gated, candidate.findings):
             findings[finding.at(file=names.get(finding.file or "", finding.file))] = None
         findings.update(dict.fromkeys(building(candidate)))

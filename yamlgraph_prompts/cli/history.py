@@ -5,6 +5,8 @@ Where a bucket is named, its releases are meant (`published`).
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,8 @@ from yamlgraph_prompts.errors import PromptsError
 if TYPE_CHECKING:
     from yamlgraph_prompts.live_prompts import LivePrompts
     from yamlgraph_prompts.release import Outcome
+
+TAKEN_WITHIN_S = 3.0
 
 
 def run(arguments: Any) -> int:
@@ -41,9 +45,12 @@ def run(arguments: Any) -> int:
     place = one_place(arguments, graphs)
     if arguments.command == "releases":
         return _list(place, arguments)
+    place.takes_orders()
     with place.live(as_stored=True) as prompts:
         outcome = _act(prompts, arguments.command, words)
-    return _told(place, arguments, outcome)
+        taken, workers = prompts.reach(TAKEN_WITHIN_S)
+    # This process serves it too, and is about to end.
+    return _told(place, arguments, outcome, taken - 1, workers - 1)
 
 
 def _list(place: Place, arguments: Any) -> int:
@@ -55,7 +62,7 @@ def _list(place: Place, arguments: Any) -> int:
         say_json({"store": str(place.store.folder), "releases": facts})
         return 0
     if not kept:
-        note(f"No releases of {place.shown} ({place.environment}) in {place.store.folder} yet.")
+        note(str(place.nothing_kept()))
         return 0
     rows = [("release", "live since", "why", "prompts", "")]
     for release in kept:
@@ -75,9 +82,8 @@ def _act(prompts: LivePrompts, command: str, words: list[str]) -> Outcome:
     return prompts.rollback() if command == "rollback" else prompts.follow()
 
 
-def _told(place: Place, arguments: Any, outcome: Outcome) -> int:
+def _told(place: Place, arguments: Any, outcome: Outcome, taken: int, workers: int) -> int:
     name = outcome.release.id[:12] if outcome.release else "nothing"
-    folder = str(place.store.folder)
     refused = outcome.status == "rejected"
     if arguments.json:
         pointer = place.store.pointer()
@@ -85,7 +91,9 @@ def _told(place: Place, arguments: Any, outcome: Outcome) -> int:
             "status": outcome.status,
             "release": outcome.release.id if outcome.release else None,
             "held": pointer is not None and pointer.held,
-            "store": folder,
+            "store": str(place.store.folder),
+            "workers": workers,
+            "taken": taken,
             "findings": [asdict(finding) for finding in outcome.findings],
         }
         say_json(facts)
@@ -96,10 +104,32 @@ def _told(place: Place, arguments: Any, outcome: Outcome) -> int:
         say(paint(f"✗ Refused: {name} stays live.", "bold", "red"))
     elif arguments.command != "follow":
         say(paint(f"✓ {name} is live and held for {place.environment}.", "green"))
-        say("  News in the layers is checked, not taken, until: yamlgraph-prompts follow")
+        say(f"  News in the layers is checked, not taken, until: {_follow(arguments, place)}")
     else:
         say(paint(f"✓ {name} is live.", "green"))
     if arguments.command == "follow":
         say("  The layers are followed again.")
-    say(f"  Reach: every process that shares the store {folder}")
+    if not refused or arguments.command == "follow":
+        say(f"  Reach: every process that shares the store {place.store.folder}")
+        say(f"  On this machine: {_reached(taken, workers)}")
     return int(refused)
+
+
+def _reached(taken: int, workers: int) -> str:
+    if not workers:
+        return "no process that follows changes runs; the next one that starts takes it"
+    return f"{taken} of {workers} that follow changes {'has' if workers == 1 else 'have'} it by now"
+
+
+def _follow(arguments: Any, place: Place) -> str:
+    """The command that ends the hold, whole: whoever needs it is in a hurry."""
+    words: list[str] = ["yamlgraph-prompts", "follow", *map(str, place.graphs)]
+    for url, optional in arguments.layers or ():
+        words += ["--optional-layer" if optional else "-l", url]
+    said: Sequence[tuple[str, str | None]] = (
+        ("-e", arguments.environment),
+        ("--store", arguments.store),
+    )
+    for option, value in said:
+        words += [option, value] if value else []
+    return shlex.join(words)

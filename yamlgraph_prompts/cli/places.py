@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from yamlgraph_prompts.errors import GraphNotFound, PromptsError, ReleaseNotFound
+from yamlgraph_prompts.errors import GraphNotFound, PromptsError, ReleaseNotFound, StoreError
 from yamlgraph_prompts.fetch import LayerReader
 from yamlgraph_prompts.layers import PLACEHOLDER, AnyLayer, Layer, as_layer, environment_name
 from yamlgraph_prompts.release import Release
@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 LIMIT_GRAPH_BYTES = 4 << 20
 LIVE = "live"
 LAYERS = "layers"
+
+_AS_THE_APP = (
+    "Give the same graph, layers, environment and store as the app; a relative layer is relative "
+    "to where the command is run."
+)
 
 
 @dataclass(frozen=True)
@@ -133,13 +138,33 @@ class Place:
         if said == LIVE:
             pointer = self.store.pointer()
             if pointer is None:
-                raise ReleaseNotFound(
-                    f"No release is live for {self.shown} ({self.environment}) yet.",
-                    release_id=said,
-                    hint="Say --store if the app keeps its releases elsewhere.",
-                )
+                raise self.nothing_kept()
             said = pointer.release
         return self.store.get(self.store.find(said))
+
+    def takes_orders(self) -> None:
+        """Make sure that somebody can hear what is ordered here.
+
+        Raises:
+            StoreError: The order would be kept in a temporary folder, where nobody looks.
+            ReleaseNotFound: No app keeps its releases here.
+        """
+        if self.store.pointer() is None and not self.store.releases():
+            raise self.nothing_kept()
+        if not self.store.writable:
+            raise StoreError(
+                "The order would reach nobody, since the store cannot be written.",
+                hint="Run it as the user that the app runs as.",
+            )
+
+    def nothing_kept(self) -> ReleaseNotFound:
+        """What to say where no app keeps its releases; most often the call is not the app's."""
+        where = f" in {self.store.folder}" if self.store.writable else ""
+        return ReleaseNotFound(
+            f"No release is live for {self.shown} ({self.environment}){where}.",
+            release_id=LIVE,
+            hint=_AS_THE_APP,
+        )
 
     def _candidates(self) -> Candidates:
         from yamlgraph_prompts.candidate import Candidates

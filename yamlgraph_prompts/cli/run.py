@@ -7,6 +7,7 @@ from typing import Any
 
 from yamlgraph_prompts.cli.places import one_place
 from yamlgraph_prompts.cli.terminal import note, paint, say
+from yamlgraph_prompts.errors import PromptsError
 
 
 def run(arguments: Any) -> int:
@@ -22,7 +23,15 @@ def run(arguments: Any) -> int:
         say("All options of YAMLGraph's own command work too:\n")
         say(parser.format_help())
         return 0
-    said = parser.parse_args(arguments.rest)
+    said, unknown = parser.parse_known_args(arguments.rest)
+    if unknown:
+        if said.export and not any(word.startswith("-") for word in unknown):
+            # What every other command of ours takes.
+            raise PromptsError(
+                f"{' '.join(unknown)} cannot be understood: here -e is YAMLGraph's own --export.",
+                hint=f"Say --environment {unknown[0]}.",
+            )
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     place = one_place(arguments, [said.graph_path])
     with overrides(said), place.live() as prompts:
         held = ", held" if prompts.held else ""

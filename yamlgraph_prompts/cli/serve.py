@@ -14,6 +14,7 @@ from yamlgraph_prompts.errors import MissingExtra, PromptsError
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from yamlgraph_prompts.admin.auth import Tokens
     from yamlgraph_prompts.live_prompts import LivePrompts
 
 # Seconds that open answers have when the server is told to stop.
@@ -36,7 +37,7 @@ def run(arguments: Any) -> int:
     if is_open and not _is_loopback(arguments.host):
         raise PromptsError(
             f"Without tokens {arguments.host} is not listened on: anybody could change prompts.",
-            hint="Give --tokens, or leave --host away.",
+            hint="Give --tokens, or leave out --host.",
         )
     with _listen(arguments.host, arguments.port) as sock, place.live(watch=True) as prompts:
         config = uvicorn.Config(
@@ -48,6 +49,8 @@ def run(arguments: Any) -> int:
         note(f"release {prompts.release.id[:12]} · environment {place.environment}")
         note(f"{_url(sock)}/{' · open to everybody here' if is_open else ''}")
         note(f"{_url(sock)}/docs · the API")
+        if not is_open and not _tokens(arguments).count:
+            note("No token counts yet, so everybody is answered 401: see --tokens in serve --help.")
         uvicorn.Server(config).run([sock])
     return 0
 
@@ -62,6 +65,12 @@ def _app(prompts: LivePrompts, arguments: Any, *, is_open: bool) -> FastAPI:
         return admin_app(prompts, arguments.tokens, write_to=arguments.write_to)
     except ValueError as problem:
         raise PromptsError(str(problem)) from problem
+
+
+def _tokens(arguments: Any) -> Tokens:
+    from yamlgraph_prompts.admin.auth import Tokens
+
+    return Tokens(arguments.tokens)
 
 
 def _has_tokens(arguments: Any) -> bool:

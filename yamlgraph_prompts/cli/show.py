@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from yamlgraph_prompts.cli.places import LAYERS, Place, one_place, split
-from yamlgraph_prompts.cli.terminal import paint, say, say_json, table
-from yamlgraph_prompts.errors import PromptsError
+from yamlgraph_prompts.cli.terminal import finding_lines, note, paint, say, say_json, table
+from yamlgraph_prompts.errors import GraphNotFound, PromptsError
 from yamlgraph_prompts.layers import resolve
 from yamlgraph_prompts.release import GraphFacts, Prompt, Release
+
+if TYPE_CHECKING:
+    from yamlgraph_prompts.candidate import Candidate
+
+_NOT_READ = frozenset(
+    {"unreadable", "special-file", "escaping-link", "escaping-name", "too-large", "twin-files"}
+    | {"vars", "j2-syntax", "j2-undefined", "j2-error", "j2-timeout", "j2-output"}
+)
 
 
 def run(arguments: Any) -> int:
     """Show; PromptNotFound where there is no such prompt."""
     graphs, names = split(arguments.words)
-    place = one_place(arguments, graphs)
+    place = _place(arguments, graphs)
     facts: tuple[GraphFacts, ...] = ()
     if arguments.release == LAYERS:
         candidate = place.candidate()
         release, facts = candidate.release, tuple(candidate.graphs.values())
+        _say_what_is_missing(candidate, names)
         homes = _homes(place)
     else:
         release, homes = place.release(arguments.release), {}
@@ -40,6 +50,23 @@ def run(arguments: Any) -> int:
     else:
         _say_list(release, told)
     return 0
+
+
+def _place(arguments: Any, graphs: list[str]) -> Place:
+    try:
+        return one_place(arguments, graphs)
+    except GraphNotFound as problem:
+        problem.hint = f"{problem.hint} A prompt is named without .yaml, such as greeting."
+        raise
+
+
+def _say_what_is_missing(candidate: Candidate, names: list[str]) -> None:
+    """What could not be read or made is in no list, so say why on standard error."""
+    for line in finding_lines((f for f in candidate.findings if f.code in _NOT_READ), sys.stderr):
+        note(line)
+    errors = sum(f.severity == "error" and f.code not in _NOT_READ for f in candidate.findings)
+    if errors and not names:
+        note(f"The check finds {errors} error{'' if errors == 1 else 's'}: yamlgraph-prompts check")
 
 
 def _served(release: Release, graphs: tuple[GraphFacts, ...]) -> dict[str, Prompt]:
@@ -123,6 +150,12 @@ def _rendered(prompts: list[Prompt], arguments: Any) -> int:
     if not prompts:
         raise PromptsError("Which prompt? --rendered needs a name.")
     variables = dict(map(_variable, arguments.variables))
+    wanted = sorted(set().union(*(prompt.variables for prompt in prompts)) - variables.keys())
+    if wanted:
+        raise PromptsError(
+            f"These variables are missing: {', '.join(wanted)}.",
+            hint=f"Say {' '.join(f'--var {name}=TEXT' for name in wanted)}.",
+        )
     rendered = [
         {"prompt": prompt.name, "role": _role(message.type), "content": message.content}
         for prompt in prompts

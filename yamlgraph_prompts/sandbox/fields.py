@@ -34,6 +34,11 @@ class FieldScan:
     invalid: tuple[str, ...]
     brace_error: str | None
 
+    @property
+    def wrong(self) -> bool:
+        """Whether `str.format` cannot fill the text in."""
+        return bool(self.brace_error or self.invalid)
+
 
 def without_raw(text: str) -> str:
     """`text` without its ``{% raw %}`` blocks."""
