@@ -887,3 +887,22 @@ def test_a_warning_is_logged_when_it_is_new_and_not_again(
         put(folder, "two")
         prompts.publish()
         assert told() == 1
+
+
+def test_whoever_is_dropped_without_close_does_not_count_as_a_process_that_is_behind(
+    folder: Path, tmp_path: Path
+) -> None:
+    def using() -> LivePrompts:
+        prompts = LivePrompts(folder, store=tmp_path / "store")
+        assert prompts.release
+        return prompts
+
+    def reach() -> tuple[int, int]:
+        gc.collect()
+        return stays.reach()
+
+    with using() as stays:
+        using()
+        wait_until(lambda: reach() == (1, 1))
+        assert stays.store_folder is not None
+        assert len(os.listdir(stays.store_folder / "workers")) == 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -43,22 +44,23 @@ class Workers:
 
     def __init__(self, folder: Callable[[], Path]) -> None:
         self._folder = folder
-        self._path: Path | None = None
-        self._fd = -1
+        # At most one. Whoever is dropped leaves too, or would count as a process that is behind.
+        self._files: list[tuple[Path, int]] = []
+        weakref.finalize(self, _leave, self._files)
 
     @property
     def joined(self) -> bool:
         """Whether this process is one of them."""
-        return self._fd >= 0
+        return bool(self._files)
 
     def serve(self, release: str, held: bool) -> None:
         """Say what this process serves from now on."""
         said = json.dumps({"pid": os.getpid(), "release": release, "held": held})
         with suppress(OSError):
-            if self._fd < 0:
-                self._register(said)
+            if self._files:
+                os.pwrite(self._files[0][1], said.ljust(_SIZE).encode(), 0)
             else:
-                os.pwrite(self._fd, said.ljust(_SIZE).encode(), 0)
+                self._register(said)
 
     def others(self) -> list[Worker]:
         """Every living worker, this one too."""
@@ -68,17 +70,13 @@ class Workers:
 
     def forked(self) -> None:
         """The file belongs to the parent; a child makes its own."""
-        if self._fd >= 0:
-            os.close(self._fd)
-        self._path, self._fd = None, -1
+        for _, fd in self._files:
+            os.close(fd)
+        self._files.clear()
 
     def close(self) -> None:
         """Leave."""
-        path = self._path
-        if path is not None:
-            with suppress(OSError):
-                os.unlink(path)
-        self.forked()
+        _leave(self._files)
 
     def _register(self, said: str) -> None:
         folder = self._folder()
@@ -94,7 +92,15 @@ class Workers:
         except OSError:
             os.close(fd)
             raise
-        self._path, self._fd = folder / name, fd
+        self._files.append((folder / name, fd))
+
+
+def _leave(files: list[tuple[Path, int]]) -> None:
+    for path, fd in files:
+        with suppress(OSError):
+            os.unlink(path)
+        os.close(fd)
+    files.clear()
 
 
 def taken_by(workers: Workers, release: str, held: bool, within_s: float) -> tuple[int, int]:
