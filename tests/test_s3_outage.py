@@ -165,6 +165,19 @@ def test_an_object_that_cannot_be_had_beside_others_is_named(
     assert caught.value.layer == "s3://acme/prompts/"
 
 
+def test_a_layer_that_is_too_late_names_what_became_known_while_it_was_waited_for() -> None:
+    known: list[str] = []
+    ended = threading.Event()
+
+    def ask() -> None:
+        known.append("credentials: a role")
+        ended.wait(10)
+
+    with pytest.raises(LayerUnavailable, match=r"in time \(credentials: a role\)"):
+        fetch.within(0.3, ask, "s3://acme/", lambda: "".join(known))
+    ended.set()
+
+
 def test_no_credentials_at_all_is_said_and_mended_without_a_restart(
     s3: ScriptedS3, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -312,7 +312,7 @@ def read_within(
             return ask()
         try:
             left_s = ends - time.monotonic()
-            return within(left_s, ask, reader.url, reader.about, meanwhile)
+            return within(left_s, ask, reader.url, lambda: reader.about, meanwhile)
         except LayerUnavailable as problem:
             reader.troubled(problem)
             raise
@@ -324,7 +324,7 @@ def within(
     seconds: float,
     ask: Callable[[], T],
     url: str,
-    about: str = "",
+    about: Callable[[], str] = str,
     meanwhile: Callable[[], object] = lambda: None,
 ) -> T:
     """The answer to a question that may never be answered; it is not waited for any longer.
@@ -347,8 +347,10 @@ def within(
     meanwhile()
     thread.join(max(0.0, ends - time.monotonic()))
     if not answer:
+        # Only now: which credentials are used is found out while they are waited for.
+        further = about()
         raise LayerUnavailable(
-            f"{url} did not answer in time{f' ({about})' if about else ''}.",
+            f"{url} did not answer in time{f' ({further})' if further else ''}.",
             layer=url,
             hint="Check the endpoint and the network, or raise startup_deadline_s.",
         )
