@@ -703,6 +703,32 @@ def test_as_a_process_it_exits_as_it_says(folder: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")
+def test_a_full_disk_is_said_and_is_no_finding(folder: Path) -> None:
+    full = os.open("/dev/full", os.O_WRONLY)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "yamlgraph_prompts", "check", "prompts/base"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            text=True,
+            check=False,
+        )
+    finally:
+        os.close(full)
+    assert done.returncode == 2
+    assert done.stderr == "error: [Errno 28] No space left on device\n"
+
+
+def test_no_earlier_release_says_where_it_looked(folder: Path, run: Run) -> None:
+    publish(folder, "user: Hello {name}, first\n")
+    code, _, err = run("rollback", *LAYERS)
+    assert code == 2
+    assert "no earlier release" in err
+    assert "Looked at prompts/staging, prompts/base (staging) in /" in err
+
+
 def test_a_reader_that_has_seen_enough_ends_it_quietly(folder: Path) -> None:
     for number in range(3000):
         (folder / f"prompts/base/prompt_{number}.yaml").write_text("user: Hi\n")

@@ -55,6 +55,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read has seen enough; Python would complain when it flushes at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read has seen enough.
+        _say_no_more()
         return BROKEN_PIPE
+    except OSError as problem:
+        if "--debug" in words:
+            raise
+        # Most often standard output is a file on a full disk: 1 would mean findings.
+        sys.stderr.write(f"error: {problem}\n")
+        _say_no_more()
+        return USAGE
+
+
+def _say_no_more() -> None:
+    """Python would complain when it flushes standard output at the end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

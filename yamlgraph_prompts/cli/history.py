@@ -15,7 +15,7 @@ from yamlgraph_prompts.cli import published
 from yamlgraph_prompts.cli.places import Place, one_place, split
 from yamlgraph_prompts.cli.published import buckets
 from yamlgraph_prompts.cli.terminal import finding_lines, note, paint, say, say_json, table
-from yamlgraph_prompts.errors import PromptsError
+from yamlgraph_prompts.errors import PromptsError, ReleaseNotFound
 
 if TYPE_CHECKING:
     from yamlgraph_prompts.live_prompts import LivePrompts
@@ -47,7 +47,7 @@ def run(arguments: Any) -> int:
         return _list(place, arguments)
     place.takes_orders()
     with place.live(as_stored=True) as prompts:
-        outcome = _act(prompts, arguments.command, words)
+        outcome = _act(place, prompts, arguments.command, words)
         taken, workers = prompts.reach(TAKEN_WITHIN_S)
     # This process serves it too, and is about to end.
     return _told(place, arguments, outcome, taken - 1, workers - 1)
@@ -76,10 +76,15 @@ def _list(place: Place, arguments: Any) -> int:
     return 0
 
 
-def _act(prompts: LivePrompts, command: str, words: list[str]) -> Outcome:
-    if command == "activate":
-        return prompts.activate(words[0])
-    return prompts.rollback() if command == "rollback" else prompts.follow()
+def _act(place: Place, prompts: LivePrompts, command: str, words: list[str]) -> Outcome:
+    try:
+        if command == "activate":
+            return prompts.activate(words[0])
+        return prompts.rollback() if command == "rollback" else prompts.follow()
+    except ReleaseNotFound as problem:
+        looked = f"Looked at {place.shown} ({place.environment}) in {place.store.folder}."
+        problem.hint = f"{problem.hint} {looked}" if problem.hint else looked
+        raise
 
 
 def _told(place: Place, arguments: Any, outcome: Outcome, taken: int, workers: int) -> int:
