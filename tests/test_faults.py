@@ -88,7 +88,7 @@ def restart():
     write(folder, {{"a.yaml": {bad!r}}})
     with LivePrompts(folder, watch=False) as prompts:
         assert prompts["a"].user in ("one", "two"), prompts["a"].user
-        print(prompts["a"].user, end=" ")
+        print(prompts["a"].user, end=" ", flush=True)
         assert sum(kept.live for kept in prompts.releases()) == 1
         write(folder, {{"a.yaml": "user: one"}})
         assert prompts.publish().status in ("published", "unchanged")
