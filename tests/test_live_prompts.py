@@ -906,3 +906,30 @@ def test_whoever_is_dropped_without_close_does_not_count_as_a_process_that_is_be
         wait_until(lambda: reach() == (1, 1))
         assert stays.store_folder is not None
         assert len(os.listdir(stays.store_folder / "workers")) == 1
+
+
+def test_the_log_says_once_what_several_looks_refuse(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def said() -> list[str]:
+        return [r.getMessage().split(":")[0] for r in caplog.records if r.levelname == "WARNING"]
+
+    with quiet(folder) as prompts:
+        assert prompts.release
+    put(folder, BAD)
+    with quiet(folder) as prompts:
+        assert prompts["a"].user == "one"
+        assert said() == ["Not published in development (start)"]
+        for reason in ("first run", "first look", "file change", "poll"):
+            assert prompts.publish(reason).status == "rejected"
+        assert len(said()) == 1
+        assert prompts.publish("deploy").status == "rejected"
+        assert said()[1:] == ["Not published in development (deploy)"]
+        put(folder, BAD + BAD)
+        prompts.publish("file change")
+        assert len(said()) == 3
+        put(folder, "two")
+        assert prompts.publish("file change").status == "published"
+        put(folder, BAD + BAD)
+        prompts.publish("file change")
+        assert len(said()) == 4

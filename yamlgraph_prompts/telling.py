@@ -17,6 +17,9 @@ logger = logging.getLogger("yamlgraph_prompts")
 
 SHOWN_ERRORS = 20
 
+# Nobody asked for these looks, and several of them may see one change.
+_UNASKED = {"first run", "first look", "file change", "poll", "another process"}
+
 
 class Teller:
     """The voice of one `LivePrompts`. Thread-safe.
@@ -32,6 +35,8 @@ class Teller:
         self._troubled: dict[str, str] = {}
         self._warned: frozenset[Finding] = frozenset()
         self.last: tuple[Outcome, float] | None = None
+        # Stands until something else was found; the last good release is not found.
+        self._refused: object = None
         self.watcher_restarts = 0
         self.polling = False
         self.renew()
@@ -59,6 +64,8 @@ class Teller:
     def outcome(self, outcome: Outcome) -> None:
         """Log an outcome and hand it to every hook."""
         self.last = (outcome, time.time())
+        if outcome.status != "rejected" and outcome.reason != "last good":
+            self._refused = None
         if outcome.status == "published" and outcome.release is not None:
             logger.info(
                 "Release %s of %d prompts is live in %s (%s, %.1f ms).",
@@ -69,7 +76,7 @@ class Teller:
                 outcome.elapsed_s * 1e3,
             )
             self._warn(outcome)
-        elif outcome.status == "rejected":
+        elif outcome.status == "rejected" and not self._told(outcome):
             where = (self._environment, outcome.reason)
             logger.warning("Not published in %s (%s): %s", *where, summary(outcome))
         elif outcome.status == "held":
@@ -81,6 +88,11 @@ class Teller:
             reason=outcome.reason,
             release=outcome.release.id if outcome.release else None,
         )
+
+    def _told(self, refused: Outcome) -> bool:
+        """Whether the log has said this already, of the same content."""
+        before, self._refused = self._refused, (refused.candidate, refused.errors)
+        return refused.reason in _UNASKED and before == self._refused
 
     def _warn(self, outcome: Outcome) -> None:
         """Log the warnings that the release before did not have."""
