@@ -12,9 +12,11 @@ import pytest
 from botocore.credentials import SSOProvider
 from botocore.tokens import SSOTokenProvider
 
-from tests.s3_servers import KEY, SECRET, Shop
+from tests.s3_servers import KEY, SECRET, Shop, credentials
 from tests.scripted_server import Asked, Handler, ScriptedS3
+from yamlgraph_prompts.bucket import Bucket
 from yamlgraph_prompts.errors import LayerUnavailable
+from yamlgraph_prompts.release import Prompt, Release
 from yamlgraph_prompts.sources import open_source
 from yamlgraph_prompts.sources.s3 import S3Source
 
@@ -219,3 +221,37 @@ def test_a_role_that_may_not_be_assumed_is_said_and_tried_again(
             source.read()
         assert "whom it trusts" in (caught.value.hint or "")
     assert not [asked for asked in s3.asked if "Authorization" in asked.headers]
+
+
+@pytest.mark.parametrize("push", [False, True])
+@pytest.mark.parametrize("key", [f"{KEY}\n", f"{KEY}é€"])
+def test_a_key_that_cannot_be_sent_is_said_in_one_line(
+    s3: ScriptedS3, monkeypatch: pytest.MonkeyPatch, key: str, push: bool
+) -> None:
+    credentials(monkeypatch, key)
+    bucket = Bucket(s3.url(), environment="production")
+    ask = bucket.current if push else open_source(s3.url()).read
+    with pytest.raises(LayerUnavailable, match=r"cannot be sent.*saved with a newline") as caught:
+        ask()
+    assert "\n" not in str(caught.value)
+    assert KEY not in str(caught.value)
+
+
+def test_a_push_with_a_secret_that_is_mended_succeeds_without_a_restart(
+    rclone: Shop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    file = tmp_path / "credentials"
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
+    bucket = Bucket(rclone.url(), environment="production")
+    release = Release.of([Prompt("a", b"user: x")])
+
+    def push(secret: str) -> bool:
+        file.write_text(f"[default]\naws_access_key_id={KEY}\naws_secret_access_key={secret}\n")
+        return bucket.push(release, message="x", who="Ada", single_writer=True).published
+
+    for _ in range(2):
+        with pytest.raises(LayerUnavailable, match=f"secret key.* ending in {KEY[-4:]} from"):
+            push("wrong")
+    assert push(SECRET)

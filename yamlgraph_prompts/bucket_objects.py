@@ -7,13 +7,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
 from yamlgraph_prompts.errors import LayerError, LayerNotFound, LayerUnavailable
 from yamlgraph_prompts.sources.s3_bucket import CutOff
-from yamlgraph_prompts.sources.s3_client import Connection, Place, connection, words
-from yamlgraph_prompts.sources.s3_words import error_code
+from yamlgraph_prompts.sources.s3_client import Connection, Place, connection, forget, words
+from yamlgraph_prompts.sources.s3_words import error_code, is_about_credentials
 
 # A push may wait longer than a start: nobody serves from it, and a pack may be large.
 CONNECT_TIMEOUT_S = 5.0
@@ -124,7 +124,7 @@ class Objects:
             layer=self.place.url_without_secrets,
         )
 
-    @cached_property
+    @property
     def _client(self) -> Any:
         with _making:
             return _patient(connection(self.place), self.place.region, self.place.endpoint)
@@ -146,6 +146,9 @@ class Objects:
 
     def _refusal(self, problem: Exception, done: str, key: str | None) -> LayerError:
         told = words(problem, self.place, key=self._prefix + key if key else None)
+        if is_about_credentials(problem):
+            # They may be mended while this process lives.
+            forget(self.place)
         if done == "read" or error_code(problem) != "AccessDenied":
             return told
         hint = "Pushing needs s3:PutObject, s3:GetObject and s3:ListBucket there."

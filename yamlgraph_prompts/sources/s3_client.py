@@ -258,7 +258,7 @@ def _credentials(place: Place, made: Connection | None) -> str:
         return f"none{suffix}"
     # Not the property: it may go and fetch a new key.
     facts = vars(made.credentials)
-    key = str(facts.get("_access_key") or facts.get("access_key") or "")
+    key = str(facts.get("_access_key") or facts.get("access_key") or "").strip()
     ends = f" ending in {key[-4:]}" if len(key) >= 12 else ""
     origin = _ORIGINS.get(made.credentials.method, made.credentials.method)
     return f"access key{ends} from {origin}{suffix}"

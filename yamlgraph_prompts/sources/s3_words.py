@@ -154,6 +154,11 @@ def explain(problem: BaseException) -> tuple[str, str]:
             return _CODES[code]
         said = str(problem.response["Error"].get("Message") or "")[:200]  # type: ignore[attr-defined]
         return f"the server answered {code}{f', {said}' if said else ''}", "Ask who runs it."
+    if any(map(_is_unsendable, _chain(problem))):
+        return (
+            "the access key or the session's token holds a character that cannot be sent",
+            "Look at where it comes from: most often it was saved with a newline at its end.",
+        )
     for name in _lineage(problem):
         if name in _CONNECTING:
             return _CONNECTING[name]
@@ -223,11 +228,22 @@ def _skew(problem: BaseException) -> str:
     return f": it is {abs(ahead_s):.0f} s {'ahead of' if ahead_s > 0 else 'behind'} the server's"
 
 
+def _is_unsendable(problem: BaseException) -> bool:
+    # As `http.client` says it.
+    invalid = isinstance(problem, ValueError) and str(problem).startswith("Invalid header value")
+    return invalid or isinstance(problem, UnicodeEncodeError)
+
+
 def _lineage(problem: BaseException) -> Iterator[str]:
     """The names of its class and the classes above, of what caused it too."""
+    for seen in _chain(problem):
+        yield from (kind.__name__ for kind in type(seen).__mro__)
+
+
+def _chain(problem: BaseException) -> Iterator[BaseException]:
     seen: BaseException | None = problem
     for _ in range(4):
         if seen is None:
             return
-        yield from (kind.__name__ for kind in type(seen).__mro__)
+        yield seen
         seen = seen.__cause__ or seen.__context__
