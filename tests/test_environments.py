@@ -153,6 +153,16 @@ def test_a_misspelt_environment_in_the_middle_of_a_path_lists_them_too(tmp_path:
     assert "Did you mean 'prod'?" in str(caught.value)
 
 
+def test_the_beginning_of_an_environment_is_no_environment_but_a_hint(tmp_path: Path) -> None:
+    write(tmp_path, {"staging/a.yaml": "", "production/a.yaml": ""})
+    layer = f"{tmp_path}/{{environment}}"
+    with (
+        pytest.raises(LayerNotFound, match="Did you mean 'production'"),
+        LivePrompts(layer, environment="prod"),
+    ):
+        pass
+
+
 def test_an_environment_that_is_there_without_its_inner_folder_says_so(tmp_path: Path) -> None:
     write(tmp_path, {"staging/other/a.yaml": "", "prod/prompts/a.yaml": ""})
     layer = f"{tmp_path}/{{environment}}/prompts"
@@ -164,7 +174,7 @@ def test_an_environment_that_is_there_without_its_inner_folder_says_so(tmp_path:
 
 def test_a_place_without_any_environment_says_so(tmp_path: Path) -> None:
     with (
-        pytest.raises(LayerNotFound, match="Nothing is in"),
+        pytest.raises(LayerNotFound, match="None is in"),
         LivePrompts(f"{tmp_path}/none/{{environment}}", environment="staging"),
     ):
         pass

@@ -394,3 +394,15 @@ def test_a_change_is_not_written_over_an_edition_that_it_was_not_made_on(tmp_pat
         assert prompts["a"].user == "old"
         prompts.change(Draft("a", b"user: mine"))
         assert (prompts["a"].user, prompts["b"].user) == ("mine", "new")
+
+
+@pytest.mark.parametrize("wrong", [["prompts"], None, 3])
+def test_what_is_no_layer_is_refused_at_once_in_words(wrong: Any) -> None:
+    with pytest.raises(TypeError, match=f"a {type(wrong).__name__} is none of them"):
+        LivePrompts(wrong)
+
+
+@pytest.mark.parametrize("word", ["env", "enviroment", "environments"])
+def test_a_misspelt_placeholder_is_refused(word: str) -> None:
+    with pytest.raises(LayerError, match=r"Did you mean \{environment\}"):
+        as_layer(f"prompts/{{{word}}}")

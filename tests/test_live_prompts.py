@@ -933,3 +933,9 @@ def test_the_log_says_once_what_several_looks_refuse(
         put(folder, BAD + BAD)
         prompts.publish("file change")
         assert len(said()) == 4
+
+
+@pytest.mark.parametrize("wrong", [0, -1.0, "30", float("nan")])
+def test_a_time_between_looks_that_is_none_is_refused_at_once(wrong: Any) -> None:
+    with pytest.raises(ValueError, match="refresh_s is a number of seconds above 0"):
+        LivePrompts({"a": "user: x"}, refresh_s=wrong)

@@ -252,7 +252,9 @@ class LayerReader:
             # The environment is there, and something below it is not.
             return problem
         near = get_close_matches(self.environment, found, n=1)
-        exist = f"These exist: {', '.join(found)}." if found else f"Nothing is in {place} yet."
+        # Whoever says prod means production.
+        near += [name for name in found if name.startswith(self.environment)]
+        exist = f"These exist: {', '.join(found)}." if found else f"None is in {place} yet."
         return LayerNotFound(
             f"There is no environment {self.environment!r} in {self.layer.text}. {exist}",
             layer=self.url,

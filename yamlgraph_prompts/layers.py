@@ -63,7 +63,8 @@ def as_layer(layer: AnyLayer) -> Layer:
     """Whatever a user may give for a layer, as a `Layer`.
 
     Raises:
-        LayerError: It cannot be one.
+        LayerError: It names no place.
+        TypeError: It is of a type that cannot be one.
 
     Example:
         >>> as_layer("prompts").text
@@ -76,6 +77,12 @@ def as_layer(layer: AnyLayer) -> Layer:
             text = f"A prompt's name must be a text, and {odd!r} is none."
             raise LayerError(text, layer="memory:")
         return made
+    if not isinstance(made.url, (str, os.PathLike)):
+        raise TypeError(
+            "A layer is a path, a URL, a mapping of prompts or a Layer, and "
+            f"a {type(made.url).__name__} is none of them: "
+            "give several layers one after the other, as in LivePrompts('local', 'base')."
+        )
     text = made.text
     if not text.strip() or "\0" in text:
         raise LayerError(
@@ -84,7 +91,8 @@ def as_layer(layer: AnyLayer) -> Layer:
             hint="Is it from a variable that is not set? For the working directory say '.'.",
         )
     for word in re.findall(r"\{(\w+)\}", text):
-        if word != "environment" and get_close_matches(word, ["environment"], cutoff=0.7):
+        near = word == "env" or get_close_matches(word, ["environment"], cutoff=0.7)
+        if word != "environment" and near:
             hint = "Did you mean {environment}?"
             raise LayerError(f"The layer {text!r} has {{{word}}} in it.", layer=text, hint=hint)
     return made

@@ -89,6 +89,8 @@ class LivePrompts:
     ) -> None:
         if missing_release not in ("raise", "live"):
             raise ValueError(f"missing_release is 'raise' or 'live', not {missing_release!r}.")
+        if not isinstance(refresh_s, (int, float)) or not refresh_s > 0:
+            raise ValueError(f"refresh_s is a number of seconds above 0, not {refresh_s!r}.")
         self.layers = tuple(as_layer(layer) for layer in layers)
         self.environment, said = environment_name(environment)
         if not said and any(layer.uses_environment for layer in self.layers):

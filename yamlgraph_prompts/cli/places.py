@@ -154,7 +154,7 @@ class Place:
         if not self.store.writable:
             raise StoreError(
                 "The order would reach nobody, since the store cannot be written.",
-                hint="Run it as the user that the app runs as.",
+                hint="Free some space, mend its permissions, or run this as the app's user.",
             )
 
     def nothing_kept(self) -> ReleaseNotFound:
