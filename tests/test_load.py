@@ -332,6 +332,25 @@ def test_a_graph_that_is_broken_for_a_while_is_told_and_comes_back(project: Path
     assert app.prompts.publish().status == "unchanged"
 
 
+def test_a_prompt_that_was_refused_for_a_broken_tool_goes_live_when_that_is_mended(
+    project: Path,
+) -> None:
+    tools = "tools:\n  shout: {type: python, path: shout.py, function: shout}\nnodes:"
+    write(project, {"graph.yaml": GRAPH.replace("nodes:", tools)})
+    write(project, {"shout.py": "def shout(state): ..."})
+    app = load_and_compile("graph.yaml").compile()
+    heard = Heard()
+    app.prompts.observe(heard)
+    assert app.release
+    wait_until(lambda: "first look" in [outcome.reason for outcome in heard.outcomes()])
+    write(project, {"shout.py": "def shout(state:"})
+    write(project, {"prompts/greeting.yaml": "user: news"})
+    wait_until(lambda: heard.outcomes()[-1].status == "rejected")
+    write(project, {"shout.py": "def shout(state): ..."})
+    wait_until(lambda: app.release["greeting"].user == "news")
+    app.prompts.close()
+
+
 def test_what_is_said_of_a_kept_release_is_not_taken_for_what_the_layers_hold(
     project: Path,
 ) -> None:

@@ -75,6 +75,13 @@ def children_of(config: Any) -> tuple[tuple[Path, ...], frozenset[Path]]:
     return tuple(paths), frozenset(child for child in relays if child.resolve() not in resumed)
 
 
+def code_of(config: Any) -> Iterator[Path]:
+    """The Python files that the graph's tools are read from when it is built."""
+    for tool in (config.tools or {}).values():
+        if _get(tool, "type") == "python" and isinstance(path := _get(tool, "path"), str):
+            yield config.source_path.parent / path
+
+
 def files_beside(content: Any, folder: Path) -> tuple[Path, ...]:
     """Files that loading a graph reads too: data files, tool manifests and direct children."""
     named: list[Any] = [*_values(_get(content, "data_files"))]

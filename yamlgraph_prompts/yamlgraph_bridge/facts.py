@@ -20,6 +20,7 @@ from yamlgraph_prompts.yamlgraph_bridge.asks import (
     can_be,
     children_named,
     children_of,
+    code_of,
     files_beside,
     prompt_uses,
 )
@@ -162,11 +163,11 @@ class GraphReader:
         )
 
     def watched(self) -> tuple[Path, ...]:
-        """The files and folders whose change may change what `read` says."""
+        """The files and folders whose change may change what `read` says, or whether it builds."""
         paths: dict[Path, None] = dict.fromkeys((self.path, *self._broken))
         for graph in self._known.values():
             paths[graph.path] = None
-            paths.update(dict.fromkeys((*graph.children, *graph.beside)))
+            paths.update(dict.fromkeys((*graph.children, *graph.beside, *code_of(graph.config))))
             for use in prompt_uses(graph.config):
                 for place in self._places(graph, use.prompt):
                     paths[place] = None
