@@ -223,8 +223,9 @@ def test_a_role_that_may_not_be_assumed_is_said_and_tried_again(
     assert not [asked for asked in s3.asked if "Authorization" in asked.headers]
 
 
-@pytest.mark.parametrize("push", [False, True])
-@pytest.mark.parametrize("key", [f"{KEY}\n", f"{KEY}é€"])
+@pytest.mark.parametrize(
+    ("key", "push"), [(f"{KEY}\n", False), (f"{KEY}\n", True), (f"{KEY}é€", False)]
+)
 def test_a_key_that_cannot_be_sent_is_said_in_one_line(
     s3: ScriptedS3, monkeypatch: pytest.MonkeyPatch, key: str, push: bool
 ) -> None:
