@@ -298,7 +298,8 @@ def test_the_check_touches_no_store_and_publishes_nothing(folder: Path, run: Run
         (["diff", "live", *LAYERS], "Two releases make a difference"),
         (["activate", *LAYERS], "takes one release id"),
         (["activate", "abc", *LAYERS], "No release is live"),
-        (["rollback", "abc", *LAYERS], "takes only graphs"),
+        (["rollback", "abc", *LAYERS], "yamlgraph-prompts activate abc"),
+        (["-l", "prompts/base", "check"], "say the command first"),
         (["rollback", *LAYERS], "No release is live"),
         (["follow", *LAYERS], "No release is live"),
         (["run", "missing.yaml", "-l", "prompts/base"], "Graph config not found"),
@@ -565,6 +566,21 @@ def test_an_order_says_how_many_processes_have_taken_it(folder: Path, run: Run) 
         told = json.loads(run("follow", *LAYERS, "--json")[1])
         assert (told["taken"], told["workers"]) == (1, 1)
         assert "1 of 1 that follow changes has it by now" in run("rollback", *LAYERS)[1]
+
+
+def test_an_order_with_a_graph_that_is_broken_changes_nothing_and_says_so(
+    folder: Path, run: Run
+) -> None:
+    first = publish(folder, "user: Hello {name}, first\n")
+    second = publish(folder, "user: Hello {name}, second\n")
+    (folder / "graph.yaml").write_text("nodes:\n\tgreet: {}\n")
+    code, out, _ = run("rollback", "graph.yaml", *LAYERS)
+    assert code == 1
+    assert "a tab is used" in out
+    assert f"Refused: {second[:12]} stays live, and nothing was changed." in out
+    told = json.loads(run("follow", "graph.yaml", *LAYERS, "--json")[1])
+    assert (told["status"], told["release"], told["held"]) == ("rejected", second, False)
+    assert f"{first[:12]} is live and held" in run("rollback", *LAYERS)[1]
 
 
 def test_a_hold_says_the_whole_command_that_ends_it(folder: Path, run: Run) -> None:

@@ -83,6 +83,8 @@ def test_parse_yaml_takes_any_value():
         ("user: %x\n", 1, 7, "'%'"),
         ("user:\n\tx: 1\n", 2, 1, "tab"),
         ("user: |\n\tx\n", 2, 1, "tab"),
+        ("user:\n\tx: {name}\n", 2, 1, "tab"),
+        ("user:\n  a: 1\n \tb: {x}\n", 3, 2, "tab"),
         ("user:\thello\n", 1, 6, "tab"),
         ("user: hello\t\n", 1, 12, "tab"),
         ('system: x\nuser: "abc\nmore: y\n', 2, 7, "never closed"),

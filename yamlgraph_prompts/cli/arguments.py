@@ -42,6 +42,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     if not argv:
         parser.print_help()
         raise SystemExit(2)
+    if argv[0].startswith("-") and argv[0] not in ("-h", "--help", "--version"):
+        parser.error(f"say the command first: yamlgraph-prompts check {argv[0]} ...")
     given, rest = parser.parse_known_args(argv)
     if given.command == "run":
         # Whatever we do not know goes to YAMLGraph's own command.

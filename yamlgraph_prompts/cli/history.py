@@ -15,7 +15,7 @@ from yamlgraph_prompts.cli import published
 from yamlgraph_prompts.cli.places import Place, one_place, split
 from yamlgraph_prompts.cli.published import buckets
 from yamlgraph_prompts.cli.terminal import finding_lines, note, paint, say, say_json, table
-from yamlgraph_prompts.errors import PromptsError, ReleaseNotFound
+from yamlgraph_prompts.errors import PromptsError, PromptsRejected, ReleaseNotFound
 
 if TYPE_CHECKING:
     from yamlgraph_prompts.live_prompts import LivePrompts
@@ -37,16 +37,23 @@ def run(arguments: Any) -> int:
     graphs, words = split(arguments.words)
     wanted = 1 if arguments.command == "activate" else 0
     if len(words) != wanted:
+        to_one = arguments.command == "rollback" and len(words) == 1
         raise PromptsError(
             f"{arguments.command} takes {'one release id' if wanted else 'only graphs'}, "
             f"not {' '.join(words) or 'none'}.",
-            hint="yamlgraph-prompts releases lists the ids.",
+            hint=f"For a certain release: yamlgraph-prompts activate {words[0]}."
+            if to_one
+            else "yamlgraph-prompts releases lists the ids.",
         )
     place = one_place(arguments, graphs)
     if arguments.command == "releases":
         return _list(place, arguments)
     place.takes_orders()
-    with place.live(as_stored=True) as prompts:
+    try:
+        prompts = place.live(as_stored=True)
+    except PromptsRejected as problem:
+        return _refused(place, arguments, problem.outcome)
+    with prompts:
         outcome = _act(place, prompts, arguments.command, words)
         taken, workers = prompts.reach(TAKEN_WITHIN_S)
     # This process serves it too, and is about to end.
@@ -118,6 +125,28 @@ def _told(place: Place, arguments: Any, outcome: Outcome, taken: int, workers: i
         say(f"  Reach: every process that shares the store {place.store.folder}")
         say(f"  On this machine: {_reached(taken, workers)}")
     return int(refused)
+
+
+def _refused(place: Place, arguments: Any, outcome: Outcome) -> int:
+    """Not even what is live could be loaded here with these graphs; nothing was changed."""
+    pointer = place.store.pointer()
+    if arguments.json:
+        facts = {
+            "status": outcome.status,
+            "release": pointer.release if pointer else None,
+            "held": pointer is not None and pointer.held,
+            "store": str(place.store.folder),
+            "findings": [asdict(finding) for finding in outcome.findings],
+        }
+        say_json(facts)
+        return 1
+    for line in finding_lines(outcome.findings):
+        say(line)
+    name = pointer.release[:12] if pointer else "what is live"
+    say(paint(f"✗ Refused: {name} stays live, and nothing was changed.", "bold", "red"))
+    if place.graphs and place.layers:
+        say("  Without the graph it is not checked with it, and can be done all the same.")
+    return 1
 
 
 def _reached(taken: int, workers: int) -> str:

@@ -19,6 +19,7 @@ _ALIGN = (
     " its first, and all keys of one level must start in the same column."
 )
 _QUOTES = {"'": "''", '"': '\\"'}
+_TAB_INDENT = re.compile(" *\t")
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _VALUE = re.compile(r"""^\s*(?:- +)*(?:[^\s:{}\[\]"']+ *: +)?(?:- +)*(.*)$""")
 
@@ -131,21 +132,24 @@ def syntax_finding(error: yaml.YAMLError, data: bytes) -> Finding:
     lines = split_lines(source)
     text = lines[line] if line < len(lines) else ""
     value = _value_start(text)
-    if text[value : value + 1] in ("{", "["):
+    if indented := _TAB_INDENT.match(text):
+        # That is what is wrong, whatever the parser makes of what stands behind it.
+        column = indented.end() - 1
+    elif text[value : value + 1] in ("{", "["):
         column = value
     message, hint = _in_words(problem, text[value : value + 1], text[column : column + 1])
     return Finding("error", "yaml-syntax", message, line=line + 1, column=column + 1, hint=hint)
 
 
 def _in_words(problem: str, start: str, char: str) -> tuple[str, str]:
+    if char == "\t":
+        return "a tab is used for indentation", "Indent with spaces."
     if start == "{":
         return (
             "`{` at the start of a value begins a YAML mapping, so `{name}` is not read as text",
             _QUOTE_IT,
         )
     if "cannot start any token" in problem:
-        if char == "\t":
-            return "a tab is used for indentation", "Indent with spaces."
         return f"a value cannot start with {char!r}", _QUOTE_IT
     if "node content" in problem and not char:
         return "the line ends within a `[` or `{` that is never closed", _QUOTE_IT
