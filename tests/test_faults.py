@@ -342,6 +342,12 @@ def test_a_held_release_that_is_damaged_is_told_and_not_served(
     heard = Heard()
     with quiet(folder, hooks=[heard]) as prompts:
         assert prompts["a"].user == "two"
+        write(folder, {"a.yaml": "user: three"})
+        assert prompts.publish().status == "published"
+        # Whoever wants it to end says so: elsewhere it may be whole.
+        assert getattr(prompts._store.pointer(), "held", None) is True
+        prompts.follow()
+        assert getattr(prompts._store.pointer(), "held", None) is False
     assert [event.release for event in heard.of("store-trouble")] == [held]
     assert "held, but cannot be served" in caplog.text
 

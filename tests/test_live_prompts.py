@@ -533,6 +533,33 @@ def test_a_hold_that_comes_during_a_publication_is_ended_by_a_follow_only(
             assert there.release.id == here.release.id == first
 
 
+def test_a_hold_is_not_ended_by_whoever_cannot_serve_what_is_held(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def check(release: Release, graphs: Any) -> list[Finding]:
+        return [] if "b" in release.prompts else [Finding("error", "custom", "no b")]
+
+    with quiet(folder) as here:
+        held = here.release.id
+        write(folder, {"a.yaml": "user: bad", "b.yaml": "user: b"})
+        here.publish()
+        here.activate(held)
+        heard = Heard()
+        with quiet(folder, checks=[check], hooks=[heard]) as there:
+            assert (there["a"].user, there.held) == ("bad", False)
+            here.publish()
+            assert (here["a"].user, here.held) == ("one", True)
+            assert "held, but cannot be served: 1 error" in caplog.text
+            put(folder, "worse")
+            assert there.publish().status == "rejected"
+            assert there["a"].user == "bad"
+            assert here.publish().status == "held"
+            assert here.follow().status == "published"
+            assert there.publish().status == "published"
+            assert (there["a"].user, there.held) == ("worse", False)
+        assert len(heard.of("store-trouble")) == 1
+
+
 OTHER_PROCESS = """
 import sys
 from yamlgraph_prompts import LivePrompts

@@ -110,7 +110,8 @@ class Publisher:
         self._startup_deadline_s = startup_deadline_s
         self._refresh_s = refresh_s
         self._as_stored = as_stored
-        self._obeyed = 0
+        # The serial of the pointer that was looked at last; the hold that could not be obeyed.
+        self._obeyed, self._disobeyed = 0, (0, "")
 
     def started(self) -> Live:
         """What is live, after a first publication where there was none.
@@ -330,9 +331,14 @@ class Publisher:
             if live is not None:
                 return outcome
             why = summary(outcome)
-        message = f"Release {pointer.release[:12]} is held, but cannot be served: {why}"
-        logger.error(message)
-        self._teller.tell("store-trouble", message, release=pointer.release)
+        if self._disobeyed != (pointer.serial, why):
+            self._disobeyed = pointer.serial, why
+            message = (
+                f"Release {pointer.release[:12]} is held, but cannot be served: {why}\n"
+                "  What the layers hold is served here instead. The hold ends with follow()."
+            )
+            logger.error(message)
+            self._teller.tell("store-trouble", message, release=pointer.release)
         return None
 
     def _hold(self, live: Live, news: Candidate, attempt: _Attempt) -> Outcome:
@@ -410,6 +416,9 @@ class Publisher:
         if pointer is not None and (pointer.release, pointer.held) == (release, held):
             return None
         since = None if held or attempt.overrules else self._obeyed
+        if since is not None and pointer is not None and pointer.held and pointer.serial <= since:
+            # It cannot be obeyed here, which ends it for nobody: others may serve it.
+            return None
         try:
             if not self._store.make_live(release, reason=attempt.reason, held=held, since=since):
                 # Another process holds a release since this one looked.
