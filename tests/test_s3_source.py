@@ -559,7 +559,8 @@ def test_more_than_a_release_can_hold_is_told(
 
 def test_names_that_only_capitals_tell_apart_are_a_warning(s3: ScriptedS3) -> None:
     s3.put(a="user: x", A="user: x")
-    (finding,) = open_source(s3.url()).read().findings
+    with LivePrompts(s3.url(), environment="production", watch=False) as prompts:
+        (finding,) = prompts.publish().findings
     assert (finding.severity, finding.code) == ("warning", "case-collision")
 
 

@@ -328,11 +328,11 @@ class Bucket:
     def _refuse_names(self, release: Release) -> None:
         """Readers make files of the prompts, so they refuse or leave out what cannot be some."""
         files = {f"{name}.yaml": prompt.data for name, prompt in release.prompts.items()}
-        bad = [path for path in files if escapes(path)]
-        bad += [finding.prompt or "" for finding in case_collisions(files, self.url)]
+        bad = [path for path in files if escapes(path)] + case_collisions(files)
         if bad:
+            names = tuple(repr(path.removesuffix(".yaml")) for path in bad)
             raise PromptsError(
-                f"Nothing was published: {_names(tuple(map(repr, bad)))} cannot be the name of a "
+                f"Nothing was published: {_names(names)} cannot be the name of a "
                 "file beside the others.",
                 hint="A name leads out of no folder, and differs from others not only in capitals.",
             )

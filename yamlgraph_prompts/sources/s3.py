@@ -189,7 +189,7 @@ class S3Source:
                 hint="It is not served. Push the release again.",
             ) from problem
         files = {f"{name}.yaml": data for name, data in prompts.items()}
-        if any(map(escapes, files)) or case_collisions(files, self.url):
+        if any(map(escapes, files)) or case_collisions(files):
             raise LayerUnavailable(
                 f"{self.url} has a release, {release_id[:12]}, with names that cannot be files'.",
                 layer=self.url,

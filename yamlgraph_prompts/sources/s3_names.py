@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.regular_file import LIMIT_FILE_BYTES
@@ -38,7 +38,6 @@ def sort_out(
         else:
             total += one.size
             wanted[path] = one
-    findings += case_collisions(wanted, url)
     return wanted, tuple(findings)
 
 
@@ -66,24 +65,10 @@ def is_hidden(path: str) -> bool:
     return path.startswith(".") or "/." in path
 
 
-def case_collisions(paths: Mapping[str, object], url: str) -> list[Finding]:
-    """A warning for every path that another one equals but for capitals."""
+def case_collisions(paths: Iterable[str]) -> list[str]:
+    """Those that another one equals but for capitals."""
     first: dict[str, str] = {}
-    findings = []
-    for path in paths:
-        other = first.setdefault(path.casefold(), path)
-        if other != path:
-            findings.append(
-                Finding(
-                    "warning",
-                    "case-collision",
-                    f"Only capitals tell this name from {other}.",
-                    prompt=_name(path),
-                    file=f"{url}{path}",
-                    hint="On a disk that knows no capitals one would replace the other: rename it.",
-                )
-            )
-    return findings
+    return [path for path in paths if first.setdefault(path.casefold(), path) != path]
 
 
 def _name(path: str) -> str:
