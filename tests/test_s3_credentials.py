@@ -223,6 +223,14 @@ def test_a_role_that_may_not_be_assumed_is_said_and_tried_again(
     assert not [asked for asked in s3.asked if "Authorization" in asked.headers]
 
 
+def test_where_it_would_be_asked_is_named_though_no_client_can_be_made(
+    s3: ScriptedS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3.endpoint)
+    with pytest.raises(LayerUnavailable, match=f"region's name.*endpoint {s3.endpoint},"):
+        open_source("s3://acme/prompts/?region=not a region").read()
+
+
 @pytest.mark.parametrize(
     ("key", "push"), [(f"{KEY}\n", False), (f"{KEY}\n", True), (f"{KEY}é€", False)]
 )

@@ -240,7 +240,10 @@ def circumstances(place: Place, used: Connection | None = None) -> str:
     """Where, and with which credentials; asks nobody, and holds no secret."""
     key = _key(place)
     made = used or next((found for one, found in list(_made.items()) if one[0] == key), None)
-    endpoint = made.client.meta.endpoint_url if made else place.endpoint or "the default"
+    said = (os.environ.get(name) for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"))
+    endpoint = place.endpoint or next(filter(None, said), "the default")
+    if made is not None:
+        endpoint = made.client.meta.endpoint_url
     parts = urlsplit(endpoint)
     if parts.username or parts.password:
         endpoint = endpoint.replace(f"{parts.netloc.rpartition('@')[0]}@", "")

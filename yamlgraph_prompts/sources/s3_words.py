@@ -104,6 +104,10 @@ _CONNECTING: Mapping[str, tuple[str, str]] = {
     "TooSlow": ("an object comes too slowly", "Check the network, or ask who runs the server."),
     "TooMuch": ("an object is larger than it may be", "Look at what lies in the bucket."),
     "NoRegionError": ("no region is known", "Set AWS_REGION, or add ?region=NAME to the URL."),
+    "InvalidRegionError": (
+        "the region's name cannot be right",
+        "Correct AWS_REGION, or ?region=NAME in the URL.",
+    ),
     "ProfileNotFound": ("there is no such profile", "Check AWS_PROFILE and ~/.aws/config."),
     "NoCredentialsError": (
         "no credentials were found",
