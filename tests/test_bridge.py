@@ -16,7 +16,7 @@ import pytest
 import yamlgraph
 from yamlgraph.compile import graph_loader
 
-from tests.conftest import run_in
+from tests.conftest import ROOT, run_in
 from tests.files import write
 from tests.graphs.catalog import CATALOG, Entry
 from yamlgraph_prompts import LivePrompts, PromptsRejected, UnsupportedYamlgraph, load_and_compile
@@ -437,6 +437,11 @@ def test_a_function_with_another_signature_is_refused_with_the_versions_that_wor
         YamlGraph(Path("graph.yaml"), environment="x", bundled=True)
     assert f"{module}.{name}" in str(caught.value)
     assert known.SUPPORTED in str(caught.value)
+    assert f"pip install --upgrade '{known.REQUIREMENT}'" in str(caught.value)
+
+
+def test_the_requirement_that_is_named_is_the_packages_own() -> None:
+    assert f'yamlgraph = ["{known.REQUIREMENT}"]' in (ROOT / "pyproject.toml").read_text()
 
 
 def test_a_function_that_is_gone_is_refused(

@@ -12,6 +12,7 @@ from typing import Any
 from yamlgraph_prompts.errors import MissingExtra, UnsupportedYamlgraph
 
 SUPPORTED = "0.6.0 to 0.6.x"
+REQUIREMENT = "yamlgraph>=0.6.0,<0.7"
 
 _RESOLVE = ("prompt_name", "prompts_dir", "graph_path", "prompts_relative")
 
@@ -69,7 +70,7 @@ def supported() -> str:
             raise UnsupportedYamlgraph(
                 f"yamlgraph {installed} does not have {module}.{name}"
                 f"({', '.join(parameters)}) as this version of yamlgraph-prompts knows it.",
-                hint=f"It works with yamlgraph {SUPPORTED}.",
+                hint=f"It works with yamlgraph {SUPPORTED}: pip install --upgrade '{REQUIREMENT}'",
             )
     return installed
 
