@@ -332,23 +332,34 @@ def test_a_graph_that_is_broken_for_a_while_is_told_and_comes_back(project: Path
     assert app.prompts.publish().status == "unchanged"
 
 
-def test_a_prompt_that_was_refused_for_a_broken_tool_goes_live_when_that_is_mended(
-    project: Path,
-) -> None:
-    tools = "tools:\n  shout: {type: python, path: shout.py, function: shout}\nnodes:"
-    write(project, {"graph.yaml": GRAPH.replace("nodes:", tools)})
-    write(project, {"shout.py": "def shout(state): ..."})
-    app = load_and_compile("graph.yaml").compile()
-    heard = Heard()
-    app.prompts.observe(heard)
-    assert app.release
-    wait_until(lambda: "first look" in [outcome.reason for outcome in heard.outcomes()])
-    write(project, {"shout.py": "def shout(state:"})
-    write(project, {"prompts/greeting.yaml": "user: news"})
-    wait_until(lambda: heard.outcomes()[-1].status == "rejected")
-    write(project, {"shout.py": "def shout(state): ..."})
-    wait_until(lambda: app.release["greeting"].user == "news")
-    app.prompts.close()
+def test_the_code_of_a_tool_is_a_part_of_the_graph(project: Path, model_server: Any) -> None:
+    tools = "tools:\n  shout: {type: python, path: shout.py, function: shout}\nnodes:\n"
+    node = "  loud: {type: python, tool: shout, state_key: loud}\n"
+    graph = GRAPH.replace("nodes:\n", tools + node).replace(
+        "START, to: greet", "START, to: loud}\n  - {from: loud, to: greet"
+    )
+
+    def shouts(word: str) -> None:
+        write(project, {"shout.py": f"def shout(state): return {{'loud': {word}}}"})
+
+    write(project, {"graph.yaml": graph})
+    shouts("'one'")
+    app = load("graph.yaml")
+    release = app.release.id
+    assert app.invoke({"name": "Ada"})["loud"] == "one"
+    shouts("'two'")
+    assert app.prompts.publish().status == "published"
+    assert app.invoke({"name": "Ada"})["loud"] == "two"
+    assert app.release.id == release
+    shouts("'one'")
+    app.prompts.publish()
+    assert app.invoke({"name": "Ada"})["loud"] == "one"
+    write(project, {"shout.py": "def shout(state:", "prompts/greeting.yaml": "user: news"})
+    assert app.prompts.publish().status == "rejected"
+    shouts("'three'")
+    assert project / "shout.py" in app.prompts._graphs[0].watched()
+    assert app.prompts.publish().status == "published"
+    assert (app.release["greeting"].user, app.invoke({"name": ""})["loud"]) == ("news", "three")
 
 
 def test_what_is_said_of_a_kept_release_is_not_taken_for_what_the_layers_hold(

@@ -75,18 +75,13 @@ def children_of(config: Any) -> tuple[tuple[Path, ...], frozenset[Path]]:
     return tuple(paths), frozenset(child for child in relays if child.resolve() not in resumed)
 
 
-def code_of(config: Any) -> Iterator[Path]:
-    """The Python files that the graph's tools are read from when it is built."""
-    for tool in (config.tools or {}).values():
-        if _get(tool, "type") == "python" and isinstance(path := _get(tool, "path"), str):
-            yield config.source_path.parent / path
-
-
 def files_beside(content: Any, folder: Path) -> tuple[Path, ...]:
-    """Files that loading a graph reads too: data files, tool manifests and direct children."""
+    """Files that a graph is built from too: data files, tools' code and manifests, children."""
     named: list[Any] = [*_values(_get(content, "data_files"))]
     for tool in _values(_get(content, "tools")):
         named.append(_get(tool, "manifest"))
+        if _get(tool, "type") == "python":
+            named.append(_get(tool, "path"))
     return (*_named(folder, named), *children_named(content, folder))
 
 

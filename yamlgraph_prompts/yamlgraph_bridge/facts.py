@@ -20,7 +20,6 @@ from yamlgraph_prompts.yamlgraph_bridge.asks import (
     can_be,
     children_named,
     children_of,
-    code_of,
     files_beside,
     prompt_uses,
 )
@@ -48,7 +47,7 @@ class GraphYaml:
     relays: frozenset[Path]
     """The children that pause in the middle and so need a checkpointer that outlives a build."""
     beside: tuple[Path, ...] = ()
-    """The files beside it that loading it reads too."""
+    """The files beside it that it is built from too."""
     warnings: tuple[Finding, ...] = ()
 
 
@@ -163,11 +162,11 @@ class GraphReader:
         )
 
     def watched(self) -> tuple[Path, ...]:
-        """The files and folders whose change may change what `read` says, or whether it builds."""
+        """The files and folders whose change may change what `read` says."""
         paths: dict[Path, None] = dict.fromkeys((self.path, *self._broken))
         for graph in self._known.values():
             paths[graph.path] = None
-            paths.update(dict.fromkeys((*graph.children, *graph.beside, *code_of(graph.config))))
+            paths.update(dict.fromkeys((*graph.children, *graph.beside)))
             for use in prompt_uses(graph.config):
                 for place in self._places(graph, use.prompt):
                     paths[place] = None
