@@ -30,7 +30,7 @@ from typing_extensions import TypedDict
 
 from tests.files import Heard
 from tests.s3_servers import KEY, SECRET, Shop, credentials
-from tests.scripted_server import Asked, Handler, ScriptedS3, Server, refused
+from tests.scripted_server import Asked, Handler, ScriptedS3, Server, refused, silent
 from yamlgraph_prompts import Layer, LiveGraph, live_graph
 from yamlgraph_prompts.errors import LayerNotFound, LayerUnavailable
 from yamlgraph_prompts.fetch import LayerReader
@@ -390,6 +390,23 @@ def test_objects_are_fetched_side_by_side_and_only_so_many(
     s3.fault = wait
     assert len(files(open_source(s3.url()))) == 20
     assert most == [4]
+
+
+@pytest.mark.parametrize("slow", ["current", ".pack"])
+def test_one_answer_that_does_not_come_is_asked_for_again_at_a_start(
+    s3: ScriptedS3, slow: str
+) -> None:
+    publish(s3, release(a="user: x"))
+    unanswered = [slow]
+
+    def once_silent(handler: Handler, asked: Asked) -> bool:
+        return bool(unanswered and asked.key.endswith(slow) and unanswered.pop()) and silent(
+            handler, asked
+        )
+
+    s3.fault = once_silent
+    assert files(published(s3)) == {"a.yaml": "user: x"}
+    assert not unanswered
 
 
 def test_objects_are_fetched_though_another_thread_leaves_the_bucket_to_boto3_meanwhile(

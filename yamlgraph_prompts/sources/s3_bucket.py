@@ -30,7 +30,7 @@ from yamlgraph_prompts.sources.s3_client import (
     words,
 )
 from yamlgraph_prompts.sources.s3_page import Listed, read_page
-from yamlgraph_prompts.sources.s3_signed import Connections, signature
+from yamlgraph_prompts.sources.s3_signed import Connections, Unanswered, signature
 from yamlgraph_prompts.sources.s3_words import is_about_credentials
 
 PARALLEL = 48
@@ -336,6 +336,11 @@ class _Signed:
                 connection.close()
                 raise
         except (ConnectionResetError, BrokenPipeError, HTTPException, CutShort) as problem:
+            raise _Odd(passing=True) from problem
+        except Unanswered as problem:
+            if once:
+                raise
+            # One of many may be slow; boto3 asks as often as is right.
             raise _Odd(passing=True) from problem
         finally:
             self._count(1, len(data))

@@ -74,6 +74,10 @@ def _key(secret: str, day: str, region: str) -> bytes:
     return key
 
 
+class Unanswered(TimeoutError):
+    """The server took the question, and says nothing."""
+
+
 class Connections:
     """Connections to one server, each used by one thread at a time. Thread-safe.
 
@@ -162,5 +166,8 @@ def _close(idle: list[tuple[HTTPConnection, float]]) -> None:
 
 
 def _asked(connection: HTTPConnection, target: str, headers: Mapping[str, str]) -> HTTPResponse:
-    connection.request("GET", target, headers=dict(headers))
-    return connection.getresponse()
+    try:
+        connection.request("GET", target, headers=dict(headers))
+        return connection.getresponse()
+    except TimeoutError as problem:
+        raise Unanswered from problem
