@@ -193,6 +193,20 @@ def test_a_misspelt_environment_never_falls_back_in_silence(project: Path) -> No
         )
 
 
+def test_a_misspelt_environment_is_told_for_an_optional_layer_too(project: Path) -> None:
+    write(project, {"over/staging/greeting.yaml": "user: over {name}"})
+    over = Layer("over/{environment}", optional=True)
+
+    def told(environment: str) -> list[str]:
+        with LivePrompts(over, "prompts/staging", environment=environment, watch=False) as prompts:
+            return [f"{f.severity} {f.code}: {f.hint}" for f in prompts.publish().findings]
+
+    assert told("stagging") == ["warning layer: Did you mean 'staging'?"]
+    assert told("staging") == []
+    # An overlay that only some environments have is what an optional layer is for.
+    assert told("production") == []
+
+
 def test_an_optional_layer_may_be_missing_and_may_come_later(project: Path) -> None:
     layers = (Layer("over/{environment}", optional=True), "prompts/{environment}")
     with LivePrompts(*layers, environment="staging", watch=False) as prompts:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 from yamlgraph_prompts.errors import LayerError, LayerNotFound, LayerReadOnly, LayerUnavailable
+from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.health import LayerState
 from yamlgraph_prompts.layers import Layer, LayerContent, environments_pattern
 from yamlgraph_prompts.regular_file import standing
@@ -53,6 +54,8 @@ class LayerReader:
         self._kept: LayerContent | None = None
         self._taken: str | None = None
         self._stood: list[tuple[Path, object]] = []
+        # What is to be said of an optional one while it is not there.
+        self._absent: tuple[Finding, ...] | None = None
         self._asked = -math.inf
         self._earlier = Traffic()
         self.renew()
@@ -135,7 +138,11 @@ class LayerReader:
             if not self.layer.optional:
                 raise self._missing(problem) from None
             self._seen_s, self._trouble = time.time(), None
-            content = Content({})
+            if self._absent is None:
+                self._absent = tuple(self._misspelt(problem))
+            content = Content({}, self._absent)
+        else:
+            self._absent = None
         finally:
             self._asked = time.monotonic()
         self._kept = LayerContent(self.url, content.version, content.files, content.findings)
@@ -235,6 +242,15 @@ class LayerReader:
     def close(self) -> None:
         """Let go of the source."""
         self._source.close()
+
+    def _misspelt(self, problem: LayerNotFound) -> Iterator[Finding]:
+        """Another environment of nearly this name must not be passed over in silence."""
+        try:
+            missing = self._missing(problem)
+        except LayerError:
+            return
+        if missing.available and missing.hint:
+            yield Finding("warning", "layer", missing.message, file=self.url, hint=missing.hint)
 
     def _missing(self, problem: LayerNotFound) -> LayerNotFound:
         text, parameters = self.layer.text, ""
