@@ -14,6 +14,7 @@ from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.prompt_file.lines import split_lines
 
 _QUOTE_IT = "Put the whole value in quotes, or write it as a block under `|`."
+_OR_CLOSE_IT = f"{_QUOTE_IT} If it is meant as a mapping or a list, close it."
 _ALIGN = (
     "Check the indentation: all lines of a block under `|` must be indented at least as far as"
     " its first, and all keys of one level must start in the same column."
@@ -101,7 +102,7 @@ _SYNTAX: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (
         ("expected ',' or ']'", "expected ',' or '}'"),
         "a `[` or `{` at the start of a value opens a YAML list or mapping that is not closed",
-        _QUOTE_IT,
+        _OR_CLOSE_IT,
     ),
     (
         ("node content",),
@@ -147,12 +148,12 @@ def _in_words(problem: str, start: str, char: str) -> tuple[str, str]:
     if start == "{":
         return (
             "`{` at the start of a value begins a YAML mapping, so `{name}` is not read as text",
-            _QUOTE_IT,
+            _OR_CLOSE_IT,
         )
     if "cannot start any token" in problem:
         return f"a value cannot start with {char!r}", _QUOTE_IT
     if "node content" in problem and not char:
-        return "the line ends within a `[` or `{` that is never closed", _QUOTE_IT
+        return "the line ends within a `[` or `{` that is never closed", _OR_CLOSE_IT
     if "expected key" in problem or "<block end>" in problem:
         return _misplaced(start)
     for needles, message, hint in _SYNTAX:

@@ -247,6 +247,7 @@ class GraphReader:
         from yamlgraph.utils.prompts import resolve_prompt_path
 
         config = graph.config
+        path: Path | None = None
         try:
             path = Path(
                 resolve_prompt_path(
@@ -262,7 +263,11 @@ class GraphReader:
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as problem:
-            findings.append(_trouble(graph.path, f"The prompt {name!r} cannot be read: {problem}"))
+            why = f"{getattr(problem, 'strerror', None) or problem}".rstrip(".")
+            where = f" from {_shown(path)}" if path else ""
+            findings.append(
+                _trouble(graph.path, f"The prompt {name!r} cannot be read{where}: {why}.")
+            )
             return None
 
     def _places(self, graph: GraphYaml, name: str) -> tuple[Path, ...]:
