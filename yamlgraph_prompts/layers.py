@@ -222,12 +222,17 @@ def resolve(
     findings: list[Finding] = []
     for layer in layers:
         findings += layer.findings
+        above = "" if layer.url == "memory:" else f"{layer.url.rstrip('/')}/"
         for path, data in layer.files.items():
+            shown = above + path
+            same = known.get(path.removesuffix(".yaml"))
+            if same and (same.data, same.layer, same.file) == (data, layer.url, shown):
+                if same.name not in prompts and same.name not in templates:
+                    prompts[same.name] = same
+                continue
             if not _encodable(path):
                 findings.append(_unreadable_name(layer.url, path))
                 continue
-            name, _, base = path.rpartition("/")
-            shown = f"{layer.url.rstrip('/')}/{path}" if layer.url != "memory:" else path
             if path.endswith(".j2"):
                 text = _text(data, path, shown, findings)
                 if text is None:
@@ -242,14 +247,9 @@ def resolve(
                     templates[name] = Template(name, path, layer.url, shown, text)
                 if path.endswith(".yaml.j2") and f"{name}.yaml" in layer.files:
                     findings.append(_twins(name, shown))
-            elif path.endswith(".yaml") and not _VARS.fullmatch(base):
+            elif path.endswith(".yaml") and not _VARS.fullmatch(path.rpartition("/")[2]):
                 name = path.removesuffix(".yaml")
-                if name in prompts or name in templates:
-                    continue
-                same = known.get(name)
-                if same and (same.data, same.layer, same.file) == (data, layer.url, shown):
-                    prompts[name] = same
-                elif not _is_graph(data):
+                if name not in prompts and name not in templates and not _is_graph(data):
                     prompts[name] = Prompt(name, data, layer=layer.url, file=shown)
     variables = _variables(layers, environment, findings)
     return Resolved(prompts, templates, parts, variables, tuple(findings))

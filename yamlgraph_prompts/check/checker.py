@@ -81,6 +81,7 @@ class Checker:
         self._found: _Recent[tuple[Finding, ...]] = _Recent()
         self._needs: _Recent[tuple[Need, ...]] = _Recent()
         self._schemas: _Recent[str | None] = _Recent()
+        self._good_names: frozenset[str] = frozenset()
 
     def prime(self, digests: Iterable[str]) -> None:
         """Take files to be clean without examining them.
@@ -125,7 +126,7 @@ class Checker:
         found = list(extra)
         for facts in graphs:
             found += (f.at(graph=f.graph or facts.name) for f in facts.findings)
-        found += _names(release)
+        found += self._named(release)
         for one in used.values():
             found += self._in_use(one, schema_problem)
         known = bool(graphs) and all(facts.files for facts in graphs)
@@ -171,6 +172,15 @@ class Checker:
         key = "schema" if "schema" in file.content else "output_schema"
         message = f"the inline schema cannot be built: {problem}"
         return [*found, finding_at(file, (key,), "error", "schema", message, key=True)]
+
+    def _named(self, release: Release) -> list[Finding]:
+        if release.prompts.keys() == self._good_names:
+            return []
+        found = list(_names(release))
+        own = any(prompt.layer.startswith("graph:") for prompt in release.prompts.values())
+        # Of a graph's own prompts the names are not looked at.
+        self._good_names = frozenset() if found or own else frozenset(release.prompts)
+        return found
 
     def _not_in_use(self, release: Release, used: UsedPrompts, *, known: bool) -> Iterator[Finding]:
         for name, prompt in release.prompts.items():
