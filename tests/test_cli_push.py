@@ -223,12 +223,8 @@ def test_who_pushes_is_what_git_knows_else_the_system(
     assert person(Said) == "Ada Lovelace <ada@example.org>"
 
 
-def test_who_loses_a_race_is_told_and_the_command_fails(
-    folder: Path, run: Run, url: str, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run("push", "prompts/", url, *PUSH)
-    write(folder, {"prompts/greeting.yaml": "user: Mine {name}\n"})
-    rival = Release.of([Prompt("greeting", b"user: Rival"), Prompt("bye", b"user: Bye\n")])
+def overtake(monkeypatch: pytest.MonkeyPatch, url: str, rival: Release) -> None:
+    """Let Grace push `rival` just before the next push."""
     real = Bucket.push
 
     def overtaken(self: Bucket, made: Release, **said: Any) -> Pushed:
@@ -236,6 +232,15 @@ def test_who_loses_a_race_is_told_and_the_command_fails(
         return real(self, made, **said)
 
     monkeypatch.setattr(Bucket, "push", overtaken)
+
+
+def test_who_loses_a_race_is_told_and_the_command_fails(
+    folder: Path, run: Run, url: str, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("push", "prompts/", url, *PUSH)
+    write(folder, {"prompts/greeting.yaml": "user: Mine {name}\n"})
+    rival = Release.of([Prompt("greeting", b"user: Rival"), Prompt("bye", b"user: Bye\n")])
+    overtake(monkeypatch, url, rival)
     code, out, err = run("push", "prompts/", url, *PUSH)
     assert code == 1
     assert "Grace was first" in err
@@ -248,13 +253,7 @@ def test_who_is_overtaken_before_there_was_any_release_is_told_too(
     folder: Path, run: Run, url: str, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rival = Release.of([Prompt("greeting", b"user: Rival")])
-    real = Bucket.push
-
-    def overtaken(self: Bucket, made: Release, **said: Any) -> Pushed:
-        real(Bucket(url, environment="production"), rival, message="hurry", who="Grace")
-        return real(self, made, **said)
-
-    monkeypatch.setattr(Bucket, "push", overtaken)
+    overtake(monkeypatch, url, rival)
     code, _, err = run("push", "prompts/", url, *PUSH)
     assert code == 1
     assert "Grace was first" in err

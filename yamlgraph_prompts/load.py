@@ -244,9 +244,7 @@ def _load(
     _one_way(prompts_dir, environment, prompts)
     # First of all: yamlgraph loads .env when it is imported, and .env may name the environment.
     from yamlgraph_prompts.yamlgraph_bridge import YamlGraph, peek
-    from yamlgraph_prompts.yamlgraph_bridge.known import supported
 
-    supported()
     file = Path(path)
     if not file.exists():
         raise GraphNotFound(

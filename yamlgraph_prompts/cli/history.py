@@ -95,23 +95,13 @@ def _act(place: Place, prompts: LivePrompts, command: str, words: list[str]) -> 
 
 
 def _told(place: Place, arguments: Any, outcome: Outcome, taken: int, workers: int) -> int:
-    name = outcome.release.id[:12] if outcome.release else "nothing"
+    release = outcome.release.id if outcome.release else None
     refused = outcome.status == "rejected"
     if arguments.json:
-        pointer = place.store.pointer()
-        facts = {
-            "status": outcome.status,
-            "release": outcome.release.id if outcome.release else None,
-            "held": pointer is not None and pointer.held,
-            "store": str(place.store.folder),
-            "workers": workers,
-            "taken": taken,
-            "findings": [asdict(finding) for finding in outcome.findings],
-        }
-        say_json(facts)
-        return int(refused)
+        return _as_json(place, outcome, release, workers=workers, taken=taken)
     for line in finding_lines(outcome.findings):
         say(line)
+    name = release[:12] if release else "nothing"
     if refused:
         say(paint(f"✗ Refused: {name} stays live.", "bold", "red"))
     elif arguments.command != "follow":
@@ -131,15 +121,7 @@ def _refused(place: Place, arguments: Any, outcome: Outcome) -> int:
     """Not even what is live could be loaded here with these graphs; nothing was changed."""
     pointer = place.store.pointer()
     if arguments.json:
-        facts = {
-            "status": outcome.status,
-            "release": pointer.release if pointer else None,
-            "held": pointer is not None and pointer.held,
-            "store": str(place.store.folder),
-            "findings": [asdict(finding) for finding in outcome.findings],
-        }
-        say_json(facts)
-        return 1
+        return _as_json(place, outcome, pointer.release if pointer else None)
     for line in finding_lines(outcome.findings):
         say(line)
     name = pointer.release[:12] if pointer else "what is live"
@@ -147,6 +129,20 @@ def _refused(place: Place, arguments: Any, outcome: Outcome) -> int:
     if place.graphs and place.layers:
         say("  Without the graph it is not checked with it, and can be done all the same.")
     return 1
+
+
+def _as_json(place: Place, outcome: Outcome, release: str | None, **reach: int) -> int:
+    pointer = place.store.pointer()
+    facts = {
+        "status": outcome.status,
+        "release": release,
+        "held": pointer is not None and pointer.held,
+        "store": str(place.store.folder),
+        **reach,
+        "findings": [asdict(finding) for finding in outcome.findings],
+    }
+    say_json(facts)
+    return int(outcome.status == "rejected")
 
 
 def _reached(taken: int, workers: int) -> str:

@@ -264,9 +264,7 @@ def _home(path: Path, layers: tuple[AnyLayer, ...]) -> tuple[tuple[AnyLayer, ...
             f"Graph config not found: {path}", hint="Check the path and the working directory."
         )
     from yamlgraph_prompts.yamlgraph_bridge import peek
-    from yamlgraph_prompts.yamlgraph_bridge.known import supported
 
-    supported()
     said = peek(path)
     named = said.prompts_dir
     if not layers and named and (PLACEHOLDER in named or "://" in named):

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
-from langchain_core.runnables.config import var_child_runnable_config
 from langgraph._internal._config import ensure_config
 from langgraph._internal._constants import (
     CONF,
@@ -77,12 +76,8 @@ _OURS = frozenset({RELEASE, GRAPH, CONFIG_KEY_CACHE})
 _TELLING = frozenset({CONFIG_KEY_TASK_ID, CONFIG_KEY_RESUMING, "run_id"})
 
 
-def surely_fresh(given: Any, config: RunnableConfig | None) -> bool:
-    """Whether a call can be neither a resume, nor inside another run, nor told where it belongs."""
-    if given is None or isinstance(given, Command) or var_child_runnable_config.get() is not None:
-        return False
-    if not config:
-        return True
+def says_nothing(config: RunnableConfig) -> bool:
+    """Whether a config neither says that a run goes on, nor whose inside it is."""
     metadata = config.get("metadata") or {}
     return (
         _TELLING.isdisjoint(config.get(CONF) or ())
@@ -96,7 +91,7 @@ def run_on(
 ) -> Steps[tuple[Build, RunnableConfig]]:
     """The build that this run takes, and the config that says so. `graph` is the live one.
 
-    Only for a run that is not `surely_fresh`.
+    Only for a run that is not taken `plainly`.
     """
     full = ensure_config(graph.config, config)
     above = full["metadata"].get(RELEASE)
@@ -174,10 +169,8 @@ def update_on(
     return build, pair
 
 
-def stamped(config: RunnableConfig | None, stamp: Mapping[str, str]) -> RunnableConfig:
+def stamped(config: RunnableConfig, stamp: Mapping[str, str]) -> RunnableConfig:
     """`config` with a build's pair in its metadata, for checkpoints, traces and graphs inside."""
-    if not config:
-        return {"metadata": {**stamp}}
     out: RunnableConfig = {**config}
     out["metadata"] = {**(config.get("metadata") or {}), **stamp}
     conf = out.get(CONF)

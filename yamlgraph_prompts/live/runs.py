@@ -18,9 +18,9 @@ from yamlgraph_prompts.live.lookups import Steps, asettle, settle
 from yamlgraph_prompts.live.pinning import (
     RunRelease,
     run_on,
+    says_nothing,
     stamped,
     state_on,
-    surely_fresh,
     update_on,
 )
 from yamlgraph_prompts.live.release_cache import ReleaseCache
@@ -37,7 +37,7 @@ class Ready:
     stamp: Mapping[str, str]
     """The metadata of a fresh run."""
     plain: bool
-    """Whether a run that is `surely_fresh` is on this build without looking any further."""
+    """Whether a run that is fresh is on this build without looking any further."""
 
 
 class Runs:
@@ -82,26 +82,36 @@ class Runs:
     def live_graph(self) -> Compiled:
         return self.graph(self.feed.current())
 
+    def plainly(
+        self, live: Build, given: Any, config: RunnableConfig | None
+    ) -> tuple[Compiled, RunnableConfig] | None:
+        """What a call that is fresh for certain runs, with which config; None for any other.
+
+        Most calls are such, and after a run each further step finds cold caches.
+        """
+        kept = self.kept
+        ready = kept[0] if kept and kept[0].build is live else self.ready(live)
+        if (
+            not ready.plain
+            or given is None
+            or isinstance(given, Command)
+            or var_child_runnable_config.get() is not None
+            or (config and not says_nothing(config))
+        ):
+            return None
+        self.feed.ran(live)
+        return ready.graph, stamped(config, ready.stamp) if config else {
+            "metadata": {**ready.stamp}
+        }
+
     def start(
         self, live: Build, given: Any, config: RunnableConfig | None
     ) -> tuple[Compiled, RunnableConfig]:
         """What a call runs, and with which config."""
-        kept = self.kept
-        ready = kept[0] if kept and kept[0].build is live else self.ready(live)
-        # The plainest call, in as few steps as can be: after a run each of them finds cold caches.
-        if (
-            config is None
-            and ready.plain
-            and given is not None
-            and not isinstance(given, Command)
-            and var_child_runnable_config.get() is None
-        ):
-            self.feed.ran(live)
-            return ready.graph, {"metadata": {**ready.stamp}}
-        if ready.plain and surely_fresh(given, config):
-            self.feed.ran(live)
-            return ready.graph, stamped(config, ready.stamp)
-        build, chosen = settle(run_on(self.feed, live, ready.graph, given, config))
+        plain = self.plainly(live, given, config)
+        if plain is not None:
+            return plain
+        build, chosen = settle(run_on(self.feed, live, self.graph(live), given, config))
         self.feed.ran(build)
         return self.graph(build), chosen
 
@@ -109,11 +119,10 @@ class Runs:
         self, live: Build, given: Any, config: RunnableConfig | None
     ) -> tuple[Compiled, RunnableConfig]:
         """As `start`."""
-        ready = self.ready(live)
-        if ready.plain and surely_fresh(given, config):
-            self.feed.ran(live)
-            return ready.graph, stamped(config, ready.stamp)
-        build, chosen = await asettle(run_on(self.feed, live, ready.graph, given, config))
+        plain = self.plainly(live, given, config)
+        if plain is not None:
+            return plain
+        build, chosen = await asettle(run_on(self.feed, live, self.graph(live), given, config))
         self.feed.ran(build)
         return self.graph(build), chosen
 

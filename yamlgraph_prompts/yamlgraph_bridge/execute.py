@@ -90,7 +90,7 @@ def _resolve_prompt_path(original: Callable[..., Any]) -> Callable[..., Any]:
         graph_path: Any = None,
         prompts_relative: bool = False,
     ) -> Any:
-        if prompts_dir is not None and VIEW in str(prompts_dir):
+        if prompts_dir is not None:
             folder = _folder(str(prompts_dir))
             if folder is not None and prompt_name not in folder.prompts:
                 # Elsewhere YAMLGraph would find what no release has and nobody has checked.

@@ -23,6 +23,7 @@ from yamlgraph_prompts.yamlgraph_bridge.asks import (
     files_beside,
     prompt_uses,
 )
+from yamlgraph_prompts.yamlgraph_bridge.known import supported
 from yamlgraph_prompts.yamlgraph_bridge.past_us import past_us
 from yamlgraph_prompts.yamlgraph_bridge.troubles import missing_child, troubles
 
@@ -61,6 +62,7 @@ class Said:
 
 def peek(path: Path) -> Said:
     """What the graph file says of its prompts' place; nothing for a file that cannot be read."""
+    supported()
     # yamlgraph loads .env when it is imported, and .env may name the environment.
     import yamlgraph.config  # noqa: F401
 
