@@ -90,8 +90,13 @@ def runs(server: Server) -> dict[int, list[str]]:
     return server.of_every_worker("/run", "said")
 
 
-def all_say(server: Server, *wanted: str) -> None:
-    wait_until(lambda: all(said == list(wanted) for said in runs(server).values()))
+def all_say(server: Server, *wanted: str, within_s: float = 1.0) -> None:
+    """Every worker says `wanted` in a run that begins `within_s` from now."""
+    ends = time.monotonic() + within_s
+    late = False
+    while not all(said == list(wanted) for said in runs(server).values()):
+        assert not late
+        late = time.monotonic() >= ends
 
 
 def test_a_change_a_roll_back_and_a_follow_are_live_in_all(server: Server) -> None:
@@ -171,7 +176,7 @@ def test_a_worker_killed_in_the_middle_leaves_nothing_half_done(server: Server) 
     runs(server)
     assert ask(server, "PUT", "/prompts/a", "user: after")["status"] in ("published", "unchanged")
     assert ask(server, "PUT", "/prompts/b", "user: after")["status"] in ("published", "unchanged")
-    all_say(server, "after", "after")
+    all_say(server, "after", "after", within_s=2.0)
     reach = ask(server, "POST", "/reload")["reach"]
     assert reach["workers"] == WORKERS
 
@@ -202,7 +207,7 @@ def test_four_workers_of_gunicorn_that_were_forked_from_one_share_every_change(
         all_say(server, "a1", "b0")
         # An edit on disk, without the API.
         write(folder, {"prompts/b.yaml": "user: b1"})
-        all_say(server, "a1", "b1")
+        all_say(server, "a1", "b1", within_s=2.0)
         rolled = ask(server, "POST", "/rollback")
         assert rolled["held"]
         # That process serves nobody, and is not counted.
@@ -211,7 +216,7 @@ def test_four_workers_of_gunicorn_that_were_forked_from_one_share_every_change(
         victim = next(iter(runs(server)))
         os.kill(victim, signal.SIGKILL)
         assert victim not in runs(server)
-        all_say(server, "a1", "b0")
+        all_say(server, "a1", "b0", within_s=2.0)
         followed = ask(server, "POST", "/follow")
         assert followed["reach"]["taken"] == WORKERS
         all_say(server, "a1", "b1")
