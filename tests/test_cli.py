@@ -288,7 +288,7 @@ def test_the_check_touches_no_store_and_publishes_nothing(folder: Path, run: Run
         (["show", "greeting", "missing.yaml"], "Graph config not found"),
         (["show", "greeting.yaml", *LAYERS], "A prompt is named without .yaml"),
         (["show", "prompts/base/greeting.yaml", *LAYERS], "is no graph"),
-        (["show", "--release", "abc", *LAYERS], "Nothing is stored yet"),
+        (["show", "--release", "abc", *LAYERS], "No release is live"),
         (["show", "--release", "live", *LAYERS], "No release is live"),
         (["show", "--rendered", *LAYERS], "needs a name"),
         (["show", "greeting", "--rendered", "--var", "x", *LAYERS], "is no variable"),
@@ -457,6 +457,31 @@ def test_releases_publishes_nothing(folder: Path, run: Run) -> None:
     for _ in range(2):
         told = json.loads(run("releases", *LAYERS, "--json")[1])
         assert [release["id"] for release in told["releases"]] == [first]
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["releases"], 0),
+        (["releases", "--json"], 0),
+        (["show", "--release", "live"], 2),
+        (["show", "--release", "ab12"], 2),
+        (["diff", "live", "layers"], 2),
+        (["activate", "ab12"], 2),
+        (["rollback"], 2),
+        (["follow"], 2),
+        (["check"], 0),
+    ],
+)
+def test_a_store_that_is_misspelt_is_not_made(
+    words: list[str], code: int, folder: Path, run: Run
+) -> None:
+    publish(folder, "user: Hello {name}, first\n")
+    said = run(*words, *LAYERS, "--store", "misspelt")
+    assert said[0] == code
+    assert not (folder / "misspelt").exists()
+    if "check" not in words:
+        assert str(folder / "misspelt") in f"{said[1]}{said[2]}"
 
 
 def test_a_rollback_reaches_a_running_worker_and_follow_ends_it(folder: Path, run: Run) -> None:
@@ -735,6 +760,38 @@ def test_a_full_disk_is_said_and_is_no_finding(folder: Path) -> None:
         os.close(full)
     assert done.returncode == 2
     assert done.stderr == "error: [Errno 28] No space left on device\n"
+
+
+def test_a_sign_that_the_terminal_does_not_know_is_no_failure(folder: Path) -> None:
+    (folder / "prompts/base/greeting.yaml").write_text("user: Привет {name}\n", "utf-8")
+    for words in (["check", "-l", "prompts/base"], ["show", "greeting", "-l", "prompts/base"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "yamlgraph_prompts", *words],
+            capture_output=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "latin-1"},
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, b"")
+    assert b"\\u041f\\u0440" in done.stdout
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(("layer", "code"), [("prompts/base", 0), ("broken", 1), ("nowhere", 2)])
+def test_where_nobody_listens_it_exits_as_ever(
+    closed: str, layer: str, code: int, folder: Path
+) -> None:
+    (folder / "broken").mkdir()
+    (folder / "broken/greeting.yaml").write_text(BROKEN)
+    script = f'"{sys.executable}" -m yamlgraph_prompts check -l {layer} {closed}'
+    done = subprocess.run(
+        ["sh", "-c", script],
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
 
 
 def test_no_earlier_release_says_where_it_looked(folder: Path, run: Run) -> None:

@@ -269,7 +269,7 @@ def test_watching_can_be_switched_off(folder: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_changes_are_found_by_polling_where_there_are_no_events(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("YAMLGRAPH_PROMPTS_WATCH", "poll")
     heard = Heard()
@@ -281,6 +281,10 @@ def test_changes_are_found_by_polling_where_there_are_no_events(
             renamed(folder / "a.yaml", f"user: {text}")
             os.utime(folder / "a.yaml", ns=(before.st_atime_ns, before.st_mtime_ns))
             wait_until(lambda: prompts["a"].user == text, SOON_S)  # noqa: B023
+        # The layers and the store are watched each by itself; one line says it of both.
+        wait_until(lambda: all(w.mode == "polling" for w in prompts._following._watches), SOON_S)
+        assert len(prompts._following._watches) == 2
+    assert caplog.text.count("watcher-polling") == 1
 
 
 # Graphs of YAMLGraph

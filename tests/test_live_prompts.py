@@ -116,7 +116,10 @@ def test_a_prompt_that_did_not_change_stays_the_same_object(folder: Path) -> Non
         assert prompts["b"] is before
 
 
-def test_every_outcome_is_told_with_its_reason(folder: Path) -> None:
+def test_every_outcome_is_told_with_its_reason(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "yamlgraph_prompts")
     heard = Heard()
     with quiet(folder, hooks=[heard]) as prompts:
         prompts.publish("deploy")
@@ -131,6 +134,7 @@ def test_every_outcome_is_told_with_its_reason(folder: Path) -> None:
     assert {event.environment for event in events} == {"development"}
     assert events[-1].release == events[-1].outcome.release.id  # type: ignore[union-attr]
     assert abs(events[-1].at_s - time.time()) < 60
+    assert f"Release {events[-1].release[:12]} of 1 prompt is live in" in caplog.text
 
 
 def test_a_hook_that_fails_stops_nothing_and_is_logged(

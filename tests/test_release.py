@@ -116,6 +116,11 @@ def test_a_release_cannot_be_changed() -> None:
         release["a"].content["user"] = "y"  # type: ignore[index]
 
 
+def test_one_prompt_is_one_prompt_in_words() -> None:
+    assert " of 1 prompt, " in repr(Release.of([Prompt("a", b"")]))
+    assert " of 2 prompts, " in repr(Release.of([Prompt("a", b""), Prompt("b", b"")]))
+
+
 def test_a_missing_prompt_names_every_layer_and_the_nearest_names() -> None:
     release = Release.of(
         [Prompt("greeting", b"")],

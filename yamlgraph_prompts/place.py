@@ -37,14 +37,16 @@ class Place:
 
     Args:
         folder: The folder; None for a temporary one.
+        make: Whether to make it, where it is not there, before something is written.
     """
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None, *, make: bool = True) -> None:
         self.folders: tuple[Path, ...] = ()
         self.trouble: str | None = None
         # The temporary folders, each with the process that made it.
         self.made: list[tuple[Path, int]] = []
         self._wanted = Path(folder).absolute() if folder is not None else None
+        self._make = make
         self._mutex = threading.RLock()
         self._lock_fd = -1
         follow_forks(self)
@@ -97,6 +99,9 @@ class Place:
         if folder is None:
             self.folders = (self._temporary(),)
             return
+        if not self._make and _is_missing(folder):
+            self.folders = (folder,)
+            return
         try:
             private_folder(folder)
             readable = True
@@ -123,6 +128,17 @@ def user_cache() -> Path:
         return Path.home() / "Library" / "Caches"
     chosen = os.environ.get("XDG_CACHE_HOME", "")
     return Path(chosen) if os.path.isabs(chosen) else Path.home() / ".cache"
+
+
+def _is_missing(folder: Path) -> bool:
+    try:
+        folder.lstat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        # Whatever it is, whoever tries to write there is told.
+        return False
+    return False
 
 
 def _probe(folder: Path) -> None:

@@ -164,7 +164,8 @@ class Release:
         return len(self.prompts)
 
     def __repr__(self) -> str:
-        return f"<Release {self.id[:12]} of {len(self)} prompts, environment {self.environment!r}>"
+        prompts = f"{len(self)} prompt{'' if len(self) == 1 else 's'}"
+        return f"<Release {self.id[:12]} of {prompts}, environment {self.environment!r}>"
 
     def not_found(self, name: str, tried: Iterable[str] = ()) -> PromptNotFound:
         """The error for a name that is not here, with the nearest names that are."""

@@ -43,6 +43,7 @@ class Store:
             temporary folder, made when first needed and removed by `close`.
         keep: How many of the newest releases to keep.
         keep_used_s: For how long, in seconds, to keep a release after it was last used.
+        make: False: a folder that is not there is made by the first writing, not at once.
 
     Raises:
         StoreError: The folder belongs to another user, is a link, or others may write to it.
@@ -59,7 +60,12 @@ class Store:
     """
 
     def __init__(
-        self, folder: Path | None, *, keep: int = 50, keep_used_s: float = 30 * 86400.0
+        self,
+        folder: Path | None,
+        *,
+        keep: int = 50,
+        keep_used_s: float = 30 * 86400.0,
+        make: bool = True,
     ) -> None:
         if keep < 1:
             raise ValueError("keep must be at least 1: the live release is always kept.")
@@ -70,7 +76,7 @@ class Store:
         self._marked: dict[str, float] = {}
         self._histories: tuple[History, ...] = ()
         self._shelves: tuple[Shelf, ...] = ()
-        self._place = Place(folder)
+        self._place = Place(folder, make=make)
         self._views = Views(lambda: self.folder / "views", self.lock)
         weakref.finalize(self, _leave_nothing, self._views.nests, self._place.made)
         if folder is not None:
@@ -85,6 +91,7 @@ class Store:
         *,
         keep: int = 50,
         keep_used_s: float = 30 * 86400.0,
+        make: bool = True,
     ) -> Store:
         """The store for one environment and these layers.
 
@@ -95,6 +102,7 @@ class Store:
                 else ``yamlgraph-prompts`` in the user's cache folder.
             keep: As in `Store`.
             keep_used_s: As in `Store`, in seconds.
+            make: As in `Store`.
 
         Raises:
             StoreError: As in `Store`.
@@ -109,7 +117,8 @@ class Store:
             store._place.retreat(f"There is no home folder for the store: {error}")
             store._settle()
             return store
-        return cls(place / f"{readable}-{digest}", keep=keep, keep_used_s=keep_used_s)
+        folder = place / f"{readable}-{digest}"
+        return cls(folder, keep=keep, keep_used_s=keep_used_s, make=make)
 
     @property
     def folder(self) -> Path:
@@ -381,7 +390,7 @@ class Store:
         self._histories = tuple(History(folder) for folder in folders)
         self._shelves = tuple(Shelf(folder) for folder in folders)
         self.trouble = self._place.trouble
-        if self.writable:
+        if self.writable and folders[0].exists():
             with suppress(StoreError):
                 self.sweep(timeout_s=0.0)
 

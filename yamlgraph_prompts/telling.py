@@ -68,9 +68,10 @@ class Teller:
             self._refused = None
         if outcome.status == "published" and outcome.release is not None:
             logger.info(
-                "Release %s of %d prompts is live in %s (%s, %.1f ms).",
+                "Release %s of %d prompt%s is live in %s (%s, %.1f ms).",
                 outcome.release.id[:12],
                 len(outcome.release),
+                "" if len(outcome.release) == 1 else "s",
                 self._environment,
                 outcome.reason,
                 outcome.elapsed_s * 1e3,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -34,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from yamlgraph_prompts.cli.arguments import parse
 
     words = list(sys.argv[1:] if argv is None else argv)
+    _have_streams()
     try:
         arguments = parse(words)
         from yamlgraph_prompts.cli.terminal import hear_log
@@ -65,6 +67,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"error: {problem}\n")
         _say_no_more()
         return USAGE
+
+
+def _have_streams() -> None:
+    """Whoever closed a stream wants to hear nothing, and no file of ours may take its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A sign that the terminal's character set does not have is no reason to fail.
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _say_no_more() -> None:

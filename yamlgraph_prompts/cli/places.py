@@ -82,7 +82,8 @@ class Place:
         from yamlgraph_prompts.store import Store
 
         urls = [reader.place for reader in self.readers] or [f"graph:{self.graphs[0].resolve()}"]
-        return Store.default(self.environment, urls, root=self.root)
+        # Where an app keeps its releases, the app has made the folder; this may be a misspelt one.
+        return Store.default(self.environment, urls, root=self.root, make=False)
 
     @property
     def shown(self) -> str:
@@ -135,11 +136,11 @@ class Place:
         """
         if said == LAYERS:
             return self.candidate().release
-        if said == LIVE:
-            pointer = self.store.pointer()
-            if pointer is None:
-                raise self.nothing_kept()
-            said = pointer.release
+        pointer = self.store.pointer()
+        if said == LIVE and pointer is not None:
+            return self.store.get(pointer.release)
+        if said == LIVE or not self.store.releases():
+            raise self.nothing_kept()
         return self.store.get(self.store.find(said))
 
     def takes_orders(self) -> None:

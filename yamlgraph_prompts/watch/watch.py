@@ -412,12 +412,17 @@ class Watch:
             return f"cannot be read: {error!r}"
 
     def _tell(self, kind: str, message: str) -> None:
-        logger.warning("%s: %s", kind, message)
+        # Whoever follows files and a store has two watches, and reads one log.
+        if kind != "watcher-polling" or not self._another_polls():
+            logger.warning("%s: %s", kind, message)
         if self._on_trouble is not None:
             try:
                 self._on_trouble(kind, message)
             except Exception:
                 logger.exception("Trouble with the watcher could not be told")
+
+    def _another_polls(self) -> bool:
+        return any(watch is not self and watch.mode == "polling" for watch in list(_watches))
 
 
 def _mode_and_size(path: str) -> tuple[int, int]:
