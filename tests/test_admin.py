@@ -616,6 +616,21 @@ def test_where_the_store_fails_in_between_the_file_is_as_it_was(
     assert prompts["farewell"].user == "Bye {name}"
 
 
+def test_where_the_store_fails_under_a_hold_the_file_is_as_it_was(
+    client: Client, folder: Path, prompts: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from yamlgraph_prompts.errors import StoreError
+
+    def full(*_: Any, **__: Any) -> None:
+        raise StoreError("The disk is full.")
+
+    prompts.activate(prompts.release.id)
+    monkeypatch.setattr(prompts._store, "put", full)
+    answer = client.put("/prompts/farewell", "user: Ciao {name}\n")
+    assert (answer.status, answer.code) == (503, "store")
+    assert (folder / "over/farewell.yaml").read_text() == "user: Bye {name}\n"
+
+
 # -- releases --------------------------------------------------------------------------------------
 
 

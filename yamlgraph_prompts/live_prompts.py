@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from yamlgraph_prompts.builds import Builds
 from yamlgraph_prompts.candidate import Candidates, Check, Graph
 from yamlgraph_prompts.drafts import Draft, Trial, Write
+from yamlgraph_prompts.editor import Editor
 from yamlgraph_prompts.errors import LayerError, PromptsError, ReleaseNotFound
 from yamlgraph_prompts.events import Hook
 from yamlgraph_prompts.fetch import LayerReader
@@ -123,6 +124,7 @@ class LivePrompts:
             refresh_s=refresh_s,
             as_stored=_as_stored,
         )
+        self._editor = Editor(self._road, self._candidates, self._readers, graphs)
         self._following = Following(
             self._readers,
             graphs,
@@ -398,8 +400,8 @@ class LivePrompts:
             StoreError: Another process did not finish its change in time.
         """
         # Other processes first: whoever waits for them must not keep this one's runs waiting.
-        with self._store.changing(), self._publishing() as road:
-            return road.change(draft, reason, allow, write)
+        with self._store.changing(), self._publishing():
+            return self._editor.change(draft, reason, allow, write)
 
     # Graphs
 
@@ -545,9 +547,8 @@ class LivePrompts:
 
     def _pointed(self, reason: str) -> None:
         with self._lock:
-            why = self._road.obey()
-            if why is not None:
-                self._changed(why)
+            if self._road.pointed_elsewhere():
+                self._changed("another process")
 
     def _cannot_look(self, problem: LayerError) -> None:
         with self._publishing() as road:

@@ -7,17 +7,13 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 from yamlgraph_prompts.builds import Builds, does_not_build
 from yamlgraph_prompts.candidate import Candidate, Candidates, Graph
-from yamlgraph_prompts.drafts import Draft, Trial, Write, drafted_files, mends, origin, served
 from yamlgraph_prompts.errors import (
     LayerError,
     PromptsError,
@@ -25,10 +21,10 @@ from yamlgraph_prompts.errors import (
     ReleaseNotFound,
     StoreError,
 )
-from yamlgraph_prompts.fetch import LayerReader, within
+from yamlgraph_prompts.fetch import LayerReader
 from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.layers import LayerContent
 from yamlgraph_prompts.live import Build
+from yamlgraph_prompts.lookup import find
 from yamlgraph_prompts.release import Outcome, Release, Status
 from yamlgraph_prompts.telling import Teller, summary
 from yamlgraph_prompts.workers import Workers
@@ -42,8 +38,7 @@ logger = logging.getLogger("yamlgraph_prompts")
 DEADLINE_S = 30.0  # for reading remote layers, once something is live
 
 # Remote layers are asked by whoever polls them; other news is no reason to ask them.
-_KEPT_S = dict.fromkeys(("poll", "file change", "first run", "another process"), math.inf)
-_FULL_ID = re.compile(r"[0-9a-f]{64}")
+_ASKS_NOBODY = ("poll", "file change", "first run", "another process")
 
 
 @dataclass(frozen=True)
@@ -61,10 +56,17 @@ class Live:
 
 
 @dataclass(frozen=True)
-class _Attempt:
+class Attempt:
+    """One call of the road.
+
+    Args:
+        reason: Why.
+        overrules: Whether it ends a hold.
+        started: When, on the performance counter.
+    """
+
     reason: str
     overrules: bool = False
-    """Whether it ends a hold."""
     started: float = field(default_factory=time.perf_counter)
 
 
@@ -108,7 +110,7 @@ class Publisher:
         self._teller = teller
         self._graphs = graphs
         self._startup_deadline_s = startup_deadline_s
-        self._refresh_s = refresh_s
+        self._kept_s = {**dict.fromkeys(_ASKS_NOBODY, math.inf), "first look": refresh_s}
         self._as_stored = as_stored
         # The serial of the pointer that was looked at last; the hold that could not be obeyed.
         self._obeyed, self._disobeyed = 0, (0, "")
@@ -132,7 +134,7 @@ class Publisher:
             outcome = self.take(release, "as stored", held=pointer.held, point=False)
             if self.live is not None:
                 return outcome
-        attempt, problem = _Attempt("start"), None
+        attempt, problem = Attempt("start"), None
         try:
             outcome = self._publish(attempt)
         except LayerError as error:
@@ -146,11 +148,11 @@ class Publisher:
 
     def publish(self, reason: str) -> Outcome:
         """Make live what the layers hold, or stay on what somebody holds."""
-        return self.told(self._publish(_Attempt(reason)))
+        return self.told(self._publish(Attempt(reason)))
 
     def follow(self) -> Outcome:
         """End a hold: make live what the layers hold, and follow them from now on."""
-        attempt = _Attempt("follow", overrules=True)
+        attempt = Attempt("follow", overrules=True)
         outcome = self.told(self._publish(attempt))
         if self.live is not None and self._is_held():
             # What the layers hold is refused; news is taken from now on all the same.
@@ -162,9 +164,26 @@ class Publisher:
         self._teller.tell("following", "The layers are followed again.")
         return outcome
 
+    def offer(
+        self, candidate: Candidate, attempt: Attempt, write: Callable[[], None] = lambda: None
+    ) -> Outcome:
+        """Make live what the layers come to, or keep it for later while a release is held.
+
+        Args:
+            candidate: What they come to.
+            attempt: Whose outcome it is.
+            write: Writes what it came from, once there is no reason against it.
+        """
+        if candidate.refused:
+            return self._outcome("rejected", attempt, candidate)
+        if not attempt.overrules and self.live is not None and self.live.held:
+            write()
+            return self._hold(self.live, candidate, attempt)
+        return self._go(candidate, attempt, held=False, write=write)
+
     def take(self, release: Release, reason: str, *, held: bool, point: bool = True) -> Outcome:
         """Make a kept release live, after checking it with today's graphs."""
-        attempt = _Attempt(reason)
+        attempt = Attempt(reason)
         candidate = self._candidates.kept(release, self._graphs(), self._before())
         if candidate.refused:
             return self._outcome("rejected", attempt, candidate)
@@ -176,7 +195,7 @@ class Publisher:
         Raises:
             PromptsRejected: They do not go together.
         """
-        live, attempt = self.started(), _Attempt("attach")
+        live, attempt = self.started(), Attempt("attach")
         if not self._readers:
             # The new graph brings prompts of its own.
             outcome = self.told(self._publish(attempt))
@@ -194,121 +213,20 @@ class Publisher:
             raise PromptsRejected(summary(outcome), outcome=outcome) from problem
         self.live = replace(live, candidate=candidate, builds=builds)
 
-    def change(
-        self,
-        draft: Draft,
-        reason: str,
-        allow: Callable[[Trial], object],
-        write: Write | None = None,
-    ) -> tuple[Trial, Outcome]:
-        """Write one prompt and publish it; see `LivePrompts.change`."""
-        attempt = _Attempt(reason)
-        refused = self._obey_pointer(reason)
-        live = self.started()
-        candidate, contents = self._candidates.drafted(self._graphs(), live.release, [draft])
-        before = origin(contents, draft.name)
-        now = served(live.release, live.candidate.graphs.values(), draft.name)
-        trial = Trial(
-            draft,
-            before,
-            draft.path in contents[draft.layer].files,
-            now | frozenset([before.data] if before else ()),
-            served(candidate.release, candidate.graphs.values(), draft.name),
-            candidate.release,
-            candidate.findings,
-            refused is None and mends(draft, candidate.findings, partial(self._today, contents)),
-        )
-        ready = allow(trial)
-        if refused is not None or trial.refused:
-            return trial, refused or self._outcome("rejected", attempt, candidate)
-        files = contents[draft.layer].files
-        writing = _Writing(self._readers[draft.layer], draft, files, write, ready)
-        if trial.mends:
-            writing.do()
-            return trial, self.told(self._outcome("rejected", attempt, candidate))
-        if live.held:
-            writing.do()
-            return trial, self.told(self._hold(live, candidate, attempt))
-        outcome = self._go(candidate, attempt, held=False, write=writing.do)
-        if outcome.status == "rejected":
-            # The store failed in between: what is not live must not stay behind.
-            writing.undo()
-        return trial, self.told(outcome)
-
     def find(self, release_id: str) -> Release:
         """A release by its id or the beginning of it; see `LivePrompts.find`."""
         if self.live is not None and self.live.release.id == release_id:
             return self.live.release
-        try:
-            return self._store.get(self._store.find(release_id))
-        except ReleaseNotFound:
-            if not _FULL_ID.fullmatch(release_id):
-                raise
-            release = self._published(release_id)
-        with suppress(StoreError):
-            self._store.put(release)
-        return release
+        return find(release_id, self._store, self._readers, self._startup_deadline_s)
 
-    def obey(self) -> str | None:
-        """Why to publish, where another process changed what is live or held; None otherwise."""
+    def pointed_elsewhere(self) -> bool:
+        """Whether another process changed what is live or held."""
         live, pointer = self.live, self._store.pointer()
         if live is None or pointer is None:
-            return None
-        same = (pointer.release, pointer.held) == (live.release.id, live.held)
-        return None if same else "another process"
+            return False
+        return (pointer.release, pointer.held) != (live.release.id, live.held)
 
-    def unreadable(self, problem: LayerError) -> Outcome:
-        """A look at a layer failed while nothing was to be published."""
-        return self.told(self._unreadable(problem, _Attempt("poll")))
-
-    def told(self, outcome: Outcome) -> Outcome:
-        """`outcome`, after telling everybody of it."""
-        self._teller.outcome(outcome)
-        # A process that only loads, and forks those that serve, is none of them.
-        if self._workers is not None and self._workers.joined:
-            self.say_what_is_served()
-        return outcome
-
-    def say_what_is_served(self) -> None:
-        """Say to the host's other processes what this one serves."""
-        if self._workers is not None and self.live is not None:
-            self._workers.serve(self.live.release.id, self.live.held)
-
-    def layers_well(self) -> None:
-        """The layers were read; say so of those that could not be read before."""
-        self._teller.layers_well([r.url for r in self._readers if r.state.trouble])
-
-    # The steps
-
-    def _today(self, contents: Sequence[LayerContent]) -> tuple[Finding, ...]:
-        return self._candidates.undrafted(self._graphs(), self._before(), contents).findings
-
-    def _publish(self, attempt: _Attempt) -> Outcome:
-        # Before a held release is taken: that does not make this any less a start.
-        deadline_s = DEADLINE_S if self.live else self._startup_deadline_s
-        refused = None if attempt.overrules else self._obey_pointer(attempt.reason)
-        if refused is not None:
-            return refused
-        first_look = attempt.reason == "first look"
-        try:
-            candidate = self._candidates.fetch(
-                self._graphs(),
-                self._before(),
-                deadline_s=deadline_s,
-                kept_s=self._refresh_s if first_look else _KEPT_S.get(attempt.reason),
-            )
-        except LayerError as problem:
-            if self.live is None:
-                raise
-            return self._unreadable(problem, attempt)
-        self.layers_well()
-        if candidate.refused:
-            return self._outcome("rejected", attempt, candidate)
-        if not attempt.overrules and self.live is not None and self.live.held:
-            return self._hold(self.live, candidate, attempt)
-        return self._go(candidate, attempt, held=False)
-
-    def _obey_pointer(self, reason: str) -> Outcome | None:
+    def obey(self, reason: str) -> Outcome | None:
         """Do what another process said of holding; the outcome where that is refused."""
         live, pointer = self.live, self._store.pointer()
         self._obeyed = pointer.serial if pointer else 0
@@ -341,7 +259,50 @@ class Publisher:
             self._teller.tell("store-trouble", message, release=pointer.release)
         return None
 
-    def _hold(self, live: Live, news: Candidate, attempt: _Attempt) -> Outcome:
+    def unreadable(self, problem: LayerError) -> Outcome:
+        """A look at a layer failed while nothing was to be published."""
+        return self.told(self._unreadable(problem, Attempt("poll")))
+
+    def told(self, outcome: Outcome) -> Outcome:
+        """`outcome`, after telling everybody of it."""
+        self._teller.outcome(outcome)
+        # A process that only loads, and forks those that serve, is none of them.
+        if self._workers is not None and self._workers.joined:
+            self.say_what_is_served()
+        return outcome
+
+    def say_what_is_served(self) -> None:
+        """Say to the host's other processes what this one serves."""
+        if self._workers is not None and self.live is not None:
+            self._workers.serve(self.live.release.id, self.live.held)
+
+    def layers_well(self) -> None:
+        """The layers were read; say so of those that could not be read before."""
+        self._teller.layers_well([r.url for r in self._readers if r.state.trouble])
+
+    # The steps
+
+    def _publish(self, attempt: Attempt) -> Outcome:
+        # Before a held release is taken: that does not make this any less a start.
+        deadline_s = DEADLINE_S if self.live else self._startup_deadline_s
+        refused = None if attempt.overrules else self.obey(attempt.reason)
+        if refused is not None:
+            return refused
+        try:
+            candidate = self._candidates.fetch(
+                self._graphs(),
+                self._before(),
+                deadline_s=deadline_s,
+                kept_s=self._kept_s.get(attempt.reason),
+            )
+        except LayerError as problem:
+            if self.live is None:
+                raise
+            return self._unreadable(problem, attempt)
+        self.layers_well()
+        return self.offer(candidate, attempt)
+
+    def _hold(self, live: Live, news: Candidate, attempt: Attempt) -> Outcome:
         """Stay on the held release, on today's graphs; keep the news for later."""
         outcome = self.take(live.release, attempt.reason, held=True, point=False)
         if outcome.status == "rejected" or news.release.id == live.release.id:
@@ -364,7 +325,7 @@ class Publisher:
     def _go(
         self,
         candidate: Candidate,
-        attempt: _Attempt,
+        attempt: Attempt,
         *,
         held: bool,
         point: bool = True,
@@ -401,7 +362,7 @@ class Publisher:
         self._builds.sweep(self._graphs())
         return self._outcome("published", attempt, candidate)
 
-    def _keep(self, candidate: Candidate, attempt: _Attempt) -> Outcome | None:
+    def _keep(self, candidate: Candidate, attempt: Attempt) -> Outcome | None:
         clean, version = self._candidates.clean(candidate.release)
         try:
             self._store.put(
@@ -411,7 +372,7 @@ class Publisher:
             return self._store_trouble(candidate, attempt, problem)
         return None
 
-    def _point(self, candidate: Candidate, attempt: _Attempt, *, held: bool) -> Outcome | None:
+    def _point(self, candidate: Candidate, attempt: Attempt, *, held: bool) -> Outcome | None:
         pointer, release = self._store.pointer(), candidate.release.id
         if pointer is not None and (pointer.release, pointer.held) == (release, held):
             return None
@@ -428,7 +389,7 @@ class Publisher:
         return None
 
     def _store_trouble(
-        self, candidate: Candidate, attempt: _Attempt, problem: PromptsError
+        self, candidate: Candidate, attempt: Attempt, problem: PromptsError
     ) -> Outcome | None:
         self._teller.tell("store-trouble", str(problem))
         if self.live is None:
@@ -437,26 +398,6 @@ class Publisher:
             return None
         return self._refuse(candidate, attempt, Finding("error", "store", str(problem)))
 
-    def _published(self, release_id: str) -> Release:
-        """A release from a layer that keeps releases; raises `ReleaseNotFound`."""
-        where, todo = "nor in a layer.", "Publish its content again"
-        for reader in self._readers:
-            try:
-                ask = partial(reader.release, release_id)
-                found = within(self._startup_deadline_s, ask, reader.url)
-            except LayerError as problem:
-                logger.warning("Release %s is not found: %s", release_id[:12], problem)
-                where = f"and a layer cannot give it: {problem.message}"
-                todo = "Try again when that is mended"
-                continue
-            if found is not None:
-                return found
-        raise ReleaseNotFound(
-            f"Release {release_id[:12]} is neither in memory, nor in the store, {where}",
-            release_id=release_id,
-            hint=f'{todo}, or let such runs take the live release: missing_release="live".',
-        ) from None
-
     def _before(self) -> Release | None:
         return self.live.release if self.live else None
 
@@ -464,16 +405,16 @@ class Publisher:
         pointer = self._store.pointer()
         return pointer is not None and pointer.held
 
-    def _unreadable(self, problem: LayerError, attempt: _Attempt) -> Outcome:
+    def _unreadable(self, problem: LayerError, attempt: Attempt) -> Outcome:
         return self._outcome("rejected", attempt, findings=(self._teller.layer_trouble(problem),))
 
-    def _refuse(self, candidate: Candidate, attempt: _Attempt, *why: Finding) -> Outcome:
+    def _refuse(self, candidate: Candidate, attempt: Attempt, *why: Finding) -> Outcome:
         return self._outcome("rejected", attempt, candidate, (*candidate.findings, *why))
 
     def _outcome(
         self,
         status: Status,
-        attempt: _Attempt,
+        attempt: Attempt,
         candidate: Candidate | None = None,
         findings: tuple[Finding, ...] | None = None,
     ) -> Outcome:
@@ -487,39 +428,3 @@ class Publisher:
             candidate.release.id if candidate else None,
             attempt.reason,
         )
-
-
-class _Writing:
-    """One file of a layer, written once and put back where need be."""
-
-    def __init__(
-        self,
-        reader: LayerReader,
-        draft: Draft,
-        files: Mapping[str, bytes],
-        write: Write | None,
-        ready: object,
-    ) -> None:
-        self._reader = reader
-        self._draft = draft
-        self._files = files
-        self._write = write
-        self._ready = ready
-        self._done = False
-
-    def do(self) -> None:
-        if self._files.get(self._draft.path) != self._draft.data:
-            if callable(self._ready):
-                self._ready()
-            self._change(self._files, drafted_files(self._files, self._draft))
-            self._done = True
-
-    def undo(self) -> None:
-        if self._done:
-            self._change(drafted_files(self._files, self._draft), self._files)
-
-    def _change(self, old: Mapping[str, bytes], new: Mapping[str, bytes]) -> None:
-        if self._write is not None:
-            self._write(old, new)
-        else:
-            self._reader.write(self._draft.path, new.get(self._draft.path))

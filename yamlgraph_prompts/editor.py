@@ -1,0 +1,129 @@
+"""Takes drafts: tries each with everything, writes it to its layer, hands it to the publisher.
+
+What is refused is not written, and what cannot be kept is put back. Its caller holds the lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from yamlgraph_prompts.candidate import Candidate, Candidates, Graph
+from yamlgraph_prompts.drafts import Draft, Trial, Write, drafted_files, mends, origin, served
+from yamlgraph_prompts.fetch import LayerReader
+from yamlgraph_prompts.findings import Finding
+from yamlgraph_prompts.layers import LayerContent
+from yamlgraph_prompts.publisher import Attempt, Live, Publisher
+from yamlgraph_prompts.release import Outcome
+
+
+class Editor:
+    """Writes drafts.
+
+    Args:
+        road: Publishes what is written.
+        candidates: Makes what is published.
+        readers: The layers.
+        graphs: The attached graphs.
+    """
+
+    def __init__(
+        self,
+        road: Publisher,
+        candidates: Candidates,
+        readers: Sequence[LayerReader],
+        graphs: Callable[[], tuple[Graph, ...]],
+    ) -> None:
+        self._road = road
+        self._candidates = candidates
+        self._readers = readers
+        self._graphs = graphs
+
+    def change(
+        self,
+        draft: Draft,
+        reason: str,
+        allow: Callable[[Trial], object],
+        write: Write | None,
+    ) -> tuple[Trial, Outcome]:
+        """Write one prompt and publish it; see `LivePrompts.change`."""
+        attempt = Attempt(reason)
+        disobeyed = self._road.obey(reason)
+        live = self._road.started()
+        candidate, contents = self._candidates.drafted(self._graphs(), live.release, [draft])
+        trial = self._trial(draft, live, candidate, contents, mendable=disobeyed is None)
+        ready = allow(trial)
+        if disobeyed is not None or trial.refused:
+            # Nothing happened: only whoever asked hears of it.
+            return trial, disobeyed or self._road.offer(candidate, attempt)
+        writing = _Writing(
+            self._readers[draft.layer], draft, contents[draft.layer].files, write, ready
+        )
+        if trial.mends:
+            writing.do()
+            return trial, self._road.told(self._road.offer(candidate, attempt))
+        outcome = self._road.offer(candidate, attempt, writing.do)
+        if outcome.status == "rejected":
+            # The store failed in between: what is not live must not stay behind.
+            writing.undo()
+        return trial, self._road.told(outcome)
+
+    def _trial(
+        self,
+        draft: Draft,
+        live: Live,
+        candidate: Candidate,
+        contents: Sequence[LayerContent],
+        *,
+        mendable: bool,
+    ) -> Trial:
+        def today() -> tuple[Finding, ...]:
+            return self._candidates.undrafted(self._graphs(), live.release, contents).findings
+
+        before = origin(contents, draft.name)
+        now = served(live.release, live.candidate.graphs.values(), draft.name)
+        return Trial(
+            draft,
+            before,
+            own=draft.path in contents[draft.layer].files,
+            served=now | frozenset([before.data] if before else ()),
+            to_be_served=served(candidate.release, candidate.graphs.values(), draft.name),
+            release=candidate.release,
+            findings=candidate.findings,
+            mends=mendable and mends(draft, candidate.findings, today),
+        )
+
+
+class _Writing:
+    """One file of a layer, written once and put back where need be."""
+
+    def __init__(
+        self,
+        reader: LayerReader,
+        draft: Draft,
+        files: Mapping[str, bytes],
+        write: Write | None,
+        ready: object,
+    ) -> None:
+        self._reader = reader
+        self._draft = draft
+        self._files = files
+        self._write = write
+        self._ready = ready
+        self._done = False
+
+    def do(self) -> None:
+        if self._files.get(self._draft.path) != self._draft.data:
+            if callable(self._ready):
+                self._ready()
+            self._change(self._files, drafted_files(self._files, self._draft))
+            self._done = True
+
+    def undo(self) -> None:
+        if self._done:
+            self._change(drafted_files(self._files, self._draft), self._files)
+
+    def _change(self, old: Mapping[str, bytes], new: Mapping[str, bytes]) -> None:
+        if self._write is not None:
+            self._write(old, new)
+        else:
+            self._reader.write(self._draft.path, new.get(self._draft.path))
