@@ -43,7 +43,10 @@ def asks(release: str, node: str = "ask") -> StateGraph:
 
 
 class FakeFeed:
-    """Builds `source(release)` for every release that is published; keeps all of them."""
+    """Builds `source(release)` for every release that is published; keeps all of them.
+
+    `told` says that it wants to hear of every run.
+    """
 
     def __init__(
         self,
@@ -52,6 +55,7 @@ class FakeFeed:
         pin: Pin = "run",
         owner: object = None,
         allow_release_override: bool = False,
+        told: bool = False,
         release: str = "r1",
         graph: str = "g1",
         recipe: Recipe | None = None,
@@ -60,6 +64,7 @@ class FakeFeed:
         self.pin: Pin = pin
         self.owner = owner or self
         self.allow_release_override = allow_release_override
+        self.told = told
         self.source = source
         self.recipe = recipe or Recipe((), arguments)
         self.known: dict[tuple[str, str], Build] = {}
@@ -75,6 +80,9 @@ class FakeFeed:
             self.known[release, revision] = build
         self.live = build
         return build
+
+    def at_once(self) -> Build | None:
+        return None if self.told else self.live
 
     def current(self) -> Build:
         return self.live
@@ -100,7 +108,7 @@ class FakeFeed:
 
 def live(source: Callable[..., StateGraph] = talks, **options: Any) -> tuple[LiveGraph, FakeFeed]:
     feed = FakeFeed(source, **options)
-    return LiveGraph.of(feed, "the prompts"), feed
+    return LiveGraph.of(feed, "the prompts", feed.live.compiled), feed
 
 
 def editable(
@@ -112,7 +120,7 @@ def editable(
     def attach(recipe: Recipe) -> LiveGraph:
         feed = FakeFeed(source, recipe=recipe, **options)
         feeds.append(feed)
-        return LiveGraph.of(feed, "the prompts")
+        return LiveGraph.of(feed, "the prompts", feed.live.compiled)
 
     return LiveStateGraph(source("r1"), attach), feeds
 

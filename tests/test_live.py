@@ -54,7 +54,8 @@ def test_it_is_a_compiled_state_graph_and_is_not_callable() -> None:
 def test_it_never_runs_the_constructor_of_a_compiled_graph(monkeypatch: Any) -> None:
     feed = FakeFeed()
     monkeypatch.setattr(CompiledStateGraph, "__init__", lambda *a, **k: pytest.fail("was called"))
-    assert releases(LiveGraph.of(feed, None).invoke({"said": []})) == ["r1", "r1"]
+    app = LiveGraph.of(feed, None, feed.live.compiled)
+    assert releases(app.invoke({"said": []})) == ["r1", "r1"]
 
 
 def test_the_next_run_uses_the_newest_release() -> None:
@@ -74,12 +75,13 @@ def test_prompts_and_release_are_told() -> None:
     assert app.release == "release r2"
 
 
-def test_every_run_is_counted_once() -> None:
-    app, feed = live()
+async def test_every_run_is_told_once_to_a_feed_that_wants_to_hear() -> None:
+    app, feed = live(told=True)
     app.invoke({"said": []})
+    await app.ainvoke({"said": []})
     list(app.stream({"said": []}))
     app.batch([{"said": []}, {"said": []}])
-    assert feed.runs == ["r1"] * 4
+    assert feed.runs == ["r1"] * 5
 
 
 def test_invoke_stays_on_the_release_that_it_starts_with() -> None:
@@ -320,6 +322,30 @@ def test_attributes_are_kept_on_the_handle_and_survive_copies() -> None:
     assert "_yamlgraph_graph_name" not in vars(feed.live.compiled)
 
 
+def test_what_a_users_own_graph_class_adds_is_on_the_handle_and_live() -> None:
+    class Own(CompiledStateGraph[Any, Any, Any, Any]):
+        def shout(self) -> str:
+            return f"{self.motto}!"
+
+    class Source(StateGraph[Any, Any, Any, Any]):
+        def compile(self, *args: Any, **kwargs: Any) -> Any:
+            made = super().compile(*args, **kwargs)
+            made.__class__ = Own
+            made.motto = f"of {next(iter(self.nodes))}"
+            return made
+
+    def source(release: str) -> Any:
+        node = Source(Said).add_node(release, lambda state: {"said": []})
+        return node.add_edge("__start__", release)
+
+    app, feed = live(source)
+    assert (app.motto, app.shout()) == ("of r1", "of r1!")
+    feed.publish("r2")
+    assert (app.motto, app.shout()) == ("of r2", "of r2!")
+    another, _ = live()
+    assert not hasattr(another, "motto")
+
+
 def test_a_missing_attribute_is_an_attribute_error() -> None:
     app, _ = live()
     with pytest.raises(AttributeError, match="nonsense"):
@@ -335,9 +361,10 @@ def test_setting_what_langgraph_knows_changes_the_next_run() -> None:
 
 
 def test_everything_else_is_the_live_compiled_graphs() -> None:
-    app, feed = live()
-    assert app.nodes is feed.live.compiled.nodes
+    feed = FakeFeed()
     feed.live.compiled.__dict__["of_the_future"] = lambda: "from r1"
+    app = LiveGraph.of(feed, None, feed.live.compiled)
+    assert app.nodes is feed.live.compiled.nodes
     assert app.of_the_future() == "from r1"
     feed.source = lambda release: talks(release, "x", "y", "z")
     feed.publish("r2", "g2")

@@ -20,6 +20,9 @@ _POLL_S = 0.002
 class Arrival:
     """One change on its way to becoming live, or none (`coming` is None). Thread-safe.
 
+    Args:
+        due: Whether the first run is to look for one itself, since nobody follows yet.
+
     Example:
         >>> arrival = Arrival()
         >>> arrival.announced()
@@ -28,7 +31,10 @@ class Arrival:
         >>> arrival.wait()  # there is nothing to wait for any more
     """
 
-    def __init__(self) -> None:
+    __slots__ = ("coming", "due")
+
+    def __init__(self, due: bool = False) -> None:
+        self.due = due
         self.coming: _Coming | None = None
 
     def announced(self) -> None:
@@ -45,8 +51,9 @@ class Arrival:
             self.coming = None
             event.set()
 
-    def forget(self) -> None:
+    def forget(self, due: bool) -> None:
         """After a fork: whoever was taking it is in the other process."""
+        self.due = due
         self.coming = None
 
     def wait(self) -> None:

@@ -39,7 +39,7 @@ class Following:
         unreadable: Called with what is wrong when a remote layer cannot be looked at.
         readable: Called when one can be looked at again.
         refresh_s: Seconds between two looks at what tells no news by itself.
-        wanted: Whether to follow at all. `due` says that the next use is to start it.
+        wanted: Whether to follow at all. `arrival.due` says that the next use is to start it.
     """
 
     def __init__(
@@ -64,8 +64,8 @@ class Following:
         self._unreadable = _weakly(unreadable)
         self._readable = _weakly(readable)
         self._refresh_s = refresh_s
-        self._wanted = self.due = wanted
-        self.arrival = Arrival()
+        self._wanted = wanted
+        self.arrival = Arrival(due=wanted)
         self._watches: tuple[Watch | Poller, ...] | None = None
         self._starting = threading.Lock()
 
@@ -77,7 +77,7 @@ class Following:
     def start(self) -> None:
         """Begin, for whatever there is that could change. Returns at once."""
         with self._starting:
-            self.due = False
+            self.arrival.due = False
             if self._watches is not None or os.environ.get("YAMLGRAPH_PROMPTS_WATCH") == "0":
                 return
             self._watches = watches = tuple(self._made())
@@ -125,9 +125,8 @@ class Following:
     def forget(self) -> None:
         """The watches belong to the process that this one was forked from."""
         self._watches = None
-        self.due = self._wanted
         self._starting = threading.Lock()
-        self.arrival.forget()
+        self.arrival.forget(due=self._wanted)
 
     def close_soon(self) -> None:
         """As `close`, from a thread of its own: nobody knows what holds which lock during a GC."""
@@ -138,7 +137,7 @@ class Following:
 
     def close(self) -> None:
         """Stop for good; no thread stays behind."""
-        self.due = False
+        self.arrival.due = False
         watches, self._watches = self._watches, ()
         for watch in watches or ():
             watch.close()

@@ -75,11 +75,21 @@ class Handle:
         self._missing_release = parts.missing_release
         # Every run comes by these, and each further step to them would be felt.
         self._road = parts.road
-        self._following = parts.following
         self._arrival = parts.following.arrival
         self._store = parts.store
         self._teller = parts.teller
         self._marked, self._mark_again = "", 0.0
+
+    def at_once(self) -> Build | None:
+        """The live build, unless there is something to wait for or to tell."""
+        arrival = self._arrival
+        if arrival.due or arrival.coming is not None or self._teller.hooks:
+            return None
+        live = self._road.live
+        assert live is not None
+        build = live.builds[self.token]
+        marked = build.release == self._marked and monotonic() < self._mark_again
+        return build if marked else None
 
     def current(self) -> Build:
         """The live build.
@@ -87,7 +97,7 @@ class Handle:
         One read; blocks only for the first look after a load, and where a saved file is just being
         published for a tenth of a second at most. On an event loop it never does.
         """
-        if self._following.due:
+        if self._arrival.due:
             self._first_use()
         if self._arrival.coming is not None:
             self._arrival.wait()
@@ -97,7 +107,7 @@ class Handle:
 
     async def acurrent(self) -> Build:
         """As `current`, on an event loop."""
-        if self._following.due:
+        if self._arrival.due:
             await asyncio.to_thread(self._first_use)
         if self._arrival.coming is not None:
             await self._arrival.awaited()
@@ -133,7 +143,7 @@ class Handle:
         now = monotonic()
         if build.release != self._marked or now >= self._mark_again:
             self._store.mark_used(build.release)
-            self._marked, self._mark_again = build.release, now + MARK_EVERY_S
+            self._mark_again, self._marked = now + MARK_EVERY_S, build.release
         if self._teller.hooks:
             self._teller.tell("run-started", "A run began.", release=build.release)
 

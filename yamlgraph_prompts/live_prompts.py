@@ -459,7 +459,7 @@ class LivePrompts:
                 facts = live.candidate.graphs[graph]
                 builds = self._builds.add(handle, facts, live.release, live.builds)
                 self._road.live = replace(live, builds=builds)
-            made = LiveGraph.of(handle, self)
+            made = LiveGraph.of(handle, self, like=builds[handle.token].compiled)
             for name, value in marks().items():
                 setattr(made, name, value)
             return made
@@ -473,7 +473,7 @@ class LivePrompts:
 
     def follow_changes(self) -> None:
         """Begin to follow changes, once in each process; every use of the prompts calls it."""
-        if self._following.due:
+        if self._following.arrival.due:
             self._following.start()
             self._road.say_what_is_served()
 

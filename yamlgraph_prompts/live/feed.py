@@ -55,6 +55,13 @@ class Feed(Protocol):
         """Live graphs with the same owner share the release of one run."""
         ...
 
+    def at_once(self) -> Build | None:
+        """The live build, where a run may begin on it with nothing to wait for and nobody to tell.
+
+        None sends the run the longer way: by `current`, then `ran`.
+        """
+        ...
+
     def current(self) -> Build:
         """The live build, at once or after a moment; never blocks an event loop."""
         ...

@@ -5,7 +5,7 @@ the newest. It knows LangGraph only, never changes a compiled graph and takes no
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from typing import Any, Self
 
@@ -65,9 +65,9 @@ class LiveGraph(CompiledStateGraph[Any, Any, Any, Any]):
         >>> build = Recipe().make(graph.add_edge(START, "a"), "r1", "g1")
         >>> feed = SimpleNamespace(
         ...     pin="run", allow_release_override=False, owner=None, ran=lambda build: None,
-        ...     current=lambda: build,
+        ...     at_once=lambda: build,
         ... )
-        >>> LiveGraph.of(feed, prompts=None).invoke({})
+        >>> LiveGraph.of(feed, prompts=None, like=build.compiled).invoke({})
         {'said': 'hi'}
     """
 
@@ -77,8 +77,15 @@ class LiveGraph(CompiledStateGraph[Any, Any, Any, Any]):
     _runs: Runs
 
     @classmethod
-    def of(cls, feed: Feed, prompts: Any) -> Self:
-        """The live graph of what `feed` publishes; `prompts` is what its `prompts` gives back."""
+    def of(cls, feed: Feed, prompts: Any, like: Compiled) -> Self:
+        """The live graph of what `feed` publishes.
+
+        Args:
+            feed: Where its builds come from.
+            prompts: What its `prompts` gives back.
+            like: One of its builds; the handle has the names that this graph has.
+        """
+        _have_names_of(like)
         return cls._made(Runs(feed, {}), prompts, {})
 
     @classmethod
@@ -109,7 +116,8 @@ class LiveGraph(CompiledStateGraph[Any, Any, Any, Any]):
     ) -> Any:
         """As in LangGraph, on one build."""
         runs = self._runs
-        graph, config = runs.start(runs.feed.current(), input, config)
+        plain = runs.plainly(runs.feed.at_once(), input, config)
+        graph, config = plain or runs.start(runs.feed.current(), input, config)
         return graph.invoke(input, config, **kwargs)
 
     async def ainvoke(
@@ -120,7 +128,8 @@ class LiveGraph(CompiledStateGraph[Any, Any, Any, Any]):
     ) -> Any:
         """As in LangGraph, on one build."""
         runs = self._runs
-        graph, config = await runs.astart(await runs.feed.acurrent(), input, config)
+        plain = runs.plainly(runs.feed.at_once(), input, config)
+        graph, config = plain or await runs.astart(await runs.feed.acurrent(), input, config)
         return await graph.ainvoke(input, config, **kwargs)
 
     def stream(
@@ -289,11 +298,6 @@ class LiveGraph(CompiledStateGraph[Any, Any, Any, Any]):
 
     # Names
 
-    def __getattr__(self, name: str) -> Any:
-        if name == "_runs" or name.startswith("__"):
-            raise AttributeError(name)
-        return getattr(self._runs.live_graph(), name)
-
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _FIELDS:
             object.__setattr__(self, "_runs", self._runs.changed({name: value}))
@@ -312,10 +316,22 @@ class _Lives:
         return getattr(graph, self.name)
 
 
-# Once for the class: a __getattribute__ would cost each call of a handle a few microseconds.
-for _name in set(dir(CompiledStateGraph)) - _MIXINS - set(vars(LiveGraph)):
-    if not _name.startswith("__"):
-        setattr(LiveGraph, _name, _Lives(_name))
+def _have(names: Iterable[str]) -> None:
+    for name in {*names} - _MIXINS - vars(LiveGraph).keys():
+        if not name.startswith("__"):
+            setattr(LiveGraph, name, _Lives(name))
+
+
+# Names stand in the class: a __getattr__ would cost each call of a handle 5 microseconds, since
+# CPython 3.11 looks up every name of such an object in the slow way.
+_have(dir(CompiledStateGraph))
+
+
+def _have_names_of(graph: Compiled) -> None:
+    """A handle has what LangGraph sets on a graph, and what a class of the user's own adds."""
+    _have(vars(graph))
+    if type(graph) is not CompiledStateGraph:
+        _have(dir(graph))
 
 
 def _as_called(

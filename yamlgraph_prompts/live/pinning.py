@@ -72,18 +72,8 @@ class RunRelease(str):
 
 # A caller may not set these; the cache is a parent's, and knows nothing of releases.
 _OURS = frozenset({RELEASE, GRAPH, CONFIG_KEY_CACHE})
-# A call whose configurable has none of these, and no surrounding run, cannot be anything but fresh.
-_TELLING = frozenset({CONFIG_KEY_TASK_ID, CONFIG_KEY_RESUMING, "run_id"})
-
-
-def says_nothing(config: RunnableConfig) -> bool:
-    """Whether a config neither says that a run goes on, nor whose inside it is."""
-    metadata = config.get("metadata") or {}
-    return (
-        _TELLING.isdisjoint(config.get(CONF) or ())
-        and "run_id" not in metadata
-        and not isinstance(metadata.get(RELEASE), RunRelease)
-    )
+# A call with none of these in its configurable or metadata, and with no run around it, is fresh.
+TELLING = _OURS | {CONFIG_KEY_TASK_ID, CONFIG_KEY_RESUMING, "run_id"}
 
 
 def run_on(

@@ -16,10 +16,9 @@ from langgraph.types import Command, StateUpdate
 from yamlgraph_prompts.live.feed import GRAPH, RELEASE, Build, Compiled, Feed, Pair
 from yamlgraph_prompts.live.lookups import Steps, asettle, settle
 from yamlgraph_prompts.live.pinning import (
+    TELLING,
     RunRelease,
     run_on,
-    says_nothing,
-    stamped,
     state_on,
     update_on,
 )
@@ -83,48 +82,48 @@ class Runs:
         return self.graph(self.feed.current())
 
     def plainly(
-        self, live: Build, given: Any, config: RunnableConfig | None
+        self, live: Build | None, given: Any, config: RunnableConfig | None
     ) -> tuple[Compiled, RunnableConfig] | None:
         """What a call that is fresh for certain runs, with which config; None for any other.
 
-        Most calls are such, and after a run each further step finds cold caches.
+        Most calls are such, and after a run each further step finds cold caches: it is all here.
         """
+        if live is None or given is None or isinstance(given, Command):
+            return None
         kept = self.kept
         ready = kept[0] if kept and kept[0].build is live else self.ready(live)
-        if (
-            not ready.plain
-            or given is None
-            or isinstance(given, Command)
-            or var_child_runnable_config.get() is not None
-            or (config and not says_nothing(config))
-        ):
+        if not ready.plain or var_child_runnable_config.get() is not None:
             return None
-        self.feed.ran(live)
-        return ready.graph, stamped(config, ready.stamp) if config else {
-            "metadata": {**ready.stamp}
-        }
+        if not config:
+            return ready.graph, {"metadata": {**ready.stamp}}
+        metadata = config.get("metadata") or {}
+        if not TELLING.isdisjoint(config.get(CONF) or ()) or not TELLING.isdisjoint(metadata):
+            return None
+        return ready.graph, {**config, "metadata": {**metadata, **ready.stamp}}
 
     def start(
         self, live: Build, given: Any, config: RunnableConfig | None
     ) -> tuple[Compiled, RunnableConfig]:
         """What a call runs, and with which config."""
-        plain = self.plainly(live, given, config)
-        if plain is not None:
-            return plain
-        build, chosen = settle(run_on(self.feed, live, self.graph(live), given, config))
+        build, plain = live, self.plainly(live, given, config)
+        if plain is None:
+            steps = run_on(self.feed, live, self.graph(live), given, config)
+            build, chosen = settle(steps)
+            plain = self.graph(build), chosen
         self.feed.ran(build)
-        return self.graph(build), chosen
+        return plain
 
     async def astart(
         self, live: Build, given: Any, config: RunnableConfig | None
     ) -> tuple[Compiled, RunnableConfig]:
         """As `start`."""
-        plain = self.plainly(live, given, config)
-        if plain is not None:
-            return plain
-        build, chosen = await asettle(run_on(self.feed, live, self.graph(live), given, config))
+        build, plain = live, self.plainly(live, given, config)
+        if plain is None:
+            steps = run_on(self.feed, live, self.graph(live), given, config)
+            build, chosen = await asettle(steps)
+            plain = self.graph(build), chosen
         self.feed.ran(build)
-        return self.graph(build), chosen
+        return plain
 
     def reading(self, config: RunnableConfig) -> Steps[Compiled]:
         live = self.feed.current()
@@ -156,6 +155,9 @@ class _Held:
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
         self._build = feed.current()
+
+    def at_once(self) -> Build | None:
+        return None  # whether anybody is to be told depends on the build
 
     def current(self) -> Build:
         return self._build
