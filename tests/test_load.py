@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import shutil
@@ -11,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yamlgraph
+from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import MemorySaver
 from langgraph.types import Command
 
 from tests.conftest import run_in, wait_until
 from tests.files import Heard, codes, says, write
+from tests.model_server import ModelServer
 from yamlgraph_prompts import (
     GraphChanged,
     GraphNotFound,
@@ -24,6 +28,7 @@ from yamlgraph_prompts import (
     LivePrompts,
     Outcome,
     PromptNotFound,
+    PromptRenderError,
     PromptsRejected,
     builds,
     live_graph,
@@ -75,6 +80,17 @@ def test_without_layers_the_graphs_own_prompts_are_the_release(project: Path) ->
     assert sorted(app.release) == ["greeting", "letters/bye"]
     assert app.release["greeting"].user == "own {name}"
     assert findings(app) == []
+
+
+def test_a_list_of_roles_is_refused_by_the_run_in_yamlgraphs_words(
+    project: Path, model_server: ModelServer
+) -> None:
+    (project / "prompts/greeting.yaml").write_text("messages:\n  - {role: user, content: Hi}\n")
+    with pytest.raises(ValueError, match="role list") as alone:
+        yamlgraph.load_and_compile("graph.yaml").compile().invoke({"name": "Ada"})
+    with pytest.raises(PromptRenderError) as ours:
+        load("graph.yaml").invoke({"name": "Ada"})
+    assert str(ours.value) == str(alone.value)
 
 
 def test_a_childs_own_prompts_have_names_of_their_own(
@@ -528,6 +544,32 @@ async def test_the_async_drop_in_fills_yamlgraphs_cache(project: Path) -> None:
     assert GRAPH_CACHE["graph.yaml"] is app
     assert await load_and_compile_async("graph.yaml", watch=False) is app
     assert await load_and_compile_async("graph.yaml", "prompts", watch=False) is not app
+
+
+async def test_requests_that_load_at_once_share_one_graph_and_its_checkpointer(
+    graph_folder: Callable[..., Path],
+) -> None:
+    graph_folder("interrupt")
+    config = RunnableConfig(configurable={"thread_id": "1"})
+
+    async def request() -> LiveGraph:
+        return await load_and_compile_async("graph.yaml", watch=False)
+
+    first, *others = await asyncio.gather(*(request() for _ in range(8)))
+    assert all(other is first for other in others)
+    await first.ainvoke({}, config)
+    # Whoever answers later loads it again, and must find the thread.
+    await (await request()).ainvoke(Command(resume="Ada"), config)
+    assert (await first.aget_state(config)).values["name"] == "Ada"
+
+
+async def test_a_load_that_fails_does_not_stand_in_the_way_of_the_next(project: Path) -> None:
+    (project / "graph.yaml").rename(project / "later.yaml")
+    loads = (load_and_compile_async("graph.yaml", watch=False) for _ in range(3))
+    failed = await asyncio.gather(*loads, return_exceptions=True)
+    assert [type(each) for each in failed] == [GraphNotFound] * 3
+    (project / "later.yaml").rename(project / "graph.yaml")
+    assert isinstance(await load_and_compile_async("graph.yaml", watch=False), LiveGraph)
 
 
 async def test_the_async_drop_in_may_keep_its_hands_off_every_cache(project: Path) -> None:

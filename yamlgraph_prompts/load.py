@@ -31,6 +31,9 @@ GRAPH_CACHE: MutableMapping[str, Any] = {}
 # Where a cached handle keeps the arguments that it was loaded with.
 _CALL = "_yamlgraph_prompts_call"
 
+# Kept for as long as somebody loads.
+_turns: WeakValueDictionary[tuple[object, str], asyncio.Lock] = WeakValueDictionary()
+
 _shared: WeakValueDictionary[tuple[object, ...], LivePrompts] = WeakValueDictionary()
 _shared_lock = threading.Lock()
 
@@ -117,18 +120,24 @@ async def load_and_compile_async(
     if cache is GRAPH_CACHE:
         cache = await asyncio.to_thread(_yamlgraph_cache)
     key = fspath(path)
-    if cache is not None:
+
+    async def load() -> LiveGraph:
+        loaded = await asyncio.to_thread(_load, path, prompts_dir, environment, prompts, watch)
+        graph = await asyncio.to_thread(loaded.state_graph, pin, allow_release_override)
+        checkpointer = await loaded.graph.checkpointer()
+        return await asyncio.to_thread(graph.compile, checkpointer=checkpointer)
+
+    if cache is None:
+        return await load()
+    # Requests that come together must not get a checkpointer each: one would lose its answers.
+    turn = _turns.setdefault((asyncio.get_running_loop(), key), asyncio.Lock())
+    async with turn:
         kept = cache.get(key)
         if isinstance(kept, LiveGraph) and vars(kept).get(_CALL) == call:
             return kept
-    loaded = await asyncio.to_thread(_load, path, prompts_dir, environment, prompts, watch)
-    graph = await asyncio.to_thread(loaded.state_graph, pin, allow_release_override)
-    checkpointer = await loaded.graph.checkpointer()
-    live = await asyncio.to_thread(graph.compile, checkpointer=checkpointer)
-    setattr(live, _CALL, call)
-    if cache is not None:
-        cache[key] = live
-    return live
+        live = cache[key] = await load()
+        setattr(live, _CALL, call)
+        return live
 
 
 def _yamlgraph_cache() -> MutableMapping[str, Any]:

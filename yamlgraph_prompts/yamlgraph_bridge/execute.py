@@ -41,6 +41,7 @@ class Folder:
             prompt = self.prompts.get(name)
             if prompt is None:
                 return None
+            _refuse_roles(prompt.content, name)
             ready = self._ready[name] = texts(dict(prompt.content), prompt.name)
         return ready.copy()
 
@@ -120,6 +121,15 @@ def _load_prompt(original: Callable[..., Any]) -> Callable[..., Any]:
         return original(prompt_name, prompts_dir, graph_path, prompts_relative)
 
     return load_prompt
+
+
+def _refuse_roles(content: Mapping[str, Any], name: str) -> None:
+    if "messages" in content and "system" not in content and "user" not in content:
+        raise PromptRenderError(
+            f"Prompt '{name}' uses 'messages:' role list — YAMLGraph prompts use top-level "
+            "'system:' and 'user:' keys (see reference/prompt-yaml.md).",
+            prompt=name,
+        )
 
 
 def _format_prompt(original: Callable[..., Any]) -> Callable[..., Any]:
