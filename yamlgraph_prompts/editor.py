@@ -14,13 +14,15 @@ from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.layers import LayerContent
 from yamlgraph_prompts.publisher import Attempt, Live, Publisher
 from yamlgraph_prompts.release import Outcome
+from yamlgraph_prompts.road import Road
 
 
 class Editor:
     """Writes drafts.
 
     Args:
-        road: Publishes what is written.
+        road: What is written takes it.
+        publisher: Tells what became of it.
         candidates: Makes what is published.
         readers: The layers.
         graphs: The attached graphs.
@@ -28,12 +30,14 @@ class Editor:
 
     def __init__(
         self,
-        road: Publisher,
+        road: Road,
+        publisher: Publisher,
         candidates: Candidates,
         readers: Sequence[LayerReader],
         graphs: Callable[[], tuple[Graph, ...]],
     ) -> None:
         self._road = road
+        self._publisher = publisher
         self._candidates = candidates
         self._readers = readers
         self._graphs = graphs
@@ -60,12 +64,12 @@ class Editor:
         )
         if trial.mends:
             writing.do()
-            return trial, self._road.told(self._road.offer(candidate, attempt))
+            return trial, self._publisher.told(self._road.offer(candidate, attempt))
         outcome = self._road.offer(candidate, attempt, writing.do)
         if outcome.status == "rejected":
             # The store failed in between: what is not live must not stay behind.
             writing.undo()
-        return trial, self._road.told(outcome)
+        return trial, self._publisher.told(outcome)
 
     def _trial(
         self,

@@ -1,6 +1,6 @@
 """LivePrompts: prompts that stay fresh. The object behind every live graph and the admin app.
 
-It guards the road with its lock: `Candidates` makes what is published, `Publisher` publishes it.
+It guards the road with its lock: `Road` decides what is to be live, `Publisher` makes it so.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from yamlgraph_prompts.attached import Attached
 from yamlgraph_prompts.builds import Builds
 from yamlgraph_prompts.candidate import Candidates, Check, Graph
 from yamlgraph_prompts.drafts import Draft, Trial, Write
@@ -32,6 +31,7 @@ from yamlgraph_prompts.layers import AnyLayer, as_layer, environment_name
 from yamlgraph_prompts.live import LiveGraph, LiveStateGraph, Pin, Recipe
 from yamlgraph_prompts.publisher import Live, Publisher
 from yamlgraph_prompts.release import GraphFacts, Outcome, Prompt, PromptUse, Release, StoredRelease
+from yamlgraph_prompts.road import Road
 from yamlgraph_prompts.telling import Teller
 from yamlgraph_prompts.workers import Workers, taken_by
 
@@ -102,32 +102,33 @@ class LivePrompts:
             )
         self._readers = tuple(LayerReader(layer, self.environment, _base) for layer in self.layers)
         self._teller = Teller(self.environment, hooks)
-        self._attached: list[Graph] = []
-        # Whoever loads one graph for each request drops it again; the first one stays.
-        self._lent: weakref.WeakKeyDictionary[Graph, None] = weakref.WeakKeyDictionary()
+        self._attached = Attached()
         self._store = _store(self._readers, self.environment, store, _graph)
         self._workers = _workers(self._store)
         self._candidates = Candidates(
             self._readers, self.environment, tuple(checks), self._store.facts
         )
         self._builds = Builds(self._store.view, self._store.drop_views)
-        graphs = partial(_alive, self._attached, self._lent)
-        self._road = Publisher(
+        self._publisher = Publisher(
+            self._candidates, self._builds, self._store, self._workers, self._teller, self._attached
+        )
+        self._road = Road(
             self._readers,
             self._candidates,
-            self._builds,
+            self._publisher,
             self._store,
-            self._workers,
             self._teller,
-            graphs,
+            self._attached,
             startup_deadline_s=startup_deadline_s,
             refresh_s=refresh_s,
             as_stored=_as_stored,
         )
-        self._editor = Editor(self._road, self._candidates, self._readers, graphs)
+        self._editor = Editor(
+            self._road, self._publisher, self._candidates, self._readers, self._attached
+        )
         self._following = Following(
             self._readers,
-            graphs,
+            self._attached,
             self._store.changed_paths,
             self._changed,
             self._pointed,
@@ -138,7 +139,12 @@ class LivePrompts:
             watch,
         )
         self._parts = Parts(
-            self._road, self._builds, self._store, self._teller, self._following, missing_release
+            self._publisher,
+            self._builds,
+            self._store,
+            self._teller,
+            self._following,
+            missing_release,
         )
         self._lock = threading.RLock()
         self._closed = False
@@ -316,7 +322,7 @@ class LivePrompts:
         self._started()
         release = self.find(release_id)
         with self._publishing() as road:
-            outcome = road.told(road.take(release, reason, held=True))
+            outcome = road.activate(release, reason)
         if outcome.status != "rejected":
             message = f"Release {release.id[:12]} is held."
             self._teller.tell("held", message, release=release.id)
@@ -352,8 +358,8 @@ class LivePrompts:
         Raises:
             LayerError: A layer cannot be read.
         """
-        with self._publishing() as road:
-            before = road.live.release if road.live else None
+        with self._publishing():
+            before = self._publisher.release
             candidate = self._candidates.fetch(self._graphs, before, strict=strict)
             return candidate.release, candidate.findings
 
@@ -414,21 +420,14 @@ class LivePrompts:
         with self._publishing() as road:
             if graph in self._graphs:
                 return
-            again = any(graph.identity == one.identity for one in self._attached)
-            if again:
-                self._lent[graph] = None
-            else:
-                self._attached.append(graph)
+            self._attached.add(graph)
             try:
                 if road.live is None:
                     road.first()
                 else:
                     road.admit()
             except BaseException:
-                if again:
-                    del self._lent[graph]
-                else:
-                    self._attached.remove(graph)
+                self._attached.remove(graph)
                 raise
             self._following.rearm()
 
@@ -455,11 +454,9 @@ class LivePrompts:
         def compiled(recipe: Recipe) -> LiveGraph:
             handle = Handle(self, self._parts, graph, recipe, pin, allow_release_override)
             with self._publishing():
-                live = self._started()
-                facts = live.candidate.graphs[graph]
-                builds = self._builds.add(handle, facts, live.release, live.builds)
-                self._road.live = replace(live, builds=builds)
-            made = LiveGraph.of(handle, self, like=builds[handle.token].compiled)
+                self._started()
+                build = self._publisher.add(handle)
+            made = LiveGraph.of(handle, self, like=build.compiled)
             for name, value in marks().items():
                 setattr(made, name, value)
             return made
@@ -475,7 +472,7 @@ class LivePrompts:
         """Begin to follow changes, once in each process; every use of the prompts calls it."""
         if self._following.arrival.due:
             self._following.start()
-            self._road.say_what_is_served()
+            self._publisher.say_what_is_served()
 
     def close(self) -> None:
         """Stop following changes and let go of everything. What runs goes on with what it has."""
@@ -509,7 +506,7 @@ class LivePrompts:
 
     @property
     def _graphs(self) -> tuple[Graph, ...]:
-        return _alive(self._attached, self._lent)
+        return self._attached()
 
     def _renew(self) -> None:
         """Locks, threads and child processes belong to one process; a fork makes them anew."""
@@ -523,7 +520,7 @@ class LivePrompts:
         self._following.forget()
 
     @contextmanager
-    def _publishing(self) -> Iterator[Publisher]:
+    def _publishing(self) -> Iterator[Road]:
         with self._lock:
             if self._closed:
                 raise PromptsError("These prompts are closed.", hint="Make a new LivePrompts.")
@@ -553,12 +550,6 @@ class LivePrompts:
     def _cannot_look(self, problem: LayerError) -> None:
         with self._publishing() as road:
             road.unreadable(problem)
-
-
-def _alive(
-    attached: Sequence[Graph], lent: weakref.WeakKeyDictionary[Graph, None]
-) -> tuple[Graph, ...]:
-    return tuple(dict.fromkeys([*attached, *lent]))
 
 
 _all: weakref.WeakSet[LivePrompts] = weakref.WeakSet()
