@@ -65,6 +65,15 @@ def cut(handler: Handler, asked: Asked) -> bool:
     return True
 
 
+def cut_in_its_head(handler: Handler, asked: Asked) -> bool:
+    """A good status, and the connection is gone before its length was said."""
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nServer: x\r\nConte")
+    handler.wfile.flush()
+    handler.connection.shutdown(socket.SHUT_RDWR)
+    handler.close_connection = True
+    return True
+
+
 def trickling(handler: Handler, asked: Asked) -> bool:
     """A byte of a body now and then, so that no read timeout ever strikes."""
     handler.send_response(200)

@@ -18,6 +18,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.s3_servers import Shop
+from tests.scripted_server import ScriptedS3, cut_in_its_head
 from yamlgraph_prompts.bucket import Bucket, Pushed
 from yamlgraph_prompts.bucket_log import Log, LogEntry
 from yamlgraph_prompts.bucket_objects import Objects
@@ -903,6 +904,24 @@ def test_a_list_of_the_history_whose_rest_cannot_be_had_is_said(
     )
     with pytest.raises(LayerUnavailable, match="list is cut off"):
         bucket.current()
+
+
+def test_a_history_whose_answers_are_cut_is_taken_neither_for_damaged_nor_for_empty(
+    s3: ScriptedS3,
+) -> None:
+    there = Bucket(s3.url(), environment="production")
+    assert there.current() is None
+    entry = LogEntry(1, "ab12", None, 0.0, "Ada", "first", "push", 3, "f00")
+    s3.objects["prompts/.releases/production/log/00000000000000000001.json"] = json.dumps(
+        asdict(entry)
+    ).encode()
+    assert there.current() == entry
+    for lists in (True, False):
+        s3.fault = lambda handler, asked: (
+            asked.lists == lists and cut_in_its_head(handler, asked)  # noqa: B023
+        )
+        with pytest.raises(LayerUnavailable, match="the connection was cut"):
+            there.current()
 
 
 def test_a_server_that_never_answers_ends_the_call_in_time(

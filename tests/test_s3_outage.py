@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, wait_until
-from tests.files import Heard
+from tests.files import Heard, write
 from tests.s3_servers import KEY, SECRET, Shop, credentials, free_port
 from tests.scripted_server import (
     Asked,
@@ -26,6 +26,7 @@ from tests.scripted_server import (
     Handler,
     ScriptedS3,
     cut,
+    cut_in_its_head,
     refused,
     silent,
     trickling,
@@ -77,6 +78,7 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     "an object trickles": (objects_only(trickling), "in time"),
     "an object is cut": (objects_only(cut), "cut"),
     "every answer is cut": (cut, "cut|in time"),
+    "every answer is cut in its head": (cut_in_its_head, "the connection was cut"),
 }
 
 
@@ -248,6 +250,19 @@ def test_an_object_that_is_cut_once_is_fetched_again(s3: ScriptedS3) -> None:
 
     s3.fault = once
     assert dict(open_source(s3.url()).read().files) == {"a.yaml": b"user: x"}
+
+
+def test_an_optional_layer_whose_list_is_cut_is_not_taken_for_empty(
+    s3: ScriptedS3, tmp_path: Path
+) -> None:
+    s3.put(a="user: overlay")
+    write(tmp_path, {"base/a.yaml": "user: base"})
+    layers = (Layer(s3.url(), optional=True), tmp_path / "base")
+    with LivePrompts(*layers, watch=False, startup_deadline_s=20.0) as prompts:
+        assert prompts["a"].user == "overlay"
+        s3.fault = cut_in_its_head
+        assert prompts.publish().status == "rejected"
+        assert prompts["a"].user == "overlay"
 
 
 def test_a_body_that_trickles_is_given_up_and_the_next_read_is_well(

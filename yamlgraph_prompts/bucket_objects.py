@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from yamlgraph_prompts.errors import LayerError, LayerNotFound, LayerUnavailable
-from yamlgraph_prompts.sources.s3_bucket import CutOff
+from yamlgraph_prompts.sources.s3_bucket import CutOff, refuse_cut
 from yamlgraph_prompts.sources.s3_client import Connection, Place, connection, forget, words
 from yamlgraph_prompts.sources.s3_words import error_code, is_about_credentials
 
@@ -53,6 +53,7 @@ class Objects:
             with self._told("read", key):
                 answer = self._client.get_object(Bucket=self.place.bucket, Key=self._prefix + key)
                 with answer["Body"] as body:
+                    refuse_cut(answer)
                     data: bytes = body.read(limit_bytes + 1)
         except LayerNotFound:
             return None
@@ -109,6 +110,7 @@ class Objects:
         for _ in range(LIMIT_PAGES):
             with self._told("read"):
                 page = self._client.list_objects_v2(**asked)
+                refuse_cut(page)
                 if page.get("IsTruncated") and not page.get("NextContinuationToken"):
                     raise CutOff
             for found in page.get("Contents", ()):

@@ -213,6 +213,7 @@ class Bucket:
             raise
         body = response["Body"]
         try:
+            refuse_cut(response)
             # It waits for as much as it is asked for, so not much.
             data = _taken(body.read, 1 << 10, response.get("ContentLength"), limit_bytes)
         finally:
@@ -229,7 +230,7 @@ class Bucket:
                 pass
         given = {"ContinuationToken": token} if token else {}
         page = self._through_boto3("list_objects_v2", Prefix=self.place.prefix, **given)
-        headers = page["ResponseMetadata"]["HTTPHeaders"]
+        headers = refuse_cut(page)
         self._count(0, int(headers.get("content-length", 0)))
         listed = [
             Listed(o["Key"], o.get("ETag", "").strip('"'), o["Size"])
@@ -240,6 +241,18 @@ class Bucket:
         if not page.get("NextContinuationToken"):
             raise CutOff
         return listed, page["NextContinuationToken"]
+
+
+def refuse_cut(answer: Mapping[str, Any]) -> Mapping[str, str]:
+    """The headers of a boto3 answer that has a body.
+
+    Raises:
+        CutShort: They end before a length was said: boto3 takes that for an empty body.
+    """
+    headers: Mapping[str, str] = answer["ResponseMetadata"]["HTTPHeaders"]
+    if "content-length" not in headers and "transfer-encoding" not in headers:
+        raise CutShort
+    return headers
 
 
 class _Odd(Exception):
@@ -382,11 +395,13 @@ def _refusal(status: int, headers: Message, data: bytes) -> Exception:
 
 
 def _whole(response: HTTPResponse, limit_bytes: int) -> bytes:
-    # An error's words are no object.
-    limit_bytes = limit_bytes if response.status == 200 else LIMIT_ERROR_BYTES
-    data = _taken(response.read1, 1 << 20, response.length, limit_bytes)
-    response.close()
-    return data
+    with response:
+        # Without a length the head has ended early: an end of the connection ends a head, too.
+        if response.status == 200 and response.length is None and not response.chunked:
+            raise CutShort
+        # An error's words are no object.
+        limit_bytes = limit_bytes if response.status == 200 else LIMIT_ERROR_BYTES
+        return _taken(response.read1, 1 << 20, response.length, limit_bytes)
 
 
 def _taken(read: Callable[[int], bytes], amount: int, size: int | None, limit_bytes: int) -> bytes:
