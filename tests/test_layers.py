@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.files import Heard, codes, write
-from yamlgraph_prompts import Layer, LivePrompts, PromptNotFound, PromptsRejected
+from yamlgraph_prompts import Finding, Layer, LivePrompts, PromptNotFound, PromptsRejected
 from yamlgraph_prompts.drafts import Draft
 from yamlgraph_prompts.errors import LayerError, LayerUnavailable
 from yamlgraph_prompts.layers import LayerContent, as_layer, environments_pattern, resolve
@@ -309,6 +309,47 @@ def test_a_template_that_renders_to_rubbish_is_rejected_and_the_old_text_stays()
         assert codes(outcome)
         assert prompts["a"].user == "fine"
     assert [o.status for o in heard.outcomes()] == ["published", "rejected"]
+
+
+def refusal(*layers: dict[str, str]) -> Finding:
+    """The one finding for which the first load of these layers is refused."""
+    with pytest.raises(PromptsRejected) as caught, LivePrompts(*layers):
+        pass
+    (finding,) = caught.value.outcome.findings
+    return finding
+
+
+@pytest.mark.parametrize(
+    ("template", "place"),
+    [
+        # What stands before it, or after it, or it alone, is in the template as it is.
+        ("system: S\nuser: {name\n# {{ environment }}\n", (2, 7)),
+        ("{% for i in 'abc' %}\n# {{ i }}\n{% endfor %}\nsystem: S\nuser: {name\n", (5, 7)),
+        ("{% for i in 'abc' %}\n{% endfor %}\nuser: {name\n# {{ environment }}\n", (3, 7)),
+        ("# {{ environment }}\nuser: {{ '{' }}name\n# {{ environment }}\n", (2, None)),
+        ("{% for i in 'a' %}\n\nuser: {{ '{' }}name\n{% endfor %}\n", (None, None)),
+    ],
+)
+def test_what_is_wrong_in_a_rendered_prompt_is_told_at_the_templates_line(
+    template: str, place: tuple[int | None, int | None]
+) -> None:
+    finding = refusal({"a.yaml.j2": template})
+    assert finding.code == "yaml-syntax"
+    assert (finding.line, finding.column) == place
+    assert (place[0] is None) == ("That is line 3 of what the file renders to" in str(finding))
+
+
+def test_a_filter_in_a_rendered_prompt_is_told_at_the_templates_line() -> None:
+    text = "# {{ environment }}\nuser: '{% raw %}{{ x | nope }}{% endraw %}'"
+    finding = refusal({"a.yaml.j2": text})
+    assert (finding.code, finding.line, finding.column) == ("unknown-filter", 2, None)
+
+
+def test_a_template_that_means_the_layer_below_is_told_how_to_say_so() -> None:
+    below = {"a.yaml.j2": "user: {% block b %}Hi{% endblock %}"}
+    for text in ("{% extends 'a.yaml.j2' %}", "{% include 'a.yaml.j2' %}"):
+        assert 'say "super:a.yaml.j2"' in str(refusal({"a.yaml.j2": text}, below))
+    assert "super:" not in str(refusal({"a.yaml.j2": "{% include 'a.yaml.j2' %}"}))
 
 
 def test_a_missing_prompt_lists_every_place_that_was_tried(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
 
@@ -227,12 +228,13 @@ class Candidates:
         )
         told = (*resolved.findings, *rendering)
         extra = (*_as_used(told, resolved, outputs, tuple(facts.values())), *clashes)
-        return self._checked(release, facts, before, extra, strict=strict)
+        texts = {name: template.text for name, template in resolved.templates.items()}
+        return self._checked(release, facts, before, extra, texts, strict=strict)
 
     def kept(self, release: Release, graphs: Sequence[Graph], before: Release | None) -> Candidate:
         """A release that exists already, with today's graphs."""
         facts = _facts(graphs, release.prompts.__contains__)
-        made = self._checked(release, facts, before, ())
+        made = self._checked(release, facts, before)
         return replace(made, findings=tuple(_of_kept(made.findings, release)))
 
     def clean(self, release: Release) -> tuple[Iterable[str], str]:
@@ -279,10 +281,13 @@ class Candidates:
         release: Release,
         facts: Mapping[Graph, GraphFacts],
         before: Release | None,
-        extra: Iterable[Finding],
+        extra: Iterable[Finding] = (),
+        texts: Mapping[str, str] = MappingProxyType({}),
         *,
         strict: bool = False,
     ) -> Candidate:
+        from yamlgraph_prompts.check.rendered import in_templates
+
         findings = self._prepared(release).check(
             release,
             tuple(facts.values()),
@@ -292,7 +297,8 @@ class Candidates:
             schema_problem=_schema_problem(facts),
         )
         further = self._further(release, tuple(facts.values()))
-        return Candidate(release, facts, (*findings, *further))
+        told = in_templates((*findings, *further), release, texts)
+        return Candidate(release, facts, tuple(told))
 
     def _prepared(self, release: Release) -> Checker:
         if self._checker is None:

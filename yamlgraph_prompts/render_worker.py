@@ -165,6 +165,11 @@ def _finding(
         return at("j2-error", f"Did you mean {near[0]!r}?" if near else None)
     if isinstance(error, (TemplateSyntaxError, SyntaxError)):
         return at("j2-syntax", syntax_hint(why.message))
+    if isinstance(error, RecursionError) and f"{SUPER}{name}" in files:
+        below = f"{SUPER}{name}"
+        return at(
+            "j2-error", f'Where the file of that name in a layer below is meant, say "{below}".'
+        )
     if isinstance(error, UnicodeEncodeError):
         return Finding("error", "j2-error", "Its text holds half of a character.", file=name)
     return at("j2-error")
