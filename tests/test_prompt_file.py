@@ -349,12 +349,11 @@ def test_a_line_and_column_of_a_text_are_found_in_the_file(
             value = value[step]
         assert value == text
     assert file.text_position(path, line, column) == expected
-    assert file.text_line(path, line) == file.text_position(path, line)[0]
 
 
 def test_a_place_beyond_the_text_is_the_texts_end(file):
     assert file.text_position(["user"], 99, 99) == (5, 6)
-    assert file.text_line(["nothing"], 1) is None
+    assert file.text_position(["nothing"], 1) is None
 
 
 def test_a_file_that_was_refused_has_no_positions():

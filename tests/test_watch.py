@@ -745,15 +745,6 @@ def test_the_slow_poll_hears_what_events_do_not(
     assert listener.calls == ["poll", "poll"]
 
 
-def test_what_changed_between_reading_and_starting_is_told(prompts: Path, listen: Listen) -> None:
-    before = Listener(prompts).fingerprint()
-    assert listen(prompts, seen=before).settle() == 0
-    replace(prompts / "a.yaml", "new")
-    listener = listen(prompts, seen=before)
-    wait_until(lambda: listener.saw("a.yaml", "new"))
-    assert listener.settle() == 1
-
-
 def test_a_poll_after_an_event_is_not_a_second_call(prompts: Path, listen: Listen) -> None:
     listener = listen(prompts, poll_s=0.3)
     listener.hears(lambda: replace(prompts / "a.yaml", "new"), "a.yaml", "new")
@@ -780,8 +771,9 @@ def test_what_is_taken_back_while_it_is_taken_is_taken_back_here_too(tmp_path: P
         if taken == ["three"]:
             swap_link(link, "two")
 
-    watch = Watch(take, paths=lambda: [link], fingerprint=fingerprint, seen="one")
+    watch = Watch(take, paths=lambda: [link], fingerprint=fingerprint)
     watch.start()
+    wait_until(lambda: watch._seen == "one")
     swap_link(link, "two")
     wait_until(lambda: taken)
     assert taken[0] == "three"
@@ -809,7 +801,7 @@ def test_a_fingerprint_that_raises_is_news_once(prompts: Path, listen: Listen) -
 @linux
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.parametrize("locked", [False, True])
-def test_a_forked_child_hears_after_ensure(locked: bool, prompts: Path, listen: Listen) -> None:
+def test_a_forked_child_hears_after_a_start(locked: bool, prompts: Path, listen: Listen) -> None:
     listener = listen(prompts)
     if locked:
         locks = [file_events._shared.lock, listener.watch._life, listener.watch._news]
@@ -829,9 +821,8 @@ def test_a_forked_child_hears_after_ensure(locked: bool, prompts: Path, listen: 
         try:
             assert listener.watch.mode == "off"
             assert inotify_instances() == 0
-            listener.watch.ensure()
+            listener.watch.start()
             assert listener.watch.mode == "events"
-            wait_until(lambda: listener.calls == ["poll"])  # for what came between
             listener.hears(lambda: replace(prompts / "a.yaml", "child"), "a.yaml", "child")
             listener.watch.close()
             assert watch_threads() == []

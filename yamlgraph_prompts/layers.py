@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any
 
 from yamlgraph_prompts.errors import InvalidEnvironment, LayerError
@@ -338,8 +337,3 @@ def _vars_file(layer: LayerContent, path: str, findings: list[Finding]) -> Mappi
         )
         return {}
     return value
-
-
-def resolve_path(url: str, base: Path | None) -> str:
-    """`url` against the folder that relative layers are relative to."""
-    return url if "://" in url or base is None else str(base / url)

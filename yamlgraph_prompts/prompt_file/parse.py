@@ -43,8 +43,8 @@ class PromptFile:
         >>> file = parse_prompt(b"system: Be kind.\\nuser: |\\n  Hi\\n  {name}\\n")
         >>> file.content["user"]
         'Hi\\n{name}\\n'
-        >>> file.position("system"), file.text_line(["user"], 2)
-        ((1, 9), 4)
+        >>> file.position("system"), file.text_position(["user"], 2)
+        ((1, 9), (4, 3))
     """
 
     content: dict[str, Any]
@@ -70,20 +70,13 @@ class PromptFile:
                     return _from_one(place(key))
         return self.position(*path)
 
-    def text_line(self, path: Path, offset_line: int) -> int | None:
-        """The file's line of one line of the text at `path`; right for every scalar style.
-
-        Args:
-            path: Keys and indices, as for `position`.
-            offset_line: The line within the text, from 1.
-        """
-        found = self.text_position(path, offset_line)
-        return found[0] if found else None
-
     def text_position(
         self, path: Path, line: int, column: int | None = None
     ) -> tuple[int, int] | None:
-        """The file's line and column of a line and column of the text at `path`, all from 1."""
+        """The file's line and column of a line and column of the text at `path`, all from 1.
+
+        Right for every scalar style.
+        """
         path = tuple(path)
         node = self._node(path)
         if not isinstance(node, ScalarNode):

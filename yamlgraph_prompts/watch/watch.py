@@ -41,14 +41,13 @@ class Watch:
     told together once it is quiet. `on_change` may be called when nothing has changed. What changed
     before `start` is not news: start first, then read.
 
-    Thread-safe. After a fork the child has no watch until it calls `start` or `ensure`.
+    Thread-safe. After a fork the child has no watch until it calls `start`.
 
     Args:
         on_change: Called with ``"file change"`` or ``"poll"`` from the watch's own thread. What it
             raises is logged.
         paths: Which files and folders (with all below) to watch now. They need not exist.
         fingerprint: A digest of what is there now. Without it every poll is a change.
-        seen: The fingerprint of what was read before `start`, if anything was.
         poll_s: Seconds between two looks at the fingerprint, give or take a tenth.
         quiet_s: Seconds without an event after which several changes are taken to be complete.
         open_s: Seconds without an event after which a file that is still open is taken as it is.
@@ -76,7 +75,6 @@ class Watch:
         *,
         paths: Callable[[], Iterable[Path]],
         fingerprint: Callable[[], str] | None = None,
-        seen: str | None = None,
         poll_s: float = 30.0,
         quiet_s: float = 0.1,
         open_s: float = 2.0,
@@ -87,15 +85,12 @@ class Watch:
         self._on_change = on_change
         self._paths = paths
         self._fingerprint = fingerprint
-        self._seen_before = seen
         self._poll_s = poll_s
         self._quiet_s = quiet_s
         self._open_s = open_s
         self._on_trouble = on_trouble
         self._on_news = on_news
         self._events = events
-        self._wanted = False
-        self._pid = os.getpid()
         self.restarts = 0
         self._begin_anew()
         _watches.add(self)
@@ -113,7 +108,6 @@ class Watch:
         self._inodes: dict[str, tuple[int, int] | None] = {}
         self._heard = 0
         self._turned = False
-        self._missed = False
         self._suspect = False
         # The fingerprint of what on_change saw; None: not known yet, "": call at the next poll.
         self._seen: str | None = None
@@ -133,19 +127,11 @@ class Watch:
             setting = os.environ.get("YAMLGRAPH_PROMPTS_WATCH", "")
             if setting == "0":
                 return
-            forked, self._pid = self._wanted and self._pid != os.getpid(), os.getpid()
             self._begin(use_events=self._events and setting != "poll")
-            self._missed = forked
-            self._wanted = True
             self._thread = threading.Thread(
                 target=self._work, name="yamlgraph-prompts-watch", daemon=True
             )
             self._thread.start()
-
-    def ensure(self) -> None:
-        """Start again in a forked child. Costs one comparison otherwise: call it on each use."""
-        if self._pid != os.getpid() and self._wanted:
-            self.start()
 
     def rearm(self) -> None:
         """Look at `paths` again; once it returns, the new ones are watched."""
@@ -156,7 +142,6 @@ class Watch:
         """Stop; waits at most 5 seconds for a callback under way. May be called again."""
         with self._life:
             thread, self._thread = self._thread, None
-            self._wanted = False
             self._mode = "off"
             with self._news:
                 self._news.notify_all()
@@ -173,8 +158,7 @@ class Watch:
         now = monotonic()
         self._burst = Burst(self._quiet_s, self._open_s)
         self._turned = self._suspect = False
-        self._seen, self._seen_before = self._seen_before, None
-        self._candidate = None
+        self._seen = self._candidate = None
         self._check_at = now + CHECK_S
         self._retry_at = now + self._poll_s if use_events else math.inf
         if not use_events:
@@ -277,7 +261,7 @@ class Watch:
                 while self._thread is me:
                     self._wake_at = min(self._burst.due(), self._check_at, self._poll_at)
                     wait_s = self._wake_at - monotonic()
-                    if wait_s <= 0 or self._missed:
+                    if wait_s <= 0:
                         break
                     self._news.wait(wait_s)
                 self._wake_at = 0.0
@@ -289,10 +273,7 @@ class Watch:
                 logger.exception("The watch met an error and goes on")
 
     def _step(self, now: float) -> None:
-        if self._missed:
-            self._missed = False
-            self._call("poll")
-        elif self._burst.due() <= now:
+        if self._burst.due() <= now:
             self._deliver()
         elif self._check_at <= now:
             self._check_at = now + CHECK_S
