@@ -164,12 +164,28 @@ def test_findings_for_github_are_annotations_and_nothing_else(folder: Path, run:
     assert out.startswith("::error file=prompts/staging/greeting.yaml,line=1,")
 
 
+def test_annotations_name_files_as_the_repository_does(
+    folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit(folder, BROKEN)
+    for root, named in (
+        (folder, "prompts/staging"),
+        (folder.parent, f"{folder.name}/prompts/staging"),
+    ):
+        # A step may run in a folder of the repository.
+        monkeypatch.setenv("GITHUB_WORKSPACE", str(root))
+        for layer in ("prompts/staging", "./prompts/staging", f"{folder}/prompts/staging"):
+            out = run("check", "-l", layer, "--format", "github")[1]
+            assert out.startswith(f"::error file={named}/greeting.yaml,line=1,")
+
+
 def test_github_annotations_escape_what_would_end_them() -> None:
     finding = Finding(
         "warning", "a:b", "50%\r\nbad, a: b", file="x,y:z%.yaml", line=3, column=7, hint="Mend\nit."
     )
     assert annotation(finding) == (
-        "::warning file=x%2Cy%3Az%25.yaml,line=3,col=7,title=a%3Ab::50%25%0D%0Abad, a: b Mend%0Ait."
+        "::warning file=x%2Cy%3Az%25.yaml,line=3,col=7,title=a%3Ab::"
+        "50%25%0D%0Abad, a: b%0AMend%0Ait."
     )
 
 

@@ -443,7 +443,11 @@ def test_what_is_no_layer_is_refused_at_once_in_words(wrong: Any) -> None:
         LivePrompts(wrong)
 
 
-@pytest.mark.parametrize("word", ["env", "enviroment", "environments"])
+@pytest.mark.parametrize(
+    "word",
+    ["{env}", "{enviroment}", "{ENVIRONMENT}", "${ENV}", "{ environment }", "{{environment}}"],
+)
 def test_a_misspelt_placeholder_is_refused(word: str) -> None:
+    # An optional layer that is never there would leave the base live in silence.
     with pytest.raises(LayerError, match=r"Did you mean \{environment\}"):
-        as_layer(f"prompts/{{{word}}}")
+        as_layer(Layer(f"prompts/{word}", optional=True))

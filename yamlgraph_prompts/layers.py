@@ -89,11 +89,12 @@ def as_layer(layer: AnyLayer) -> Layer:
             layer=text,
             hint="Is it from a variable that is not set? For the working directory say '.'.",
         )
-    for word in re.findall(r"\{(\w+)\}", text):
+    for found in re.finditer(r"\{+\s*(\w+)\s*\}+", text):
+        said, word = found[0], found[1].lower()
         near = word == "env" or get_close_matches(word, ["environment"], cutoff=0.7)
-        if word != "environment" and near:
-            hint = "Did you mean {environment}?"
-            raise LayerError(f"The layer {text!r} has {{{word}}} in it.", layer=text, hint=hint)
+        if said != PLACEHOLDER and near:
+            hint = f"Did you mean {PLACEHOLDER}?"
+            raise LayerError(f"The layer {text!r} has {said} in it.", layer=text, hint=hint)
     return made
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -34,7 +35,7 @@ def run(arguments: Any) -> int:
         say_json(_facts(candidates, list(findings), errors))
     elif arguments.format == "github":
         for finding in findings:
-            say(annotation(finding.at(file=_from_here(finding.file))))
+            say(annotation(finding.at(file=_in_repository(finding.file))))
         note(_summary(candidates, findings, errors))
     else:
         for line in finding_lines(findings):
@@ -62,13 +63,18 @@ def annotation(finding: Finding) -> str:
         "title": finding.code,
     }
     told = ",".join(f"{key}={_property(str(value))}" for key, value in facts.items() if value)
-    text = f"{finding.message} {finding.hint}" if finding.hint else finding.message
+    text = f"{finding.message}\n{finding.hint}" if finding.hint else finding.message
     return f"::{finding.severity} {told}::{_data(text)}"
 
 
-def _from_here(file: str | None) -> str | None:
-    """GitHub knows files by their paths in the repository, which is where its steps run."""
-    return file and file.removeprefix(f"{Path.cwd()}/")
+def _in_repository(file: str | None) -> str | None:
+    """GitHub knows files by their paths in the repository; its steps may run further down."""
+    if not file or "://" in file:
+        return file
+    path = Path(os.path.abspath(file))
+    roots = (os.environ.get("GITHUB_WORKSPACE"), Path.cwd())
+    inside = (path.relative_to(root) for root in roots if root and path.is_relative_to(root))
+    return next(map(str, inside), file)
 
 
 def _data(text: str) -> str:
