@@ -223,7 +223,7 @@ class LivePrompts:
         for facts in self._started().candidate.graphs.values():
             for file in facts.files:
                 for use in file.uses:
-                    name = file.own_name(use.prompt) if facts.bundled else use.prompt
+                    name = facts.released_as(file, use.prompt)
                     found.setdefault(name, []).append((file.file, use))
         return found
 

@@ -10,11 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from yamlgraph_prompts.disk import remove_tree
-from yamlgraph_prompts.errors import ReleaseNotFound
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.history import Pointer
 from yamlgraph_prompts.pack import PackFacts
-from yamlgraph_prompts.release import Release, StoredRelease
+from yamlgraph_prompts.release import Release, StoredRelease, full_id
 
 
 class MemoryStore:
@@ -108,12 +107,7 @@ class MemoryStore:
 
     def find(self, prefix: str) -> str:
         """The full id of the one kept release whose id begins with `prefix`."""
-        found = [release_id for release_id in self._releases if release_id.startswith(prefix)]
-        if len(found) != 1 or not prefix:
-            raise ReleaseNotFound(
-                f"{len(found) or 'No'} kept releases begin with {prefix!r}.", release_id=prefix
-            )
-        return found[0]
+        return full_id(prefix, self._releases)
 
     def view(self, name: str, files: Mapping[str, bytes]) -> Path:
         """A temporary folder of these files, for graphs that can only read folders."""

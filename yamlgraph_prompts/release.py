@@ -10,7 +10,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
-from yamlgraph_prompts.errors import PromptNotFound
+from yamlgraph_prompts.errors import PromptNotFound, ReleaseNotFound
 from yamlgraph_prompts.findings import Finding
 
 if TYPE_CHECKING:
@@ -355,9 +355,13 @@ class GraphFacts:
     bundled: bool = False
     plan: Any = field(default=None, compare=False, repr=False)
 
+    def released_as(self, file: GraphFile, name: str) -> str:
+        """What a release calls the prompt that `file` asks for as `name`."""
+        return file.own_name(name) if self.bundled else name
+
     def prompt(self, file: GraphFile, name: str, release: Release) -> Prompt | None:
         """The prompt that `file` gets for `name`: the release's, else its own; None if neither."""
-        found = release.prompts.get(file.own_name(name) if self.bundled else name)
+        found = release.prompts.get(self.released_as(file, name))
         if found is None and not self.bundled and (own := file.own.get(name)):
             found = Prompt(name, own.data, layer=f"graph:{file.file}", file=own.file)
         return found
@@ -374,3 +378,23 @@ class GraphFacts:
                     line = f"{name}\0{hashlib.sha256(own.data).hexdigest()}\n"
                     digest.update(line.encode("utf-8", "surrogatepass"))
         return digest.hexdigest()
+
+
+def full_id(prefix: str, stored: Iterable[str]) -> str:
+    """The one of the stored ids that begins with `prefix`.
+
+    Raises:
+        ReleaseNotFound: None does, or more than one.
+    """
+    wanted = prefix.strip().lower()
+    ids = sorted(stored)
+    found = [release_id for release_id in ids if wanted and release_id.startswith(wanted)]
+    if len(found) == 1:
+        return found[0]
+    shown = ", ".join(release_id[:12] for release_id in (found or ids)[:5])
+    if found:
+        said, hint = f"{len(found)} stored releases begin", f"Give more of the id: {shown}."
+    else:
+        said = "No stored release begins"
+        hint = f"Stored are {shown}." if shown else "Nothing is stored yet."
+    raise ReleaseNotFound(f"{said} with {prefix!r}.", release_id=prefix, hint=hint)

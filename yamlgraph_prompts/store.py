@@ -24,7 +24,7 @@ from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.history import History, Pointer
 from yamlgraph_prompts.pack import PackFacts, read_digests, read_facts, read_head, read_pack
 from yamlgraph_prompts.place import LOCK_TIMEOUT_S, Place, user_cache
-from yamlgraph_prompts.release import Release, StoredRelease
+from yamlgraph_prompts.release import Release, StoredRelease, full_id
 from yamlgraph_prompts.shelf import Shelf, sweep_temporaries
 from yamlgraph_prompts.views import Nest, Views, leave
 
@@ -294,23 +294,7 @@ class Store:
         Raises:
             ReleaseNotFound: There is none, or more than one.
         """
-        wanted = prefix.strip().lower()
-        ids = sorted(self._ids())
-        found = [release_id for release_id in ids if wanted and release_id.startswith(wanted)]
-        if len(found) == 1:
-            return found[0]
-        shown = ", ".join(release_id[:12] for release_id in (found or ids)[:5])
-        if found:
-            raise ReleaseNotFound(
-                f"{len(found)} stored releases begin with {prefix!r}.",
-                release_id=prefix,
-                hint=f"Give more of the id: {shown}.",
-            )
-        raise ReleaseNotFound(
-            f"No stored release begins with {prefix!r}.",
-            release_id=prefix,
-            hint=f"Stored are {shown}." if shown else "Nothing is stored yet.",
-        )
+        return full_id(prefix, self._ids())
 
     def view(self, name: str, files: Mapping[str, bytes]) -> Path:
         """A folder of ordinary files, for readers in this process that want a path.

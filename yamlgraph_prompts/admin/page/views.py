@@ -166,7 +166,7 @@ def pictured(admin: Admin, number: int) -> Facts:
     uses: dict[str, list[tuple[PromptUse, str]]] = {}
     for file in facts.files:
         for use in file.uses:
-            name = file.own_name(use.prompt) if facts.bundled else use.prompt
+            name = facts.released_as(file, use.prompt)
             uses.setdefault(use.node if not file.key else f"{file.key}: {use.node}", []).append(
                 (use, name)
             )
