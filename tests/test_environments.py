@@ -6,6 +6,7 @@ import json
 import logging
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from yamlgraph_prompts import (
     LivePrompts,
     load_and_compile,
 )
+from yamlgraph_prompts.fetch import LayerReader
 from yamlgraph_prompts.layers import environment_name
 
 GRAPH = """
@@ -214,6 +216,20 @@ def test_an_optional_layer_may_be_missing_and_may_come_later(project: Path) -> N
         write(project, {"over/staging/greeting.yaml": "user: over {name}"})
         assert prompts.publish().status == "published"
         assert prompts["greeting"].layer == "over/staging"
+
+
+def test_an_optional_layer_that_is_missing_is_no_trouble_however_it_is_looked_at(
+    project: Path,
+) -> None:
+    troubles = []
+    for optional in (True, False):
+        reader = LayerReader(Layer("over", optional=optional), "staging", None)
+        for look in (reader.version, reader.read):
+            with suppress(LayerNotFound):
+                look()
+            troubles.append(reader.state.trouble)
+    assert troubles[:2] == [None, None]
+    assert all("does not exist" in str(trouble) for trouble in troubles[2:])
 
 
 def test_relative_layers_are_relative_to_the_working_directory(project: Path) -> None:

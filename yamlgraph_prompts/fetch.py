@@ -137,7 +137,6 @@ class LayerReader:
         except LayerNotFound as problem:
             if not self.layer.optional:
                 raise self._missing(problem) from None
-            self._seen_s, self._trouble = time.time(), None
             if self._absent is None:
                 self._absent = tuple(self._misspelt(problem))
             content = Content({}, self._absent)
@@ -234,7 +233,10 @@ class LayerReader:
             yield
             self._seen_s, self._trouble = time.time(), None
         except (LayerNotFound, LayerUnavailable) as problem:
-            self._trouble = problem.message
+            if self.layer.optional and isinstance(problem, LayerNotFound):
+                self._seen_s, self._trouble = time.time(), None
+            else:
+                self._trouble = problem.message
             raise
         finally:
             lock.release()
