@@ -313,6 +313,18 @@ def test_a_file_that_stays_open_is_taken_when_it_has_been_quiet(
         wait_until(lambda: listener.saw("a.yaml", "still open"))
 
 
+def test_polling_takes_no_file_that_is_written_with_pauses(prompts: Path, listen: Listen) -> None:
+    listener = listen(prompts, events=False, poll_s=0.5)
+    parts = [f"part {number}, " for number in range(8)]
+    with (prompts / "a.yaml").open("w") as file:
+        for part in parts:
+            file.write(part)
+            file.flush()
+            time.sleep(0.25)
+    wait_until(lambda: listener.saw("a.yaml", "".join(parts)))
+    assert {texts["a.yaml"] for texts in listener.texts} == {"".join(parts)}
+
+
 def test_polling_takes_only_what_stays_the_same(prompts: Path, listen: Listen) -> None:
     listener = listen(prompts, events=False, poll_s=0.02, quiet_s=0.15)
     with (prompts / "a.yaml").open("w") as file:

@@ -29,6 +29,7 @@ logger = logging.getLogger("yamlgraph_prompts")
 Mode = Literal["events", "polling", "off"]
 
 POLL_S = 2.0  # how often, where polling is all there is
+SETTLE_S = 1.0  # between two looks that must agree: nobody tells a poll that a file was closed
 CHECK_S = 1.0  # how often the watcher itself is looked at
 
 _TELLS_CLOSE = sys.platform.startswith("linux")
@@ -372,8 +373,9 @@ class Watch:
         if found == self._seen:
             self._candidate = None
         elif self._seen is None or self._candidate is None or self._candidate[0] != found:
+            settle_s = 0.0 if self._seen is None else min(SETTLE_S, self._poll_s)
             self._candidate = (found, heard)
-            self._poll_at = monotonic() + self._quiet_s
+            self._poll_at = monotonic() + max(self._quiet_s, settle_s)
         else:
             self._seen, self._candidate = found, None
             self._call("poll")
