@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import ROOT, run_in
+from tests.conftest import ROOT, run_in, wait_until
 from tests.files import Heard, codes, says, write
 from yamlgraph_prompts import (
     LivePrompts,
@@ -178,6 +178,21 @@ def test_on_a_full_disk_serving_goes_on_and_the_refusal_is_told(
         assert prompts.publish().status == "published"
         assert app.invoke({}) == {"said": ["two"]}
     assert heard.of("store-trouble")
+
+
+def test_what_a_full_disk_refused_is_live_once_there_is_room_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = Heard()
+    with LivePrompts(folder, refresh_s=0.1, hooks=[heard]) as prompts:
+        assert prompts["a"].user == "one"
+        wait_until(lambda: prompts.health.following)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", full)
+            write(folder, {"a.yaml": "user: two"})
+            wait_until(lambda: heard.of("store-trouble"))
+        # Nothing in the layers tells that there is room.
+        wait_until(lambda: prompts["a"].user == "two")
 
 
 def test_on_a_full_disk_a_hold_can_neither_begin_nor_end_in_silence(

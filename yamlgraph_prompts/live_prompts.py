@@ -546,6 +546,9 @@ class LivePrompts:
         with self._lock:
             if self._road.pointed_elsewhere():
                 self._changed("another process")
+            elif self._teller.store_refused:
+                # No file tells that there is room again; this is called every now and then.
+                self._changed("poll")
 
     def _cannot_look(self, problem: LayerError) -> None:
         with self._publishing() as road:

@@ -105,6 +105,12 @@ class Teller:
         if len(new) > SHOWN_ERRORS:
             logger.warning("and %d more warnings", len(new) - SHOWN_ERRORS)
 
+    @property
+    def store_refused(self) -> bool:
+        """Whether the last news was refused only because the store could not keep it."""
+        errors = self.last[0].errors if self.last else ()
+        return bool(errors) and all(error.code == "store" for error in errors)
+
     def layer_trouble(self, problem: LayerError) -> Finding:
         """A layer cannot be read: told once for each new trouble. Gives the finding for it."""
         if self._troubled.get(problem.layer) != problem.message:
