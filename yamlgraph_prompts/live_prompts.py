@@ -578,8 +578,8 @@ def _store(
         return MemoryStore()
     from yamlgraph_prompts.store import Store
 
-    places = [reader.place for reader in readers] or [f"graph:{graph}"]
-    return Store.default(environment, places, root=Path(folder) if folder is not None else None)
+    root = Path(folder) if folder is not None else None
+    return Store.default(environment, [reader.place for reader in readers], root, graph=graph)
 
 
 def _workers(store: Store | MemoryStore) -> Workers | None:

@@ -89,36 +89,35 @@ class Store:
         layers: Sequence[str],
         root: Path | str | None = None,
         *,
-        keep: int = 50,
-        keep_used_s: float = 30 * 86400.0,
+        graph: Path | None = None,
         make: bool = True,
     ) -> Store:
-        """The store for one environment and these layers.
+        """The store for one environment and these layers; without any, for a graph's own prompts.
 
         Args:
             environment: The environment's name.
-            layers: The layers' URLs, highest priority first.
+            layers: The layers' places, highest priority first.
             root: The folder that holds the stores; else what ``YAMLGRAPH_PROMPTS_STORE`` names,
                 else ``yamlgraph-prompts`` in the user's cache folder.
-            keep: As in `Store`.
-            keep_used_s: As in `Store`, in seconds.
+            graph: The graph's file, where there are no layers.
             make: As in `Store`.
 
         Raises:
             StoreError: As in `Store`.
         """
         chosen = root or os.environ.get("YAMLGRAPH_PROMPTS_STORE")
-        digest = sha256(json.dumps([environment, list(layers)]).encode()).hexdigest()[:12]
+        whose = [environment, list(layers) or [f"graph:{graph}"]]
+        digest = sha256(json.dumps(whose).encode()).hexdigest()[:12]
         readable = re.sub(r"[^A-Za-z0-9._-]", "_", environment or "none")[:64].lstrip(".")
         try:
             place = Path(chosen).expanduser() if chosen else user_cache() / "yamlgraph-prompts"
         except RuntimeError as error:
-            store = cls(None, keep=keep, keep_used_s=keep_used_s)
+            store = cls(None)
             store._place.retreat(f"There is no home folder for the store: {error}")
             store._settle()
             return store
         folder = place / f"{readable}-{digest}"
-        return cls(folder, keep=keep, keep_used_s=keep_used_s, make=make)
+        return cls(folder, make=make)
 
     @property
     def folder(self) -> Path:

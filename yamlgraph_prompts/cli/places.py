@@ -81,9 +81,14 @@ class Place:
         """The store of every process that runs on the same layers and environment."""
         from yamlgraph_prompts.store import Store
 
-        urls = [reader.place for reader in self.readers] or [f"graph:{self.graphs[0].resolve()}"]
+        places = [reader.place for reader in self.readers]
         # Where an app keeps its releases, the app has made the folder; this may be a misspelt one.
-        return Store.default(self.environment, urls, root=self.root, make=False)
+        return Store.default(self.environment, places, self.root, graph=self._own, make=False)
+
+    @property
+    def _own(self) -> Path | None:
+        """The graph whose own prompts are the release."""
+        return None if self.layers else self.graphs[0].resolve()
 
     @property
     def shown(self) -> str:
@@ -117,7 +122,7 @@ class Place:
             store=self.root,
             watch=watch,
             _base=self.base,
-            _graph=None if self.layers else self.graphs[0].resolve(),
+            _graph=self._own,
             _as_stored=as_stored,
         )
         try:
