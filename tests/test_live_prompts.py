@@ -970,3 +970,15 @@ def test_the_log_says_once_what_several_looks_refuse(
 def test_a_time_between_looks_that_is_none_is_refused_at_once(wrong: Any) -> None:
     with pytest.raises(ValueError, match="refresh_s is a number of seconds above 0"):
         LivePrompts({"a": "user: x"}, refresh_s=wrong)
+
+
+def test_a_system_without_forks_needs_none() -> None:
+    program = (
+        "import os; del os.register_at_fork, os.fork\n"
+        "from yamlgraph_prompts import LivePrompts\n"
+        "with LivePrompts({'a': 'user: x'}) as prompts: print(prompts['a'].user)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "x\n", "")

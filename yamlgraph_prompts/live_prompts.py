@@ -203,7 +203,7 @@ class LivePrompts:
     @property
     def health(self) -> Health:
         """How these prompts fare. Asks nobody, never raises, never blocks."""
-        live, last = self._road.live, self._teller.last
+        live, last = self._publisher.live, self._teller.last
         return Health(
             release=live.release.id if live else None,
             live_since_s=live.since_s if live else None,
@@ -499,7 +499,7 @@ class LivePrompts:
         self.close()
 
     def __repr__(self) -> str:
-        live = self._road.live
+        live = self._publisher.live
         now = f"release {live.release.id[:12]}" if live else "not started"
         places = ", ".join(reader.url for reader in self._readers) or "the graph's own prompts"
         return f"<LivePrompts {places}, environment {self.environment!r}, {now}>"
@@ -527,7 +527,7 @@ class LivePrompts:
             yield self._road
 
     def _started(self) -> Live:
-        live = self._road.live
+        live = self._publisher.live
         if live is not None:
             return live
         with self._publishing() as road:
@@ -563,7 +563,8 @@ def _after_fork() -> None:
         prompts._renew()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _store(
