@@ -19,6 +19,7 @@ from yamlgraph_prompts.cli import main
 from yamlgraph_prompts.cli.check import annotation
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.live_prompts import LivePrompts
+from yamlgraph_prompts.load import load_and_compile
 
 GRAPH = """\
 name: letter
@@ -498,6 +499,23 @@ def test_a_store_that_is_misspelt_is_not_made(
     assert not (folder / "misspelt").exists()
     if "check" not in words:
         assert str(folder / "misspelt") in f"{said[1]}{said[2]}"
+
+
+@pytest.mark.parametrize("layers", [(), ("prompts/base",)])
+def test_an_app_behind_a_link_is_found_as_it_is_loaded(
+    layers: tuple[str, ...], folder: Path, run: Run
+) -> None:
+    graph = f"prompts_relative: true\nprompts_dir: prompts/base\n{GRAPH}"
+    (folder / "graph.yaml").write_text(graph)
+    (folder / "elsewhere").mkdir()
+    for path in ("graph.yaml", "prompts"):
+        (folder / path).rename(folder / "elsewhere" / path)
+    (folder / "current").symlink_to("elsewhere")
+    app = load_and_compile("current/graph.yaml", layers or None, watch=False).compile()
+    words = [word for layer in layers for word in ("-l", layer)]
+    told = json.loads(run("releases", "current/graph.yaml", *words, "--json")[1])
+    assert [release["id"] for release in told["releases"]] == [app.release.id]
+    assert told["store"] == str(app.prompts.store_folder)
 
 
 def test_a_rollback_reaches_a_running_worker_and_follow_ends_it(folder: Path, run: Run) -> None:

@@ -252,18 +252,12 @@ def _load(
 ) -> _Loaded:
     _one_way(prompts_dir, environment, prompts)
     # First of all: yamlgraph loads .env when it is imported, and .env may name the environment.
-    from yamlgraph_prompts.yamlgraph_bridge import YamlGraph, peek
+    from yamlgraph_prompts.yamlgraph_bridge import YamlGraph
 
     file = Path(path)
-    if not file.exists():
-        raise GraphNotFound(
-            f"Graph config not found: {file}", hint="Check the path and the working directory."
-        )
+    home = home_of(file, prompts_dir)
     if prompts is None:
-        said = peek(file)
-        base = _beside(file) if said.prompts_relative else None
-        layers = _layers(prompts_dir, said.prompts_dir)
-        prompts = _share(layers, environment, watch, base, None if layers else _plain(file))
+        prompts = _share(home.layers, environment, watch, home.base, home.graph)
     graph = YamlGraph(
         file,
         environment=prompts.environment,
@@ -271,6 +265,39 @@ def _load(
         guarded=prompts.folders(),
     )
     return _Loaded(prompts, graph)
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where a graph's prompts come from.
+
+    Args:
+        layers: Highest priority first.
+        base: What relative ones are relative to; None: the working directory.
+        graph: The graph's file, where its own prompts are the release.
+    """
+
+    layers: tuple[AnyLayer, ...]
+    base: Path | None
+    graph: Path | None
+
+
+def home_of(file: Path, prompts_dir: PromptsDir) -> Home:
+    """Where the prompts of a graph come from, given what a load call says of it.
+
+    Raises:
+        GraphNotFound: The graph's file is not there.
+    """
+    from yamlgraph_prompts.yamlgraph_bridge import peek
+
+    if not file.exists():
+        raise GraphNotFound(
+            f"Graph config not found: {file}", hint="Check the path and the working directory."
+        )
+    said = peek(file)
+    base = _beside(file) if said.prompts_relative else None
+    layers = _layers(prompts_dir, said.prompts_dir)
+    return Home(layers, base, None if layers else _plain(file))
 
 
 def _beside(file: Path) -> Path:

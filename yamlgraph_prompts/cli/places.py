@@ -9,9 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from yamlgraph_prompts.errors import GraphNotFound, PromptsError, ReleaseNotFound, StoreError
+from yamlgraph_prompts.errors import PromptsError, ReleaseNotFound, StoreError
 from yamlgraph_prompts.fetch import LayerReader
-from yamlgraph_prompts.layers import PLACEHOLDER, AnyLayer, Layer, as_layer, environment_name
+from yamlgraph_prompts.layers import AnyLayer, Layer, as_layer, environment_name
 from yamlgraph_prompts.release import Release
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class Place:
         layers: Highest priority first; none: the graph's own prompts.
         graphs: The files of the graphs that run on them.
         base: What relative layers are relative to.
+        own: The graph whose own prompts are the release, where there are no layers.
         given: The environment that was said, if any.
         root: The folder of stores that was said, if any.
     """
@@ -45,6 +46,7 @@ class Place:
     layers: tuple[AnyLayer, ...]
     graphs: tuple[Path, ...] = ()
     base: Path | None = None
+    own: Path | None = None
     given: str | None = None
     root: str | None = None
 
@@ -83,12 +85,7 @@ class Place:
 
         places = [reader.place for reader in self.readers]
         # Where an app keeps its releases, the app has made the folder; this may be a misspelt one.
-        return Store.default(self.environment, places, self.root, graph=self._own, make=False)
-
-    @property
-    def _own(self) -> Path | None:
-        """The graph whose own prompts are the release."""
-        return None if self.layers else self.graphs[0].resolve()
+        return Store.default(self.environment, places, self.root, graph=self.own, make=False)
 
     @property
     def shown(self) -> str:
@@ -122,7 +119,7 @@ class Place:
             store=self.root,
             watch=watch,
             _base=self.base,
-            _graph=self._own,
+            _graph=self.own,
             _as_stored=as_stored,
         )
         try:
@@ -194,13 +191,17 @@ def places(arguments: Any, graphs: Sequence[str]) -> list[Place]:
                 f"or {arguments.command} -l prompts/base",
             )
         return [Place(layers, given=arguments.environment, root=arguments.store)]
-    grouped: dict[tuple[Any, ...], list[Path]] = {}
+    # It takes a while to import, which those without a graph need not wait for.
+    from yamlgraph_prompts.load import Home, home_of
+
+    grouped: dict[Home, list[Path]] = {}
     for path in map(Path, graphs):
-        key = _home(path, layers)
-        grouped.setdefault((*key, None if key[0] else path.resolve()), []).append(path)
+        grouped.setdefault(home_of(path, layers or None), []).append(path)
     return [
-        Place(found, tuple(files), base, arguments.environment, arguments.store)
-        for (found, base, _), files in grouped.items()
+        Place(
+            home.layers, tuple(files), home.base, home.graph, arguments.environment, arguments.store
+        )
+        for home, files in grouped.items()
     ]
 
 
@@ -261,18 +262,3 @@ def seems_graph(path: Path) -> bool:
         return True
     data = path.read_bytes()[:LIMIT_GRAPH_BYTES]
     return re.search(rb"^(nodes|edges)\s*:", data, re.MULTILINE) is not None
-
-
-def _home(path: Path, layers: tuple[AnyLayer, ...]) -> tuple[tuple[AnyLayer, ...], Path | None]:
-    """A graph's layers, and what they are relative to, as `load_and_compile` would have it."""
-    if not path.exists():
-        raise GraphNotFound(
-            f"Graph config not found: {path}", hint="Check the path and the working directory."
-        )
-    from yamlgraph_prompts.yamlgraph_bridge import peek
-
-    said = peek(path)
-    named = said.prompts_dir
-    if not layers and named and (PLACEHOLDER in named or "://" in named):
-        layers = (Layer(named),)
-    return layers, path.resolve().parent if said.prompts_relative else None
