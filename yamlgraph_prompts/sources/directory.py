@@ -12,7 +12,6 @@ from urllib.parse import unquote, urlsplit
 from yamlgraph_prompts.errors import LayerNotFound, LayerReadOnly, LayerUnavailable
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.regular_file import (
-    LIMIT_FILE_BYTES,
     SpecialFile,
     TooLarge,
     inode,
@@ -20,10 +19,16 @@ from yamlgraph_prompts.regular_file import (
     standing,
 )
 from yamlgraph_prompts.sources import Content
+from yamlgraph_prompts.sources.layer_files import (
+    LIMIT_BYTES,
+    is_read,
+    prompt_name,
+    too_large,
+    yml,
+)
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
-LIMIT_BYTES = 64 << 20
 LIMIT_ENTRIES = 30_000
 ATTEMPTS = 5
 
@@ -165,10 +170,6 @@ class _Seen:
         )
 
 
-def _wanted(name: str) -> bool:
-    return name.endswith((".yaml", ".j2"))
-
-
 def _walk(root: str, seen: _Seen, findings: list[Finding], url: str) -> Iterator[tuple[str, str]]:
     """(path within the layer, resolved path) of every file that could be a prompt or a part."""
     inside = root.rstrip(os.sep) + os.sep
@@ -199,17 +200,17 @@ def _walk(root: str, seen: _Seen, findings: list[Finding], url: str) -> Iterator
             if is_link:
                 seen.links[entry.path] = target
             if is_link and target != root and not target.startswith(inside):
-                if _wanted(entry.name) or os.path.isdir(target):
+                if is_read(entry.name) or os.path.isdir(target):
                     findings.append(_escapes(f"{url}/{path}"))
             elif os.path.isdir(target) if is_link else entry.is_dir(follow_symlinks=False):
                 if target not in above:
                     waiting.append((target, f"{path}/", (*above, target)))
-            elif _wanted(entry.name) and not _is_text(path):
+            elif is_read(entry.name) and not _is_text(path):
                 findings.append(_no_text(f"{url}/{path}"))
-            elif _wanted(entry.name):
+            elif is_read(entry.name):
                 yield path, target
             elif entry.name.endswith(".yml"):
-                findings.append(_yml(f"{url}/{path}", entry.name))
+                findings.append(yml(f"{url}/{path}"))
 
 
 def _is_text(path: str) -> bool:
@@ -234,14 +235,10 @@ def _read_file(
     except SpecialFile:
         findings.append(_special(shown))
     except TooLarge as problem:
-        findings.append(_too_large(path, shown, problem.size))
+        findings.append(too_large(path, shown, problem.size))
     except OSError as problem:
         findings.append(_cannot(path, shown, problem))
     return None
-
-
-def _name(path: str) -> str:
-    return path.removesuffix(".j2").removesuffix(".yaml")
 
 
 def _escapes(shown: str) -> Finding:
@@ -251,16 +248,6 @@ def _escapes(shown: str) -> Finding:
         "This link leads out of the layer's folder.",
         file=shown,
         hint="Copy the file into the layer, or give its folder as a layer.",
-    )
-
-
-def _yml(shown: str, name: str) -> Finding:
-    return Finding(
-        "warning",
-        "ignored-file",
-        "Only files that end in .yaml are prompts; this one is not read.",
-        file=shown,
-        hint=f"Rename it to {name[:-4]}.yaml.",
     )
 
 
@@ -284,21 +271,11 @@ def _special(shown: str) -> Finding:
     )
 
 
-def _too_large(path: str, shown: str, size: int) -> Finding:
-    return Finding(
-        "error",
-        "too-large",
-        f"A prompt may have {LIMIT_FILE_BYTES >> 20} MiB; this file has {size} bytes.",
-        prompt=_name(path),
-        file=shown,
-    )
-
-
 def _cannot(path: str, shown: str, problem: OSError) -> Finding:
     return Finding(
         "error",
         "unreadable",
         f"This file cannot be read: {problem.strerror or problem}.",
-        prompt=_name(path),
+        prompt=prompt_name(path),
         file=shown,
     )

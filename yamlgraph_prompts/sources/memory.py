@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from yamlgraph_prompts.sources import Content
+from yamlgraph_prompts.sources.layer_files import is_read
 
 
 class MemorySource:
@@ -48,7 +49,7 @@ class MemorySource:
 
 
 def _path(name: str) -> str:
-    return name if name.endswith((".yaml", ".j2")) else f"{name}.yaml"
+    return name if is_read(name) else f"{name}.yaml"
 
 
 def _data(value: Any) -> bytes:

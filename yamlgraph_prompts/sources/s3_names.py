@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.regular_file import LIMIT_FILE_BYTES
+from yamlgraph_prompts.sources.layer_files import LIMIT_BYTES, is_read, too_large, yml
 from yamlgraph_prompts.sources.s3_page import Listed
 
-LIMIT_BYTES = 64 << 20
 RELEASES = ".releases/"
 
 
@@ -23,15 +23,15 @@ def sort_out(
         path = one.key.removeprefix(prefix)
         shown = f"{url}{path}"
         if path.endswith(".yml") and not is_hidden(path):
-            findings.append(_yml(shown))
-        if not path.endswith((".yaml", ".j2")):
+            findings.append(yml(shown))
+        if not is_read(path):
             continue
         if escapes(path):
             findings.append(_escaping(shown))
         elif is_hidden(path):
             continue
         elif one.size > LIMIT_FILE_BYTES:
-            findings.append(_too_large(path, shown, one.size))
+            findings.append(too_large(path, shown, one.size, what="object"))
         elif total + one.size > LIMIT_BYTES:
             findings.append(_too_much(url))
             break
@@ -71,10 +71,6 @@ def case_collisions(paths: Iterable[str]) -> list[str]:
     return [path for path in paths if first.setdefault(path.casefold(), path) != path]
 
 
-def _name(path: str) -> str:
-    return path.removesuffix(".j2").removesuffix(".yaml")
-
-
 def _escaping(shown: str) -> Finding:
     return Finding(
         "error",
@@ -82,26 +78,6 @@ def _escaping(shown: str) -> Finding:
         "This object's name cannot be a file's: it leads out of the layer or is not printable.",
         file=shown if shown.isprintable() else ascii(shown)[1:-1],
         hint="Rename or remove the object.",
-    )
-
-
-def _yml(shown: str) -> Finding:
-    return Finding(
-        "warning",
-        "ignored-file",
-        "Only files that end in .yaml are prompts; this one is not read.",
-        file=shown,
-        hint=f"Rename it to {shown.rpartition('/')[2][:-4]}.yaml.",
-    )
-
-
-def _too_large(path: str, shown: str, size: int) -> Finding:
-    return Finding(
-        "error",
-        "too-large",
-        f"A prompt may have {LIMIT_FILE_BYTES >> 20} MiB; this object has {size} bytes.",
-        prompt=_name(path),
-        file=shown,
     )
 
 
