@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from tests.admin_client import TOKENS, Client
 from tests.s3_servers import Shop
 from yamlgraph_prompts import LivePrompts
 from yamlgraph_prompts.admin import admin_app
+from yamlgraph_prompts.admin.gate import Limits
 from yamlgraph_prompts.bucket import Bucket
+from yamlgraph_prompts.bucket_objects import Objects
 from yamlgraph_prompts.errors import LayerUnavailable
 from yamlgraph_prompts.release import Prompt, Release
 
@@ -138,6 +141,26 @@ def test_where_the_bucket_cannot_be_written_an_activation_holds_here_and_says_so
     reach = answer.json["reach"]
     assert (reach["bucket"], reach["trouble"]) == (None, "Access denied.")
     assert "Not beyond: Access denied." in reach["message"]
+
+
+def test_while_the_bucket_says_nothing_a_roll_back_holds_here_in_time(
+    prompts: LivePrompts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = Client(admin_app(prompts, TOKENS, limits=Limits(work_s=4.0)))
+    first = prompts.release.id
+    assert client.put("/prompts/greeting", "user: Rude\n").status == 200
+    ended = threading.Event()
+
+    def silent(*_: object) -> None:
+        ended.wait(30)
+        raise LayerUnavailable("Nobody asks any more.", layer="x")
+
+    monkeypatch.setattr(Objects, "get", silent)
+    told = client.post("/rollback")
+    ended.set()
+    assert (told.status, told.json.get("release"), told.json.get("held")) == (200, first, True)
+    assert "did not answer within 1 s" in told.json["reach"]["trouble"]
+    assert (prompts.release.id, prompts.held) == (first, True)
 
 
 def test_a_release_of_several_layers_reaches_only_who_shares_the_store(

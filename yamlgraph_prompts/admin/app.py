@@ -123,7 +123,7 @@ def _app(
     admin = Admin(
         prompts=prompts,
         write_to=number,
-        bucket=None if number is None else _bucket(prompts, number),
+        bucket=None if number is None else _bucket(prompts, number, limits.work_s / 4),
         audit=Audit(lambda: prompts.store_folder),
         desk=Desk(limits.threads, limits.work_s),
         trials=Desk(limits.trials, limits.work_s),
@@ -166,14 +166,15 @@ def _counting(prompts: LivePrompts) -> Metrics:
     return metrics
 
 
-def _bucket(prompts: LivePrompts, number: int) -> Bucket | None:
+def _bucket(prompts: LivePrompts, number: int, timeout_s: float) -> Bucket | None:
     url = prompts.layers[number].text
     if not url.startswith("s3://"):
         return None
     # Imported when used: most apps have no bucket, and its client takes a while to load.
     from yamlgraph_prompts.bucket import Bucket
 
-    return Bucket(url, environment=prompts.environment)
+    # One request asks it up to three times, and holds here even if it says nothing.
+    return Bucket(url, environment=prompts.environment, timeout_s=timeout_s)
 
 
 def _layer(prompts: LivePrompts, write_to: AnyLayer | None) -> int | None:
