@@ -545,6 +545,20 @@ def test_a_link_made_later_and_a_chain_of_links_are_followed(
     listener.hears(lambda: replace(real / "a.yaml", "2"), "a.yaml", "2")
 
 
+def test_a_working_directory_that_a_deploy_removed_costs_no_events(
+    prompts: Path, listen: Listen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "old").mkdir()
+    monkeypatch.chdir(tmp_path / "old")
+    (tmp_path / "old").rmdir()
+    listener = listen(prompts)
+    assert listener.watch.mode == "events"
+    # A new folder makes it look anew where to watch.
+    (prompts / "more").mkdir()
+    listener.hears(lambda: replace(prompts / "more/b.yaml", "new"), "b.yaml", "new")
+    assert listener.watch.mode == "events"
+
+
 def test_links_in_a_circle_end_the_walk(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "self").symlink_to(".")

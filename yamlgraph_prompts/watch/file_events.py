@@ -73,8 +73,8 @@ def survey(paths: Iterable[Path]) -> Places:
     Looks at `MOST_ENTRIES` directory entries at most; links beyond them are not followed.
     """
     walk = _Walk()
-    here = os.getcwd()
-    walk.todo.extend(os.path.join(here, path) for path in paths)
+    # A deploy may have removed the working directory, which then has no name to ask for.
+    walk.todo.extend(str(path.absolute()) for path in paths)
     while walk.todo:
         walk.follow(walk.todo.pop())
     return walk.places()
