@@ -14,6 +14,7 @@ from tests.files import write
 from tests.s3_servers import Shop
 from yamlgraph_prompts.bucket import Bucket, LogEntry, Pushed
 from yamlgraph_prompts.cli import main
+from yamlgraph_prompts.cli.places import one_place
 from yamlgraph_prompts.cli.published import person
 from yamlgraph_prompts.errors import LayerUnavailable
 from yamlgraph_prompts.release import Prompt, Release
@@ -246,6 +247,23 @@ def test_who_loses_a_race_is_told_and_the_command_fails(
     assert "Grace was first" in err
     assert "It changed greeting." in err
     assert not out
+    assert live(bucket).id == rival.id
+
+
+def test_who_is_overtaken_while_the_prompts_are_being_read_is_told(
+    folder: Path, run: Run, url: str, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rival = Release.of([Prompt("greeting", b"user: Rival")])
+
+    def reading(*given: Any) -> Any:
+        # It takes seconds where YAMLGraph has to be imported.
+        bucket.push(rival, message="hurry", who="Grace")
+        return one_place(*given)
+
+    monkeypatch.setattr("yamlgraph_prompts.cli.push.one_place", reading)
+    code, _, err = run("push", "prompts/", url, *PUSH)
+    assert code == 1
+    assert "Grace was first" in err
     assert live(bucket).id == rival.id
 
 

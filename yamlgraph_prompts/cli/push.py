@@ -35,15 +35,16 @@ def run(arguments: Any) -> int:
 def _push(arguments: Any, place: Bucket, others: Sequence[str]) -> int:
     graphs, folders = split(others)
     arguments.layers = [*((folder, False) for folder in folders), *(arguments.layers or ())]
-    source = one_place(arguments, graphs)
-    if not source.layers:
+    if not arguments.layers and not one_place(arguments, graphs).layers:
         raise PromptsError(
             "Which prompts? Only a graph was named.",
             hint="Name their folder too, for example: yamlgraph-prompts push prompts/ "
             f"{' '.join(graphs)} {place.url}",
         )
     said = {"message": message(arguments), "who": person(arguments)}
+    # Before the prompts are read: whoever pushes meanwhile was not taken into account.
     live = place.current()
+    source = one_place(arguments, graphs)
     candidate = source.candidate(strict=arguments.strict, before=released(place, live))
     findings = list(dict.fromkeys(candidate.findings))
     if not candidate.refused:
