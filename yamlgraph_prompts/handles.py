@@ -36,7 +36,7 @@ _tokens = itertools.count(1)
 class Parts:
     """What the handles of one `LivePrompts` share."""
 
-    road: Publisher
+    publisher: Publisher
     builds: Builds
     store: Store | MemoryStore
     teller: Teller
@@ -74,7 +74,7 @@ class Handle:
         self._builds = parts.builds
         self._missing_release = parts.missing_release
         # Every run comes by these, and each further step to them would be felt.
-        self._road = parts.road
+        self._publisher = parts.publisher
         self._arrival = parts.following.arrival
         self._store = parts.store
         self._teller = parts.teller
@@ -85,7 +85,7 @@ class Handle:
         arrival = self._arrival
         if arrival.due or arrival.coming is not None or self._teller.hooks:
             return None
-        live = self._road.live
+        live = self._publisher.live
         assert live is not None
         build = live.builds[self.token]
         marked = build.release == self._marked and monotonic() < self._mark_again
@@ -101,7 +101,7 @@ class Handle:
             self._first_use()
         if self._arrival.coming is not None:
             self._arrival.wait()
-        live = self._road.live
+        live = self._publisher.live
         assert live is not None
         return live.builds[self.token]
 
@@ -119,7 +119,7 @@ class Handle:
         Raises:
             ReleaseNotFound: The release is gone, and `missing_release` is ``"raise"``.
         """
-        live = self._road.live
+        live = self._publisher.live
         assert live is not None
         now = live.builds[self.token]
         if now.release == release and graph in (None, now.graph):
