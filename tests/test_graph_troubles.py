@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import wait_until
 from yamlgraph_prompts import PromptsRejected, load_and_compile
 from yamlgraph_prompts.cli import main
 from yamlgraph_prompts.findings import Finding
@@ -99,6 +100,27 @@ def test_a_mistake_in_a_child_is_told_in_the_childs_file(
     (found,) = refused(tmp_path, parent)
     assert (found.file, found.line) == ("child.yaml", 6)
     assert "timeout" in found.message
+
+
+def test_a_working_directory_that_is_gone_is_named_and_costs_no_file_events(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "prompts").mkdir()
+    (tmp_path / "prompts/greet.yaml").write_text("user: 'Hi {name}'\n")
+    (tmp_path / "graph.yaml").write_text(f"prompts_relative: true\nprompts_dir: prompts\n{GOOD}")
+    (tmp_path / "old").mkdir()
+    monkeypatch.chdir(tmp_path / "old")
+    app = load_and_compile(tmp_path / "graph.yaml").compile()
+    (tmp_path / "old").rmdir()
+    app.prompts.follow_changes()
+    layers, _ = app.prompts._following._watches or ()
+    wait_until(lambda: layers.mode != "off")
+    assert layers.mode == "events"
+    app.prompts._following.close()
+    (tmp_path / "graph.yaml").write_text(GOOD.replace("state_key: out", "state_key: said"))
+    (error,) = app.prompts.publish().errors
+    assert "working directory of this process is gone" in error.message
+    assert "Start it anew" in (error.hint or "")
 
 
 def test_a_pull_request_that_asks_for_a_missing_prompt_does_not_pass(

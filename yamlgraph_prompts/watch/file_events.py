@@ -73,8 +73,10 @@ def survey(paths: Iterable[Path]) -> Places:
     Looks at `MOST_ENTRIES` directory entries at most; links beyond them are not followed.
     """
     walk = _Walk()
-    # A deploy may have removed the working directory, which then has no name to ask for.
-    walk.todo.extend(str(path.absolute()) for path in paths)
+    for path in paths:
+        # A deploy may have removed the working directory, and nothing can come back there.
+        with contextlib.suppress(FileNotFoundError):
+            walk.todo.append(str(path.absolute()))
     while walk.todo:
         walk.follow(walk.todo.pop())
     return walk.places()

@@ -40,6 +40,11 @@ def troubles(
         problem: What was raised.
         code: The findings' code.
     """
+    # Of any other file the system says the name, and Python code that raises it gives no number.
+    if isinstance(problem, FileNotFoundError) and problem.errno and problem.filename is None:
+        gone = "the working directory of this process is gone, and YAMLGraph loads nothing without"
+        hint = "Start it anew, in a folder that stays when a release is removed."
+        return (Finding("error", code, gone, file=file, hint=hint, graph=file),)
     mark = getattr(problem, "problem_mark", None)
     if mark is not None:
         text = str(getattr(problem, "problem", None) or problem)
