@@ -889,6 +889,41 @@ def test_a_builder_that_raises_is_named_with_its_line(folder: Path) -> None:
     assert "ZeroDivisionError: by nothing" in finding.message
 
 
+def test_code_of_the_users_that_wants_to_exit_ends_neither_the_process_nor_the_following(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    leaving = ""
+
+    def leave(from_where: str) -> None:
+        if leaving == from_where:
+            sys.exit("no configuration")
+
+    def check(release: Release, graphs: Any) -> Iterable[Finding]:
+        leave("check")
+        return ()
+
+    def build(release: Release) -> Any:
+        leave("build")
+        return says("a")(release)
+
+    with LivePrompts(folder, checks=[check], hooks=[lambda event: leave("hook")]) as prompts:
+        app = live_graph(build, prompts=prompts).compile()
+        app.invoke({})
+        for leaving, code in (("check", "custom"), ("build", "compile")):
+            put(folder, leaving)
+            outcome = prompts.publish()
+            assert (outcome.status, codes(outcome)) == ("rejected", [code])
+            assert "no configuration" in outcome.errors[0].message
+        leaving = "hook"
+        put(folder, "hooked")
+        prompts.publish()
+        assert prompts["a"].user == "hooked"
+        leaving = ""
+        put(folder, "followed")
+        wait_until(lambda: app.invoke({}) == {"said": ["followed"]})
+    assert "An observer failed" in caplog.text
+
+
 def test_a_check_that_gives_something_else_rejects_with_its_name(folder: Path) -> None:
     def odd(release: Release, graphs: Any) -> Any:
         return ["not good"]

@@ -371,14 +371,15 @@ def test_on_change_never_runs_twice_at_once_and_runs_again_for_what_came_meanwhi
     assert len(threads) == 1
 
 
+@pytest.mark.parametrize("problem", [ValueError("a bad day"), SystemExit(1)], ids=repr)
 def test_a_callback_that_raises_does_not_end_the_watch(
-    prompts: Path, caplog: pytest.LogCaptureFixture
+    problem: BaseException, prompts: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     calls: list[str] = []
 
     def on_change(reason: str) -> None:
         calls.append(reason)
-        raise ValueError("a bad day")
+        raise problem
 
     watch = Watch(on_change, paths=lambda: [prompts])
     watch.start()

@@ -195,7 +195,7 @@ class Builds:
             known.popitem(last=False)
 
 
-def does_not_build(problem: Exception) -> tuple[Finding, ...]:
+def does_not_build(problem: BaseException) -> tuple[Finding, ...]:
     """The findings for a graph that cannot be built."""
     if isinstance(problem, GraphRefused):
         return problem.findings
@@ -208,7 +208,8 @@ def _building(facts: GraphFacts) -> Iterator[None]:
         yield
     except PromptsError:
         raise
-    except Exception as problem:
+    except (Exception, SystemExit) as problem:
+        # A tool's module may want to end the process for want of its configuration.
         why = f"{type(problem).__name__}: {problem}"
         file, line = _culprit(problem)
         message = f"The graph does not build: {why}"
@@ -216,7 +217,7 @@ def _building(facts: GraphFacts) -> Iterator[None]:
         raise GraphRefused(f"{facts.name} does not build: {why}", findings=(found,)) from problem
 
 
-def _culprit(problem: Exception) -> tuple[str | None, int | None]:
+def _culprit(problem: BaseException) -> tuple[str | None, int | None]:
     """The last line that is neither a library's nor ours."""
     for frame in reversed(traceback.extract_tb(problem.__traceback__)):
         if "site-packages" not in frame.filename and not frame.filename.startswith(_OURS):

@@ -318,7 +318,7 @@ class Candidates:
                     if not isinstance(found, Finding):
                         raise TypeError(f"it gave a {type(found).__name__}, which is no Finding")
                     yield found
-            except Exception as problem:
+            except (Exception, SystemExit) as problem:
                 logger.exception("A check failed")
                 yield Finding("error", "custom", f"The check {name} failed: {problem!r}")
 

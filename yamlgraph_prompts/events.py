@@ -60,5 +60,5 @@ def tell(hooks: Iterable[Hook], event: Event) -> None:
     for hook in hooks:
         try:
             hook(event)
-        except Exception:
+        except (Exception, SystemExit):
             logger.exception("An observer failed on %s", event.kind)

@@ -538,7 +538,7 @@ class LivePrompts:
     def _changed(self, reason: str) -> None:
         try:
             self.publish(reason)
-        except Exception:
+        except (Exception, SystemExit):
             if not self._closed:
                 logger.exception("A publication failed")
 

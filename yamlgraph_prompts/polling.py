@@ -125,7 +125,7 @@ class Poller:
                 self._pace = Pace(self._pace.refresh_s, 1) if gone else self._pace.failed()
                 retry_after_s = getattr(problem, "retry_after_s", None)
                 self._call(self._tell, problem)
-            except Exception:
+            except (Exception, SystemExit):
                 self._pace = self._pace.failed()
                 logger.exception("%s could not be looked at", self._reader.url)
             else:
@@ -147,5 +147,5 @@ class Poller:
             return
         try:
             tell(*args)
-        except Exception:
+        except (Exception, SystemExit):
             logger.exception("News could not be taken")

@@ -164,7 +164,7 @@ def building(candidate: Candidate) -> Iterator[Finding]:
                 continue
             try:
                 graph.build(facts, candidate.release, store.view).compile()
-            except Exception as problem:  # noqa: BLE001 - a graph's builder may raise anything
+            except (Exception, SystemExit) as problem:  # noqa: BLE001 - a graph's builder may raise anything
                 yield from does_not_build(problem)
     finally:
         store.close()

@@ -270,7 +270,7 @@ class Watch:
                     return
             try:
                 self._step(monotonic())
-            except Exception:
+            except (Exception, SystemExit):
                 logger.exception("The watch met an error and goes on")
 
     def _step(self, now: float) -> None:
@@ -299,7 +299,8 @@ class Watch:
         for _ in range(2):
             try:
                 self._on_change(reason)
-            except Exception:
+            except (Exception, SystemExit):
+                # A thread that ends by it says nothing, and old prompts would stay for ever.
                 logger.exception("A file change could not be taken")
             before = self._places
             if self._mode != "events" or not self._paths_moved():
@@ -401,7 +402,7 @@ class Watch:
         if self._on_trouble is not None:
             try:
                 self._on_trouble(kind, message)
-            except Exception:
+            except (Exception, SystemExit):
                 logger.exception("Trouble with the watcher could not be told")
 
     def _another_polls(self) -> bool:
