@@ -474,6 +474,26 @@ def test_a_run_outlives_the_commit_that_it_began_on(
     assert "child/graph.yaml" in told.message
 
 
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_run_outlives_a_commit_that_is_not_live_or_never_will_be(
+    refused: bool, project: Path, model_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(builds, "KEEP_BUILDS", 1)
+    worktree(project, 1)
+    app = load_and_compile("current/graph.yaml", watch=False).compile(checkpointer=MemorySaver())
+    config: Any = {"configurable": {"thread_id": "1"}}
+    app.invoke({"name": "Ada"}, config)
+    worktree(project, 2)
+    assert app.prompts.publish().status == "published"
+    # What commit 2 was built from goes away before commit 3 is live.
+    worktree(project, 3)
+    if refused:
+        write(project / "current", {"child/prompts/greeting.yaml": "user: '{{ name.__class__ }}'"})
+        assert app.prompts.publish().status == "rejected"
+    assert app.get_state(config).next == ("ask",)
+    assert app.invoke(Command(resume="so"), config)["greeting"] == "echo: greeting 1"
+
+
 def test_an_answer_whose_node_went_with_the_commit_is_not_lost(
     waiting: Callable[[str], Any],
 ) -> None:

@@ -7,7 +7,7 @@ import threading
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -121,6 +121,8 @@ class Builds:
         if revision is not None:
             kept = self._recent.get((handle.token, release_id, revision))
             if kept is not None:
+                with suppress(KeyError):  # whoever builds may drop it meanwhile
+                    self._recent.move_to_end((handle.token, release_id, revision))
                 return kept
         release = find(release_id)
         with self._lock:

@@ -145,6 +145,7 @@ class LivePrompts:
             self._teller,
             self._following,
             missing_release,
+            self._reread,
         )
         self._lock = threading.RLock()
         self._closed = False
@@ -549,6 +550,11 @@ class LivePrompts:
             elif self._teller.store_refused:
                 # No file tells that there is room again; this is called every now and then.
                 self._changed("poll")
+
+    def _reread(self, graph: Graph, release: Release) -> GraphFacts:
+        # A graph is never read twice at once.
+        with self._lock:
+            return graph.read(release.prompts.__contains__)
 
     def _cannot_look(self, problem: LayerError) -> None:
         with self._publishing() as road:
