@@ -157,6 +157,34 @@ def test_a_half_written_file_never_goes_live(folder: Path) -> None:
     assert live.heard.outcomes("rejected") == []
 
 
+@pytest.mark.parametrize("mode", ["events", "polling"])
+def test_what_another_process_read_of_a_half_written_file_goes_live_nowhere_else(
+    mode: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "store"
+    if mode == "polling":
+        monkeypatch.setenv("YAMLGRAPH_PROMPTS_WATCH", "poll")
+    one = LivePrompts(folder, store=store)
+    one.follow_changes()
+    wait_until(lambda: {watch.mode for watch in one._following._watches or ()} == {mode})
+    with (folder / "a.yaml").open("w") as handle:
+        handle.write("user: half")
+        handle.flush()
+        another = LivePrompts(folder, store=store, watch=False)
+        assert another["a"].user == "half"
+        one._pointed("poll")
+        assert one["a"].user == "one"
+        held = another.activate(another.release.id)
+        assert held.status == "published"
+        one._pointed("poll")
+        assert one["a"].user == "half", "what somebody holds is served at once"
+        another.follow()
+        handle.write(" and half")
+    wait_until(lambda: one["a"].user == "half and half", 10.0)
+    one.close()
+    another.close()
+
+
 def test_bad_then_good_again_reloads(live: Live, folder: Path) -> None:
     for text in ("two", "three"):
         renamed(folder / "a.yaml", "user: '{{ unclosed'")

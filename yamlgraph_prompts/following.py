@@ -67,12 +67,18 @@ class Following:
         self._wanted = wanted
         self.arrival = Arrival(due=wanted)
         self._watches: tuple[Watch | Poller, ...] | None = None
+        self._files: Watch | None = None
         self._starting = threading.Lock()
 
     @property
     def started(self) -> bool:
         """Whether changes are followed in this process."""
         return self._watches is not None
+
+    @property
+    def will_tell(self) -> bool:
+        """Whether files may be half written just now; what becomes of them will be told."""
+        return self._files is not None and self._files.unsettled
 
     def start(self) -> None:
         """Begin, for whatever there is that could change. Returns at once."""
@@ -106,7 +112,7 @@ class Following:
             if reader.remote:
                 yield Poller(reader, self._take, self._unreadable, self._readable, self._refresh_s)
         if any(True for _ in self._paths()):
-            yield Watch(
+            self._files = Watch(
                 self._file_changed,
                 paths=self._paths,
                 fingerprint=self._fingerprint,
@@ -114,6 +120,7 @@ class Following:
                 on_trouble=self._trouble,
                 on_news=self.arrival.announced,
             )
+            yield self._files
         if any(True for _ in self._store_paths()):
             yield Watch(self._pointed, paths=self._store_paths, poll_s=self._refresh_s)
 
@@ -124,7 +131,7 @@ class Following:
 
     def forget(self) -> None:
         """The watches belong to the process that this one was forked from."""
-        self._watches = None
+        self._watches = self._files = None
         self._starting = threading.Lock()
         self.arrival.forget(due=self._wanted)
 
@@ -138,7 +145,7 @@ class Following:
     def close(self) -> None:
         """Stop for good; no thread stays behind."""
         self.arrival.due = False
-        watches, self._watches = self._watches, ()
+        watches, self._watches, self._files = self._watches, (), None
         for watch in watches or ():
             watch.close()
 

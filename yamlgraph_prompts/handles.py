@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
@@ -18,7 +17,7 @@ from yamlgraph_prompts.errors import GraphRefused, PromptsError, ReleaseNotFound
 from yamlgraph_prompts.following import Following
 from yamlgraph_prompts.live import Build, Pin, Recipe
 from yamlgraph_prompts.publisher import Publisher
-from yamlgraph_prompts.release import GraphFacts, Release
+from yamlgraph_prompts.release import Release
 from yamlgraph_prompts.telling import Teller
 
 if TYPE_CHECKING:
@@ -43,8 +42,6 @@ class Parts:
     teller: Teller
     following: Following
     missing_release: Literal["raise", "live"]
-    reread: Callable[[Graph, Release], GraphFacts]
-    """A graph as its files are now, to run on a release."""
 
 
 class Handle:
@@ -76,7 +73,6 @@ class Handle:
         self.token = next(_tokens)
         self._builds = parts.builds
         self._missing_release = parts.missing_release
-        self._reread = parts.reread
         # Every run comes by these, and each further step to them would be felt.
         self._publisher = parts.publisher
         self._arrival = parts.following.arrival
@@ -135,7 +131,7 @@ class Handle:
             except GraphRefused:
                 # A commit's folder, say, is gone, and what came instead is not live: not yet, or
                 # it was refused. Whoever waits cannot wait for that.
-                today = self._reread(self.graph, self.owner.find(release))
+                today = self.owner._reread(self.graph, self.owner.find(release))
                 return self._builds.at(self, release, graph, today, self.owner.find)
         except ReleaseNotFound as problem:
             if self._missing_release == "raise":

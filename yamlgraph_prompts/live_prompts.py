@@ -145,7 +145,6 @@ class LivePrompts:
             self._teller,
             self._following,
             missing_release,
-            self._reread,
         )
         self._lock = threading.RLock()
         self._closed = False
@@ -534,7 +533,12 @@ class LivePrompts:
         with self._publishing() as road:
             return road.started()
 
-    # What following calls
+    # What handles and following call
+
+    def _reread(self, graph: Graph, release: Release) -> GraphFacts:
+        """A graph as its files are now, to run on a release."""
+        with self._lock:  # no graph is read twice at once
+            return graph.read(release.prompts.__contains__)
 
     def _changed(self, reason: str) -> None:
         try:
@@ -545,16 +549,11 @@ class LivePrompts:
 
     def _pointed(self, reason: str) -> None:
         with self._lock:
-            if self._road.pointed_elsewhere():
+            if self._road.pointed_elsewhere(only_holds=self._following.will_tell):
                 self._changed("another process")
             elif self._teller.store_refused:
                 # No file tells that there is room again; this is called every now and then.
                 self._changed("poll")
-
-    def _reread(self, graph: Graph, release: Release) -> GraphFacts:
-        # A graph is never read twice at once.
-        with self._lock:
-            return graph.read(release.prompts.__contains__)
 
     def _cannot_look(self, problem: LayerError) -> None:
         with self._publishing() as road:

@@ -172,10 +172,12 @@ class Road:
             return self.live.release
         return find(release_id, self._store, self._readers, self._startup_deadline_s)
 
-    def pointed_elsewhere(self) -> bool:
-        """Whether another process changed what is live or held."""
+    def pointed_elsewhere(self, *, only_holds: bool) -> bool:
+        """Whether another process changed what is live or held; with `only_holds`, what is held."""
         live, pointer = self.live, self._store.pointer()
         if live is None or pointer is None:
+            return False
+        if only_holds and not (live.held or pointer.held):
             return False
         return (pointer.release, pointer.held) != (live.release.id, live.held)
 

@@ -120,6 +120,11 @@ class Watch:
         """How changes are noticed now: ``"events"``, ``"polling"`` or ``"off"``."""
         return self._mode
 
+    @property
+    def unsettled(self) -> bool:
+        """Whether files may be incomplete just now; a poll never knows."""
+        return self._mode == "polling" or self._burst.waiting
+
     def start(self) -> None:
         """Begin to watch; once it returns, no change is missed. A second call does nothing."""
         with self._life:
