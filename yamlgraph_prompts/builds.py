@@ -9,7 +9,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
@@ -93,7 +92,7 @@ class Builds:
                 builds[handle.token] = self._make(
                     handle, facts, candidate.release, live.get(handle.token)
                 )
-        return MappingProxyType(builds)
+        return builds
 
     def add(
         self, handle: Handle, facts: GraphFacts, release: Release, live: Mapping[int, Build]
@@ -103,7 +102,7 @@ class Builds:
             build = self._make(handle, facts, release, None)
             self._handles[handle.token] = handle
             kept = {token: live[token] for token in list(self._handles) if token in live}
-            return MappingProxyType({**kept, handle.token: build})
+            return {**kept, handle.token: build}
 
     def at(
         self,

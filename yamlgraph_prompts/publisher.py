@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("yamlgraph_prompts")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Live:
     """All that changes in a swap, behind one reference."""
 
