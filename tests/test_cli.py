@@ -320,6 +320,7 @@ def test_the_check_touches_no_store_and_publishes_nothing(folder: Path, run: Run
         (["rollback", *LAYERS], "No release is live"),
         (["follow", *LAYERS], "No release is live"),
         (["run", "missing.yaml", "-l", "prompts/base"], "Graph config not found"),
+        (["serve", "prompts/base", "graph.yaml"], "serve -l prompts/base graph.yaml"),
         (["run", "graph.yaml", "--bogus"], "unrecognized arguments: --bogus"),
         (["run", "graph.yaml", "-e", "staging"], "Say --environment staging."),
     ],

@@ -175,6 +175,8 @@ def test_a_missing_graph_says_so(project: Path) -> None:
     with pytest.raises(GraphNotFound, match=r"none\.yaml") as caught:
         load("none.yaml")
     assert isinstance(caught.value, FileNotFoundError)
+    with LivePrompts({}, watch=False) as prompts, pytest.raises(GraphNotFound):
+        load_and_compile("none.yaml", prompts=prompts)
 
 
 @pytest.mark.parametrize(

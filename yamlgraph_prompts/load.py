@@ -255,11 +255,11 @@ def _load(
     from yamlgraph_prompts.yamlgraph_bridge import YamlGraph
 
     file = Path(path)
-    home = home_of(file, prompts_dir)
     if prompts is None:
+        home = home_of(file, prompts_dir)
         prompts = _share(home.layers, environment, watch, home.base, home.graph)
     graph = YamlGraph(
-        file,
+        _there(file),
         environment=prompts.environment,
         bundled=not prompts.layers,
         guarded=prompts.folders(),
@@ -290,14 +290,18 @@ def home_of(file: Path, prompts_dir: PromptsDir) -> Home:
     """
     from yamlgraph_prompts.yamlgraph_bridge import peek
 
+    said = peek(_there(file))
+    base = _beside(file) if said.prompts_relative else None
+    layers = _layers(prompts_dir, said.prompts_dir)
+    return Home(layers, base, None if layers else _plain(file))
+
+
+def _there(file: Path) -> Path:
     if not file.exists():
         raise GraphNotFound(
             f"Graph config not found: {file}", hint="Check the path and the working directory."
         )
-    said = peek(file)
-    base = _beside(file) if said.prompts_relative else None
-    layers = _layers(prompts_dir, said.prompts_dir)
-    return Home(layers, base, None if layers else _plain(file))
+    return file
 
 
 def _beside(file: Path) -> Path:

@@ -25,7 +25,10 @@ def run(arguments: Any) -> int:
     """Serve until it is told to stop."""
     graphs, words = split(arguments.words)
     if words:
-        raise PromptsError(f"serve takes only graphs, not {' '.join(words)}.")
+        raise PromptsError(
+            f"serve takes only graphs, not {' '.join(words)}.",
+            hint=f"A folder of prompts is a layer: serve {' '.join(['-l', words[0], *graphs])}",
+        )
     place = one_place(arguments, graphs)
     try:
         import uvicorn
