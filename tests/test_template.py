@@ -304,6 +304,9 @@ prompts = st.fixed_dictionaries(
 def test_a_prompts_messages_are_those_of_prepare_messages(
     content: dict[str, Any], provider: str | None, through_yamlgraph: bool
 ) -> None:
+    if through_yamlgraph:  # which reads `user` before it looks at anything else
+        content = {"user": "u", **content}
+
     def theirs() -> Any:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(executor_base, "load_prompt", lambda *a, **k: content)
@@ -321,9 +324,7 @@ def test_a_prompts_messages_are_those_of_prepare_messages(
     try:
         expected = theirs()
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        # YAMLGraph itself looks for `user`
-        refusals = (PromptRenderError, KeyError) if through_yamlgraph else PromptRenderError
-        with pytest.raises(refusals) as caught:
+        with pytest.raises(PromptRenderError) as caught:
             mine()
         said = str(error)
         if said.startswith(("Missing required", "Cannot specify", "Prompt 'p' has a message")):
@@ -622,7 +623,9 @@ def test_a_text_made_of_a_message_holds_nothing_of_the_prompt(remake: Any) -> No
     assert "{" not in text
 
 
-@pytest.mark.parametrize("item", [b"{{ 1 }}", 5, None, ["{{ 1 }}"], {"{{ 1 }}"}, ("a", "b"), 0, True])
+@pytest.mark.parametrize(
+    "item", [b"{{ 1 }}", 5, None, ["{{ 1 }}"], {"{{ 1 }}"}, ("a", "b"), 0, True]
+)
 @pytest.mark.parametrize("key", ["user", "system", "system_segments"])
 def test_what_is_no_text_reaches_no_renderer(key: str, item: Any) -> None:
     content: dict[str, Any] = {"user": "u", "system": [item]} if key == "system" else {"user": "u"}
@@ -631,7 +634,7 @@ def test_what_is_no_text_reaches_no_renderer(key: str, item: Any) -> None:
     elif key == "system_segments":
         content[key] = [{"content": item}]
     template = PromptTemplate(content, prompt="p")
-    with pytest.raises(PromptRenderError, match="must be a text|must be a mapping"):
+    with pytest.raises(PromptRenderError, match=r"must be a (text|mapping)"):
         template.loaded()
     with pytest.raises(PromptRenderError):
         template.messages({})

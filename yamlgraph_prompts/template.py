@@ -120,11 +120,11 @@ class PromptTemplate:
         for key in ("system", "system_segments"):
             if isinstance(copy.get(key), list):
                 copy[key] = [dict(item) if isinstance(item, dict) else item for item in copy[key]]
-        for (first, *rest), template in self._parts:
-            place, key = copy, first
-            for step in rest:
-                place, key = place[key], step
-            place[key] = Text(template, budget)
+        for path, template in self._parts:
+            place: Any = copy
+            for step in path[:-1]:
+                place = place[step]
+            place[path[-1]] = Text(template, budget)
         return copy
 
     # -- reading

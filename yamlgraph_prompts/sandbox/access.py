@@ -125,7 +125,7 @@ def member(obj: Any, name: str) -> Any:
         value = obj.get(name)
         if value is not missing:
             return value
-        if kind is ObjectView:
+        if isinstance(obj, ObjectView):
             opened = obj.method(name)
             return missing if opened is None else BoundMethod(_opened(opened), obj, name)
     sort = kind_of(obj)
@@ -158,10 +158,11 @@ def _private(obj: Any, name: str) -> Any:
 def item(obj: Any, key: Any) -> Any:
     """The element with this key or index."""
     kind = type(obj)
-    if isinstance(key, str) and key.startswith("__"):
+    is_text = isinstance(key, str)
+    if is_text and key.startswith("__"):
         return _private(obj, key)
     if kind is MappingView or kind is dict:
-        if isinstance(key, CONTAINERS):
+        if not is_text and isinstance(key, CONTAINERS):
             measure(key)
             key = own(key)
         try:
@@ -172,7 +173,7 @@ def item(obj: Any, key: Any) -> Any:
         return obj[key]
     if isinstance(key, int) and isinstance(obj, (*CONTAINERS, str, range)):
         try:
-            return obj[key]
+            return obj[key]  # type: ignore[index]
         except (LookupError, TypeError):
             return missing
     return missing

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
+from sys import getsizeof
 from time import monotonic
 from typing import Any, Literal
 
@@ -135,8 +136,11 @@ class Budget:
 
     def made(self, text: str) -> str:
         """Count a text that was made on the way."""
-        self.room(len(text))
-        self.keep(sys.getsizeof(text))
+        if len(text) > self.limits.characters:
+            raise self.too_long()
+        self._memory -= getsizeof(text)
+        if self._memory < 0:
+            self.keep(0)
         return text
 
     def keep(self, size: int) -> None:
@@ -159,17 +163,14 @@ class Budget:
     def join(self, pieces: Iterable[str], most: int | None = None) -> str:
         """The pieces as one text, refused as soon as it is too long."""
         left = self.limits.characters if most is None else most
-        chunks: list[str] = []
-        parts: list[str] = []
-        for piece in pieces:
-            left -= len(piece)
+        pieces, chunks = iter(pieces), []
+        # In chunks, since many short texts take more room than one long one.
+        while chunk := list(islice(pieces, _PIECES)):
+            left -= sum(map(len, chunk))
             if left < 0:
                 raise self.too_long()
-            parts.append(piece)
-            if len(parts) > _PIECES:  # many short texts take more room than one long one
-                chunks.append("".join(parts))
-                parts.clear()
-        return "".join([*chunks, *parts])
+            chunks.append("".join(chunk))
+        return "".join(chunks)
 
     def too_long(self) -> LimitReached:
         return LimitReached(

@@ -10,7 +10,8 @@ import re
 from collections.abc import Callable, Iterator, Sized
 from typing import Any, Final
 
-from jinja2.defaults import DEFAULT_FILTERS, DEFAULT_TESTS  # type: ignore[attr-defined]
+from jinja2.defaults import DEFAULT_FILTERS  # type: ignore[attr-defined]
+from jinja2.defaults import DEFAULT_TESTS as JINJA_TESTS  # type: ignore[attr-defined]
 from jinja2.filters import ignore_case, make_attrgetter, make_multi_attrgetter
 from jinja2.runtime import Context
 from jinja2.utils import Cycler, Joiner, Namespace, _PassArg, generate_lorem_ipsum, pass_context
@@ -53,6 +54,7 @@ _LONGEST_LINK = 400
 _LONGEST_WORD = 1_000
 _SPECIAL = "&<>'\""
 _BEFORE_TITLE = "-({[<"
+_SHORT = 256
 _WORD = re.compile(r"\w+")
 
 Before = Callable[..., Any]
@@ -63,6 +65,9 @@ Arguments = tuple[Any, ...]
 
 
 def _text(budget: Budget, value: Any, *_: Any, **__: Any) -> str:
+    if type(value) is str and len(value) < _SHORT:
+        budget.tick()
+        return value
     text = value if isinstance(value, str) else show(value)
     scan(budget, text, 2)
     return text
@@ -246,7 +251,7 @@ def _by_keys(
     attribute, case_sensitive = bound
     postprocess = None if case_sensitive else ignore_case
     make = make_multi_attrgetter if name == "sort" else make_attrgetter
-    key = make(context.environment, attribute, postprocess=postprocess)  # type: ignore[operator]
+    key = make(context.environment, attribute, postprocess=postprocess)
     keys = [key(item) for item in items]
     for part in keys:
         budget.keep(len(part) if isinstance(part, str) else 64)
@@ -270,7 +275,7 @@ def _keyed(name: str) -> Callable[..., Any]:
     def keyed(context: Context, value: Any, *args: Any, **named: Any) -> Any:
         items = _by_keys(context, name, value, args, named)
         result = function(context.environment, items, *args, **named)
-        return _ticking(result) if isinstance(result, Iterator) else result
+        return _ticking(result) if type(result) in _ITERATORS else result
 
     return keyed
 
@@ -293,13 +298,18 @@ def _dictsort(
 def _join(context: Context, value: Any, d: Any = "", attribute: Any = None) -> Any:
     if attribute is not None:
         value = DEFAULT_FILTERS["map"](context, value, attribute=attribute)
-    budget, length, parts = current(), 0, []
+    budget, items = current(), listed(value)
     separator = d if isinstance(d, str) else show(d)
-    for item in listed(value):
-        parts.append(item if isinstance(item, Markup) else show(item))
-        length += len(parts[-1]) + len(separator)
-        budget.room(length)
-    budget.spend(len(parts) >> 2)
+    budget.spend(len(items) >> 2)
+    if {str}.issuperset(map(type, items)):
+        parts = list(items)
+        length = sum(map(len, parts)) + len(separator) * len(parts)
+    else:
+        parts, length = [], 0
+        for item in items:
+            parts.append(show(item))
+            length += len(parts[-1]) + len(separator)
+            budget.room(length)
     budget.room(length * (5 if context.eval_ctx.autoescape else 1))
     return budget.made(DEFAULT_FILTERS["join"](context.eval_ctx, parts, separator))
 
@@ -319,6 +329,18 @@ def _sum(context: Context, iterable: Any, attribute: Any = None, start: Any = 0)
 @pass_context
 def _attr(context: Context, obj: Any, name: Any) -> Any:
     return context.environment.attribute(obj, name)  # type: ignore[attr-defined]
+
+
+def _cased(name: str) -> Callable[..., Any]:
+    """A filter that a method of texts does; quick for short ones."""
+    method = getattr(str, name)
+    charged = _charged(_text, DEFAULT_FILTERS[name])
+
+    @pass_context
+    def cased(context: Context, s: Any) -> Any:
+        return method(s) if type(s) is str and len(s) < _SHORT else charged(context, s)
+
+    return cased
 
 
 def _length(value: Any) -> int:
@@ -388,25 +410,34 @@ _BEFORE: dict[str, Before] = {
 }
 
 
-def _call(function: Any, context: Context, value: Any, args: Arguments, named: Any) -> Any:
+_ITERATORS: Final[frozenset[type]] = frozenset({type(reversed([])), type(_ticking(iter(())))})
+
+
+def _bound(function: Any) -> Callable[..., Any]:
+    """A function of Jinja's with the template's context before its own arguments."""
     wants = _PassArg.from_obj(function)
     if wants is _PassArg.context:
-        return function(context, value, *args, **named)
+        return function  # type: ignore[no-any-return]
     if wants is _PassArg.eval_context:
-        return function(context.eval_ctx, value, *args, **named)
+        return lambda context, *args, **named: function(context.eval_ctx, *args, **named)
     if wants is _PassArg.environment:
-        return function(context.environment, value, *args, **named)
-    return function(value, *args, **named)
+        return lambda context, *args, **named: function(context.environment, *args, **named)
+    return lambda context, *args, **named: function(*args, **named)
 
 
 def _charged(before: Before, function: Callable[..., Any]) -> Callable[..., Any]:
+    run = _bound(function)
+
     @pass_context  # so Jinja cannot run it while it compiles
     def charged(context: Context, value: Any, *args: Any, **named: Any) -> Any:
         budget = current()
-        result = _call(function, context, before(budget, value, *args, **named), args, named)
+        if args or named:
+            result = run(context, before(budget, value, *args, **named), *args, **named)
+        else:
+            result = run(context, before(budget, value))
         if isinstance(result, str):
             return budget.made(result)
-        return _ticking(result) if isinstance(result, Iterator) else result
+        return _ticking(result) if type(result) in _ITERATORS else result
 
     return charged
 
@@ -414,6 +445,7 @@ def _charged(before: Before, function: Callable[..., Any]) -> Callable[..., Any]
 FILTERS: Final[dict[str, Callable[..., Any]]] = {
     **{name: _charged(before, DEFAULT_FILTERS[name]) for name, before in _BEFORE.items()},
     **{name: _keyed(name) for name in _KEYED},
+    **{name: _cased(name) for name in ("capitalize", "lower", "upper")},
     "attr": _attr,
     "count": _charged(_same, _length),
     "dictsort": _charged(_same, _dictsort),
@@ -435,6 +467,7 @@ EXCLUDED_FILTERS: Final[dict[str, str]] = {}
 
 # -- tests -------------------------------------------------------------------------------------
 
+DEFAULT_TESTS: Final[dict[str, Any]] = JINJA_TESTS
 _COMPARING = {
     **dict.fromkeys(("==", "eq", "equalto"), "eq"),
     **dict.fromkeys(("!=", "ne"), "ne"),
@@ -455,10 +488,12 @@ def _comparing(sign: str) -> Callable[..., Any]:
 
 
 def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
+    run = _bound(function)
+
     @pass_context
     def test(context: Context, value: Any, *args: Any) -> Any:
         current().tick()
-        return _call(function, context, value, args, {})
+        return run(context, value, *args)
 
     return test
 

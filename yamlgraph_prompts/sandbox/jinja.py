@@ -6,7 +6,7 @@ Nothing is evaluated while it compiles, templates reach only what `views` shows 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NoReturn
 
 from jinja2 import Environment, nodes
@@ -18,21 +18,22 @@ from jinja2.runtime import BlockReference, Context, LoopContext, Macro, Undefine
 from jinja2.utils import Joiner, missing
 from markupsafe import Markup
 
-from yamlgraph_prompts.sandbox.access import METHOD_NAMES, BoundMethod, item, member
+from yamlgraph_prompts.sandbox.access import METHOD_NAMES, METHODS, BoundMethod, item, member
 from yamlgraph_prompts.sandbox.budget import Refused, current
 from yamlgraph_prompts.sandbox.filters import FILTERS, GLOBALS, TESTS, Function
 from yamlgraph_prompts.sandbox.operations import (
+    COMPARISONS,
     CONTAINERS,
     calculate,
-    compare,
     describe,
     hashed,
     show,
 )
-from yamlgraph_prompts.sandbox.views import ObjectView, View, is_withheld, own
+from yamlgraph_prompts.sandbox.views import MappingView, ObjectView, View, is_withheld, own
 
 _MAX_TOKENS = 60_000  # about 240 KB of nothing but Jinja: a second to compile
 _MAX_BRACKETS = 60  # in brackets
+_MAPPING = METHODS["mapping"]
 _CALL = 10  # steps that a call takes as long as
 _CALLED = frozenset({BlockReference, BoundMethod, Function, Joiner, LoopContext, Macro})
 
@@ -46,7 +47,9 @@ class _Generator(CodeGenerator):
 
     def write_commons(self) -> None:
         super().write_commons()
-        self.writeline("show = environment.show; compare = environment.compare")
+        self.writeline("show = environment.show")
+        for sign in COMPARISONS:
+            self.writeline(f"compared_{sign} = environment.comparisons[{sign!r}]")
 
     def visit(self, node: nodes.Node, *args: Any, **named: Any) -> Any:
         weight = self._loops.get(id(node))
@@ -72,8 +75,13 @@ class _Generator(CodeGenerator):
     def _output_child_pre(self, node: nodes.Expr, frame: Frame, finalize: Any) -> None:
         if frame.eval_ctx.volatile:
             self.write("(escape if context.eval_ctx.autoescape else str)(show(")
+        elif frame.eval_ctx.autoescape:
+            self.write("escape(show(")
+        elif isinstance(node, nodes.Name):
+            name = frame.symbols.ref(node.name)
+            self.write(f"({name} if type({name}) is str else show(")
         else:
-            self.write("escape(show(" if frame.eval_ctx.autoescape else "(show(")
+            self.write("(show(")
 
     def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:
         self.write("environment.join_values(context, (")
@@ -84,7 +92,7 @@ class _Generator(CodeGenerator):
 
     def visit_Compare(self, node: nodes.Compare, frame: Frame) -> None:
         if len(node.ops) == 1:
-            self.write(f"compare({node.ops[0].op!r}, ")
+            self.write(f"compared_{node.ops[0].op}(")
             self.visit(node.expr, frame)
             self.write(", ")
             self.visit(node.ops[0].expr, frame)
@@ -181,12 +189,12 @@ class GuardedEnvironment(Environment):
     # -- what compiled templates call
 
     show = staticmethod(show)
-    compare = staticmethod(compare)
+    comparisons = COMPARISONS
 
     def each(self, value: Any, weight: int = 1) -> Any:
         """What a loop goes over, after charging all its rounds."""
-        if isinstance(value, Sized) and isinstance(value, (*CONTAINERS, str, range)):
-            current().rounds(len(value) * weight)
+        if isinstance(value, (*CONTAINERS, str, range)):
+            current().rounds(len(value) * weight)  # type: ignore[arg-type]
         elif isinstance(value, View) and not isinstance(value, ObjectView):
             raise TypeError(f"{describe(value)!r} object is not iterable")
         return value
@@ -196,9 +204,8 @@ class GuardedEnvironment(Environment):
         return budget.made(budget.join(pieces))
 
     def join_values(self, context: Context, values: tuple[Any, ...]) -> str:
-        budget = current()
-        texts = [show(value) for value in values]
-        length = sum(map(len, texts))
+        texts = [value if type(value) is str else show(value) for value in values]
+        budget, length = current(), sum(map(len, texts))
         if context.eval_ctx.autoescape and any(type(text) is Markup for text in texts):
             budget.room(5 * length)
             return budget.made(Markup("").join(texts))
@@ -209,7 +216,7 @@ class GuardedEnvironment(Environment):
         """A list, dictionary or macro that a template makes."""
         budget = current()
         budget.tick()
-        budget.keep(200 + 8 * len(value) if isinstance(value, CONTAINERS) else 600)
+        budget.keep(200 + 8 * len(value) if isinstance(value, CONTAINERS) else 600)  # type: ignore[arg-type]
         return value
 
     def mapping(self, pairs: tuple[tuple[Any, Any], ...]) -> dict[Any, Any]:
@@ -220,7 +227,7 @@ class GuardedEnvironment(Environment):
         """``left < a <= b``: each operand is evaluated when it is needed, once."""
         for position in range(0, len(rest), 2):
             right = rest[position + 1]()
-            result = compare(rest[position], left, right)
+            result = COMPARISONS[rest[position]](left, right)
             if not result:
                 break
             left = right
@@ -242,13 +249,19 @@ class GuardedEnvironment(Environment):
     # -- attributes and items
 
     def getattr(self, obj: Any, attribute: str) -> Any:
-        value = member(obj, attribute)
-        if value is missing:
-            value = item(obj, attribute)
+        if type(obj) is MappingView and attribute not in _MAPPING and attribute[0] != "_":
+            value = obj.item(attribute)
+        else:
+            value = member(obj, attribute)
+            if value is missing:
+                value = item(obj, attribute)
         return self._undefined(obj, attribute) if value is missing else value
 
     def getitem(self, obj: Any, argument: Any) -> Any:
-        value = item(obj, argument)
+        if type(obj) is MappingView and type(argument) is str and argument[:1] != "_":
+            value = obj.item(argument)
+        else:
+            value = item(obj, argument)
         if value is missing and isinstance(argument, str):
             value = member(obj, argument)
         return self._undefined(obj, argument) if value is missing else value

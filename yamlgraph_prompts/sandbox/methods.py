@@ -193,7 +193,9 @@ def striptags(text: str) -> Markup:
     if (text.count("<") + 1) * len(text) > 50 * _SLOW:
         raise budget.too_long()
     scan(budget, text, 8)
-    return budget.made(Markup(Markup(text).striptags()))
+    stripped = Markup(text).striptags()
+    budget.made(stripped)
+    return Markup(stripped)
 
 
 _TEXT: dict[str, Method] = {

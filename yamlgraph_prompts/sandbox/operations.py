@@ -22,6 +22,7 @@ from yamlgraph_prompts.sandbox.views import (
     PLAIN,
     Labelled,
     MappingView,
+    ObjectView,
     SequenceView,
     SetView,
     View,
@@ -33,6 +34,7 @@ NUMBERS = (int, float, Decimal)
 DATES = (dt.date, dt.time, dt.timedelta)
 CONTAINERS = (list, tuple, dict, set, frozenset, *LISTED, SequenceView, SetView, MappingView)
 _ESCAPED = 5  # characters that escaping makes of one
+_SHORT = 512  # characters
 _MAX_DIGITS = 1_000  # of precision
 _MAX_EXPONENT = 5_000
 _MAX_FORMAT = 1_000  # characters of a date's format
@@ -41,7 +43,9 @@ _SLOW = 1_000_000  # steps of an algorithm that is quadratic
 _CONVERSION = re.compile(r"(?:\(([^()]*)\))?[#0\- +]*(\*|\d*)(?:\.(\*|\d*))?[hlL]?(.?)", re.DOTALL)
 _NUMBER = re.compile(r"\d+")
 _BLANKS = "".join(map(chr, (*range(9, 14), *range(28, 33))))
-_WIDE_BLANKS = "\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
+_WIDE_BLANKS = "\x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
+    map(chr, range(0x2000, 0x200B))
+)
 _LINE_ENDS = "\n\r\v\f\x1c\x1d\x1e"
 _WIDE_LINE_ENDS = "\x85\u2028\u2029"
 
@@ -232,6 +236,21 @@ def _repeated(budget: Budget, value: Any, times: int) -> Any:
     return value * times
 
 
+def _comparison(sign: str) -> Callable[[Any, Any], Any]:
+    compares = _COMPARISONS[sign]
+
+    def comparison(left: Any, right: Any) -> Any:
+        kinds = type(left), type(right)
+        if kinds == (str, str):
+            if len(right) < _SHORT:
+                return compares(left, right)
+        elif kinds[0] in PLAIN and kinds[1] in PLAIN:
+            return compares(left, right)
+        return compare(sign, left, right)
+
+    return comparison
+
+
 def compare(sign: str, left: Any, right: Any) -> Any:
     """``left sign right`` for a comparison, or ``in``."""
     budget = current()
@@ -242,7 +261,7 @@ def compare(sign: str, left: Any, right: Any) -> Any:
         elif type(side) not in PLAIN and isinstance(side, CONTAINERS):
             measure(side)
     if sign in ("in", "notin"):
-        right = own(right)
+        right = list(right) if isinstance(right, ObjectView) else own(right)
         if isinstance(right, str):
             scan(budget, right, 2)
         elif isinstance(right, (list, tuple)) and isinstance(left, str):
@@ -262,6 +281,12 @@ def compare(sign: str, left: Any, right: Any) -> Any:
             f"{shown!r} not supported between instances of "
             f"{describe(left)!r} and {describe(right)!r}"
         ) from None
+
+
+# Each comparison as compiled templates call it: quick where the cost is known to be small.
+COMPARISONS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
+    sign: _comparison(sign) for sign in _COMPARISONS
+}
 
 
 # -- formats -----------------------------------------------------------------------------------

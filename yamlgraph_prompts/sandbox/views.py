@@ -24,11 +24,11 @@ from markupsafe import Markup
 
 from yamlgraph_prompts.sandbox.budget import Refused, current
 
-PLAIN: Final = frozenset({str, int, float, bool, type(None)})
+PLAIN: Final[frozenset[type]] = frozenset({str, int, float, bool, type(None)})
 _mro = type.__dict__["__mro__"].__get__
 _attribute = object.__getattribute__
 _SEQUENCES = (list, tuple, deque)
-LISTED = tuple(type(part) for part in ({}.keys(), {}.values(), {}.items()))
+LISTED: Final[tuple[type, ...]] = (type({}.keys()), type({}.values()), type({}.items()))
 _OPAQUE = frozenset({type, types.ModuleType, types.FunctionType, types.MethodType})
 _SMALL = 64
 _MAX_DEPTH = 100  # of lists in lists
@@ -135,7 +135,7 @@ def enum_part(raw: Any, name: str) -> Any:
     return view(_attribute(raw, "__dict__").get(f"_{name}_", missing))
 
 
-class SequenceView(View, Sequence[Any]):
+class SequenceView(View):
     """A list, tuple or deque, or a named tuple with its names."""
 
     __slots__ = ("base",)
@@ -187,7 +187,7 @@ class SequenceView(View, Sequence[Any]):
         return hash(self.built())
 
 
-class SetView(View, Set[Any]):
+class SetView(View):
     """A set."""
 
     __slots__ = ("base",)
@@ -216,21 +216,23 @@ class SetView(View, Set[Any]):
         return hash(self.built())
 
 
-class MappingView(View, Mapping[Any, Any]):
+class MappingView(View):
     """A dictionary."""
 
     __slots__ = ("_by_key",)
 
     def __init__(self, raw: Any) -> None:
         self.raw = raw
-        self._by_key: dict[Any, Any] | None = None
+        is_plain = type(raw) is dict and len(raw) <= _SMALL and PLAIN.issuperset(map(type, raw))
+        self._by_key: dict[Any, Any] | None = raw if is_plain else None
 
     def item(self, key: Any) -> Any:
         """The value of this key, as a view; `missing` where there is none."""
         by_key = self._by_key
         if by_key is None:
             by_key = self._by_key = self._looked_up()
-        return view(by_key.get(key, missing))
+        value = by_key.get(key, missing)
+        return value if type(value) in PLAIN else view(value)
 
     def get(self, key: Any, default: Any = None) -> Any:
         value = self.item(key)
@@ -266,10 +268,22 @@ class MappingView(View, Mapping[Any, Any]):
         current().elements(4 * len(self))
         return {view(key): view(value) for key, value in dict.items(self.raw)}
 
+    def keys(self) -> Any:
+        return self.built().keys()
+
+    def __contains__(self, key: Any) -> bool:
+        return self.item(key) is not missing
+
     def __eq__(self, other: object) -> bool:
         return bool(self.built() == own(other))
 
     __hash__ = None  # type: ignore[assignment]
+
+
+# Virtual, since an abstract class makes `isinstance` five times slower.
+Sequence.register(SequenceView)
+Set.register(SetView)
+Mapping.register(MappingView)
 
 
 def is_withheld(value: Any, name: str) -> bool:
@@ -285,10 +299,16 @@ def own(value: Any) -> Any:
     return value.built() if isinstance(value, (SequenceView, SetView, MappingView)) else value
 
 
-def viewed(items: Iterable[Any], raw: Any) -> Iterator[Any]:
-    """The items as views; their number was counted."""
-    if PLAIN.issuperset(map(type, raw)) if type(raw) in (list, tuple, dict) else False:
-        return iter(items)
+def viewed(items: Iterator[Any], raw: Any) -> Iterator[Any]:
+    """The items of `raw` as views; their number was counted."""
+    if type(raw) in (list, tuple, dict):
+        kinds = set(map(type, raw))
+        if kinds <= PLAIN:
+            return items
+        if len(kinds) == 1:
+            make = _BY_TYPE.get(kinds.pop())
+            if make is not None:
+                return map(make, items)
     return map(view, items)
 
 
@@ -370,7 +390,8 @@ def _datetime_view(raw: dt.datetime) -> Any:
         zone = dt.timezone(
             dt.datetime.utcoffset(raw) or dt.timedelta(), dt.datetime.tzname(raw) or "UTC"
         )
-    plain = dt.datetime(*parts, tzinfo=zone, fold=dt.datetime.fold.__get__(raw))
+    fold = dt.datetime.fold.__get__(raw)
+    plain = dt.datetime(*parts, tzinfo=zone).replace(fold=fold)  # type: ignore[misc]
     return plain if type(raw) is dt.datetime else _labelled(LabelledDatetime, plain, raw)
 
 
@@ -396,7 +417,7 @@ def printed(raw: Any, how: Callable[[Any], str]) -> str:
     if known is None:
         measure(raw)
         known = budget.known[key] = raw, budget.made(str.__str__(how(raw)))
-    return known[1]  # type: ignore[no-any-return]
+    return known[1]
 
 
 def measure(value: Any) -> int:
@@ -441,7 +462,7 @@ def _parts(item: Any) -> Iterable[Any] | None:
         return (part for pair in dict.items(item) for part in pair)
     for base in (*_SEQUENCES, set, frozenset, *LISTED):
         if base in mro:
-            return base.__iter__(item)  # type: ignore[no-any-return]
+            return base.__iter__(item)  # type: ignore[attr-defined,no-any-return]
     return None
 
 
@@ -560,6 +581,8 @@ def view(value: Any) -> Any:
         ('a', 'SequenceView')
     """
     kind = type(value)
+    if kind in PLAIN:
+        return value
     make = _BY_TYPE.get(kind)
     if make is not None:
         return make(value)
