@@ -18,6 +18,7 @@ from yamlgraph_prompts.admin.bodies import (
     FindingBody,
     Reach,
 )
+from yamlgraph_prompts.admin.conditions import Conditions
 from yamlgraph_prompts.admin.context import (
     Admin,
     Author,
@@ -97,8 +98,9 @@ def changing(admin: Admin) -> APIRouter:
         if_none_match: NoneMatch = None,
     ) -> Change:
         """Write a prompt and publish it; checked with all graphs before anything is written."""
-        data = of_body(request.headers.get("content-type"), await request.body())
-        wish = Wish(name, data, _all(request, "if-match"), _all(request, "if-none-match"), message)
+        # In a worker thread: a large object takes a while to become YAML.
+        data = await do(of_body, request.headers.get("content-type"), await request.body())
+        wish = Wish(name, data, _conditions(request), message)
         change = await do(write, admin, caller, wish)
         response.status_code = _status(change)
         response.headers["ETag"] = f'"{change.sha256}"'
@@ -118,9 +120,8 @@ def changing(admin: Admin) -> APIRouter:
         if_match: Match = None,
     ) -> Change:
         """Remove a prompt; a lower layer's takes its place, where there is one."""
-        change = await do(
-            write, admin, caller, Wish(name, None, _all(request, "if-match"), message=message)
-        )
+        conditions = Conditions(match=_conditions(request).match)
+        change = await do(write, admin, caller, Wish(name, None, conditions, message))
         response.status_code = _status(change)
         return change
 
@@ -183,10 +184,9 @@ async def note_refusal(admin: Admin, request: Request, refusal: Refusal) -> None
         )
 
 
-def _all(request: Request, header: str) -> str | None:
-    # It may be sent in several lines, which are one list.
-    lines = request.headers.getlist(header)
-    return ",".join(lines) if lines else None
+def _conditions(request: Request) -> Conditions:
+    headers = request.headers
+    return Conditions.of(headers.getlist("if-match"), headers.getlist("if-none-match"))
 
 
 def _status(change: Change) -> int:

@@ -102,6 +102,7 @@ _WORDS = {
     421: "The Host header is not one of this server's",
     422: "Findings reject it, or the request does not fit",
     429: "Too many wrong tokens came from this address",
+    431: "The headers are too large",
     500: "Something failed inside",
     503: "A layer, the store or the time does not allow it now",
 }
@@ -109,7 +110,7 @@ _WORDS = {
 
 def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The errors that a route may answer with, for the OpenAPI document."""
-    always = (401, 403, 414, 421, 422, 429, 500, 503)
+    always = (401, 403, 414, 421, 422, 429, 431, 500, 503)
     told: dict[int | str, dict[str, Any]] = {
         status: {"description": _WORDS[status], "content": _PROBLEM}
         for status in sorted({*always, *statuses})

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from yamlgraph_prompts.admin.bodies import MAX_NAME, NAME_PATTERN, Change, Current, FindingBody
+from yamlgraph_prompts.admin.conditions import ANY, Conditions
 from yamlgraph_prompts.admin.context import Admin, Caller
 from yamlgraph_prompts.admin.problems import Refusal, of_core
 from yamlgraph_prompts.drafts import Draft, Origin, Trial, Write
@@ -18,9 +19,7 @@ from yamlgraph_prompts.release import Outcome, Prompt
 if TYPE_CHECKING:
     from yamlgraph_prompts.bucket import Bucket
 
-_NO_PROMPT = re.compile(r"vars(\.[^/]+)?|.*\.(yaml|yml|j2)")
 _NAMED = 5
-_ETAG = re.compile(r'\s*(W/)?"?([^",]*)"?\s*')
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +29,13 @@ class Wish:
     Args:
         name: The prompt's name.
         data: The bytes of its file; None to remove it.
-        if_match: The header of that name.
-        if_none_match: The header of that name.
+        conditions: What must hold of the prompt as it is now.
         message: Why, for the audit log.
     """
 
     name: str
     data: bytes | None
-    if_match: str | None = None
-    if_none_match: str | None = None
+    conditions: Conditions
     message: str | None = None
 
     @property
@@ -57,7 +54,7 @@ def write(admin: Admin, caller: Caller, wish: Wish) -> Change:
     """
     layer = _layer(admin)
     publish = _publish(admin, layer, caller, wish)
-    if _NO_PROMPT.fullmatch(wish.name.rpartition("/")[2]):
+    if _is_no_prompt(wish.name.rpartition("/")[2].lower()):
         raise Refusal(
             422,
             "name",
@@ -67,7 +64,7 @@ def write(admin: Admin, caller: Caller, wish: Wish) -> Change:
 
     def allow(trial: Trial) -> Callable[[], None]:
         _placed(trial, layer)
-        _fresh(trial.before, wish)
+        _fresh(trial.before, wish.conditions)
         _sound(trial)
         _may_redirect(trial, caller)
         # On disk first: no change without its line.
@@ -129,6 +126,11 @@ def locked(admin: Admin, prompt: Prompt) -> str | None:
     return None
 
 
+def _is_no_prompt(file: str) -> bool:
+    """Whether a file of this name, without ``.yaml``, is a template, vars, or written twice."""
+    return file == "vars" or file.startswith("vars.") or file.endswith((".yaml", ".yml", ".j2"))
+
+
 def _layer(admin: Admin) -> int:
     if admin.write_to is None:
         raise Refusal(
@@ -178,27 +180,24 @@ def _placed(trial: Trial, layer: int) -> None:
         raise Refusal(409, "other-layer", text)
 
 
-def _fresh(before: Origin | None, wish: Wish) -> None:
+def _fresh(before: Origin | None, conditions: Conditions) -> None:
     now = None
     if before is not None:
         text = before.data.decode("utf-8", "replace")
         now = Current(sha256=before.sha256, text=text, layer=before.url)
-    if wish.if_match is not None:
-        fits = [m[2] for m in map(_ETAG.fullmatch, wish.if_match.split(",")) if m and not m[1]]
-        if now is None or not ({"*", now.sha256} & set(fits)):
-            raise Refusal(
-                412,
-                "stale",
-                "Somebody changed this prompt since you looked at it."
-                if now
-                else "This prompt is not there any more.",
-                hint="Look at what is there now, and try again with its digest.",
-                current=now,
-            )
-    if wish.if_none_match is not None and now is not None:
-        unlike = [m[2] for m in map(_ETAG.fullmatch, wish.if_none_match.split(",")) if m]
-        if {"*", now.sha256} & set(unlike):
-            raise Refusal(412, "exists", "There is such a prompt already.", current=now)
+    fits = {ANY, now.sha256} if now else set()
+    if conditions.match is not None and not fits & conditions.match:
+        raise Refusal(
+            412,
+            "stale",
+            "Somebody changed this prompt since you looked at it."
+            if now
+            else "This prompt is not there any more.",
+            hint="Look at what is there now, and try again with its digest.",
+            current=now,
+        )
+    if conditions.none_match is not None and fits & conditions.none_match:
+        raise Refusal(412, "exists", "There is such a prompt already.", current=now)
 
 
 def _sound(trial: Trial) -> None:

@@ -23,6 +23,7 @@ from yamlgraph_prompts.admin.problems import Refusal, of_core
 from yamlgraph_prompts.admin.sessions import LASTS_S
 from yamlgraph_prompts.errors import PromptsError
 
+FORM_BYTES = 16 << 10
 _NEXT = re.compile(r"((page/|\?)[^\\\s]*)?")
 
 
@@ -96,9 +97,11 @@ def page(admin: Admin, access: Access) -> APIRouter:
     async def graphs_view(request: Request, caller: Viewer) -> Response:
         return await show(request, caller.who, "graphs.html", lambda: views.graphs(admin))
 
-    @routes.get("/page/graphs/{number:int}")
-    async def graph_view(request: Request, caller: Viewer, number: int) -> Response:
-        find = partial(views.pictured, admin, number)
+    @routes.get("/page/graphs/{number}")
+    async def graph_view(request: Request, caller: Viewer, number: str) -> Response:
+        # Python refuses to read a number of thousands of digits.
+        is_number = number.isascii() and number.isdigit() and len(number) < 9
+        find = partial(views.pictured, admin, int(number) if is_number else -1)
         return await show(request, caller.who, "graph.html", find, loose=True)
 
     @routes.get(STATIC + "{digest}/{name}")
@@ -202,6 +205,8 @@ def _safe(path: str) -> str:
 
 
 def _form(body: bytes) -> dict[str, str]:
+    if len(body) > FORM_BYTES:
+        raise Refusal(413, "too-large", f"A form may have {FORM_BYTES} bytes.")
     try:
         fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=10)
     except ValueError:

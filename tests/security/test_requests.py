@@ -1,0 +1,332 @@
+"""Nothing that a client sends makes the admin app work for longer than its length warrants."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.admin_client import TOKENS, Client
+from tests.files import write
+from yamlgraph_prompts import LivePrompts
+from yamlgraph_prompts.admin import admin_app
+from yamlgraph_prompts.admin.auth import Attempts, Tokens, _of_lines
+from yamlgraph_prompts.admin.bodies import LINE_PATTERN, NAME_PATTERN
+from yamlgraph_prompts.admin.conditions import Conditions
+from yamlgraph_prompts.admin.door import asks_for_html, to_sign_in, up
+from yamlgraph_prompts.admin.gate import Limits, _bearer, _hostname, is_foreign
+from yamlgraph_prompts.admin.page.files import takes_gzip
+from yamlgraph_prompts.admin.page.routes import _form, _safe
+from yamlgraph_prompts.admin.sessions import Sessions
+from yamlgraph_prompts.admin.texts import of_body
+from yamlgraph_prompts.admin.writing import _is_no_prompt
+
+HUGE = 1 << 40
+N = 8_000
+# Runs of what regular expressions and hand-written loops go back over again and again.
+UNITS = [
+    *("\xa0", " ", "\t", '"', ",", '",', 'W/"', ' "', ';"', ";", "=", "a=", "a=;", '\\"', '\\"a'),
+    *("/", "a/", "./", "../", "%", "%2f", "+", "&", "a&", "[", "]", "{", ":", "a.", ".yaml", "-"),
+    *("vars.", "1.", "gzip,", "q=0;", "\xff", "0", "9", "a", "*"),
+]
+TAILS = ["", "!"]
+
+
+@pytest.fixture
+def prompts(tmp_path: Path) -> Iterator[LivePrompts]:
+    files = {f"{name}.yaml": "user: Hi {name}\n" for name in ("a", "b/c", "d")}
+    write(tmp_path / "prompts", files)
+    with LivePrompts(
+        tmp_path / "prompts", environment="test", store=tmp_path / "store", watch=False
+    ) as made:
+        yield made
+
+
+@pytest.fixture
+def unlimited(prompts: LivePrompts, monkeypatch: pytest.MonkeyPatch) -> Client:
+    """The app without any bound on lengths: what is behind the bounds must be linear as well."""
+    monkeypatch.setattr("yamlgraph_prompts.admin.conditions.LIMIT_CHARS", HUGE)
+    monkeypatch.setattr("yamlgraph_prompts.admin.page.routes.FORM_BYTES", HUGE)
+    limits = Limits(body_bytes=HUGE, path_bytes=HUGE, header_bytes=HUGE, failures=HUGE)
+    return Client(admin_app(prompts, TOKENS, limits=limits))
+
+
+def assert_linear(work: Callable[[str], object], unit: str, tail: str = "", n: int = N) -> None:
+    """`work` takes at most in proportion longer for 2n and 4n characters than for n."""
+
+    def took_s(size: int) -> float:
+        text, best = unit * (size // len(unit)) + tail, float("inf")
+        for _ in range(2):
+            started = time.process_time()
+            work(text)
+            best = min(best, time.process_time() - started)
+            if best < 0.05:
+                break
+        return best
+
+    if took_s(4 * n) > 0.1:
+        # Long enough to tell: in proportion, with room for a machine that does other things too.
+        assert took_s(2 * n) < 5 * took_s(n), (unit, tail)
+        assert took_s(4 * n) < 10 * took_s(n), (unit, tail)
+
+
+# -- parsers, without any bound before them --------------------------------------------------------
+
+
+def _headers(**values: str) -> Any:
+    from starlette.datastructures import Headers
+
+    return Headers(raw=[(k.replace("_", "-").encode(), v.encode("latin-1", "replace"))
+                        for k, v in values.items()])  # fmt: skip
+
+
+def _scope(path: str) -> dict[str, Any]:
+    raw = path.encode("utf-8")
+    return {"path": path, "raw_path": raw, "query_string": raw, "root_path": "", "method": "GET"}
+
+
+def _matched(pattern: str) -> Callable[[str], object]:
+    import re
+
+    from pydantic import StringConstraints, TypeAdapter, ValidationError
+    from typing_extensions import Annotated  # noqa: UP035
+
+    adapter = TypeAdapter(Annotated[str, StringConstraints(pattern=pattern)])
+
+    def match(text: str) -> None:
+        re.fullmatch(pattern, text)
+        try:
+            adapter.validate_python(text)
+        except ValidationError:
+            pass
+
+    return match
+
+
+def _body(kind: str) -> Callable[[str], object]:
+    from yamlgraph_prompts.admin.problems import Refusal
+
+    def parse(text: str) -> None:
+        for body in (text, f'{{"user": "{text}', f'{{"{text}":' * 3):
+            try:
+                of_body(kind, body.encode())
+            except Refusal:
+                pass
+
+    return parse
+
+
+_SESSIONS = Sessions(Tokens(TOKENS), lambda: None)
+_ATTEMPTS = Attempts()
+PARSERS: dict[str, Callable[[str], object]] = {
+    "If-Match": lambda text: Conditions.of([text], []),
+    "If-None-Match": lambda text: Conditions.of([], [text, text]),
+    "Authorization": lambda text: [
+        _bearer(_headers(authorization=one)) for one in (text, f"Bearer {text}")
+    ],
+    "Host": _hostname,
+    "Host in brackets": lambda text: _hostname(f"[{text}"),
+    "Origin": lambda text: is_foreign(_headers(origin=text, host=text)),
+    "Sec-Fetch-Site": lambda text: is_foreign(_headers(sec_fetch_site=text)),
+    "Accept": lambda text: asks_for_html({"method": "GET"}, _headers(accept=text)),
+    "Accept-Encoding": takes_gzip,
+    "Content-Type": lambda text: _body(f"application/json;{text}")("x"),
+    "the cookie's value": _SESSIONS.find,
+    "a token": Tokens(TOKENS).find,
+    "an address": lambda text: (_ATTEMPTS.failed(text), _ATTEMPTS.wait_s(text)),
+    "the way up": lambda text: up(_scope("/" + text)),
+    "the way to the sign-in": lambda text: to_sign_in(_scope("/" + text), _headers()),
+    "where to go next": _safe,
+    "where to go next on the page": lambda text: _safe(f"page/{text}"),
+    "a form": lambda text: [_form(one.encode()) for one in (text, f"next={text}", f"a&{text}")],
+    "a JSON body": _body("application/json"),
+    "a prompt's name": _matched(NAME_PATTERN),
+    "a file's name": _is_no_prompt,
+    "a message": _matched(LINE_PATTERN),
+    "the tokens' lines": _of_lines,
+}
+
+
+@pytest.mark.parametrize("parser", PARSERS)
+def test_every_parser_of_a_request_is_linear(
+    parser: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("yamlgraph_prompts.admin.conditions.LIMIT_CHARS", HUGE)
+    monkeypatch.setattr("yamlgraph_prompts.admin.page.routes.FORM_BYTES", HUGE)
+    for unit in UNITS:
+        for tail in TAILS:
+            assert_linear(PARSERS[parser], unit, tail)
+            caplog.clear()
+
+
+# -- through the whole app, with the bounds raised --------------------------------------------------
+
+HEADERS = [
+    *("if-match", "if-none-match", "cookie", "authorization", "x-api-key", "content-type", "host"),
+    *("accept", "accept-encoding", "origin", "sec-fetch-site", "x-csrf-token", "last-event-id"),
+    *("content-length", "x-forwarded-for", "x-forwarded-proto", "forwarded", "referer", "range"),
+    *("transfer-encoding", "if-modified-since", "user-agent", "upgrade", "x-unheard-of"),
+]
+HEADER_UNITS = ["\xa0", '"', 'W/",', ";", 'a=";', '\\"', "a=\\;", " ", ",", "=", "[", "9", "a/"]
+
+
+@pytest.mark.parametrize("header", HEADERS)
+@pytest.mark.parametrize("role", ["operator", None])
+def test_no_header_of_any_length_holds_the_app_up(
+    unlimited: Client, header: str, role: Any
+) -> None:
+    client = Client(unlimited.app, role=role)
+
+    def ask(text: str) -> None:
+        for value in (text, f"Bearer {text}", f"application/json; a={text}"):
+            if header == "content-length" or header != "host":
+                client.put("/prompts/a", "user: Hi {name}\n", headers={header: value})
+        client.get("/", headers={"accept": "text/html", header: text})
+
+    for unit in HEADER_UNITS:
+        assert_linear(ask, unit, n=5_000)
+
+
+QUERIES = [
+    *("/prompts?search=", "/prompts?release=", "/prompts?limit=", "/prompts?offset=", "/prompts?"),
+    *("/audit?prompt=", "/audit?limit=", "/?search=", "/page/audit?prompt=", "/page/new?name="),
+    *("/page/prompts/a?new=", "/page/compare?a=", "/page/sign-in?next=", "/prompts/", "/releases/"),
+    *("/releases/live/diff/", "/preview/", "/page/prompts/", "/page/", "/page/static/", "/", "//"),
+    *("/page/graphs/", "/page/releases/a/diff/b?do=", "/docs", "/openapi.json?", "/events?"),
+]
+
+
+@pytest.mark.parametrize("path", QUERIES)
+def test_no_path_or_query_of_any_length_holds_the_app_up(unlimited: Client, path: str) -> None:
+    for unit in (
+        "a",
+        "/",
+        "%2f",
+        "..%2f",
+        "%20",
+        "=&",
+        "&",
+        ";",
+        "%",
+        "%ff",
+        "9",
+        "+",
+        "a.",
+        "%0a",
+    ):
+        assert_linear(lambda text: unlimited.get(path + text), unit, n=3_000)
+
+
+@pytest.mark.parametrize("path", ["/prompts/a?message=", "/prompts/"])
+def test_no_write_of_any_length_holds_the_app_up(unlimited: Client, path: str) -> None:
+    for unit in ("a", "/", "a/", "%2f", "%20", "%c2%a0", "&", "a.", "vars.", ".yaml", "%0a"):
+        assert_linear(lambda text: unlimited.put(path + text, "user: x"), unit, n=3_000)
+        assert_linear(lambda text: unlimited.delete(path + text), unit, n=3_000)
+
+
+BODIES: dict[str, Callable[[str], tuple[str, Any]]] = {
+    "unknown keys": lambda n: ("/check", {f"k{i}": i for i in range(len(n) // 4)}),
+    "names": lambda n: (
+        "/check",
+        {"prompts": {"a" * 300 + str(i): 7 for i in range(len(n) // 90)}},
+    ),
+    "a long name": lambda n: ("/check", {"prompts": {n: "user: x"}}),
+    "a wrong type": lambda n: ("/check", {"prompts": {"a": [n, [n]]}}),
+    "variables": lambda n: ("/preview/a", {"variables": n}),
+    "a name in variables": lambda n: ("/preview/a", {"variables": {"name": n}}),
+    "variables by number": lambda n: (
+        "/preview/a",
+        {"variables": {str(i): i for i in range(len(n))}},
+    ),
+    "deep": lambda n: ("/preview/a", {"variables": {"name": _nested(min(len(n), 400))}}),
+}
+
+
+def _nested(depth: int) -> Any:
+    value: Any = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("what", BODIES)
+def test_no_field_of_a_body_holds_the_app_up(unlimited: Client, what: str) -> None:
+    def ask(text: str) -> None:
+        path, body = BODIES[what](text)
+        answer = unlimited.post(path, json=body)
+        assert answer.status in (200, 422)
+        assert what == "a name in variables" or len(answer.body) < 20_000, "the answer is bounded"
+
+    for unit in ("a", " ", "{", "\\"):
+        assert_linear(ask, unit)
+
+
+@pytest.mark.parametrize("field", ["token", "next", "csrf", "x"])
+def test_no_field_of_a_form_holds_the_app_up(unlimited: Client, field: str) -> None:
+    def ask(text: str) -> None:
+        Client(unlimited.app, role=None).post("/page/sign-in", body=f"{field}={text}")
+        unlimited.post("/page/sign-out", body=f"{field}={text}")
+
+    for unit in ("a", "+", "%", "%2f", "&", "=", ";", "&a=", "\\", "%20"):
+        assert_linear(ask, unit)
+
+
+# -- bounds, which come before any parsing ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("header", "value", "status", "code"),
+    [
+        ("if-match", "\xa0" * 60_000, 431, "headers-too-large"),
+        ("if-match", "\xa0" * 30_000, 431, "headers-too-large"),
+        ("if-none-match", '"' * 5_000, 431, "headers-too-large"),
+        ("cookie", "a=b;" * 10_000, 431, "headers-too-large"),
+        ("x-unheard-of", "a" * 40_000, 431, "headers-too-large"),
+        ("content-length", "9" * 30_000, 413, "too-large"),
+    ],
+)
+def test_what_is_too_long_is_refused_at_once(
+    prompts: LivePrompts, header: str, value: str, status: int, code: str
+) -> None:
+    client = Client(admin_app(prompts, TOKENS))
+    started = time.process_time()
+    answer = client.put("/prompts/a", "user: Ho {name}\n", headers={header: value})
+    assert (answer.status, answer.code) == (status, code)
+    assert time.process_time() - started < 0.5
+    assert client.get("/prompts/a").json["text"] == "user: Hi {name}\n"
+
+
+def test_conditions_are_parsed_before_the_lock_is_taken(
+    prompts: LivePrompts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from yamlgraph_prompts.admin import conditions
+
+    held: list[bool] = []
+    parse = conditions._digests
+
+    def watched(*args: Any, **more: Any) -> Any:
+        # An RLock that another thread holds, or nobody: this thread must not be the one.
+        held.append(prompts._lock._is_owned())  # type: ignore[attr-defined]
+        return parse(*args, **more)
+
+    monkeypatch.setattr(conditions, "_digests", watched)
+    client = Client(admin_app(prompts, TOKENS))
+    assert client.put("/prompts/a", "user: Ho {name}\n", headers={"if-match": "*"}).status == 200
+    assert client.delete("/prompts/d", headers={"if-match": '"x"'}).status == 412
+    assert held == [False] * 4
+
+
+def test_a_form_is_small(prompts: LivePrompts) -> None:
+    client = Client(admin_app(prompts, TOKENS), role=None)
+    answer = client.post("/page/sign-in", body="token=" + "a" * 100_000)
+    assert answer.status == 413
+
+
+def test_a_body_with_many_mistakes_is_answered_briefly(prompts: LivePrompts) -> None:
+    client = Client(admin_app(prompts, TOKENS))
+    answer = client.post("/check", json={"x" * 200 + str(i): 1 for i in range(5_000)})
+    assert answer.status == 422
+    assert len(answer.body) < 2_000
