@@ -14,6 +14,7 @@ from yamlgraph_prompts.admin.bodies import MAX_NAME, NAME_PATTERN, Problem
 from yamlgraph_prompts.admin.desk import Desk
 from yamlgraph_prompts.admin.feed import Feed
 from yamlgraph_prompts.admin.gate import WHO, address, unknown
+from yamlgraph_prompts.admin.last_live import LastLive
 from yamlgraph_prompts.admin.problems import Refusal
 from yamlgraph_prompts.live_prompts import LivePrompts
 from yamlgraph_prompts.metrics import Metrics
@@ -31,6 +32,7 @@ class Admin:
         write_to: The layer that writes go to, counted from the highest; None: there is none.
         bucket: Where that layer's releases are published; None for a layer of another kind.
         audit: The audit log.
+        last_live: Where the data of prompts went that are not live any more.
         desk: Where blocking work is done.
         trials: Where previews and checks are made, which may take long.
         feed: Those who listen to events.
@@ -41,6 +43,7 @@ class Admin:
     write_to: int | None
     bucket: Bucket | None
     audit: Audit
+    last_live: LastLive
     desk: Desk
     trials: Desk
     feed: Feed

@@ -11,6 +11,7 @@ from yamlgraph_prompts.admin.bodies import MAX_NAME, NAME_PATTERN, Change, Curre
 from yamlgraph_prompts.admin.conditions import ANY, Conditions
 from yamlgraph_prompts.admin.context import Admin, Caller
 from yamlgraph_prompts.admin.problems import Refusal, of_core
+from yamlgraph_prompts.destinations import Destination, redirected
 from yamlgraph_prompts.drafts import Draft, Origin, Trial, Write
 from yamlgraph_prompts.errors import PromptsError
 from yamlgraph_prompts.findings import Finding
@@ -62,13 +63,25 @@ def write(admin: Admin, caller: Caller, wish: Wish) -> Change:
             hint="Leave .yaml away; vars are no prompts.",
         )
 
+    # Before the lock: a bucket's history may take seconds.
+    last = _last(admin, caller, wish)
+
     def allow(trial: Trial) -> Callable[[], None]:
         _placed(trial, layer)
         _fresh(trial.before, wish.conditions)
         _sound(trial)
-        _may_redirect(trial, caller)
-        # On disk first: no change without its line.
-        return admin.audit.begin(caller.who, caller.address, wish.action, **_facts(wish, trial))
+        if not caller.who.may("operator"):
+            _keeps_destinations(trial, last)
+        # On disk first: no change without its line, no removal that is forgotten.
+        begun = admin.audit.begin(caller.who, caller.address, wish.action, **_facts(wish, trial))
+
+        def ready() -> None:
+            if wish.data is None:
+                live = trial.live.destinations(wish.name)
+                admin.last_live.remove(wish.name, live or trial.today().destinations(wish.name))
+            begun()
+
+        return ready
 
     draft = Draft(wish.name, wish.data, layer)
     reason = f"{wish.action} by {caller.who.name}"
@@ -220,26 +233,26 @@ def _sound(trial: Trial) -> None:
         )
 
 
-def _may_redirect(trial: Trial, caller: Caller) -> None:
-    """Provider and model decide where the data goes: that is an operator's to say."""
-    if caller.who.may("operator"):
-        return
-    now = {_destination(data) for data in trial.served} or {(None, None)}
-    if not {_destination(data) for data in trial.to_be_served} <= now:
+def _last(admin: Admin, caller: Caller, wish: Wish) -> Callable[[str], frozenset[Destination]]:
+    """Gives where the data of a name went when it was last live."""
+    known: dict[str, frozenset[Destination]] = {}
+    is_new = wish.data is not None and wish.name not in admin.prompts.release
+    if is_new and not caller.who.may("operator"):
+        known[wish.name] = admin.last_live.of(wish.name)
+    return lambda name: known.get(name) or admin.last_live.of(name, remote=False)
+
+
+def _keeps_destinations(trial: Trial, last: Callable[[str], frozenset[Destination]]) -> None:
+    """Provider and model decide where the data goes: that is an operator's decision."""
+    names = redirected(trial.live, trial.served, trial.today, last)
+    if names:
         raise Refusal(
             403,
             "destination",
-            "This changes the provider or the model, which takes the role operator.",
-            hint="Leave `provider` and `model` as they are, or ask an operator.",
+            f"This changes the provider or the model of {_listed(names)}, live or when it last "
+            "was, which takes the role operator.",
+            hint="Leave `provider` and `model` as they are or were, or ask an operator.",
         )
-
-
-def _destination(data: bytes) -> tuple[str | None, str | None]:
-    from yamlgraph_prompts.prompt_file import parse_prompt
-
-    content = parse_prompt(data).content
-    provider, model = content.get("provider"), content.get("model")
-    return provider and str(provider), model and str(model)
 
 
 def _facts(wish: Wish, trial: Trial) -> dict[str, Any]:
