@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from yamlgraph_prompts.candidate import Candidate, Candidates, Graph
 from yamlgraph_prompts.errors import LayerError, PromptsError, PromptsRejected
+from yamlgraph_prompts.escaping import Lines
 from yamlgraph_prompts.fetch import LayerReader
 from yamlgraph_prompts.lookup import find
 from yamlgraph_prompts.publisher import Attempt, Live, Overtaken, Publisher
@@ -204,9 +205,10 @@ class Road:
             why = summary(outcome)
         if self._disobeyed != (pointer.serial, why):
             self._disobeyed = pointer.serial, why
-            message = (
-                f"Release {pointer.release[:12]} is held, but cannot be served: {why}\n"
-                "  What the layers hold is served here instead. The hold ends with follow()."
+            message = Lines.of(
+                f"Release {pointer.release[:12]} is held, but cannot be served:",
+                why,
+                "What the layers hold is served here instead. The hold ends with follow().",
             )
             logger.error(message)
             self._teller.tell("store-trouble", message, release=pointer.release)

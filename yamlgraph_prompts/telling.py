@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from yamlgraph_prompts.errors import LayerError
+from yamlgraph_prompts.escaping import Lines
 from yamlgraph_prompts.events import Event, EventKind, Hook, tell
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.release import Outcome
@@ -135,9 +136,9 @@ class Teller:
 
 
 def summary(outcome: Outcome) -> str:
-    """The errors of an outcome, one a line."""
+    """The errors of an outcome, one a line, as `Lines`."""
     errors = outcome.errors
     lines = [str(error) for error in errors[:SHOWN_ERRORS]]
     if len(errors) > SHOWN_ERRORS:
         lines.append(f"and {len(errors) - SHOWN_ERRORS} more")
-    return "\n  ".join([f"{len(errors)} error{'' if len(errors) == 1 else 's'}:", *lines])
+    return Lines.of(f"{len(errors)} error{'' if len(errors) == 1 else 's'}:", *lines)

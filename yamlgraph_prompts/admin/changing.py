@@ -32,6 +32,7 @@ from yamlgraph_prompts.admin.problems import Refusal
 from yamlgraph_prompts.admin.texts import JSON_TYPE, YAML_TYPES, of_body
 from yamlgraph_prompts.admin.writing import Wish, rejected, write
 from yamlgraph_prompts.errors import PromptsError, ReleaseNotFound
+from yamlgraph_prompts.findings import printable
 from yamlgraph_prompts.release import Outcome
 
 if TYPE_CHECKING:
@@ -271,7 +272,7 @@ def _reach(
     words = "This process only."
     if folder is not None:
         words = (
-            f"Every process that shares the store {folder}: "
+            f"Every process that shares the store {printable(folder)}: "
             f"{taken} of the {workers} on this host serve it by now."
         )
     if bucket is not None:

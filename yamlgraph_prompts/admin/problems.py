@@ -23,6 +23,7 @@ from yamlgraph_prompts.errors import (
     ReleaseNotFound,
     StoreError,
 )
+from yamlgraph_prompts.escaping import escaped
 from yamlgraph_prompts.findings import Finding
 
 logger = logging.getLogger("yamlgraph_prompts")
@@ -70,13 +71,14 @@ class Refusal(Exception):
         noted: bool = False,
     ) -> None:
         super().__init__(message)
+        message = escaped(message)
         self.status = status
         self.noted = noted
         self.headers = dict(headers or {})
         self.body = Problem(
             code=code,
             message=message,
-            hint=hint,
+            hint=hint and escaped(hint),
             findings=[FindingBody.of(finding) for finding in findings],
             current=current,
         )

@@ -14,7 +14,7 @@ from yamlgraph_prompts.admin.problems import Refusal, of_core
 from yamlgraph_prompts.destinations import Destination, redirected
 from yamlgraph_prompts.drafts import Draft, Origin, Trial, Write
 from yamlgraph_prompts.errors import PromptsError
-from yamlgraph_prompts.findings import Finding
+from yamlgraph_prompts.findings import Finding, printable
 from yamlgraph_prompts.release import Outcome, Prompt
 
 if TYPE_CHECKING:
@@ -313,4 +313,4 @@ def _broken(findings: Iterable[Finding]) -> list[str]:
 
 def _listed(names: list[str]) -> str:
     more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(map(printable, names[:_NAMED])) + (f" and {more} more" if more > 0 else "")
