@@ -131,6 +131,12 @@ class Metrics:
             ["environment", "kind", "layer"],
             registry=registry,
         )
+        self._refused = prometheus.Counter(
+            f"{_PREFIX}_refused",
+            "Requests to the admin API that were refused, by the reason: the error's code.",
+            ["environment", "reason"],
+            registry=registry,
+        )
         self._requests = prometheus.Counter(
             f"{_PREFIX}_sync_requests",
             "Requests to remote layers, failed ones and repeated ones too.",
@@ -156,6 +162,15 @@ class Metrics:
             self._trouble.labels(environment, event.kind, printable(event.layer or "")).inc()
         if event.kind != "run-started":
             self._sync()
+
+    def refused(self, environment: str, reason: str) -> None:
+        """Count a request to the admin API that was refused.
+
+        Args:
+            environment: The environment.
+            reason: The error's code, or ``"unsafe-template"``.
+        """
+        self._refused.labels(printable(environment), reason).inc()
 
     def syncing(self, environment: str, layers: Layers) -> None:
         """Count what remote layers are asked, at each event and whenever it is `exposed`.

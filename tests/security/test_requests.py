@@ -327,3 +327,217 @@ def test_a_body_with_many_mistakes_is_answered_briefly(prompts: LivePrompts) -> 
     answer = client.post("/check", json={"x" * 200 + str(i): 1 for i in range(5_000)})
     assert answer.status == 422
     assert len(answer.body) < 2_000
+
+
+# -- the server, its documents and its headers -----------------------------------------------------
+
+EVERYWHERE = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "x-frame-options": "DENY",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
+
+
+@pytest.mark.parametrize(
+    ("role", "method", "path", "more"),
+    [
+        ("viewer", "GET", "/prompts", {}),
+        ("viewer", "GET", "/prompts/a", {}),
+        ("viewer", "GET", "/prompts/none", {}),
+        ("viewer", "GET", "/openapi.json", {}),
+        ("viewer", "GET", "/docs", {}),
+        ("viewer", "GET", "/redoc", {}),
+        ("viewer", "GET", "/", {}),
+        ("viewer", "GET", "/page/releases", {}),
+        ("viewer", "GET", "/page/nothing", {}),
+        ("viewer", "GET", "/metrics", {}),
+        ("viewer", "PUT", "/prompts/a", {"body": "user: x"}),
+        ("viewer", "PATCH", "/prompts/a", {}),
+        ("viewer", "GET", "/" + "a" * 5_000, {}),
+        ("author", "PUT", "/prompts/a", {"body": "user: '{x"}),
+        ("operator", "POST", "/rollback", {}),
+        (None, "GET", "/health/live", {}),
+        (None, "GET", "/health/ready", {}),
+        (None, "GET", "/page/sign-in", {}),
+        (None, "POST", "/page/sign-in", {"body": "token=x"}),
+        (None, "GET", "/", {"headers": {"accept": "text/html"}}),
+        (None, "GET", "/", {"headers": {"accept": "text/html", "sec-fetch-site": "cross-site"}}),
+        (None, "GET", "/prompts", {}),
+        (None, "GET", "/nothing", {}),
+    ],
+)
+def test_every_answer_has_the_headers_that_keep_browsers_in_bounds(
+    prompts: LivePrompts, role: Any, method: str, path: str, more: dict[str, Any]
+) -> None:
+    answer = Client(admin_app(prompts, TOKENS), role=role).send(method, path, **more)
+    assert {name: answer.headers.get(name) for name in EVERYWHERE} == EVERYWHERE
+    policy = answer.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'")
+    assert "frame-ancestors 'none'" in policy
+    assert "base-uri 'none'" in policy
+    assert "unsafe" not in policy
+    assert "//" not in policy
+
+
+def test_an_answer_to_a_bug_inside_has_them_too(
+    prompts: LivePrompts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import asyncio
+
+    client = Client(admin_app(prompts, TOKENS))
+    monkeypatch.setattr(prompts, "releases", lambda: 1 / 0)
+    sent: list[Any] = []
+
+    async def ask() -> None:
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        async def receive() -> Any:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        scope = client.scope("GET", "/releases", {"authorization": "Bearer the-viewers-token"})
+        with pytest.raises(ZeroDivisionError):
+            await client.app(scope, receive, send)
+
+    asyncio.run(ask())
+    headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+    assert sent[0]["status"] == 500
+    assert {name: headers.get(name) for name in EVERYWHERE} == EVERYWHERE
+
+
+def test_the_documents_load_nothing_and_run_nothing(prompts: LivePrompts) -> None:
+    import re
+
+    client = Client(admin_app(prompts, TOKENS), role="viewer")
+    answer = client.get("/docs")
+    assert answer.status == 200
+    assert "<script" not in answer.text
+    links = re.findall(r'(?:src|href|action)="([^"]*)"', answer.text)
+    assert links
+    assert not [link for link in links if "//" in link or ":" in link]
+    assert not re.search(r'\son\w+=|style="', answer.text)
+    for path, operations in client.get("/openapi.json").json["paths"].items():
+        for method in operations:
+            assert f"{method.upper()} {path}" in answer.text
+    assert Client(client.app, role=None).get("/docs").status == 401
+    for path in ("/redoc", "/docs/oauth2-redirect"):
+        assert client.get(path).status == 404
+
+
+SPOOFED = {"x-forwarded-for": "203.0.113.9", "x-forwarded-proto": "https"}
+
+
+@pytest.mark.parametrize(
+    ("proxies", "address"),
+    [
+        ([], "127.0.0.1"),
+        (["--proxy", "10.0.0.7"], "127.0.0.1"),
+        (["--proxy", "10.0.0.0/8", "--proxy", "::1"], "127.0.0.1"),
+        (["--proxy", "127.0.0.1"], "203.0.113.9"),
+        (["--proxy", "127.0.0.0/8"], "203.0.113.9"),
+    ],
+)
+def test_only_a_proxy_that_was_named_says_where_a_request_comes_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proxies: list[str], address: str
+) -> None:
+    import http.client
+    import socket
+    import threading
+
+    import uvicorn
+
+    from yamlgraph_prompts import cli
+
+    # What uvicorn itself would trust by this variable is not what was asked for here.
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")
+    write(tmp_path / "prompts", {"a.yaml": "user: Hi\n"})
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append((scope["client"][0], scope["scheme"]))
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    def run(self: uvicorn.Server, sockets: list[socket.socket]) -> None:
+        self.config.app, self.config.lifespan = app, "off"
+        server = uvicorn.Server(self.config)
+        started = threading.Event()
+        startup = server.startup
+
+        async def begun(sockets: Any = None) -> None:
+            await startup(sockets)
+            started.set()
+
+        server.startup = begun  # type: ignore[method-assign]
+        thread = threading.Thread(target=uvicorn.Server.serve_it, args=(server, sockets))  # type: ignore[attr-defined]
+        thread.start()
+        assert started.wait(30)
+        port = sockets[0].getsockname()[1]
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        connection.request("GET", "/", headers=SPOOFED)
+        assert connection.getresponse().status == 200
+        connection.close()
+        server.should_exit = True
+        thread.join(30)
+
+    monkeypatch.setattr(uvicorn.Server, "serve_it", uvicorn.Server.run, raising=False)
+    monkeypatch.setattr(uvicorn.Server, "run", run)
+    arguments = ["serve", "-l", str(tmp_path / "prompts"), "-e", "test", "--port", "0"]
+    assert cli.main([*arguments, "--store", str(tmp_path / "store"), *proxies]) == 0
+    assert seen == [(address, "https" if address != "127.0.0.1" else "http")]
+
+
+def test_a_proxy_that_is_no_address_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from yamlgraph_prompts import cli
+
+    write(tmp_path / "prompts", {"a.yaml": "user: Hi\n"})
+    for proxy in ("*", "proxy.internal", "10.0.0.1/8"):
+        arguments = ["serve", "-l", str(tmp_path / "prompts"), "-e", "test", "--port", "0"]
+        assert cli.main([*arguments, "--store", str(tmp_path / "s"), "--proxy", proxy]) == 2
+        assert "--proxy" in capsys.readouterr().err
+
+
+# -- what is refused is counted --------------------------------------------------------------------
+
+
+def test_every_refusal_is_counted_by_its_reason(prompts: LivePrompts) -> None:
+    client = Client(admin_app(prompts, TOKENS, limits=Limits(failures=2)))
+    author, viewer = Client(client.app, role="author"), Client(client.app, role="viewer")
+    nobody = Client(client.app, role=None, address="192.0.2.9")
+    wrong = {"authorization": "Bearer wrong"}
+    put = "/prompts/a"
+    asked = {
+        "no-token": [nobody.get(put), nobody.get(put, headers=wrong)],
+        "too-many-attempts": [nobody.get(put, headers=wrong) for _ in range(2)][1:],
+        "role": [viewer.put(put, "user: x"), author.post("/rollback")],
+        "destination": [author.put(put, "user: x\nmodel: evil\n")],
+        "stale": [author.put(put, "user: x", headers={"if-match": '"x"'})],
+        "exists": [author.put(put, "user: x", headers={"if-none-match": "*"})],
+        "too-large": [author.put(put, "x" * (3 << 20))],
+        "path-too-long": [viewer.get("/" + "a" * 5_000)],
+        "headers-too-large": [viewer.get(put, headers={"x-a": "a" * 40_000})],
+        "no-such-prompt": [viewer.get("/prompts/none"), viewer.get("/page/prompts/none")],
+        "no-such-path": [viewer.get("/nothing")],
+        "method": [viewer.send("PATCH", "/prompts")],
+        "invalid": [viewer.post("/check", json={"x": 1})],
+        "name": [author.put("/prompts/vars", "user: x")],
+        "unsafe-template": [author.put(put, "user: '{{ x.__class__ }}'")],
+        "rejected": [author.put(put, "user: '{x'")],
+        "content-type": [author.put(put, "user: x", headers={"content-type": "a/b"})],
+    }
+    for reason, answers in asked.items():
+        assert all(400 <= answer.status < 500 for answer in answers), (reason, answers)
+    lines = [
+        line
+        for line in client.get("/metrics").text.splitlines()
+        if line.startswith("yamlgraph_prompts_refused_total{")
+    ]
+    counted = {line.split('reason="')[1].split('"')[0]: float(line.split()[-1]) for line in lines}
+    # The second of three wrong tokens is still told that it is not known.
+    expected = {reason: float(len(answers)) for reason, answers in asked.items()}
+    assert counted == {**expected, "no-token": 3.0}
+    assert all('environment="test"' in line for line in lines)

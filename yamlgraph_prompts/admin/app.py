@@ -141,6 +141,9 @@ def _app(
         description=_ABOUT,
         lifespan=lifespan(prompts),
         redirect_slashes=False,
+        # FastAPI's own load scripts from another host; the page's router has one without any.
+        docs_url=None,
+        redoc_url=None,
         generate_unique_id_function=lambda route: route.name,
     )
     add_handlers(app, partial(note_refusal, admin))
@@ -153,7 +156,7 @@ def _app(
     app.include_router(changing(admin), dependencies=doors)
     app.include_router(door(admin, access))
     app.include_router(page(admin, access))
-    app.add_middleware(Gate, access=access, limits=limits)
+    app.add_middleware(Gate, access=access, limits=limits, count=admin.count)
     app.state.admin = admin
     return app
 

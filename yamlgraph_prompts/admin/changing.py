@@ -168,7 +168,8 @@ def changing(admin: Admin) -> APIRouter:
 
 
 async def note_refusal(admin: Admin, request: Request, refusal: Refusal) -> None:
-    """Keep in the audit log that somebody who is known was refused a change."""
+    """Count a refusal; where a known client was refused a change, the audit log has it too."""
+    admin.count(refusal)
     who: Who | None = request.scope.get("state", {}).get(WHO)
     action = _ACTIONS.get(getattr(request.scope.get("route"), "name", ""))
     if who is None or action is None or refusal.noted or not 400 <= refusal.status < 500:

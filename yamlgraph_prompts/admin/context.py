@@ -49,6 +49,10 @@ class Admin:
     feed: Feed
     metrics: Metrics
 
+    def count(self, refusal: Refusal) -> None:
+        """Count a refusal in the metrics."""
+        self.metrics.refused(self.prompts.environment, refusal.reason)
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:

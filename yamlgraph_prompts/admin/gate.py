@@ -28,7 +28,7 @@ from yamlgraph_prompts.admin.door import (
     is_page,
     to_sign_in,
 )
-from yamlgraph_prompts.admin.problems import Refusal
+from yamlgraph_prompts.admin.problems import SECURITY_HEADERS, Refusal
 from yamlgraph_prompts.admin.sessions import Session, Sessions
 
 logger = logging.getLogger("yamlgraph_prompts")
@@ -39,11 +39,6 @@ OPEN_PATHS = frozenset({"/health/live", "/health/ready", SIGN_IN})
 EVENTS = "/events"
 CSRF = "x-csrf-token"
 _SAFE = ("GET", "HEAD", "OPTIONS")
-_HEADERS = {
-    "x-content-type-options": "nosniff",
-    "cache-control": "no-store",
-    "referrer-policy": "no-referrer",
-}
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -188,8 +183,15 @@ class OnLoopback:
 class Gate:
     """Middleware: refuses, or hands on with `scope["state"][WHO]` and the whole body."""
 
-    def __init__(self, app: ASGIApp, access: Access, limits: Limits) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        access: Access,
+        limits: Limits,
+        count: Callable[[Refusal], None],
+    ) -> None:
         self._app = app
+        self._count = count
         self._small = GZipMiddleware(app, minimum_size=1000, compresslevel=4)
         self._access = access
         self._limits = limits
@@ -206,7 +208,7 @@ class Gate:
         async def send_safe(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
+                for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)
 
@@ -227,6 +229,7 @@ class Gate:
             if scope["method"] not in _SAFE:
                 receive = await self._body(headers, receive)
         except Refusal as refusal:
+            self._count(refusal)
             await refusal.response()(scope, receive, send_safe)
             return
         except _Gone:

@@ -49,6 +49,7 @@ def page(admin: Admin, access: Access) -> APIRouter:
                 refusal = of_core(problem)
             except Refusal as refused:
                 refusal = refused
+            admin.count(refusal)
             return html(visit, "problem.html", {"problem": refusal.body}, status=refusal.status)
 
         return await do(made)
@@ -104,6 +105,11 @@ def page(admin: Admin, access: Access) -> APIRouter:
         find = partial(views.pictured, admin, int(number) if is_number else -1)
         return await show(request, caller.who, "graph.html", find, loose=True)
 
+    @routes.get("/docs")
+    async def docs_view(request: Request, caller: Viewer) -> Response:
+        find = partial(views.documented, request.app.openapi())
+        return await show(request, caller.who, "docs.html", find)
+
     @routes.get(STATIC + "{digest}/{name}")
     async def static(request: Request, digest: str, name: str) -> Response:
         found = files.static(name, request.headers.get("accept-encoding", ""))
@@ -149,6 +155,7 @@ def door(admin: Admin, access: Access) -> APIRouter:
             answer = _to(request, _safe(said.get("next", "")))
             _set_cookie(request, answer, access.sessions.cookie, session.value, int(LASTS_S))
             return answer
+        admin.count(refusal)
         facts = {"next": said.get("next", ""), "problem": refusal.body}
         answer = await do(html, visit, "sign-in.html", facts, status=refusal.status)
         if "Retry-After" in refusal.headers:
