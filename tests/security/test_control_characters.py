@@ -265,3 +265,21 @@ def test_names_in_a_folder_are_escaped_in_what_is_logged_and_answered(
         lines = record.getMessage().split("\n")
         assert all(line.startswith("  ") for line in lines[1:])
         assert all(line.isprintable() for line in lines)
+
+
+def test_the_page_shows_what_cannot_be_seen_and_edits_it_as_it_is(tmp_path: Path) -> None:
+    hidden = "a\u202egnp.x\u2066b\u200b"
+    folder = write(tmp_path, {"prompts/p.yaml": "user: x\n", "prompts/q.yaml": f"user: {hidden}\n"})
+    with LivePrompts(
+        folder / "prompts", environment="test", store=folder / "store", watch=False
+    ) as prompts:
+        client = Client(admin_app(prompts, TOKENS))
+        before = prompts.release.id
+        assert client.put("/prompts/p", f"user: {hidden}\n").status == 200
+        diff = client.get(f"/page/releases/{before}/diff/live").text
+        assert hidden not in diff
+        words = diff.replace("<ins>", "").replace("</ins>", "")
+        assert "a\\u202egnp.x\\u2066b\\u200b" in words
+        assert f"user: {hidden}\n</textarea>" in client.get("/page/prompts/q").text
+        assert client.get("/prompts/q").json["text"] == f"user: {hidden}\n"
+        assert "\u202e" not in client.get(f"/page/prompts/{'%e2%80%ae'}").text
