@@ -19,7 +19,7 @@ from yamlgraph_prompts.fetch import LayerReader
 from yamlgraph_prompts.lookup import find
 from yamlgraph_prompts.publisher import Attempt, Live, Overtaken, Publisher
 from yamlgraph_prompts.release import Outcome, Release
-from yamlgraph_prompts.telling import Teller, summary
+from yamlgraph_prompts.telling import Teller, summary, without_excerpts
 
 if TYPE_CHECKING:
     from yamlgraph_prompts.memory_store import MemoryStore
@@ -105,7 +105,7 @@ class Road:
             problem, outcome = error, self._unreadable(error, attempt)
         self._publisher.told(outcome)
         if self.live is None:
-            self._last_good(summary(outcome))
+            self._last_good(summary(outcome, show=without_excerpts))
         if self.live is None:
             raise problem or PromptsRejected(summary(outcome), outcome=outcome)
         return replace(outcome, release=self.live.release)
@@ -202,7 +202,7 @@ class Road:
                 return None
             if live is not None:
                 return outcome
-            why = summary(outcome)
+            why = summary(outcome, show=without_excerpts)
         if self._disobeyed != (pointer.serial, why):
             self._disobeyed = pointer.serial, why
             message = Lines.of(
@@ -258,7 +258,8 @@ class Road:
             return
         outcome = self._take(last, "last good", held=self._is_held())
         if self.live is None:
-            logger.error("The last good release is refused too: %s", summary(outcome))
+            why = summary(outcome, show=without_excerpts)
+            logger.error("The last good release is refused too: %s", why)
             return
         self._publisher.told(outcome)
         message = f"The last good release {last.id[:12]} is served, because at the start: {why}"

@@ -283,3 +283,32 @@ def test_the_page_shows_what_cannot_be_seen_and_edits_it_as_it_is(tmp_path: Path
         assert f"user: {hidden}\n</textarea>" in client.get("/page/prompts/q").text
         assert client.get("/prompts/q").json["text"] == f"user: {hidden}\n"
         assert "\u202e" not in client.get(f"/page/prompts/{'%e2%80%ae'}").text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "user: 'Dear {secret plan of Anna Smith} yes'\n",
+        "user: 'Dear {Anna Smith lives in Berlin'\n",
+        "user: '{{ \"the secret of Anna Smith\"|nothing }}'\n",
+        "user: '{{ x|nothing(\"the secret of Anna Smith\") }}'\n",
+        "user: the secret of Anna Smith: is here\n",
+        "user: 'the secret of Anna Smith\n",
+        "the secret of Anna Smith\n",
+        "user: [the secret of Anna Smith]\n",
+        "the secret of Anna Smith: 1\nuser: {x: \n",
+    ],
+)
+def test_no_text_of_a_prompt_is_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    folder = write(tmp_path, {"prompts/p.yaml": "user: x\n"})
+    with LivePrompts(
+        folder / "prompts", environment="test", store=folder / "store", watch=False
+    ) as prompts:
+        (folder / "prompts/p.yaml").write_text(text)
+        prompts.publish()
+    for record in caplog.records:
+        for part in ("Anna", "Smith", "Berlin", "secret"):
+            assert part not in record.getMessage()
