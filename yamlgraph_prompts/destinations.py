@@ -36,19 +36,27 @@ class Served:
     def of(cls, release: Release, graphs: Iterable[GraphFacts]) -> Served:
         return cls(release, tuple(graphs))
 
-    def destinations(self, name: str) -> frozenset[Destination]:
-        """Where the data of every prompt that stands for `name` goes."""
-        found = map(destination, self._texts(name))
+    def destinations(
+        self, name: str, unreadable: Destination | None = None
+    ) -> frozenset[Destination]:
+        """Where the data of every prompt that stands for `name` goes.
+
+        Args:
+            name: The name.
+            unreadable: What counts for a file that cannot be read; None: it does not count.
+        """
+        found = (destination(text) or unreadable for text in self.texts(name))
         return frozenset(one for one in found if one is not None)
 
     def unlike(self, other: Served) -> Iterator[str]:
         """The names for which another text stands than in `other`."""
         own = (file.own for one in (self, other) for facts in one.graphs for file in facts.files)
         for name in dict.fromkeys([*self.release.prompts, *(n for names in own for n in names)]):
-            if self._texts(name) != other._texts(name):
+            if self.texts(name) != other.texts(name):
                 yield name
 
-    def _texts(self, name: str) -> frozenset[bytes]:
+    def texts(self, name: str) -> frozenset[bytes]:
+        """The files that stand for `name`."""
         if name in self.release:
             return frozenset([self.release[name].data])
         own = (file.own.get(name) for facts in self.graphs for file in facts.files)
@@ -71,9 +79,13 @@ def redirected(
     """
     found = []
     for name in after.unlike(live):
-        goes, went = after.destinations(name), live.destinations(name)
+        # What is broken on purpose takes a destination away, as leaving it out does.
+        goes, went = after.destinations(name, unreadable=DEFAULT), live.destinations(name)
         if not goes or goes == went:
             continue
-        if goes != (today().destinations(name) or went or last(name)):
+        now = today()
+        if now.texts(name) == after.texts(name):
+            continue
+        if goes != (now.destinations(name) or went or last(name)):
             found.append(name)
     return found

@@ -371,6 +371,24 @@ def test_a_graphs_own_prompts_and_its_childs_keep_their_destinations(
         assert answer.json.get("code") == (None if same else "destination"), answer
 
 
+def test_a_text_that_is_broken_on_purpose_takes_no_destination_away(folder: Path) -> None:
+    # One that no graph uses may be broken: that is a warning.
+    write(folder, {"graph.yaml": GRAPH.partition("  sub:")[0].replace("prompt: own", "prompt: a")})
+    with (folder / "graph.yaml").open("a") as graph:
+        graph.write("edges:\n  - {from: START, to: ask}\n  - {from: ask, to: END}\n")
+    with serving(folder) as (prompts, app):
+        load_and_compile(folder / "graph.yaml", prompts=prompts).compile()
+        author = Client(app, role="author")
+        assert author.put("/prompts/b", "user: 'open\n").code == "destination"
+        assert author.put("/prompts/n", "user: 'open\n").status == 200
+        (folder / "prompts/b.yaml").write_text("user: 'open\n")
+        # Whoever broke it, another prompt can be written, and this one keeps where it went.
+        assert author.put("/prompts/a", "user: aa\n").status == 200
+        assert prompts.release["b"].data == b"user: 'open\n"
+        assert author.put("/prompts/b", PLAIN).code == "destination"
+        assert author.put("/prompts/b", B).status == 200
+
+
 # -- what decides ----------------------------------------------------------------------------------
 
 
