@@ -161,17 +161,18 @@ def test_every_parser_of_a_request_is_linear(
 
 # -- through the whole app, with the bounds raised -------------------------------------------------
 
+OPEN = ["cookie", "authorization", "x-api-key", "accept", "host", "origin", "content-length"]
 HEADERS = [
-    *("if-match", "if-none-match", "cookie", "authorization", "x-api-key", "content-type", "host"),
-    *("accept", "accept-encoding", "origin", "sec-fetch-site", "x-csrf-token", "last-event-id"),
-    *("content-length", "x-forwarded-for", "x-forwarded-proto", "forwarded", "referer", "range"),
-    *("transfer-encoding", "if-modified-since", "user-agent", "upgrade", "x-unheard-of"),
+    *("if-match", "if-none-match", "content-type", "accept-encoding", "sec-fetch-site", "range"),
+    *("x-csrf-token", "last-event-id", "x-forwarded-for", "forwarded", "transfer-encoding"),
 ]
 HEADER_UNITS = ["\xa0", '"', 'W/",', ";", 'a=";', '\\"', "a=\\;", " ", ",", "=", "[", "9", "a/"]
 
 
-@pytest.mark.parametrize("header", HEADERS)
-@pytest.mark.parametrize("role", ["operator", None])
+@pytest.mark.parametrize(
+    ("role", "header"),
+    [*(("operator", name) for name in OPEN + HEADERS), *((None, name) for name in OPEN)],
+)
 def test_no_header_of_any_length_holds_the_app_up(
     unlimited: Client, header: str, role: Any
 ) -> None:
