@@ -205,9 +205,10 @@ class Road:
             why = summary(outcome, show=without_excerpts)
         if self._disobeyed != (pointer.serial, why):
             self._disobeyed = pointer.serial, why
+            first, *more = why.split("\n  ")
             message = Lines.of(
-                f"Release {pointer.release[:12]} is held, but cannot be served:",
-                why,
+                f"Release {pointer.release[:12]} is held, but cannot be served: {first}",
+                *more,
                 "What the layers hold is served here instead. The hold ends with follow().",
             )
             logger.error(message)
