@@ -58,6 +58,11 @@ class Fetch:
         try:
             if self.pair.ours:
                 return self.feed.at(release, self.pair.graph)
+            logger.warning(
+                "Another store has recorded release %r of a run. Processes that share threads "
+                "share a store, or the value of YAMLGRAPH_PROMPTS_KEY.",
+                release[:12],
+            )
             return self.feed.lost(release)
         except ReleaseNotFound as gone:
             if self.instead is None:
