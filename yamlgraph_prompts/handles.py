@@ -33,7 +33,7 @@ logger = logging.getLogger("yamlgraph_prompts")
 MARK_EVERY_S = 60.0
 
 KEY_VARIABLE = "YAMLGRAPH_PROMPTS_KEY"
-KEY_LENGTH = 16
+KEY_LENGTH = 32
 
 # Where no store keeps one; a forked process has its parent's.
 _secret_of_this_process = os.urandom(32)

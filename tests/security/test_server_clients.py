@@ -26,6 +26,7 @@ from yamlgraph_prompts import (
 )
 from yamlgraph_prompts.store import Store
 
+CONF = "configurable"
 OLD, NEW = "user: Old {name}", "user: New {name}"
 GIVEN: Any = {"name": "Ada"}
 ANSWER: Any = Command(resume="yes")
@@ -293,6 +294,25 @@ async def test_an_update_through_a_live_graph_records_no_release_that_a_client_s
     assert not {name for name in scene.metadata() if "release" in name or "prompts" in name}
 
 
+@pytest.mark.parametrize("lie", ["the id", "all that an old checkpoint says", "no text"])
+def test_a_live_graph_inside_another_graph_takes_no_release_that_a_client_said(
+    scene: Scene, lie: str
+) -> None:
+    child = live_graph(build, prompts=scene.prompts).compile()
+    around = StateGraph(State).add_node("child", child).add_edge(START, "child")
+    parent = around.compile(checkpointer=scene.saver)
+    said = LIES[lie](scene)
+    config = {**thread(**said), "metadata": {} if lie == "no text" else said}
+    parent.invoke(GIVEN, config)
+    (task,) = parent.get_state(thread()).tasks
+    inside: Any = task.state
+    parent.update_state({**inside, CONF: {**inside[CONF], **said}}, GIVEN, as_node="__start__")
+    found = parent.invoke(ANSWER, config)
+    if "__interrupt__" in found:
+        found = parent.invoke(ANSWER, config)
+    assert found["letter"] == "New Ada"
+
+
 # A run that waits
 
 
@@ -386,7 +406,7 @@ def test_what_another_store_recorded_is_a_release_that_is_not_found(
 def test_a_key_that_is_set_is_shared_by_stores_and_not_by_environments(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("YAMLGRAPH_PROMPTS_KEY", "correct horse battery staple")
+    monkeypatch.setenv("YAMLGRAPH_PROMPTS_KEY", "correct horse battery staple, and salt")
     scene = Scene(tmp_path / "one")
     app = restarted(scene, tmp_path / "staging", environment="staging")
     with pytest.raises(ReleaseNotFound):
@@ -394,7 +414,7 @@ def test_a_key_that_is_set_is_shared_by_stores_and_not_by_environments(
     app = restarted(scene, tmp_path / "two")
     assert app.invoke(ANSWER, thread("past"))["letter"] == "Old Ada"
     monkeypatch.setenv("YAMLGRAPH_PROMPTS_KEY", "short")
-    with pytest.raises(ValueError, match="at least 16 characters"):
+    with pytest.raises(ValueError, match="at least 32 characters"):
         scene.graph()
 
 

@@ -74,12 +74,10 @@ class RunRelease(str):
 
 # A caller may not set these; what a parent lends knows nothing of releases.
 _OURS = frozenset({RELEASE, GRAPH, CONFIG_KEY_CACHE, CONFIG_KEY_CHECKPOINTER})
-# A call with none of these in its configurable or metadata, and with no run around it, is fresh.
-TELLING = _OURS | {CONFIG_KEY_TASK_ID, CONFIG_KEY_RESUMING, "run_id"}
-
-
 # Whether a graph inside another one resumes, which the graph around it says.
 _CLAIMS = frozenset({CONFIG_KEY_RESUMING, CONFIG_KEY_REPLAY_STATE})
+# A call with none of these in its configurable or metadata, and with no run around it, is fresh.
+TELLING = _OURS | _CLAIMS | {CONFIG_KEY_TASK_ID, "run_id"}
 
 
 def run_on(
