@@ -254,22 +254,21 @@ class _Reading:
             self._waiting.append((real, f"{path}/", (*above, real)))
 
     def _file(self, folder: int, name: str, path: str) -> None:
-        if not is_read(path):
-            if path.endswith(".yml"):
-                self._findings.append(yml(shown(self._url, path)))
-            return
-        if has_controls(path):
+        if path.endswith(".yml"):
+            self._findings.append(yml(shown(self._url, path)))
+        elif is_read(path) and has_controls(path):
             text = "The name of this file is not UTF-8, or has control characters."
             self._add("escaping-name", text, path)
-            return
+        elif is_read(path):
+            self._read(folder, name, path)
+
+    def _read(self, folder: int, name: str, path: str) -> None:
         try:
             data = read_regular(name, follow=False, dir_fd=folder)
         except FileNotFoundError:
             raise _Changed from None
         except SpecialFile:
-            text = (
-                "This is not an ordinary file (a pipe, socket, device or link), so it is not read."
-            )
+            text = "This is not an ordinary file (a pipe, socket, device or link): it is not read."
             self._add("special-file", text, path)
         except TooLarge as problem:
             self._findings.append(too_large(path, shown(self._url, path), problem.size))
@@ -278,15 +277,12 @@ class _Reading:
         else:
             self._left_bytes -= len(data)
             if self._left_bytes < 0:
-                text = f"The folder holds more than {LIMIT_BYTES >> 20} MiB of prompts."
-                raise _TooMuch(text)
+                raise _TooMuch(f"The folder holds more than {LIMIT_BYTES >> 20} MiB of prompts.")
             self._files[path] = data
 
     def _add(self, code: str, message: str, path: str) -> None:
-        hint = _HINTS.get(code)
-        self._findings.append(
-            Finding("error", code, message, file=shown(self._url, path), hint=hint)
-        )
+        file = shown(self._url, path)
+        self._findings.append(Finding("error", code, message, file=file, hint=_HINTS.get(code)))
 
 
 def _is_folder(link: os.DirEntry[str]) -> bool:

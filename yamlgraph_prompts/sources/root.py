@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
 
 from yamlgraph_prompts.regular_file import inode
 
@@ -18,23 +17,6 @@ LIMIT_STEPS = 1_000_000
 
 class Escapes(PermissionError):
     """A link leads out of the folder."""
-
-    def __init__(self) -> None:
-        super().__init__("a link leads out of the folder")
-
-
-class Found(NamedTuple):
-    """What a path leads to.
-
-    Args:
-        folder: The descriptor of the folder that it is, or that holds it.
-        name: The file's name in `folder`; None where the path leads to a folder.
-        path: The path below the root without links.
-    """
-
-    folder: int
-    name: str | None
-    path: str
 
 
 class Root:
@@ -64,8 +46,11 @@ class Root:
         os.close(self.descriptor)
 
     @contextmanager
-    def reach(self, path: str, *, make: bool = False) -> Iterator[Found]:
-        """What a path below the root leads to; the descriptor is open within the block.
+    def reach(self, path: str, *, make: bool = False) -> Iterator[tuple[int, str | None, str]]:
+        """What a path below the root leads to.
+
+        Gives the descriptor of a folder, open within the block, the name of the file in it (None
+        where the path leads to the folder itself), and the path below the root without links.
 
         Args:
             path: The path, with ``/``.
@@ -77,7 +62,7 @@ class Root:
         """
         folder = os.dup(self.descriptor)
         try:
-            yield Found(folder, *self._walk(folder, path, make))
+            yield folder, *self._walk(folder, path, make)
         finally:
             os.close(folder)
 
@@ -134,7 +119,7 @@ class Root:
             # What lies outside is only asked whether it is the root.
             if inode("/" + "/".join(parts[:end])) == self.inode:
                 return parts[end:][::-1]
-        raise Escapes
+        raise Escapes("a link leads out of the folder")
 
     def _spend(self, steps: int) -> None:
         self._left -= steps
