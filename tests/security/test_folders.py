@@ -209,7 +209,11 @@ def test_no_swap_at_any_call_makes_a_reading_leak(
     assert at_each_call(layer, path, target, act) > 100
 
 
-@each_swap
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [swap for swap in SWAPS.values() if swap[0].startswith(("sub", "linked"))],
+    ids=[name for name, swap in SWAPS.items() if swap[0].startswith(("sub", "linked"))],
+)
 @pytest.mark.parametrize("act", ACTS)
 def test_no_swap_at_any_call_makes_a_write_land_outside(
     layer: Path, act: str, path: str, target: str | None
@@ -518,7 +522,7 @@ def test_the_longest_name_is_read(tmp_path: Path) -> None:
 def test_folders_nested_without_end_are_one_finding(tmp_path: Path, part: str) -> None:
     layer = write(tmp_path / "layer", {"a.yaml": "user: x", "n/b.yaml": "user: x"})
     folder = os.open(layer / "n", os.O_RDONLY)
-    for _ in range(3_000 if part == "d" else 100):
+    for _ in range(1_100 if part == "d" else 100):
         os.mkdir(part, dir_fd=folder)
         deeper = os.open(part, os.O_RDONLY, dir_fd=folder)
         os.close(folder)
