@@ -16,7 +16,6 @@ from yamlgraph_prompts.errors import LayerError, LayerNotFound, LayerReadOnly, L
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.health import LayerState
 from yamlgraph_prompts.layers import Layer, LayerContent, environments_pattern
-from yamlgraph_prompts.regular_file import standing
 from yamlgraph_prompts.release import Prompt, Release
 from yamlgraph_prompts.sources import (
     Content,
@@ -53,7 +52,6 @@ class LayerReader:
         self._trouble: str | None = None
         self._kept: LayerContent | None = None
         self._taken: str | None = None
-        self._stood: list[tuple[Path, object]] = []
         # What is to be said of an optional one while it is not there.
         self._absent: tuple[Finding, ...] | None = None
         self._asked = -math.inf
@@ -130,9 +128,6 @@ class LayerReader:
     def _ask(self) -> LayerContent:
         try:
             with self._alone():
-                folders = self._source.watched()
-                # One that is not there yet is made by the first write.
-                self._stood = [(path, standing(path)) for path in folders if path.exists()]
                 content = self._source.read()
         except LayerNotFound as problem:
             if not self.layer.optional:
@@ -193,12 +188,6 @@ class LayerReader:
         if not isinstance(source, Writable):
             raise LayerReadOnly(
                 f"Prompts cannot be written to {self.url}: it is only read.", layer=self.url
-            )
-        if any(standing(folder) != stood for folder, stood in self._stood):
-            raise LayerUnavailable(
-                f"{self.url} was swapped for another folder meanwhile; nothing was written.",
-                layer=self.url,
-                hint="Look at what is there now, and try again.",
             )
         with self._alone():
             source.write(path, data)
