@@ -217,13 +217,7 @@ class Bucket:
             if may_be_denied and code == "AccessDenied":
                 return Answer(403)
             raise
-        body = response["Body"]
-        try:
-            refuse_cut(response)
-            # It waits for as much as it is asked for, so not much.
-            data = _taken(body.read, 1 << 10, response.get("ContentLength"), limit_bytes)
-        finally:
-            body.close()
+        data = whole_body(response, limit_bytes)
         self._count(0, len(data))
         return Answer(200, data, response.get("ETag", "").strip('"'))
 
@@ -248,6 +242,14 @@ class Bucket:
         if page is None:
             raise CutOff
         return page
+
+
+def whole_body(answer: Mapping[str, Any], limit_bytes: int) -> bytes:
+    """The object in a boto3 answer."""
+    with answer["Body"] as body:
+        refuse_cut(answer)
+        # It waits for as much as it is asked for, so not much.
+        return _taken(body.read, 1 << 10, answer.get("ContentLength"), limit_bytes)
 
 
 def refuse_cut(answer: Mapping[str, Any]) -> Mapping[str, str]:
