@@ -71,7 +71,7 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     "broken": (refused(500, "InternalError"), "InternalError|in time"),
     "elsewhere": (
         refused(301, "PermanentRedirect", x_amz_bucket_region="us-west-2"),
-        "another region|in time",
+        "another region|in time|more than 12 requests",
     ),
     "silent": (silent, "in time"),
     "trickling": (trickling, "larger than"),

@@ -21,6 +21,7 @@ LIMIT_ANSWER_BYTES = 1 << 20  # where the call names no limit, such as one for c
 LIMIT_PAGE_BYTES = 4 << 20  # 1,000 keys of 1,024 bytes, each quoted
 LIMIT_IDLE_PAGES = 16  # a bucket full of deletion markers lists some empty pages
 LIMIT_ENDS = 16  # reads past the end of a connection
+LIMIT_TRIES = 12  # requests for one answer, with retries and redirects
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +113,26 @@ class Operation:
 class _Allowance:
     """What one call may take, with its retries."""
 
-    __slots__ = ("exceeded", "limit_bytes", "operation")
+    __slots__ = ("_exceeded", "limit_bytes", "operation", "tries")
 
     def __init__(self, operation: Operation, limit_bytes: int) -> None:
         self.operation = operation
         self.limit_bytes = limit_bytes
-        self.exceeded: BoundExceeded | None = None
+        self.tries = 0
+        self._exceeded: tuple[type[BoundExceeded], str] | None = None
+
+    def begin_request(self) -> None:
+        if self._exceeded is not None:
+            kind, text = self._exceeded
+            raise kind(text)
+        self.tries += 1
+        if self.tries > LIMIT_TRIES:
+            raise TooMuch(f"one answer takes more than {LIMIT_TRIES} requests")
+        self.operation.begin_request()
+
+    def remember(self, problem: BoundExceeded) -> None:
+        # Not the exception itself: its frames hold the connection, which would hold it.
+        self._exceeded = type(problem), str(problem)
 
 
 _here = threading.local()
@@ -159,13 +174,11 @@ class Meter:
         self._allowance = getattr(_here, "allowance", None) or _Allowance(
             Operation(Bounds()), LIMIT_ANSWER_BYTES
         )
-        if self._allowance.exceeded is not None:
-            raise self._allowance.exceeded
         self._restart()
         try:
-            self._allowance.operation.begin_request()
+            self._allowance.begin_request()
         except BoundExceeded as problem:
-            self._allowance.exceeded = problem
+            self._allowance.remember(problem)
             raise
 
     def body(self, status: int) -> None:
@@ -190,7 +203,7 @@ class Meter:
                     f"than {bounds.patience_s:g} s"
                 )
         except BoundExceeded as problem:
-            self._allowance.exceeded = problem
+            self._allowance.remember(problem)
             raise
         return left_s if self.read_s is None else min(left_s, self.read_s)
 
@@ -207,7 +220,7 @@ class Meter:
             if self._left_bytes < 0:
                 raise TooMuch("an answer is larger than it may be")
         except BoundExceeded as problem:
-            self._allowance.exceeded = problem
+            self._allowance.remember(problem)
             raise
 
     def sent(self, count: int) -> None:

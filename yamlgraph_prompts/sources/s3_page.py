@@ -82,10 +82,11 @@ def read_page(data: bytes) -> ListPage | None:
 
 
 def page_of(answer: Mapping[str, Any]) -> ListPage | None:
-    """The page in what boto3 gives; None for one that does not say how it goes on."""
+    """The page in what boto3 gives; None for one that does not say whether and how it goes on."""
+    # boto3 takes any other document for an empty list.
     more = answer.get("IsTruncated")
     token = answer.get("NextContinuationToken") if more else None
-    if more and not token:
+    if more is None or (more and not token):
         return None
     listed = [
         Listed(one["Key"], one.get("ETag", "").strip('"'), one.get("Size", 0))
