@@ -46,7 +46,8 @@ class MeteredSocket:
 class _Incoming(io.RawIOBase):
     def __init__(self, connected: socket.socket, meter: Meter) -> None:
         self._socket = connected
-        self._file = connected.makefile("rb", buffering=0)
+        # Keeps the socket open when its connection lets go of it before the answer has been read.
+        self._hold = connected.makefile("rb", buffering=0)
         self._meter = meter
 
     def readable(self) -> bool:
@@ -55,7 +56,7 @@ class _Incoming(io.RawIOBase):
     def readinto(self, into: Any) -> int:
         self._socket.settimeout(self._meter.wait_s())
         try:
-            count = self._file.readinto(into) or 0
+            count = self._socket.recv_into(into)
         except TimeoutError:
             # Either the next byte does not come, or the whole takes too long.
             self._meter.wait_s()
@@ -64,7 +65,7 @@ class _Incoming(io.RawIOBase):
         return count
 
     def close(self) -> None:
-        self._file.close()
+        self._hold.close()
         super().close()
 
 
