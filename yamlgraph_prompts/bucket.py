@@ -129,9 +129,7 @@ class Bucket:
         # Its own thread ends soon after the caller's wait.
         self.bounds = replace(bounds, seconds=timeout_s + 1.0)
         self._given = url
-        self._objects = Objects(
-            Place.parse(Layer(url).at(self.environment)), ".releases/", self.bounds
-        )
+        self._objects = Objects(Place.parse(Layer(url).at(self.environment)), ".releases/")
         self._log = Log(self._objects, self.environment)
         self.url = self._objects.place.url_without_secrets
 

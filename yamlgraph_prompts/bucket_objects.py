@@ -14,7 +14,6 @@ from yamlgraph_prompts.errors import LayerError, LayerNotFound, LayerUnavailable
 from yamlgraph_prompts.sources.bounds import (
     LIMIT_ERROR_BYTES,
     LIMIT_PAGE_BYTES,
-    Bounds,
     allowed,
     pages,
 )
@@ -40,12 +39,10 @@ class Objects:
     Args:
         place: The bucket and what its keys begin with.
         below: What comes next in every key, such as ``".releases/"``.
-        bounds: How many pages a list may have; the rest is bounded by the caller, see `allowed`.
     """
 
-    def __init__(self, place: Place, below: str, bounds: Bounds = Bounds()) -> None:  # noqa: B008
+    def __init__(self, place: Place, below: str) -> None:
         self.place = place
-        self._bounds = bounds
         self._prefix = place.prefix + below
 
     def url(self, key: str) -> str:
@@ -119,7 +116,7 @@ class Objects:
             return page
 
         with self._told("read"):
-            for page in pages(ask, self._bounds):
+            for page in pages(ask):
                 for found in page.listed:
                     key = found.key.removeprefix(self._prefix)
                     # Not every server knows StartAfter.

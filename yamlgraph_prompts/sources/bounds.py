@@ -169,12 +169,16 @@ class Meter:
         self._allowance = _Allowance(Operation(Bounds()), LIMIT_ANSWER_BYTES)
         self._restart()
 
-    def begin(self) -> None:
-        """Begin an exchange, with what the calling thread is allowed."""
+    def connect(self) -> None:
+        """Begin to connect, maybe through a proxy, with what the calling thread is allowed."""
         self._allowance = getattr(_here, "allowance", None) or _Allowance(
             Operation(Bounds()), LIMIT_ANSWER_BYTES
         )
         self._restart()
+
+    def begin(self) -> None:
+        """Begin an exchange, with what the calling thread is allowed."""
+        self.connect()
         try:
             self._allowance.begin_request()
         except BoundExceeded as problem:
@@ -249,13 +253,16 @@ class Page(Protocol):
 P = TypeVar("P", bound=Page)
 
 
-def pages(ask: Callable[[str | None], P], bounds: Bounds) -> Iterator[P]:
+def pages(ask: Callable[[str | None], P], bounds: Bounds | None = None) -> Iterator[P]:
     """Every page of a list, as long as they bring something new.
 
     Args:
         ask: The page for a token, None for the first.
-        bounds: How many there may be.
+        bounds: How many there may be; what this thread is allowed when left out.
     """
+    if bounds is None:
+        allowance: _Allowance | None = getattr(_here, "allowance", None)
+        bounds = allowance.operation.bounds if allowance else Bounds()
     token: str | None = None
     tokens: set[str] = set()
     names: set[str] = set()

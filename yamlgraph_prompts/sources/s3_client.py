@@ -197,7 +197,7 @@ def _connect(place: Place, read_timeout_s: float) -> Connection:
     from yamlgraph_prompts.sources.s3_session import MeteredSession
 
     # A session of our own: boto3's default one is not thread-safe.
-    session = MeteredSession(place.profile)
+    session = MeteredSession(profile=place.profile)
     config = Config(
         connect_timeout=CONNECT_TIMEOUT_S,
         read_timeout=read_timeout_s,

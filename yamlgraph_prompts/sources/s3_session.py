@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from botocore.awsrequest import (
@@ -13,21 +16,15 @@ from botocore.awsrequest import (
 )
 from botocore.session import Session
 
-from yamlgraph_prompts.sources.bounds import LIMIT_ANSWER_BYTES
+from yamlgraph_prompts.sources.bounds import LIMIT_ANSWER_BYTES, TooMuch
 from yamlgraph_prompts.sources.metered import Metered, MeteredSocket
 from yamlgraph_prompts.sources.s3_page import refuse_bomb
 
+_LENGTH = re.compile(r"[0-9]{1,18}")
+
 
 class MeteredSession(Session):  # type: ignore[misc]
-    """A session whose clients, those for its credentials too, keep to the calling thread's bounds.
-
-    Args:
-        profile: The profile of ``~/.aws/config``.
-    """
-
-    def __init__(self, profile: str | None) -> None:
-        super().__init__(profile=profile)
-        self.register("before-parse", _before_parse)
+    """A session whose clients, those for its credentials too, keep to the calling thread's bounds."""
 
     def create_client(self, service_name: str, *args: Any, **kwargs: Any) -> Any:
         """As botocore's."""
@@ -49,18 +46,24 @@ class MeteredSession(Session):  # type: ignore[misc]
 def _meter(http: Any, pools: dict[str, type]) -> None:
     # Its managers, also those for proxies, share this table.
     http._pool_classes_by_scheme.update(pools)
+    http.send = partial(_send, http.send)
 
 
-def _before_parse(response_dict: dict[str, Any], **_: object) -> None:
-    body = response_dict.get("body")
-    if isinstance(body, bytes):
-        refuse_bomb(body)
+def _send(send: Callable[[Any], Any], request: Any) -> Any:
+    # Before botocore's own handlers, some of which parse what comes.
+    response = send(request)
+    if not request.stream_output or response.status_code >= 300:
+        refuse_bomb(response.content)
+    elif not _LENGTH.fullmatch(response.headers.get("content-length", "0")):
+        response.raw.close()
+        raise TooMuch("its Content-Length is no length")
+    return response
 
 
 class _Tunnelled(Metered):
     # A proxy that opens a tunnel is a remote end, too.
     def _new_conn(self) -> Any:
-        self.meter.begin()
+        self.meter.connect()
         return MeteredSocket(super()._new_conn(), self.meter)  # type: ignore[misc]
 
 
