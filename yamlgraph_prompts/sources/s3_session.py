@@ -24,7 +24,7 @@ _LENGTH = re.compile(r"[0-9]{1,18}")
 
 
 class MeteredSession(Session):  # type: ignore[misc]
-    """A session whose clients, those for its credentials too, keep to the calling thread's bounds."""
+    """A session whose clients keep to the calling thread's bounds, those for credentials too."""
 
     def create_client(self, service_name: str, *args: Any, **kwargs: Any) -> Any:
         """As botocore's."""
