@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from yamlgraph_prompts.builds import does_not_build
 from yamlgraph_prompts.cli.places import Place, places, seems_graph
@@ -15,33 +15,86 @@ from yamlgraph_prompts.errors import PromptsError
 from yamlgraph_prompts.findings import Finding
 
 if TYPE_CHECKING:
-    from yamlgraph_prompts.candidate import Candidate
+    from yamlgraph_prompts.candidate import Candidate, Graph
+
+
+class _Words(NamedTuple):
+    """The paths that were given."""
+
+    graphs: list[str]
+    folders: list[str]
+    files: list[str]
 
 
 def run(arguments: Any) -> int:
     """Check; 1 where there is an error."""
+    words = _sorted(arguments.words)
+    named = _named(arguments, words)
+
+    def builds(graph: Path) -> bool:
+        return arguments.graphs or (graph.resolve() in named and not arguments.no_build)
+
     findings: dict[Finding, None] = {}
     candidates: list[tuple[Place, Candidate]] = []
-    for place, names in _places(arguments):
+    graph_files: dict[str, None] = {}
+    reading = not any(map(builds, map(Path, words.graphs)))
+    waiting = _places(arguments, words, named, reading=reading)
+    known = {path.resolve() for place, _ in waiting for path in place.graphs}
+    built: set[Path] = set()
+    while waiting:
+        place, names = waiting.pop(0)
         candidate = place.candidate(strict=arguments.strict)
         candidates.append((place, candidate))
-        if not candidate.release and not candidate.refused and not place.graphs:
+        for graph, facts in candidate.graphs.items():
+            # A child is built with its parent.
+            built.update(facts.plan if _may(graph, builds) else ())
+        graph_files.update(dict.fromkeys(map(str, place.graphs)))
+        among = {names.get(file, file): None for file in candidate.graph_files}
+        graph_files.update(among)
+        if arguments.graphs:
+            new = [file for file in among if os.path.isfile(file)]
+            new = [file for file in new if Path(file).resolve() not in known]
+            known.update(Path(file).resolve() for file in new)
+            waiting += [(other, {}) for other in places(arguments, new)] if new else []
+        if not (candidate.release or candidate.refused or place.graphs or among):
             note(f"There are no prompts in {place.shown}: nothing was checked.")
         for finding in map(_gated, candidate.findings):
             findings[finding.at(file=names.get(finding.file or "", finding.file))] = None
-        findings.update(dict.fromkeys(building(candidate)))
+        findings.update(dict.fromkeys(building(candidate, builds)))
+    unbuilt = [f for f in graph_files if not builds(Path(f)) and Path(f).resolve() not in built]
+    return _tell(arguments, candidates, list(findings), unbuilt)
+
+
+def _tell(
+    arguments: Any,
+    candidates: list[tuple[Place, Candidate]],
+    findings: list[Finding],
+    unbuilt: list[str],
+) -> int:
     errors = sum(finding.severity == "error" for finding in findings)
     if arguments.format == "json":
-        say_json(_facts(candidates, list(findings), errors))
+        say_json(_facts(candidates, findings, errors, unbuilt))
     elif arguments.format == "github":
         for finding in findings:
             say(annotation(finding.at(file=_in_repository(finding.file))))
+        for file in unbuilt:
+            title = f"file={_property(_in_repository(file) or file)},title=not-built"
+            say(f"::notice {title}::{_data(_why_not(arguments))}")
         note(_summary(candidates, findings, errors))
     else:
         for line in finding_lines(findings):
             say(line)
         say(_summary(candidates, findings, errors))
+        if unbuilt:
+            listed = ", ".join(file if file.isprintable() else repr(file) for file in unbuilt)
+            note(f"Not built: {listed}. {_why_not(arguments)}")
     return 1 if errors else 0
+
+
+def _why_not(arguments: Any) -> str:
+    if arguments.no_build:
+        return "With --no-build nothing of a graph runs; its prompts were checked all the same."
+    return "A graph among the prompts is not built, since that runs its Python; --graphs does."
 
 
 def _gated(finding: Finding) -> Finding:
@@ -85,7 +138,35 @@ def _property(text: str) -> str:
     return _data(text).replace(":", "%3A").replace(",", "%2C")
 
 
-def _places(arguments: Any) -> list[tuple[Place, Mapping[str, str]]]:
+def _named(arguments: Any, words: _Words) -> frozenset[Path]:
+    """The graphs that were named as such, and not because they lie among prompts.
+
+    One among prompts may be part of the change that is checked: a wildcard or a tool such as
+    pre-commit names it like any other file.
+    """
+    layers = [url.partition("{")[0].removeprefix("file://") for url, _ in arguments.layers or ()]
+    prompts = {Path(word).resolve() for word in (*words.folders, *words.files, *layers)}
+    roots = {path if path.is_dir() else path.parent for path in prompts}
+
+    def is_among_prompts(path: Path) -> bool:
+        return "prompts" in _below_here(path.parent).parts or any(map(path.is_relative_to, roots))
+
+    named = {Path(graph).resolve(): Path(graph) for graph in words.graphs}
+    return frozenset(
+        real
+        for real, graph in named.items()
+        if not is_among_prompts(real) and not is_among_prompts(graph.parent.resolve() / graph.name)
+    )
+
+
+def _below_here(path: Path) -> Path:
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def _places(
+    arguments: Any, words: _Words, named: Collection[Path], *, reading: bool
+) -> list[tuple[Place, Mapping[str, str]]]:
     """What to check: graphs on their layers, folders as layers, and prompt files by themselves.
 
     With each comes what the files in its findings are really called, where that differs.
@@ -93,16 +174,16 @@ def _places(arguments: Any) -> list[tuple[Place, Mapping[str, str]]]:
     A tool such as pre-commit names the files that changed. What lies in a layer that is checked is
     checked with it; whatever else was named is checked by itself, so that nothing goes unseen.
     """
-    graphs, folders, files = _sorted(arguments.words)
+    graphs, folders, files = words
     common = {"given": arguments.environment, "root": arguments.store}
-    configured = bool(graphs or arguments.layers)
+    configured = bool(named or arguments.layers)
     # Templates and vars need what stands beside them; a prompt is complete in itself.
     beside = {str(Path(file).parent) for file in files if not _complete(file)}
     if not configured:
-        folders += sorted(beside - set(folders))
+        folders = [*folders, *sorted(beside - set(folders))]
     found = [Place((folder,), **common) for folder in folders]
-    if configured or not arguments.words:
-        found += places(arguments, graphs)
+    if graphs or configured or not arguments.words:
+        found += places(arguments, graphs, reading=reading)
     alone = [file for file in files if _complete(file) and not _covered(file, found)]
     if not alone:
         return [(place, {}) for place in found]
@@ -125,8 +206,7 @@ def _inside(path: str) -> str:
     return "/".join(part for part in Path(path).parts if part not in ("..", "/"))
 
 
-def _sorted(words: Iterable[str]) -> tuple[list[str], list[str], list[str]]:
-    """(graphs, folders, prompt files) among the paths that were given."""
+def _sorted(words: Iterable[str]) -> _Words:
     graphs: list[str] = []
     folders: list[str] = []
     files: list[str] = []
@@ -143,7 +223,7 @@ def _sorted(words: Iterable[str]) -> tuple[list[str], list[str], list[str]]:
                 f"{word} is neither a graph, nor a prompt, nor a folder.",
                 hint="Prompts end in .yaml or .yaml.j2; a graph has nodes and edges.",
             )
-    return graphs, folders, files
+    return _Words(graphs, folders, files)
 
 
 def _is_there(path: Path) -> bool:
@@ -153,14 +233,23 @@ def _is_there(path: Path) -> bool:
     return path.is_file()
 
 
-def building(candidate: Candidate) -> Iterator[Finding]:
-    """What only building a graph shows; a publication would build it too."""
+def building(
+    candidate: Candidate, builds: Callable[[Path], bool] = lambda _: True
+) -> Iterator[Finding]:
+    """What only building a graph shows; a publication would build it too.
+
+    Args:
+        candidate: The graphs and the release that they are built on.
+        builds: Whether a graph's file may be built.
+    """
     from yamlgraph_prompts.memory_store import MemoryStore
 
     store, found = MemoryStore(), candidate.findings
     try:
         for graph, facts in candidate.graphs.items():
             if any(f.severity == "error" and f.graph in (None, facts.name) for f in found):
+                continue
+            if not _may(graph, builds):
                 continue
             try:
                 graph.build(facts, candidate.release, store.view).compile()
@@ -170,8 +259,15 @@ def building(candidate: Candidate) -> Iterator[Finding]:
         store.close()
 
 
+def _may(graph: Graph, builds: Callable[[Path], bool]) -> bool:
+    return not isinstance(graph.identity, Path) or builds(graph.identity)
+
+
 def _facts(
-    candidates: list[tuple[Place, Candidate]], findings: list[Finding], errors: int
+    candidates: list[tuple[Place, Candidate]],
+    findings: list[Finding],
+    errors: int,
+    unbuilt: list[str],
 ) -> dict[str, Any]:
     return {
         "ok": not errors,
@@ -187,6 +283,7 @@ def _facts(
             }
             for place, candidate in candidates
         ],
+        "not_built": unbuilt,
         "findings": [asdict(finding) for finding in findings],
     }
 
