@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,7 +15,7 @@ from yamlgraph_prompts.errors import PromptsError
 from yamlgraph_prompts.findings import Finding
 
 if TYPE_CHECKING:
-    from yamlgraph_prompts.candidate import Candidate, Graph
+    from yamlgraph_prompts.candidate import Candidate
 
 
 class _Words(NamedTuple):
@@ -29,40 +29,36 @@ class _Words(NamedTuple):
 def run(arguments: Any) -> int:
     """Check; 1 where there is an error."""
     words = _sorted(arguments.words)
-    named = _named(arguments, words)
-
-    def builds(graph: Path) -> bool:
-        return arguments.graphs or (graph.resolve() in named and not arguments.no_build)
-
+    among = [] if arguments.graphs else _among_prompts(arguments, words)
+    graphs = [graph for graph in words.graphs if graph not in among]
+    files = [*words.files, *(file for file in among if file.endswith(".yaml"))]
+    waiting = _places(arguments, _Words(graphs, words.folders, files))
     findings: dict[Finding, None] = {}
     candidates: list[tuple[Place, Candidate]] = []
-    graph_files: dict[str, None] = {}
-    reading = not any(map(builds, map(Path, words.graphs)))
-    waiting = _places(arguments, words, named, reading=reading)
-    known = {path.resolve() for place, _ in waiting for path in place.graphs}
-    built: set[Path] = set()
+    unbuilt = dict.fromkeys(map(os.path.normpath, among))
+    known = {Path(graph).resolve() for graph in graphs}
     while waiting:
         place, names = waiting.pop(0)
         candidate = place.candidate(strict=arguments.strict)
         candidates.append((place, candidate))
-        for graph, facts in candidate.graphs.items():
-            # A child is built with its parent.
-            built.update(facts.plan if _may(graph, builds) else ())
-        graph_files.update(dict.fromkeys(map(str, place.graphs)))
-        among = {names.get(file, file): None for file in candidate.graph_files}
-        graph_files.update(among)
+        # A child is built with its parent.
+        known.update(*(facts.plan or () for facts in candidate.graphs.values()))
+        found = [os.path.normpath(names.get(file, file)) for file in candidate.graph_files]
+        found = [file for file in found if Path(file).resolve() not in known]
         if arguments.graphs:
-            new = [file for file in among if os.path.isfile(file)]
-            new = [file for file in new if Path(file).resolve() not in known]
-            known.update(Path(file).resolve() for file in new)
-            waiting += [(other, {}) for other in places(arguments, new)] if new else []
-        if not (candidate.release or candidate.refused or place.graphs or among):
+            known.update(Path(file).resolve() for file in found)
+            waiting += [(other, {}) for other in places(arguments, found)] if found else []
+        else:
+            unbuilt.update(dict.fromkeys(found))
+        if not (candidate.release or candidate.refused or place.graphs or unbuilt):
             note(f"There are no prompts in {place.shown}: nothing was checked.")
         for finding in map(_gated, candidate.findings):
             findings[finding.at(file=names.get(finding.file or "", finding.file))] = None
-        findings.update(dict.fromkeys(building(candidate, builds)))
-    unbuilt = [f for f in graph_files if not builds(Path(f)) and Path(f).resolve() not in built]
-    return _tell(arguments, candidates, list(findings), unbuilt)
+        if arguments.no_build:
+            unbuilt.update(dict.fromkeys(map(str, place.graphs)))
+        else:
+            findings.update(dict.fromkeys(building(candidate)))
+    return _tell(arguments, candidates, list(findings), list(unbuilt))
 
 
 def _tell(
@@ -138,25 +134,25 @@ def _property(text: str) -> str:
     return _data(text).replace(":", "%3A").replace(",", "%2C")
 
 
-def _named(arguments: Any, words: _Words) -> frozenset[Path]:
-    """The graphs that were named as such, and not because they lie among prompts.
+def _among_prompts(arguments: Any, words: _Words) -> list[str]:
+    """The graphs that were not named as such: they lie among prompts.
 
-    One among prompts may be part of the change that is checked: a wildcard or a tool such as
-    pre-commit names it like any other file.
+    Such a one may be part of the change that is checked: a wildcard or a tool such as pre-commit
+    names it like any other file.
     """
     layers = [url.partition("{")[0].removeprefix("file://") for url, _ in arguments.layers or ()]
     prompts = {Path(word).resolve() for word in (*words.folders, *words.files, *layers)}
     roots = {path if path.is_dir() else path.parent for path in prompts}
 
-    def is_among_prompts(path: Path) -> bool:
+    def is_among(path: Path) -> bool:
         return "prompts" in _below_here(path.parent).parts or any(map(path.is_relative_to, roots))
 
-    named = {Path(graph).resolve(): Path(graph) for graph in words.graphs}
-    return frozenset(
-        real
-        for real, graph in named.items()
-        if not is_among_prompts(real) and not is_among_prompts(graph.parent.resolve() / graph.name)
-    )
+    return [
+        graph
+        for graph in words.graphs
+        if is_among(Path(graph).resolve())
+        or is_among(Path(graph).parent.resolve() / Path(graph).name)
+    ]
 
 
 def _below_here(path: Path) -> Path:
@@ -164,9 +160,7 @@ def _below_here(path: Path) -> Path:
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 
-def _places(
-    arguments: Any, words: _Words, named: Collection[Path], *, reading: bool
-) -> list[tuple[Place, Mapping[str, str]]]:
+def _places(arguments: Any, words: _Words) -> list[tuple[Place, Mapping[str, str]]]:
     """What to check: graphs on their layers, folders as layers, and prompt files by themselves.
 
     With each comes what the files in its findings are really called, where that differs.
@@ -176,14 +170,14 @@ def _places(
     """
     graphs, folders, files = words
     common = {"given": arguments.environment, "root": arguments.store}
-    configured = bool(named or arguments.layers)
+    configured = bool(graphs or arguments.layers)
     # Templates and vars need what stands beside them; a prompt is complete in itself.
     beside = {str(Path(file).parent) for file in files if not _complete(file)}
     if not configured:
         folders = [*folders, *sorted(beside - set(folders))]
     found = [Place((folder,), **common) for folder in folders]
-    if graphs or configured or not arguments.words:
-        found += places(arguments, graphs, reading=reading)
+    if configured or not arguments.words:
+        found += places(arguments, graphs, reading=arguments.no_build)
     alone = [file for file in files if _complete(file) and not _covered(file, found)]
     if not alone:
         return [(place, {}) for place in found]
@@ -233,15 +227,8 @@ def _is_there(path: Path) -> bool:
     return path.is_file()
 
 
-def building(
-    candidate: Candidate, builds: Callable[[Path], bool] = lambda _: True
-) -> Iterator[Finding]:
-    """What only building a graph shows; a publication would build it too.
-
-    Args:
-        candidate: The graphs and the release that they are built on.
-        builds: Whether a graph's file may be built.
-    """
+def building(candidate: Candidate) -> Iterator[Finding]:
+    """What only building a graph shows; a publication would build it too."""
     from yamlgraph_prompts.memory_store import MemoryStore
 
     store, found = MemoryStore(), candidate.findings
@@ -249,18 +236,12 @@ def building(
         for graph, facts in candidate.graphs.items():
             if any(f.severity == "error" and f.graph in (None, facts.name) for f in found):
                 continue
-            if not _may(graph, builds):
-                continue
             try:
                 graph.build(facts, candidate.release, store.view).compile()
             except (Exception, SystemExit) as problem:  # noqa: BLE001 - a graph's builder may raise anything
                 yield from does_not_build(problem)
     finally:
         store.close()
-
-
-def _may(graph: Graph, builds: Callable[[Path], bool]) -> bool:
-    return not isinstance(graph.identity, Path) or builds(graph.identity)
 
 
 def _facts(
