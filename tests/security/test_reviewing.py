@@ -16,7 +16,9 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT
+from tests.s3_servers import Shop
 from yamlgraph_prompts.cli import main
+from yamlgraph_prompts.live_prompts import LivePrompts
 
 MARKS = "MARKS"  # stands for the folder in which whatever runs leaves a file
 
@@ -451,6 +453,25 @@ def test_a_graph_that_is_not_built_is_named(
     main(["check", *words])
     assert trusted.left() == set()
     assert "Not built: graph.yaml." in capsys.readouterr().err
+
+
+def test_a_push_of_a_folder_builds_no_graph_in_it(
+    trusted: Change, moto: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", moto.endpoint)
+    bucket = f"s3://{moto.bucket}/reviewed"
+    assert main(["push", ".", bucket, "-e", "staging", "-m", "All", "--who", "Ada"]) == 0
+    assert trusted.left() == set()
+
+
+def test_an_app_builds_no_graph_that_lies_in_its_prompts(
+    change: Change, stand_in: Callable[[Path], None]
+) -> None:
+    stand_in(change.folder)
+    with LivePrompts("prompts/child", "prompts/tool-by-path", watch=False) as prompts:
+        release, _ = prompts.check(strict=True)
+    assert not any("graph" in name for name in release)
+    assert change.left() == set()
 
 
 def test_a_name_with_a_newline_forges_no_line(
