@@ -7,9 +7,9 @@ larger of 50 ms and ten copies of a text of 4 Mi characters, measured in the sam
 from __future__ import annotations
 
 import argparse
+import re
 import threading
 import time
-import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +19,7 @@ from yamlgraph_prompts.sandbox.filters import FILTERS, TESTS
 from yamlgraph_prompts.template import MessageTemplate
 
 MEBI = 1024 * 1024
+_SOUGHT = re.compile(r"\bs\b")
 BAR_MS = 50.0
 TEXTS: dict[str, Callable[[int], Any]] = {
     "ascii": lambda n: "a" * n,
@@ -68,7 +69,12 @@ NEEDLES = {
 def templates() -> list[tuple[str, str, str]]:
     """(what, template, whether it takes a text, a list or a mapping)."""
     found = []
-    for kind, sort in (("text", "text"), ("markup", "text"), ("list", "list"), ("mapping", "mapping")):
+    for kind, sort in (
+        ("text", "text"),
+        ("markup", "text"),
+        ("list", "list"),
+        ("mapping", "mapping"),
+    ):
         subject = "(x|safe)" if kind == "markup" else "x"
         for name in METHODS[kind]:
             call = f"{subject}.{name}({ARGUMENTS.get(name, '')})"
@@ -81,7 +87,17 @@ def templates() -> list[tuple[str, str, str]]:
         call = f"x is {name}({ARGUMENTS[name]})" if name in ARGUMENTS else f"x is {name}"
         for sort in ("text", "list"):
             found.append((f"is {name}", f"{{% set r = {call} %}}", sort))
-    for call in ("x ~ y", "x + y", "x * 2", "x == y", "x < y", "s in x", "x % y", "x[::-1]", "x[1:]"):
+    for call in (
+        "x ~ y",
+        "x + y",
+        "x * 2",
+        "x == y",
+        "x < y",
+        "s in x",
+        "x % y",
+        "x[::-1]",
+        "x[1:]",
+    ):
         for sort in ("text", "list"):
             found.append((call, f"{{% set r = {call} %}}", sort))
     found.append(("printed", "{{ x }}", "list"))
@@ -110,7 +126,6 @@ class Heartbeat(threading.Thread):
 def one(text: str, values: dict[str, Any]) -> float | None:
     """Seconds of processor time of one render; None where the input is refused as too much."""
     template = MessageTemplate(text)
-    template.render({"x": "a", "y": "a", "s": "a"}) if False else None
     started = time.thread_time()
     try:
         template.render(values)
@@ -136,6 +151,7 @@ def hold(text: str, values: dict[str, Any]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="texts of 64 Ki characters at most")
+    parser.add_argument("--verbose", action="store_true", help="the slow ones as they come")
     parser.add_argument("--only", default="", help="operations whose name has this in it")
     arguments = parser.parse_args()
     most = 65_536 if arguments.quick else 4 * MEBI
@@ -151,7 +167,8 @@ def main() -> None:
             continue
         makers = {"text": TEXTS, "list": LISTS, "mapping": MAPPINGS}[sort]
         for kind, make in makers.items():
-            for needle, cut in NEEDLES.items() if sort == "text" and "s" in text.split("r =")[-1] else {"": None}.items():
+            needles = NEEDLES if sort == "text" and _SOUGHT.search(text) else {"": None}
+            for needle, cut in needles.items():
                 size = most if sort == "text" else most // 8
                 while size >= 64:
                     value = make(size)
@@ -166,9 +183,13 @@ def main() -> None:
                     continue
                 if seconds * 1000 > bar / 2:
                     seconds = min(hold(text, values) for _ in range(3))
+                if arguments.verbose and seconds * 1000 > bar / 2:
+                    print(f"{what} {kind} {needle} {size:,}: {seconds * 1000:.1f} ms", flush=True)
                 rows.append((seconds * 1000, what, f"{kind} {needle}", size))
     rows.sort(reverse=True)
-    print(f"{len(rows)} operations at their largest input ({runs} renders); ten copies of 4 Mi: {ten:.1f} ms")
+    print(
+        f"{len(rows)} operations at their largest input ({runs} renders); ten copies of 4 Mi: {ten:.1f} ms"
+    )
     for milliseconds, what, kind, size in rows[:15]:
         print(f"  {what:24} {kind:18} {size:>9,}  {milliseconds:7.1f} ms")
     worst = rows[0][0] if rows else 0.0
