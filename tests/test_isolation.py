@@ -21,10 +21,10 @@ from yamlgraph_prompts.isolation import Pool, compile_text
 from yamlgraph_prompts.isolation import pool as pool_module
 
 WITH_TEST_JOBS = (
-    "import json, sys; path, kinds, memory = json.loads(sys.argv[1]); sys.path[:] = path\n"
+    "import json, sys; path, *facts = json.loads(sys.argv[1]); sys.path[:] = path\n"
     "from yamlgraph_prompts.isolation import worker\n"
     "worker.JOBS['test'] = 'tests.isolation_jobs:misbehave'\n"
-    "worker.main(kinds, memory)"
+    "worker.main(*facts)"
 )
 
 

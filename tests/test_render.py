@@ -196,7 +196,7 @@ def stuck(monkeypatch: pytest.MonkeyPatch) -> Iterator[J2Renderer]:
     from yamlgraph_prompts.isolation import pool as module
 
     start = (
-        "import json, sys, time; path, kinds, memory = json.loads(sys.argv[1])\n"
+        "import json, sys, time; path, *facts = json.loads(sys.argv[1])\n"
         "sys.path[:] = path\n"
         "from yamlgraph_prompts import render_job as job\n"
         "from yamlgraph_prompts.isolation.worker import main\n"
@@ -206,7 +206,7 @@ def stuck(monkeypatch: pytest.MonkeyPatch) -> Iterator[J2Renderer]:
         "    if name == 'dies': import os; os._exit(9)\n"
         "    return inner(jinja, name, context)\n"
         "job._render = _render\n"
-        "main(kinds, memory)"
+        "main(*facts)"
     )
     monkeypatch.setattr(module, "_START", start)
     with J2Renderer() as renderer:

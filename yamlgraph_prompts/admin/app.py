@@ -7,12 +7,14 @@ import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 from fastapi import FastAPI, Security
 from fastapi.security import APIKeyHeader, HTTPBearer
 
+from yamlgraph_prompts import untrusted
 from yamlgraph_prompts.admin.audit import Audit
 from yamlgraph_prompts.admin.auth import Attempts, Role, Tokens
 from yamlgraph_prompts.admin.changing import changing, note_refusal
@@ -120,6 +122,7 @@ def _app(
     from yamlgraph_prompts import __version__
 
     number = _layer(prompts, write_to)
+    untrusted.pool.resize(limits.trials)
     admin = Admin(
         prompts=prompts,
         write_to=number,
@@ -127,6 +130,10 @@ def _app(
         audit=Audit(lambda: prompts.store_folder),
         desk=Desk(limits.threads, limits.work_s),
         trials=Desk(limits.trials, limits.work_s),
+        changes=Desk(limits.threads, limits.work_s),
+        commands=Desk(limits.threads, limits.work_s),
+        checkups=Desk(limits.threads, limits.work_s),
+        looking=Lock(),
         feed=Feed(limits.listeners),
         metrics=metrics or _counting(prompts),
     )

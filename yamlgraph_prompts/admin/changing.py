@@ -79,7 +79,8 @@ _WRITTEN: dict[int | str, dict[str, Any]] = {
 def changing(admin: Admin) -> APIRouter:
     """The routes that change something."""
     routes = APIRouter()
-    do, prompts = admin.desk.do, admin.prompts
+    do, command = admin.changes.do, admin.commands.do
+    prompts = admin.prompts
 
     @routes.put(
         "/prompts/{name:path}",
@@ -97,7 +98,8 @@ def changing(admin: Admin) -> APIRouter:
         if_none_match: NoneMatch = None,
     ) -> Change:
         """Write a prompt and publish it; checked with all graphs before anything is written."""
-        data = of_body(request.headers.get("content-type"), await request.body())
+        content_type, body = request.headers.get("content-type"), await request.body()
+        data = await do(of_body, content_type, body)
         wish = Wish(name, data, _all(request, "if-match"), _all(request, "if-none-match"), message)
         change = await do(write, admin, caller, wish)
         response.status_code = _status(change)
@@ -140,7 +142,7 @@ def changing(admin: Admin) -> APIRouter:
         def act(reason: str) -> Outcome:
             return prompts.activate(release_id, reason=reason)
 
-        return await do(_act, admin, caller, "activate", message, act)
+        return await command(_act, admin, caller, "activate", message, act)
 
     @routes.post("/rollback", responses=answers(400, 408, 409, 413), tags=["releases"])
     async def rollback(caller: Operator, message: Message = None) -> Activation:
@@ -155,12 +157,12 @@ def changing(admin: Admin) -> APIRouter:
             except ReleaseNotFound as problem:
                 raise Refusal(409, "nothing-earlier", problem.message) from problem
 
-        return await do(_act, admin, caller, "rollback", message, act)
+        return await command(_act, admin, caller, "rollback", message, act)
 
     @routes.post("/follow", responses=answers(400, 408, 413), tags=["releases"])
     async def follow(caller: Operator, message: Message = None) -> Activation:
         """End a hold: take what the layers hold now, and follow them again."""
-        return await do(_act, admin, caller, "follow", message, lambda _: prompts.follow())
+        return await command(_act, admin, caller, "follow", message, lambda _: prompts.follow())
 
     return routes
 

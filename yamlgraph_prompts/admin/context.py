@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends, Path, Request
@@ -31,8 +32,13 @@ class Admin:
         write_to: The layer that writes go to, counted from the highest; None: there is none.
         bucket: Where that layer's releases are published; None for a layer of another kind.
         audit: The audit log.
-        desk: Where blocking work is done.
-        trials: Where previews and checks are made, which may take long.
+        desk: Where what is read is made ready.
+        trials: Where previews, checks and diffs wait for a worker process.
+        changes: Where prompts are changed.
+        commands: Where it is decided which release is live: no reader or author keeps it busy.
+        checkups: Where health is looked at.
+        looking: Held by the one reader who asks for what the layers hold now, so that a
+            publication waits for one of them at most.
         feed: Those who listen to events.
         metrics: What is counted.
     """
@@ -43,6 +49,10 @@ class Admin:
     audit: Audit
     desk: Desk
     trials: Desk
+    changes: Desk
+    commands: Desk
+    checkups: Desk
+    looking: Lock
     feed: Feed
     metrics: Metrics
 

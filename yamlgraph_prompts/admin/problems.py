@@ -22,6 +22,8 @@ from yamlgraph_prompts.errors import (
     PushRefused,
     ReleaseNotFound,
     StoreError,
+    WorkerUnavailable,
+    WorkStopped,
 )
 from yamlgraph_prompts.findings import Finding
 
@@ -36,6 +38,8 @@ _STATUS: tuple[tuple[type[PromptsError], int, str], ...] = (
     (PromptsRejected, 503, "nothing-live"),
     (LayerError, 503, "layer"),
     (StoreError, 503, "store"),
+    (WorkerUnavailable, 503, "no-worker"),
+    (WorkStopped, 422, "too-costly"),
     (PromptsError, 503, "unavailable"),
 )
 

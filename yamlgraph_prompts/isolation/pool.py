@@ -22,8 +22,8 @@ from yamlgraph_prompts.isolation.worker import GRACE_S, Answer, exactly, send_by
 __all__ = ["Answer", "Pool"]
 
 _START = (
-    "import json, sys; path, kinds, memory = json.loads(sys.argv[1]); sys.path[:] = path; "
-    "from yamlgraph_prompts.isolation.worker import main; main(kinds, memory)"
+    "import json, sys; path, *facts = json.loads(sys.argv[1]); sys.path[:] = path; "
+    "from yamlgraph_prompts.isolation.worker import main; main(*facts)"
 )
 _ENVIRONMENT = (
     *("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH"),
@@ -44,6 +44,7 @@ class Pool:
         processes: How many there are at most; further jobs wait.
         memory_bytes: What each may use above what it starts with, in bytes (Linux).
         answer_bytes: The size of one answer, in bytes.
+        nice: How much less of a busy processor they get than the app.
 
     Example:
         >>> with Pool(["yaml"]) as pool:
@@ -58,10 +59,10 @@ class Pool:
         processes: int = 1,
         memory_bytes: int = 128 << 20,
         answer_bytes: int = 32 << 20,
+        nice: int = 0,
     ) -> None:
-        self._kinds = tuple(kinds)
+        self._facts = (tuple(kinds), memory_bytes, nice)
         self._processes = processes
-        self._memory_bytes = memory_bytes
         self._answer_bytes = answer_bytes
         self._changed = threading.Condition()
         self._busy = 0
@@ -148,7 +149,7 @@ class Pool:
                 worker.end()
                 worker = None
             if worker is None:
-                worker = _Worker(self._kinds, self._memory_bytes)
+                worker = _Worker(*self._facts)
                 self._all.add(worker)
         except BaseException as problem:
             self._give_back(None, False)
@@ -184,9 +185,9 @@ class Pool:
 class _Worker:
     """One worker process."""
 
-    def __init__(self, kinds: Sequence[str], memory_bytes: int) -> None:
+    def __init__(self, kinds: Sequence[str], memory_bytes: int, nice: int) -> None:
         self._pid = os.getpid()
-        argument = json.dumps([_path(), kinds, memory_bytes])
+        argument = json.dumps([_path(), kinds, memory_bytes, nice])
         self.process = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", _START, argument],
             stdin=subprocess.PIPE,

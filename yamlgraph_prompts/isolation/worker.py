@@ -70,12 +70,13 @@ def exactly(stream: BinaryIO, length: int) -> bytes | None:
     return b"".join(chunks)
 
 
-def main(kinds: Sequence[str], memory_bytes: int) -> None:
+def main(kinds: Sequence[str], memory_bytes: int, nice: int) -> None:
     """Do jobs until the input ends.
 
     Args:
         kinds: The kinds of job that may come.
         memory_bytes: What the process may use above what it starts with.
+        nice: How much less of a busy processor it gets than its parent.
     """
     global is_worker
     is_worker = True
@@ -87,6 +88,8 @@ def main(kinds: Sequence[str], memory_bytes: int) -> None:
         import_module(module)
     size = _Size()
     _bound(size.address_space, memory_bytes)
+    if nice and hasattr(os, "nice"):
+        os.nice(nice)
     try:
         send(target, {"ready": os.getpid()})
         while (length := exactly(source, 8)) is not None:
