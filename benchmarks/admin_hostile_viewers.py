@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
+from random import Random
 from time import perf_counter
 
 import httpx
@@ -110,10 +111,9 @@ def hostile() -> Asked:
 
 
 def texts() -> tuple[str, str]:
-    """Two texts that are slow to compare: lines that run up and down, of few kinds."""
-    up = [*range(75), *range(75, 0, -1)] * 133
-    old = "".join(f"  {number}\n" for number in up)
-    new = "".join(f"  {number}\n" for number in reversed(up[7:]))
+    """Two texts that are slow to compare: many lines of few kinds."""
+    numbers = Random(1)
+    old, new = ("".join(f"  {numbers.randrange(150)}\n" for _ in range(20_000)) for _ in range(2))
     return f"user: |\n{old}", f"user: |\n{new}"
 
 

@@ -119,15 +119,13 @@ def as_yaml(body: bytes) -> bytes:
 def unified(diff: ReleaseDiff) -> bytes:
     """Each prompt's name and unified diff, as a JSON text; a statement for those too different."""
     pairs, rest = _pairs(diff, diff.names)
+    shown = b""
     try:
         _, body = pool.answer("diff", ("unified", pairs), seconds=SECONDS)
         shown = body[1:-1]
     except WorkStopped:
-        shown, rest = b"", dict([*pairs, *rest.items()])
-    more = [
-        {"name": name, "diff": f"--- {texts[2]}\n+++ {texts[3]}\n@@ {_statement(texts)} @@\n"}
-        for name, texts in sorted(rest.items())
-    ]
+        rest = {**{name: _statement(texts) for name, texts in pairs}, **rest}
+    more = [{"name": name, "diff": f"@@ {statement} @@\n"} for name, statement in rest.items()]
     parts = [part for part in (shown, json.dumps(more)[1:-1].encode()) if part]
     return b"[" + b",".join(parts) + b"]"
 
@@ -142,8 +140,9 @@ def side_by_side(diff: ReleaseDiff, names: Iterable[str]) -> dict[str, list[Any]
 
     with suppress(WorkStopped):
         pool.run("diff", ("rows", pairs), take, seconds=SECONDS)
-    for name, texts in [*pairs, *rest.items()]:
-        found.setdefault(name, [{"kind": "too-different", "text": f"{_statement(texts)}."}])
+    rest = {**{name: _statement(texts) for name, texts in pairs if name not in found}, **rest}
+    for name, statement in rest.items():
+        found[name] = [{"kind": "too-different", "text": f"{statement}."}]
     return found
 
 
@@ -152,14 +151,16 @@ Texts = tuple[str, str, str, str]
 
 def _pairs(
     diff: ReleaseDiff, names: Iterable[str]
-) -> tuple[list[tuple[str, Texts]], dict[str, Texts]]:
-    """What is compared, and what is too long for that."""
-    left, pairs, rest = DIFF_CHARACTERS, [], {}
+) -> tuple[list[tuple[str, Texts]], dict[str, str]]:
+    """What is compared, and a statement for each text that is too long for that."""
+    left = DIFF_CHARACTERS
+    pairs: list[tuple[str, Texts]] = []
+    rest: dict[str, str] = {}
     for name in names:
         texts = diff.texts(name)
         left -= len(texts[0]) + len(texts[1])
         if left < 0:
-            rest[name] = texts
+            rest[name] = _statement(texts)
         else:
             pairs.append((name, texts))
     return pairs, rest

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
+from starlette.types import Receive, Scope, Send
 
 from yamlgraph_prompts import untrusted
 from yamlgraph_prompts.admin.bodies import (
@@ -38,6 +39,7 @@ from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.release import Prompt, PromptUse, Release
 
 LIVE, LAYERS = "live", "layers"
+SMALL_BYTES, MAX_LARGE = 256 << 10, 4
 
 Which = Annotated[
     str,
@@ -52,6 +54,32 @@ Offset = Annotated[int, Query(ge=0, le=1_000_000)]
 Lines = Annotated[int, Query(ge=1, le=1000)]
 OneName = Annotated[str | None, Query(max_length=2000, description="Only lines about this prompt")]
 Uses = dict[str, list[tuple[str, PromptUse]]]
+
+
+class FromWorker(Response):
+    """JSON as a worker made it. Few large answers are sent at once: slow clients keep them here."""
+
+    media_type = JSON_TYPE
+    sending = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it; refuse where too many large ones are under way."""
+        if len(self.body) <= SMALL_BYTES:
+            await super().__call__(scope, receive, send)
+            return
+        if FromWorker.sending >= MAX_LARGE:
+            raise Refusal(
+                503,
+                "busy",
+                "Too many large answers are under way.",
+                hint="Try again in a moment.",
+                headers={"Retry-After": "1"},
+            )
+        FromWorker.sending += 1
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            FromWorker.sending -= 1
 
 
 def reading(admin: Admin) -> APIRouter:
@@ -103,7 +131,7 @@ def reading(admin: Admin) -> APIRouter:
         """The messages that the model would get; nothing is stored."""
         need_json(request.headers.get("content-type"))
         body = await admin.trials.do(_preview, admin, name, await request.body())
-        return Response(body, media_type=JSON_TYPE)
+        return FromWorker(body)
 
     @routes.post(
         "/check",
@@ -178,7 +206,7 @@ def reading(admin: Admin) -> APIRouter:
             head = json.dumps(facts).encode()[:-1]
             return head + b', "diffs": ' + untrusted.unified(found) + b"}"
 
-        return Response(await admin.trials.do(told), media_type=JSON_TYPE)
+        return FromWorker(await admin.trials.do(told))
 
     @routes.get("/releases/{release_id}", responses=answers(404), tags=["releases"])
     async def get_release(caller: Viewer, release_id: str) -> ReleaseBody:

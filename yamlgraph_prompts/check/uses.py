@@ -18,6 +18,7 @@ _NEEDS_USER = frozenset({"llm", "router", "map", "race", "interrupt"})
 _READS_SCHEMA = frozenset({"llm", "router", "map", "race", "agent"})
 _MAX_UNUSED = 100
 _MAX_COMPARISONS = 20_000
+_MAX_HINTS = 20  # of one prompt; looking for a similar name takes a while
 
 Use = tuple[GraphFacts, GraphFile, PromptUse]
 
@@ -107,6 +108,7 @@ def own_prompts(used: UsedPrompts) -> Iterator[Finding]:
 
 def missing_variables(one: Used, file_facts: FileFacts) -> Iterator[Finding]:
     """Variables that a prompt needs and a node neither passes nor has in its state."""
+    hints = _MAX_HINTS
     for need in file_facts.needs:
         for facts, file, use in one.uses:
             given = use.passes if use.passes is not None else file.state_keys
@@ -114,7 +116,9 @@ def missing_variables(one: Used, file_facts: FileFacts) -> Iterator[Finding]:
                 continue
             for variable in sorted(need.variables - given):
                 position = file_facts.variable_position(need.path, variable)
-                yield _missing_variable(one.prompt, facts, use, need, variable, given).at(
+                similar = given if hints > 0 else frozenset[str]()
+                hints -= 1
+                yield _missing_variable(one.prompt, facts, use, need, variable, similar).at(
                     line=position and position[0], column=position and position[1]
                 )
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from yamlgraph_prompts.errors import WorkerUnavailable, WorkStopped
+from yamlgraph_prompts.errors import WorkerDied, WorkerUnavailable, WorkStopped
 from yamlgraph_prompts.isolation.worker import GRACE_S, Answer, exactly, send_bytes
 
 __all__ = ["Answer", "Pool"]
@@ -220,7 +220,7 @@ class _Worker:
                 pass
         if killer.fired:
             raise WorkStopped(f"It took longer than {seconds:g} s and was stopped.", why="time")
-        raise WorkStopped("The process that did it ended before it was done.", why="died")
+        raise WorkerDied
 
     def _read(self, limit: int) -> tuple[dict[str, Any], bytes] | None:
         stream = cast(BinaryIO, self.process.stdout)
