@@ -152,6 +152,13 @@ edges: [{from: START, to: hello}, {from: hello, to: END}]
         del app
 
 
+@pytest.mark.parametrize("name", ["vars", "vars.test", "x/vars"])
+def test_a_draft_of_vars_is_refused_as_a_write_is(client: Client, name: str) -> None:
+    answer = client.post("/check", json={"prompts": {name: "tone: kind"}})
+    assert (answer.status, answer.code) == (422, "invalid")
+    assert client.put(f"/prompts/{name}", "tone: kind").code == "name"
+
+
 def test_a_worker_that_is_killed_in_the_middle_is_503_and_the_next_preview_works(
     client: Client,
 ) -> None:

@@ -27,9 +27,16 @@ def _without_langchain() -> None:
     class Message(NamedTuple):
         content: Any
 
+    def other(name: str) -> type:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        # Nothing in a worker is a message of another kind.
+        return type(name, (), {})
+
     module = ModuleType("langchain_core.messages")
     for name, kind in (("BaseMessage", ""), ("SystemMessage", "system"), ("HumanMessage", "human")):
         setattr(module, name, type(name, (Message,), {"type": kind}))
+    module.__dict__["__getattr__"] = other
     sys.modules["langchain_core.messages"] = module
 
 
@@ -112,6 +119,8 @@ def drafts(body: bytes) -> Iterator[Answer]:
             raise _Unfit("body.prompts (too_long)")
         yield {"strict": asked.get("strict", False)}, b""
         for name, text in texts.items():
+            if name.rpartition("/")[2].partition(".")[0] == "vars":
+                raise _Unfit("body.prompts: vars are no prompts.")
             if len(name) > MAX_NAME:
                 raise _Unfit("body.prompts (string_too_long)")
             if not isinstance(text, str | dict | None):

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from yamlgraph_prompts.isolation.compiling import Compiled, compile_text
-from yamlgraph_prompts.isolation.pool import Answer, Pool
+from yamlgraph_prompts.isolation.pool import Pool
 
-__all__ = ["Answer", "Compiled", "Pool", "compile_text"]
+__all__ = ["Compiled", "Pool", "compile_text"]

@@ -116,7 +116,7 @@ def _do(jobs: Mapping[str, Job], data: bytes, target: BinaryIO) -> str | None:
     try:
         kind, seconds, request = pickle.loads(data)  # from our own parent, through our own pipe
         # Also where the parent is gone: nothing here runs on for ever.
-        signal.setitimer(signal.ITIMER_REAL, seconds + 2 * GRACE_S)
+        _alarm(seconds + 2 * GRACE_S)
         for facts, body in jobs[kind](request):
             send(target, facts, body)
     except BrokenPipeError:
@@ -124,8 +124,14 @@ def _do(jobs: Mapping[str, Job], data: bytes, target: BinaryIO) -> str | None:
     except Exception as error:  # noqa: BLE001 - whatever a text does, the next job is another
         return type(error).__name__
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        _alarm(0.0)
     return None
+
+
+def _alarm(seconds: float) -> None:
+    """End this process after so many seconds; 0 for never."""
+    if hasattr(signal, "setitimer"):  # not on Windows
+        signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 class _Size:
