@@ -222,13 +222,13 @@ def measure(server: Server, http: httpx.Client, other: str, seconds: float, bloc
     time.sleep(2.0)
     kept = server.memory() - start
     more = Times(tuple(attacked)).p95 - Times(tuple(control)).p95
-    print(f"What the viewers got: {dict(sorted(seen.items()))}")
     show(
         f"{VIEWERS} viewers at full rate for {seconds:g} s, a rollback every {EVERY_S:g} s",
         [
             _line("a rollback, no viewers", control),
             _line("a rollback, with them", attacked),
             Row("more at p95", duration(more), bar=f"≤ {duration(MORE_S)}", met=more <= MORE_S),
+            *(Row(f"the viewers: {what}", str(times)) for what, times in sorted(seen.items())),
             Row("rollbacks refused", str(refused.total()), bar="0", met=not refused),
             Row(
                 "memory of app and workers, more at most",
