@@ -223,14 +223,17 @@ def test_a_text_is_compiled_in_a_worker_and_runs_here() -> None:
     from jinja2 import Template
 
     from yamlgraph_prompts.sandbox import environment
+    from yamlgraph_prompts.sandbox.budget import Budget, Limits, using
 
     text = "{% for n in names %}{{ n | upper }}! {% endfor %}{{ tone }}"
     compiled = compile_text(text)
     assert (compiled.findings, compiled.variables) == ((), {"names", "tone"})
+    assert {"names", "tone", "range"} <= compiled.names
     jinja = environment()
     assert compiled.code is not None
     template = Template.from_code(jinja, compiled.code, jinja.globals)
-    assert template.render(names=["a", "b"], tone="kind") == "A! B! kind"
+    with using(Budget(Limits())):
+        assert template.render(names=["a", "b"], tone="kind") == "A! B! kind"
 
 
 @pytest.mark.parametrize("text", ["{{ a | uper }}", "{% if %}", "{{ f(a=1, a=2) }}"])

@@ -29,11 +29,13 @@ class Compiled:
     Args:
         findings: What is wrong with it; lines and columns count from 1 in it.
         variables: The names that must be given.
+        names: All names that it looks up outside, Jinja's own too.
         code: What `jinja2.Template.from_code` takes; None where a finding is an error.
     """
 
     findings: tuple[Finding, ...]
     variables: frozenset[str]
+    names: frozenset[str]
     code: CodeType | None
 
 
@@ -56,10 +58,13 @@ def compile_text(text: str) -> Compiled:
         ((facts, body),) = compile_job(text)
     except WorkStopped as problem:
         message = f"this text cannot be compiled: {problem.message}"
-        return Compiled((Finding("error", "unsafe-template", message),), frozenset(), None)
+        return Compiled(
+            (Finding("error", "unsafe-template", message),), frozenset(), frozenset(), None
+        )
     return Compiled(
         tuple(Finding(**finding) for finding in facts["findings"]),
         frozenset(facts["variables"]),
+        frozenset(facts["names"]),
         marshal.loads(body) if body else None,
     )
 
@@ -68,20 +73,23 @@ def compile_job(text: str) -> Iterator[Answer]:
     """The job itself."""
     jinja = environment()
     found = Inspection(text, jinja)
-    findings, variables, body = [*found.findings], set[str](), b""
+    findings, variables, names, body = [*found.findings], set[str](), set[str](), b""
     if found.tree is not None:
         simple = fields.scan(fields.without_raw(text)).roots
         variables = ((found.undeclared - found.assigned) | simple) - _NOT_GIVEN
+        names = {*found.undeclared, *jinja.globals}
     if not any(finding.severity == "error" for finding in findings):
         try:
             body = marshal.dumps(jinja.compile(text))
         except (SyntaxError, RecursionError, ValueError) as error:  # Python refuses it
             message = f"this text cannot be compiled ({type(error).__name__})"
             findings.append(Finding("error", "template-syntax", message))
-    yield (
-        {"findings": [asdict(finding) for finding in findings], "variables": sorted(variables)},
-        body,
-    )
+    facts = {
+        "findings": [asdict(finding) for finding in findings],
+        "variables": sorted(variables),
+        "names": sorted(names),
+    }
+    yield facts, body
 
 
 # Apart from those that render: what they become must not decide what is run here.
