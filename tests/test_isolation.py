@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import wait_until
-from yamlgraph_prompts.errors import WorkerUnavailable, WorkStopped
+from yamlgraph_prompts.errors import WorkerDied, WorkerUnavailable, WorkStopped
 from yamlgraph_prompts.isolation import Pool, compile_text
 from yamlgraph_prompts.isolation import pool as pool_module
 
@@ -241,6 +241,24 @@ def test_what_is_wrong_with_a_text_comes_back_instead_of_code(text: str) -> None
     compiled = compile_text(text)
     assert compiled.code is None
     assert any(finding.severity == "error" for finding in compiled.findings)
+
+
+def test_a_text_is_compiled_also_where_its_worker_is_killed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from yamlgraph_prompts.isolation import compiling
+
+    answer, asked = compiling._pool.answer, []
+
+    def killed(*arguments: Any, **more: Any) -> Any:
+        asked.append(arguments)
+        if len(asked) == 1:
+            raise WorkerDied
+        return answer(*arguments, **more)
+
+    monkeypatch.setattr(compiling._pool, "answer", killed)
+    assert compile_text("Hi {{ name }}").code is not None
+    assert len(asked) == 2
 
 
 def test_a_text_is_compiled_here_where_no_worker_can_be_started(

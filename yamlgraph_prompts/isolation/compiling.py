@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from types import CodeType
 
-from yamlgraph_prompts.errors import WorkerUnavailable, WorkStopped
+from yamlgraph_prompts.errors import WorkerDied, WorkerUnavailable, WorkStopped
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.isolation import worker
 from yamlgraph_prompts.isolation.pool import Pool
@@ -18,7 +18,7 @@ from yamlgraph_prompts.isolation.worker import Answer
 from yamlgraph_prompts.sandbox import environment, fields
 from yamlgraph_prompts.sandbox.inspection import Inspection
 
-_SECONDS = 5.0
+_SECONDS = 10.0
 _NOT_GIVEN = frozenset({"state", "loop", "range", "true", "false", "none", "self"})
 
 
@@ -53,7 +53,10 @@ def compile_text(text: str) -> Compiled:
     try:
         if worker.is_worker:
             raise WorkerUnavailable("A worker starts no others.")
-        facts, body = _pool.answer("compile", text, seconds=_SECONDS)
+        try:
+            facts, body = _pool.answer("compile", text, seconds=_SECONDS)
+        except WorkerDied:  # killed from outside, which says nothing of the text
+            facts, body = _pool.answer("compile", text, seconds=_SECONDS)
     except WorkerUnavailable:
         ((facts, body),) = compile_job(text)
     except WorkStopped as problem:
