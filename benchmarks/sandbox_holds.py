@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a table
 """How long one operation of a template can hold the interpreter lock, at the largest input it admits.
 
 Every method and filter is tried on texts and lists of several kinds, largest first. The bar is the
@@ -169,7 +170,7 @@ def main() -> None:
         for kind, make in makers.items():
             needles = NEEDLES if sort == "text" and _SOUGHT.search(text) else {"": None}
             for needle, cut in needles.items():
-                size = most if sort == "text" else most // 8
+                size = most if sort == "text" else most // 16
                 while size >= 64:
                     value = make(size)
                     other = make(size)

@@ -9,6 +9,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
+from types import CodeType
 from typing import Any, Literal, NoReturn
 
 from jinja2.exceptions import SecurityError
@@ -22,6 +23,7 @@ from yamlgraph_prompts.sandbox.inspection import Inspection
 from yamlgraph_prompts.sandbox.views import view
 
 LIMITS = Limits()  # of all the messages of one prompt
+_QUICKLY_COMPILED = 16_384  # characters; more would hold the interpreter lock for 50 ms
 _SHORT = 65_536  # characters of a text whose facts are kept a while
 _SHOWN = 40  # characters of what stands between wrong braces
 _NOT_GIVEN = frozenset({"state", "loop", "range", "true", "false", "none", "self"})
@@ -176,13 +178,23 @@ class MessageTemplate:
     def _template(self) -> _Fill:
         jinja = _jinja()
         try:
-            code = jinja.compile(self.text)
+            code = self._code(jinja)
             module = jinja.template_class.from_code(jinja, code, jinja.globals)
         except Exception as error:  # noqa: BLE001 - Jinja and Python refuse in many ways
             failed = self._failure(error, {})
         else:
             return _filler(jinja, module, self._names)
         raise failed
+
+    def _code(self, jinja: GuardedEnvironment) -> CodeType:
+        if len(self.text) <= _QUICKLY_COMPILED:
+            return jinja.compile(self.text)
+        from yamlgraph_prompts.isolation.compiling import compile_text
+
+        compiled = compile_text(self.text)
+        if compiled.code is None:
+            raise Refused(compiled.findings[-1].message)
+        return compiled.code
 
     # -- errors
 

@@ -151,7 +151,7 @@ class Budget:
 
     def elements(self, count: int) -> None:
         """Count the elements of a list that is about to be made."""
-        self.spend(count >> 2)
+        self.spend(count >> 1)
         self.keep(count << 4)
 
     def output(self, pieces: Iterable[str]) -> str:

@@ -19,6 +19,7 @@ from yamlgraph_prompts.sandbox.operations import (
     listed,
     pieces,
     scan,
+    seek,
 )
 from yamlgraph_prompts.sandbox.views import View, measure, own
 
@@ -54,7 +55,7 @@ def _search(name: str) -> Method:
     """A search from the left: linear in CPython, whatever is sought."""
 
     def method(budget: Budget, text: str, *args: Any, **named: Any) -> Any:
-        scan(budget, text, 4)
+        seek(budget, text, 9)
         result = _native(text, name)(text, *args, **named)
         if isinstance(result, tuple):
             budget.keep(len(text) * 4)
@@ -119,7 +120,7 @@ def _rfind(budget: Budget, text: str, sought: Any, *bounds: Any) -> int:
     start, stop, _step = slice(*(bounds if len(bounds) == 2 else (*bounds, None))).indices(
         len(text)
     )
-    scan(budget, text, 8)
+    seek(budget, text, 8)
     found = str(text)[start:stop][::-1].find(str(sought)[::-1])
     return found if found < 0 else stop - found - len(sought)
 
@@ -143,8 +144,8 @@ def _rpartition(budget: Budget, text: str, separator: Any) -> Any:
 
 
 def _split(budget: Budget, text: str, sep: Any = None, maxsplit: int = -1) -> Any:
+    seek(budget, text, 9)
     count = blanks(text) if sep is None else text.count(sep) + 1 if sep else 1
-    scan(budget, text, 8)
     pieces(budget, text, count if maxsplit < 0 else min(count, maxsplit + 1))
     return _native(text, "split")(text, sep, maxsplit)
 
@@ -153,7 +154,7 @@ def _rsplit(budget: Budget, text: str, sep: Any = None, maxsplit: int = -1) -> A
     if sep is None or maxsplit < 0 or len(text) * len(sep) < _SLOW:
         if sep is not None and maxsplit < 0 and len(text) * len(sep) >= _SLOW:
             raise budget.too_long()
-        scan(budget, text, 8)
+        seek(budget, text, 8)
         pieces(budget, text, blanks(text) if sep is None else text.count(sep) + 1 if sep else 1)
         return _native(text, "rsplit")(text, sep, maxsplit)
     reverse = _split(budget, text[::-1], sep[::-1], maxsplit)
@@ -161,16 +162,16 @@ def _rsplit(budget: Budget, text: str, sep: Any = None, maxsplit: int = -1) -> A
 
 
 def _splitlines(budget: Budget, text: str, keepends: Any = False) -> Any:
-    scan(budget, text, 4)
+    seek(budget, text, 9)
     pieces(budget, text, line_ends(text))
     return _native(text, "splitlines")(text, keepends)
 
 
 def _replace(budget: Budget, text: str, old: Any, new: Any, count: Any = -1) -> Any:
+    seek(budget, text, 12)
     times = text.count(old) if old else len(text) + 1
     if isinstance(count, int) and count >= 0:
         times = min(times, count)
-    scan(budget, text, 4)
     growth = _ESCAPED if isinstance(text, Markup) else 1
     budget.room(len(text) + times * max(0, growth * len(new) - len(old)))
     budget.spend(times >> 3)
@@ -215,7 +216,7 @@ def striptags(text: str) -> Markup:
     budget = current()
     if (text.count("<") + 1) * len(text) > 50 * _SLOW:
         raise budget.too_long()
-    scan(budget, text, 8)
+    seek(budget, text, 8)
     stripped = Markup(text).striptags()
     budget.made(stripped)
     return Markup(stripped)

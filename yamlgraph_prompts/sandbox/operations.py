@@ -55,7 +55,12 @@ _WIDE_LINE_ENDS = "\x85\u2028\u2029"
 
 def scan(budget: Budget, text: str, times: int = 1) -> None:
     """Count a look at each character of a text."""
-    budget.spend(1 + (len(text) * times >> (7 if text.isascii() else 4)))
+    budget.spend(1 + (len(text) * times >> (7 if text.isascii() else 3)))
+
+
+def seek(budget: Budget, text: str, times: int) -> None:
+    """Count a search from the left, or a copy: of `times` ns a character or less."""
+    budget.spend(1 + (len(text) * times >> 7))
 
 
 def describe(value: Any) -> str:
@@ -87,7 +92,7 @@ def attributes_of(namespace: Namespace) -> dict[str, Any]:
 def blanks(text: str) -> int:
     """How many blanks a text has, at the least one."""
     sorts = _BLANKS if text.isascii() else _BLANKS + _WIDE_BLANKS
-    scan(current(), text, len(sorts) >> 2)
+    seek(current(), text, len(sorts) >> 1)
     return 1 + sum(map(text.count, sorts))
 
 
@@ -263,7 +268,7 @@ def compare(sign: str, left: Any, right: Any) -> Any:
     if sign in ("in", "notin"):
         right = list(right) if isinstance(right, ObjectView) else own(right)
         if isinstance(right, str):
-            scan(budget, right, 2)
+            seek(budget, right, 8)
         elif isinstance(right, (list, tuple)) and isinstance(left, str):
             budget.spend(len(right) * (1 + (len(left) >> 9)))
         elif isinstance(right, View) and not isinstance(right, CONTAINERS):
