@@ -424,12 +424,29 @@ def test_the_limits_are_the_ones_that_hold() -> None:
         f"one release | {pack.MAX_BODIES >> 20} MiB, {pack.MAX_PROMPTS:,} prompts",
         f"nested YAML | {yaml_bounds.MAX_DEPTH} levels",
         f"aliases (`*name`) written out | {yaml_bounds.MAX_EXPANSION:,} nodes",
-        f"the text of one message, filled in | {limits.characters >> 20} MiB of characters",
-        f"loops and macros of one message | {limits.iterations:,} rounds",
-        f"time for one message | {limits.seconds:g} s",
+        f"all messages together | {limits.characters >> 20} MiB of characters",
+        f"loops and other work of one prompt | {limits.iterations:,} steps",
+        f"that one prompt makes on the way | {limits.memory >> 20} MiB",
+        f"time for rendering one prompt | {limits.seconds:g} s",
         f"memory of the process that renders them | {render.MEMORY_BYTES >> 30} GiB",
     ):
         assert limit in page, limit
+
+
+def test_the_table_of_operations_is_what_templates_can_do() -> None:
+    from yamlgraph_prompts.sandbox.access import METHODS
+    from yamlgraph_prompts.sandbox.filters import FILTERS, GLOBALS, TESTS
+    from yamlgraph_prompts.sandbox.methods import FIELDS
+
+    page = (ROOT / "docs" / "templates.md").read_text()
+    tables = {kind: {*names, *FIELDS.get(kind, ())} for kind, names in METHODS.items()}
+    tables |= {"filters": set(FILTERS), "functions": set(GLOBALS)}
+    tables |= {"tests": {name for name in TESTS if name.isalpha()}}
+    extra = tables.pop("markup") - tables["text"]
+    assert extra == {"striptags", "unescape"}
+    for kind, names in tables.items():
+        row = next(line for line in page.splitlines() if line.startswith(f"| {kind} |"))
+        assert set(re.findall(r"`(\w+)`", row)) == names, kind
 
 
 def test_every_command_is_shown() -> None:
