@@ -20,11 +20,9 @@ from yamlgraph_prompts.sandbox.budget import MAX_BITS, Budget, Refused, check_bi
 from yamlgraph_prompts.sandbox.views import (
     LISTED,
     PLAIN,
+    Container,
     Labelled,
-    MappingView,
     ObjectView,
-    SequenceView,
-    SetView,
     View,
     measure,
     own,
@@ -32,7 +30,7 @@ from yamlgraph_prompts.sandbox.views import (
 
 NUMBERS = (int, float, Decimal)
 DATES = (dt.date, dt.time, dt.timedelta)
-CONTAINERS = (list, tuple, dict, set, frozenset, *LISTED, SequenceView, SetView, MappingView)
+CONTAINERS = (list, tuple, dict, set, frozenset, *LISTED, Container)
 _ESCAPED = 5  # characters that escaping makes of one
 _SHORT = 512  # characters
 _MAX_DIGITS = 1_000  # of precision

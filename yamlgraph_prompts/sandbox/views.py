@@ -18,6 +18,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Any, Final
 from weakref import WeakKeyDictionary, ref
+from zoneinfo import ZoneInfo
 
 from jinja2.utils import Namespace, missing
 from markupsafe import Markup
@@ -78,7 +79,7 @@ class ObjectView(View):
         if name in shape.properties:
             return view(getattr(self.raw, name, missing))
         if shape.has_dict:
-            value = _attribute(self.raw, "__dict__").get(name, missing)
+            value = dict.get(_attribute(self.raw, "__dict__"), name, missing)
             if value is not missing:
                 return view(value)
         if name in shape.slots:
@@ -86,7 +87,7 @@ class ObjectView(View):
                 return view(_attribute(self.raw, name))
             except AttributeError:
                 return missing
-        return view(self._extra().get(name, missing)) if shape.is_model else missing
+        return view(dict.get(self._extra(), name, missing)) if shape.is_model else missing
 
     def method(self, name: str) -> Callable[..., Any] | None:
         """The method of this name, where the app opened it, or a model's own dump."""
@@ -132,38 +133,20 @@ class EnumView(View):
 def enum_part(raw: Any, name: str) -> Any:
     if name not in ("name", "value"):
         return missing
-    return view(_attribute(raw, "__dict__").get(f"_{name}_", missing))
+    return view(dict.get(_attribute(raw, "__dict__"), f"_{name}_", missing))
 
 
-class SequenceView(View):
-    """A list, tuple or deque, or a named tuple with its names."""
+class Container(View):
+    """A container of the app's. Comparisons and look-ups are those of a copy that holds views."""
 
-    __slots__ = ("base",)
-
-    def __init__(self, raw: Any) -> None:
-        self.raw = raw
-        mro = _mro(type(raw))
-        self.base = next(base for base in _SEQUENCES if base in mro)
-
-    def get(self, name: str) -> Any:
-        names = _fields_of(type(self.raw)) if self.base is tuple else ()
-        return self[names.index(name)] if name in names else missing
-
-    def __len__(self) -> int:
-        return self.base.__len__(self.raw)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return self.built()[index]
-        return view(self.base.__getitem__(self.raw, index))
-
-    def __iter__(self) -> Iterator[Any]:
-        return viewed(self.base.__iter__(self.raw), self.raw)
+    __slots__ = ()
 
     def built(self) -> Any:
-        """The same as a list or tuple of the template's own."""
-        current().elements(len(self))
-        return (tuple if self.base is tuple else list)(self)
+        """The same as a container of the template's own."""
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        raise NotImplementedError
 
     def __contains__(self, item: Any) -> bool:
         return item in self.built()
@@ -187,17 +170,47 @@ class SequenceView(View):
         return hash(self.built())
 
 
-class SetView(View):
+class SequenceView(Container):
+    """A list, tuple or deque, or a named tuple with its names."""
+
+    __slots__ = ("base",)
+
+    def __init__(self, raw: Any) -> None:
+        self.raw = raw
+        self.base = _base(raw, _SEQUENCES)
+
+    def get(self, name: str) -> Any:
+        names = _fields_of(type(self.raw)) if self.base is tuple else ()
+        return self[names.index(name)] if name in names else missing
+
+    def __len__(self) -> int:
+        return self.base.__len__(self.raw)  # type: ignore[no-any-return]
+
+    def __getitem__(self, index: int) -> Any:
+        return view(self.base.__getitem__(self.raw, index))
+
+    def __iter__(self) -> Iterator[Any]:
+        return viewed(self.base.__iter__(self.raw), self.raw)
+
+    def __reversed__(self) -> Iterator[Any]:
+        return reversed(self.built())  # type: ignore[no-any-return]
+
+    def built(self) -> Any:
+        current().elements(len(self))
+        return (tuple if self.base is tuple else list)(self)
+
+
+class SetView(Container):
     """A set."""
 
     __slots__ = ("base",)
 
     def __init__(self, raw: Any) -> None:
         self.raw = raw
-        self.base = set if set in _mro(type(raw)) else frozenset
+        self.base = _base(raw, (set, frozenset))
 
     def __len__(self) -> int:
-        return self.base.__len__(self.raw)
+        return self.base.__len__(self.raw)  # type: ignore[no-any-return]
 
     def __iter__(self) -> Iterator[Any]:
         return viewed(self.base.__iter__(self.raw), self.raw)
@@ -206,17 +219,8 @@ class SetView(View):
         current().elements(4 * len(self))
         return frozenset(self)
 
-    def __contains__(self, item: Any) -> bool:
-        return item in self.built()
 
-    def __eq__(self, other: object) -> bool:
-        return bool(self.built() == own(other))
-
-    def __hash__(self) -> int:
-        return hash(self.built())
-
-
-class MappingView(View):
+class MappingView(Container):
     """A dictionary."""
 
     __slots__ = ("_by_key",)
@@ -239,18 +243,14 @@ class MappingView(View):
         return default if value is missing else value
 
     def _looked_up(self) -> dict[Any, Any]:
-        raw = self.raw
-        if dict.__len__(raw) > _SMALL:
-            known = current().known.get((id(raw), dict))
-            if known is not None:
-                return known[1]  # type: ignore[no-any-return]
-        by_key = raw
-        if not PLAIN.issuperset(map(type, dict.__iter__(raw))) or type(raw) is not dict:
-            by_key = {view(key): value for key, value in dict.items(raw)}
-        if dict.__len__(raw) > _SMALL:
-            current().elements(len(raw))
-            current().known[id(raw), dict] = raw, by_key
-        return by_key  # type: ignore[no-any-return]
+        """The entries by keys that are looked up without code of the app's."""
+        raw, known = self.raw, current().known
+        if (id(raw), dict) not in known:
+            current().elements(4 * len(self))
+            is_plain = type(raw) is dict and PLAIN.issuperset(map(type, raw))
+            by_key = raw if is_plain else {view(key): part for key, part in dict.items(raw)}
+            known[id(raw), dict] = raw, by_key
+        return known[id(raw), dict][1]  # type: ignore[no-any-return]
 
     def __getitem__(self, key: Any) -> Any:
         value = self.item(key)
@@ -264,20 +264,15 @@ class MappingView(View):
     def __iter__(self) -> Iterator[Any]:
         return viewed(dict.__iter__(self.raw), self.raw)
 
-    def built(self) -> dict[Any, Any]:
-        current().elements(4 * len(self))
-        return {view(key): view(value) for key, value in dict.items(self.raw)}
+    def __contains__(self, key: Any) -> bool:
+        return self.item(key) is not missing
 
     def keys(self) -> Any:
         return self.built().keys()
 
-    def __contains__(self, key: Any) -> bool:
-        return self.item(key) is not missing
-
-    def __eq__(self, other: object) -> bool:
-        return bool(self.built() == own(other))
-
-    __hash__ = None  # type: ignore[assignment]
+    def built(self) -> dict[Any, Any]:
+        current().elements(4 * len(self))
+        return {view(key): view(value) for key, value in dict.items(self.raw)}
 
 
 # Virtual, since an abstract class makes `isinstance` five times slower.
@@ -296,7 +291,7 @@ def is_withheld(value: Any, name: str) -> bool:
 
 def own(value: Any) -> Any:
     """A container of the app's as one of the template's own; anything else as it is."""
-    return value.built() if isinstance(value, (SequenceView, SetView, MappingView)) else value
+    return value.built() if isinstance(value, Container) else value
 
 
 def viewed(items: Iterator[Any], raw: Any) -> Iterator[Any]:
@@ -345,28 +340,12 @@ class LabelledFloat(Labelled, float):
     """A number whose class has a `str` of its own."""
 
 
-class LabelledDatetime(Labelled, dt.datetime):
-    """A point in time whose class has a `str` of its own."""
-
-
-class LabelledDate(Labelled, dt.date):
-    """A day whose class has a `str` of its own."""
-
-
 def _labelled(kind: type, plain: Any, raw: Any) -> Any:
-    if enum.Enum not in _mro(type(raw)):
-        text = printed(raw, str)
-        if text == str(plain):
-            return plain
-    labelled = kind.__new__(kind, *_made_from(plain))
+    if enum.Enum not in _mro(type(raw)) and printed(raw, str) == str(plain):
+        return plain
+    labelled: Any = kind(plain)
     labelled.raw = raw
     return labelled
-
-
-def _made_from(plain: Any) -> tuple[Any, ...]:
-    if isinstance(plain, dt.datetime):
-        return (*plain.timetuple()[:6], plain.microsecond, plain.tzinfo)
-    return (plain.year, plain.month, plain.day) if isinstance(plain, dt.date) else (plain,)
 
 
 def _text_view(raw: str) -> Any:
@@ -381,29 +360,20 @@ def _float_view(raw: float) -> Any:
     return _labelled(LabelledFloat, float.__add__(raw, 0.0), raw)
 
 
-def _datetime_view(raw: dt.datetime) -> Any:
-    names = ["year", "month", "day", "hour", "minute", "second", "microsecond"]
+def _datetime_view(raw: dt.datetime) -> dt.datetime:
+    names = ("year", "month", "day", "hour", "minute", "second", "microsecond")
     parts = [getattr(dt.datetime, name).__get__(raw) for name in names]
     zone = dt.datetime.tzinfo.__get__(raw)
-    if zone is not None and not _is_own_zone(zone):
+    if zone is not None and type(zone) not in (dt.timezone, ZoneInfo):
         # A zone of the app's own is asked once, not for each method that a template calls.
-        zone = dt.timezone(
-            dt.datetime.utcoffset(raw) or dt.timedelta(), dt.datetime.tzname(raw) or "UTC"
-        )
-    fold = dt.datetime.fold.__get__(raw)
-    plain = dt.datetime(*parts, tzinfo=zone).replace(fold=fold)  # type: ignore[misc]
-    return plain if type(raw) is dt.datetime else _labelled(LabelledDatetime, plain, raw)
+        offset = dt.datetime.utcoffset(raw) or dt.timedelta()
+        zone = dt.timezone(offset, dt.datetime.tzname(raw) or "UTC")
+    return dt.datetime(*parts, zone, fold=dt.datetime.fold.__get__(raw))  # type: ignore[misc]
 
 
-def _is_own_zone(zone: Any) -> bool:
-    return type(zone) is dt.timezone or (
-        type(zone).__module__ == "zoneinfo" and type(zone).__name__ == "ZoneInfo"
-    )
-
-
-def _date_view(raw: dt.date) -> Any:
-    parts = [getattr(dt.date, name).__get__(raw) for name in ("year", "month", "day")]
-    return _labelled(LabelledDate, dt.date(*parts), raw)
+def _date_view(raw: dt.date) -> dt.date:
+    names = ("year", "month", "day")
+    return dt.date(*(getattr(dt.date, name).__get__(raw) for name in names))
 
 
 # -- printing ----------------------------------------------------------------------------------
@@ -486,6 +456,11 @@ class Shape:
         self.methods = frozenset().union(*(methods for _fields, methods in opened))
         if _is_message(mro):
             self.properties |= {"content_blocks", "text"}
+
+
+def _base(raw: Any, bases: tuple[type, ...]) -> Any:
+    mro = _mro(type(raw))
+    return next(base for base in bases if base in mro)
 
 
 def _has_dict(mro: Iterable[type]) -> bool:
