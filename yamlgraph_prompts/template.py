@@ -6,9 +6,7 @@ The dialect (Jinja or `str.format`) is decided for each message. Nothing here re
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
-
-from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
+from typing import TYPE_CHECKING, Any
 
 from yamlgraph_prompts.errors import PromptRenderError
 from yamlgraph_prompts.message_template import (
@@ -22,7 +20,11 @@ from yamlgraph_prompts.sandbox.budget import Budget
 
 __all__ = ["MessageTemplate", "PromptTemplate", "Text", "examine", "is_jinja"]
 
+if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
+
 Path = tuple[str | int, ...]
+Blocks = list[str | dict[str, Any]]
 
 _NOT_FILLED_IN = "(a message that yamlgraph-prompts has not filled in)"
 
@@ -94,6 +96,21 @@ class PromptTemplate:
         Raises:
             PromptRenderError: A variable is missing, or a text cannot be filled in.
         """
+        from langchain_core.messages import HumanMessage, SystemMessage
+
+        system, user = self.rendered(variables, state=state, provider=provider)
+        return (
+            [HumanMessage(user)] if system is None else [SystemMessage(system), HumanMessage(user)]
+        )
+
+    def rendered(
+        self,
+        variables: Mapping[str, Any] | None,
+        *,
+        state: Mapping[str, Any] | None = None,
+        provider: str | None = None,
+    ) -> tuple[str | Blocks | None, str]:
+        """What the system message and the human message say; None without a system message."""
         variables = variables or {}
         if self._required is None or not variables.keys() >= self._required:
             self._check(variables)
@@ -101,8 +118,7 @@ class PromptTemplate:
             raise self._error("has no 'user' text.")
         budget = Budget(LIMITS)
         user = self._user.render(variables, state, budget)
-        system = self._system(variables, state, provider, budget)
-        return [HumanMessage(user)] if system is None else [system, HumanMessage(user)]
+        return self._system(variables, state, provider, budget), user
 
     def loaded(self) -> dict[str, Any]:
         """The prompt's mapping for YAMLGraph, as its `load_prompt` returns it.
@@ -201,23 +217,23 @@ class PromptTemplate:
         state: Mapping[str, Any] | None,
         provider: str | None,
         budget: Budget,
-    ) -> SystemMessage | None:
+    ) -> str | Blocks | None:
         if self._no_segments:
-            return SystemMessage("")
+            return ""
         if not self._segments:
             return None
         texts = [template.render(variables, state, budget) for template, _cache in self._segments]
         if self._scalar:
-            return SystemMessage(texts[0]) if texts[0] else None
+            return texts[0] or None
         if (self._provider if provider is None else provider) != "anthropic":
-            return SystemMessage("\n".join(texts))
-        blocks: list[str | dict[str, Any]] = []
+            return "\n".join(texts)
+        blocks: Blocks = []
         for text, (_template, cache) in zip(texts, self._segments, strict=True):
             block: dict[str, Any] = {"type": "text", "text": text}
             if cache:
                 block["cache_control"] = {"type": "ephemeral"}
             blocks.append(block)
-        return SystemMessage(blocks)
+        return blocks
 
     def _error(self, message: str) -> PromptRenderError:
         return PromptRenderError(f"Prompt '{self.prompt}' {message}", prompt=self.prompt)

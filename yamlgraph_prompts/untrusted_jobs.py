@@ -3,50 +3,23 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from types import ModuleType
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import yaml
 
+from yamlgraph_prompts.check.facts import told
+from yamlgraph_prompts.check.prompts import examine_prompt
 from yamlgraph_prompts.errors import PromptRenderError
-from yamlgraph_prompts.isolation import worker
 from yamlgraph_prompts.isolation.worker import Answer
+from yamlgraph_prompts.prompt_file import parse_prompt
+from yamlgraph_prompts.template import PromptTemplate
 from yamlgraph_prompts.text_diff import Effort, Row, side_by_side, unified
 
 MAX_DEPTH = 50
 MAX_DRAFTS = 1_000
 MAX_NAME = 250
-
-
-def _without_langchain() -> None:
-    """Stand in for LangChain's messages: importing them takes 0.4 s and 20 MB a process."""
-
-    class Message(NamedTuple):
-        content: Any
-
-    def other(name: str) -> type:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        # Nothing in a worker is a message of another kind.
-        return type(name, (), {})
-
-    module = ModuleType("langchain_core.messages")
-    for name, kind in (("BaseMessage", ""), ("SystemMessage", "system"), ("HumanMessage", "human")):
-        setattr(module, name, type(name, (Message,), {"type": kind}))
-    module.__dict__["__getattr__"] = other
-    sys.modules["langchain_core.messages"] = module
-
-
-if worker.is_worker:
-    _without_langchain()
-
-from yamlgraph_prompts.check.facts import told  # noqa: E402
-from yamlgraph_prompts.check.prompts import examine_prompt  # noqa: E402
-from yamlgraph_prompts.prompt_file import parse_prompt  # noqa: E402
-from yamlgraph_prompts.template import PromptTemplate  # noqa: E402
 
 
 class _Unfit(Exception):
@@ -83,9 +56,10 @@ def preview(request: tuple[str, bytes | None, bytes | Mapping[str, Any]]) -> Ite
         return
     template = PromptTemplate(parse_prompt(data).content, prompt=name)
     try:
-        messages = template.messages(variables, state=variables.get("state"))
+        system, user = template.rendered(variables, state=variables.get("state"))
+        messages = [{"role": "system", "content": system}] if system is not None else []
         shown = {
-            "messages": [{"role": one.type, "content": one.content} for one in messages],
+            "messages": [*messages, {"role": "human", "content": user}],
             "variables": sorted(template.variables),
             "findings": found,
         }
