@@ -98,7 +98,7 @@ def test_templates_that_extend_and_include_are_rendered_as_by_jinja(tmp_path: Pa
 def jinja_tests(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tests of the installed Jinja, unpacked from its source distribution."""
     version = metadata.version("jinja2")
-    cache = request.config.cache
+    cache = getattr(request.config, "cache", None)
     folder = Path(cache.mkdir(f"jinja-{version}")) if cache else tmp_path_factory.mktemp("jinja")
     found = [*folder.glob("*.tar.gz")] or [_download(version, folder)]
     with tarfile.open(found[0]) as archive:
