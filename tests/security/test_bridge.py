@@ -46,7 +46,9 @@ ITEMS = {
     "bytes as content": f"[{{content: !!binary {_BINARY}}}]",
     "a set as content": f'[{{content: !!set {{"{CODE}"}}}}]',
     "a text that is merged in": f'[{{<<: {{content: ["{CODE}"]}}}}]',
-    "a list whose repr is code": '[["{{", "cycler.__init__.__globals__.os.popen(\'touch stolen\')", "}}"]]',
+    "a list whose repr is code": (
+        '[["{{", "cycler.__init__.__globals__.os.popen(\'touch stolen\')", "}}"]]'
+    ),
     "the text itself": f'["{CODE}"]',
     "the text as content": f'[{{content: "{CODE}"}}]',
 }
