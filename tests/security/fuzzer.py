@@ -37,6 +37,7 @@ from tests.security.guarded import (
     copy_of_4_mib_s,
 )
 from tests.security.objects import FACTORIES, PRINTING, words
+from yamlgraph_prompts.sandbox.access import METHODS
 
 NOISE = 2.0  # of a shared machine; what seems to hold the lock is run twice more
 GRACE_S = 1.0  # between two looks at the clock
@@ -49,6 +50,7 @@ _NUMBERS = words(
     "0 1 -1 2 3 7 16 79 100 1000 65536 99999 100000 1000000 4194304 10**9 10**18 -10**9 "
     "2**31 2**61-1 2**63 -2**63 0.5 -0.5 1e308 1e-308 1.0 true none 2**16000 10**4000"
 )
+_ORDINARY = words("0 1 2 3 7 16 79 1000 65536 0.5 -1 true")
 _LENGTHS = (0, 1, 2, 3, 10, 80, 1000, 4096, 20_000, 100_000, 1_000_000, 2_000_000, 4_194_304)
 _PIECES = (
     "a", "ab", "a b ", " ", "\n", "\r", "\t", "\x1c", "\x85", "\u2003", "\u2028", "<", ">", "&", "&lt;",
@@ -60,6 +62,29 @@ _NAMES = (
     "name", "a", "n", "content", "type", "x", "value", "items", "0", "1", "_secret", "__class__",
     "__init__", "real", "year", "kind", "balance", "greet", "tags.0", "d.a", "password", "_token",
 )  # fmt: skip
+_PATHS = (
+    "user.name",
+    "d[a]",
+    "rows",
+    "many",
+    "many_texts",
+    "model.address.city",
+    "pair.left",
+    "point",
+    "big",
+    "wide",
+    "deep",
+    "hostile",
+    "messages",
+    "equal_texts",
+    "colliding",
+    "environ",
+    "raw",
+    "when",
+    "price",
+    "d",
+    "s",
+)
 _WORDS = ("common", "ceil", "floor", "key", "value", "ascii", "utf-8", "idna", "punycode", "replace",
           "xmlcharrefreplace", "namereplace", "%Y-%m-%d", "%A" * 50, "%99999d", "auto", "T")  # fmt: skip
 _OWNERS: dict[type, str] = {
@@ -93,6 +118,10 @@ _OF_LISTS = frozenset(
 _CORRECT = 0.85  # how often an argument is of a type that fits
 _BINARY = ("+", "-", "*", "/", "//", "%", "**", "~")
 _COMPARING = ("==", "!=", "<", "<=", ">", ">=", "in", "not in", "and", "or")
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "\\'") + "'"
 
 
 @dataclass(frozen=True)
@@ -138,25 +167,25 @@ class Grammar:
         return f"v{self._serial}"
 
     def _number(self) -> str:
-        return self._random.choice(_NUMBERS)
+        return self._random.choice(_NUMBERS if self._random.random() > _CORRECT else _ORDINARY)
 
     def _text(self) -> str:
-        piece = "'" + self._random.choice(_PIECES).replace("'", "\\'") + "'"
+        piece, other = self._random.choice(_PIECES), self._random.choice(_PIECES)
         shape = self._random.random()
         if shape < 0.35:
-            return piece
+            return _quoted(piece)
         if shape < 0.45:
-            return f"'{self._random.choice((*_NAMES, *_WORDS))}'"
-        length = self._random.choice(_LENGTHS)
+            return _quoted(self._random.choice((*_NAMES, *_WORDS)))
+        length = self._random.choice(_LENGTHS) // len(piece)
         if shape < 0.75:
-            return f"({piece} * {length})"
-        other = self._random.choice(_PIECES).replace("'", "\\'")
-        return f"({piece} * {length} ~ '{other}' * {self._random.choice(_LENGTHS)})"
+            return f"({_quoted(piece)} * {length})"
+        rest = min(self._random.choice(_LENGTHS), 4_194_304 - length * len(piece)) // len(other)
+        return f"({_quoted(piece)} * {length} ~ {_quoted(other)} * {rest})"
 
     def _list(self) -> str:
         shape = self._random.random()
         if shape < 0.3:
-            return f"range({self._random.choice((0, 3, 1000, 99_999, 100_001))})"
+            return f"range({self._random.choice((0, 3, 1000, 99_999))})"
         if shape < 0.5:
             return f"([{self._value(0)}] * {self._random.choice((0, 1, 3, 1000, 100_000))})"
         if shape < 0.6:
@@ -260,7 +289,8 @@ class Grammar:
 
     def _method(self, depth: int) -> str:
         kind = self._random.choice(("text", "text", "text", *_METHODS))
-        name = self._use(f"{kind} method", self._random.choice(_METHODS[kind]))
+        known = METHODS.get(kind, _METHODS[kind]) if self._random.random() < _CORRECT else ()
+        name = self._use(f"{kind} method", self._random.choice([*known] or _METHODS[kind]))
         owner = {
             "text": self._text,
             "list": self._list,
@@ -329,7 +359,7 @@ class Grammar:
 
     def _statement(self, depth: int) -> str:
         if depth <= 0 or self._random.random() < 0.35:
-            return "{{ " + self._expression(2) + self._random.choice(("", "|length")) + " }}"
+            return "{{ " + self._expression(2) + self._random.choice(("", "|string|length")) + " }}"
         name, make = self._random.choice(self._STATEMENTS)
         self._use("statement", name)
         return make(self, depth - 1)
@@ -350,7 +380,7 @@ class Grammar:
         extra = self._random.choice(
             ("", "", "{{ loop.index }}{{ loop.previtem }}{{ loop.changed(1) }}")
         )
-        items = self._pick(self._list, self._name, lambda: self._value(1))
+        items = self._one_of("l", 2)
         body = self._body(depth, name)
         return f"{{% for {name} in {items}{tail} %}}{body}{extra}{ending}{{% endfor %}}"
 
@@ -442,6 +472,9 @@ class Grammar:
         if self._random.random() < 0.1:
             return self._random.choice(("plain ", "{{{{", "}}}}", "\n", "é")).replace("{{{{", "a")
         self._use("statement", "field")
+        if self._random.random() < 0.5:
+            conversion = self._random.choice(("", "", "!r", "!s", "!a"))
+            return "{" + self._random.choice(_PATHS) + conversion + "}"
         path = "".join(
             f".{name}" if self._random.random() < 0.5 else f"[{name}]"
             for name in self._random.choices(_NAMES, k=self._random.choice((0, 0, 1, 1, 2)))
@@ -519,6 +552,7 @@ class Report:
     starts: int = 0
     hold_limit_s: float = HOLD_S
     operations: list[str] = field(default_factory=list)
+    rendered_operations: list[str] = field(default_factory=list)
     worst: dict[str, tuple[float, str]] = field(default_factory=dict)
     findings: list[tuple[str, str]] = field(default_factory=list)
 
@@ -529,7 +563,7 @@ class Report:
 
     def __str__(self) -> str:
         lines = [
-            f"fuzzer: seed {self.seed}, {self.seconds:.0f} s, {self.templates} templates ({self.rendered} rendered, {self.refused} refused), {len(self.operations)} operations, {len(self.findings)} findings",
+            f"fuzzer: seed {self.seed}, {self.seconds:.0f} s, {self.templates} templates ({self.rendered} rendered, {self.refused} refused), {len(self.operations)} operations ({len(self.rendered_operations)} of them rendered), {len(self.findings)} findings",
             *(
                 f"  worst {what}: {value:.3f} {text!r}"
                 for what, (value, text) in self.worst.items()
@@ -544,6 +578,7 @@ def fuzz(seed: int, seconds: float, most: int = 20) -> Report:
     report = Report(seed, hold_limit_s=max(HOLD_S, 10 * copy_of_4_mib_s()) * NOISE)
     started = time.monotonic()
     operations: set[str] = set()
+    rendered: set[str] = set()
     kinds: set[str] = set()
     with Child() as child:
         child.run(Case("start", "{{ 1 }}"))
@@ -555,6 +590,7 @@ def fuzz(seed: int, seconds: float, most: int = 20) -> Report:
             report.rendered += result.outcome == "text"
             report.refused += result.outcome == "refused"
             operations |= template.operations
+            rendered |= template.operations if result.outcome == "text" else set()
             report.note("time (s)", result.cpu_s, template.text)
             report.note("hold (s)", result.hold_s, template.text)
             report.note("memory (MiB)", result.excess / MEBI, template.text)
@@ -567,7 +603,7 @@ def fuzz(seed: int, seconds: float, most: int = 20) -> Report:
                 kinds.add(found)
                 report.findings.append((fault, shortest))
         report.starts = child.starts
-    report.operations = sorted(operations)
+    report.operations, report.rendered_operations = sorted(operations), sorted(rendered)
     report.seconds = time.monotonic() - started
     return report
 

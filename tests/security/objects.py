@@ -258,8 +258,7 @@ class Customer(BaseModel):
 
     @computed_field  # type: ignore[prop-decorator]
     @property
-    def score(self) -> int:
-        _count("Customer.score")
+    def score(self) -> int:  # pydantic's own `repr` reads it
         return 7
 
     @property
