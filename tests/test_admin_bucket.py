@@ -220,3 +220,20 @@ def test_loose_files_in_a_bucket_are_only_read(moto: Shop, tmp_path: Path) -> No
             moto.client.get_object(Bucket=moto.bucket, Key="prompts/greeting.yaml")["Body"].read()
             == b"user: Hi\n"
         )
+
+
+def test_a_host_that_never_had_a_removed_prompt_knows_where_its_data_went(
+    moto: Shop, prompts: LivePrompts, tmp_path: Path
+) -> None:
+    operator = Client(admin_app(prompts, TOKENS))
+    author = Client(operator.app, role="author")
+    sent = "user: Bye\nprovider: openai\n"
+    assert operator.put("/prompts/farewell", sent).status == 200
+    assert author.delete("/prompts/farewell").status == 200
+    with LivePrompts(
+        moto.url(), environment="test", store=tmp_path / "elsewhere", watch=False
+    ) as elsewhere:
+        author = Client(admin_app(elsewhere, TOKENS), role="author")
+        assert author.put("/prompts/farewell", "user: Bye\n").code == "destination"
+        assert author.put("/prompts/farewell", sent).json["status"] == "published"
+        assert author.put("/prompts/fresh", "user: x\n").json["status"] == "published"

@@ -19,7 +19,7 @@ from pydantic import BaseModel
 
 from yamlgraph_prompts.errors import PromptRenderError, PromptsError
 from yamlgraph_prompts.sandbox import environment
-from yamlgraph_prompts.sandbox.budget import Budget, LimitReached, Limits, current, using
+from yamlgraph_prompts.sandbox.budget import Budget, LimitReached, Limits, Refused, current, using
 from yamlgraph_prompts.template import MessageTemplate
 
 MEBI = 1024 * 1024
@@ -28,11 +28,16 @@ MEBI = 1024 * 1024
 class User:
     """An object of the app's, as a state may hold one."""
 
-    name = "Ada"
-    _secret = "SECRET"
+    kind = "user"
 
     def __init__(self) -> None:
+        self.name = "Ada"
         self.tags = ["a"]
+        self._secret = "SECRET"
+
+    @property
+    def shout(self) -> str:
+        raise AssertionError("a property ran")
 
     def greet(self, who: str = "you") -> str:
         return f"hi {who}"
@@ -339,20 +344,18 @@ def test_a_look_alike_of_the_underscore_reaches_nothing(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("{{ x.name }} {{ x['name'] }} {{ x.greet() }} {{ x.greet(who='me') }}",
-         "Ada Ada hi you hi me"),
-        ("{{ model.name }} {{ model.shout() }} {{ model.tags[0] }} {{ model.model_dump() }}",
-         "Ada ADA x {'name': 'Ada', 'tags': ['x']}"),
-        ("{{ model.model_dump_json() }}", '{"name":"Ada","tags":["x"]}'),
+        ("{{ x.name }} {{ x['name'] }} {{ x.tags }}", "Ada Ada ['a']"),
+        ("{{ model.name }} {{ model.tags[0] }} {{ model.model_dump() }}",
+         "Ada x {'name': 'Ada', 'tags': ['x']}"),
         ("{{ messages[0].content }} {{ messages[1].type }}", "hi ai"),
         ("{% for m in messages %}{{ m.type }}:{{ m.content }};{% endfor %}", "human:hi;ai:ho;"),
         ("{{ point.x }} {{ point.ys|join }} {{ point }}", "1 2 Point(x=1, ys=[2])"),
         ("{{ d.list|length }} {{ d.items()|list }}", " [('a', 1), ('list', [1, 2])]"),
         ("{{ d['list'] }} {{ d.get('a') }} {{ d.keys()|list }}", "[1, 2] 1 ['a', 'list']"),
-        ("{{ path.name }} {{ path.suffix }} {{ path }}", "passwd  /etc/passwd"),
+        ("{{ path }}", "/etc/passwd"),
         ("{{ l.index(1) }} {{ l.count(3) }} {{ text.upper().center(7) }}", "1 1   ABC  "),
-        ("{{ cls.name }} {{ n.bit_length() }}", "Ada 2"),
-        ("{{ f() is iterable }} {{ g is callable }}", "True False"),
+        ("{{ n.bit_length() }}", "2"),
+        ("{{ f is callable }} {{ g is iterable }}", "False False"),
         ("{{ loop is defined }} {{ [x, x]|map(attribute='name')|join('-') }}", "False Ada-Ada"),
         ("{{ '{0.name} {1[a]} {n:>4}'.format(x, d, n=n) }}", "Ada 1    3"),
         ("{{ [x]|selectattr('name')|list|length }}", "1"),
@@ -414,7 +417,8 @@ def test_each_limit_can_be_set(limits: Limits, text: str, kind: str) -> None:
     with pytest.raises(LimitReached) as caught, using(Budget(limits)):
         template.render()
     assert caught.value.kind == kind
-    assert current().limits != limits
+    with pytest.raises(Refused):
+        current()  # no render is under way
 
 
 def test_a_text_at_the_limit_is_given() -> None:

@@ -25,8 +25,8 @@ from yamlgraph_prompts.template import (
     Text,
     examine,
     is_jinja,
-    texts,
 )
+from yamlgraph_prompts.yamlgraph_bridge.execute import install
 
 quick = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -71,7 +71,7 @@ expressions = st.recursive(
                 "doc['title']",
                 "doc._id",
                 "person.name",
-                "person.shout()",
+                "person.name.upper()",
                 "state.topic",
                 "none",
                 "docs[0].title",
@@ -290,7 +290,7 @@ prompts = st.fixed_dictionaries(
         "system": st.one_of(
             message_texts,
             st.none(),
-            st.lists(st.one_of(message_texts, st.just(5), segments.map(lambda s: dict(*s[:1])))),
+            st.lists(st.one_of(message_texts, segments.map(lambda s: dict(*s[:1])))),
         ),
         "system_segments": segments,
         "provider": st.sampled_from(["anthropic", "openai"]),
@@ -302,17 +302,24 @@ prompts = st.fixed_dictionaries(
 @quick
 @given(prompts, st.sampled_from([None, "anthropic", "openai"]), st.booleans())
 def test_a_prompts_messages_are_those_of_prepare_messages(
-    content: dict[str, Any], provider: str | None, with_templates: bool
+    content: dict[str, Any], provider: str | None, through_yamlgraph: bool
 ) -> None:
+    if through_yamlgraph:  # which reads `user` before it looks at anything else
+        content = {"user": "u", **content}
+
     def theirs() -> Any:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(executor_base, "load_prompt", lambda *a, **k: content)
             return prepare_messages("p", VALUES, provider, state={"topic": "bees"})[0]
 
     def mine() -> Any:
-        given = texts(content, "p") if with_templates else content
-        template = PromptTemplate(given, prompt="p")
-        return template.messages(VALUES, state={"topic": "bees"}, provider=provider)
+        template = PromptTemplate(content, prompt="p")
+        if not through_yamlgraph:
+            return template.messages(VALUES, state={"topic": "bees"}, provider=provider)
+        install()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(executor_base, "load_prompt", lambda *a, **k: template.loaded())
+            return prepare_messages("p", VALUES, provider, state={"topic": "bees"})[0]
 
     try:
         expected = theirs()
@@ -543,9 +550,8 @@ def test_a_text_that_nests_endlessly_is_a_finding(text: str) -> None:
 
 def test_what_examine_passes_also_compiles_however_deep() -> None:
     class Chain:
-        @property
-        def a(self) -> Chain:
-            return self
+        def __init__(self) -> None:
+            self.a = self
 
     chain = "x" + ".a" * 80
     for text in (
@@ -582,31 +588,65 @@ def test_no_text_raises_anything_but_prompts_errors(text: str) -> None:
 # -- Text, threads, memory ---------------------------------------------------------------------
 
 
-def test_a_text_brings_its_template_along() -> None:
+def test_yamlgraph_gets_texts_that_only_the_sandbox_fills_in() -> None:
     content = {
-        "system": ["a {name}", {"content": "b", "cache": True}, 5],
-        "system_segments": [{"content": "c"}],
-        "user": "u",
+        "system": ["a {name}", {"content": "b", "cache": True}],
+        "user": "u {{ 1 + 1 }}",
         "schema": {"user": "not a message"},
         "model": "m",
     }
-    made = texts(content, "p")
-    assert made == content
-    assert isinstance(made["user"], Text)
-    assert isinstance(made["system"][0], Text)
-    assert isinstance(str(made["system"][0]), Text)
-    assert isinstance(made["system"][1]["content"], Text)
-    assert isinstance(made["system_segments"][0]["content"], Text)
-    assert type(made["schema"]["user"]) is str
-    assert made["system"][1] is not content["system"][1]  # type: ignore[index]
-    assert made["user"].template.text == "u"
-    assert "model" in made
+    loaded = PromptTemplate(content, prompt="p").loaded()
+    messages = [loaded["user"], loaded["system"][0], loaded["system"][1]["content"]]
+    assert all(type(message) is Text and "{" not in message for message in messages)
+    assert type(str(messages[1])) is Text
+    assert [message.render({"name": "Ada"}) for message in messages] == ["u 2", "a Ada", "b"]
+    assert (loaded["schema"], loaded["model"]) == (content["schema"], "m")
+    assert content["system"][1] == {"content": "b", "cache": True}
 
 
-def test_a_copy_and_a_pickle_of_a_text_are_plain() -> None:
-    text = Text("a", MessageTemplate("a"))
-    assert type(copy.deepcopy(text)) is str
-    assert type(pickle.loads(pickle.dumps(text))) is str
+@pytest.mark.parametrize(
+    "remake",
+    [
+        copy.deepcopy,
+        lambda text: pickle.loads(pickle.dumps(text)),
+        lambda text: text + " ",
+        lambda text: f"{text}.",
+        lambda text: "".join((text, " ")),
+        lambda text: text.strip()[:],
+    ],
+)
+def test_a_text_made_of_a_message_holds_nothing_of_the_prompt(remake: Any) -> None:
+    loaded = PromptTemplate({"user": "{{ cycler.__init__ }}"}, prompt="p").loaded()
+    text = remake(loaded["user"])
+    assert type(text) is str
+    assert "cycler" not in text
+    assert "{" not in text
+
+
+@pytest.mark.parametrize(
+    "item", [b"{{ 1 }}", 5, None, ["{{ 1 }}"], {"{{ 1 }}"}, ("a", "b"), 0, True]
+)
+@pytest.mark.parametrize("key", ["user", "system", "system_segments"])
+def test_what_is_no_text_reaches_no_renderer(key: str, item: Any) -> None:
+    content: dict[str, Any] = {"user": "u", "system": [item]} if key == "system" else {"user": "u"}
+    if key == "user":
+        content["user"] = {"a": 1} if item is None else item
+    elif key == "system_segments":
+        content[key] = [{"content": item}]
+    template = PromptTemplate(content, prompt="p")
+    with pytest.raises(PromptRenderError, match=r"must be a (text|mapping)"):
+        template.loaded()
+    with pytest.raises(PromptRenderError):
+        template.messages({})
+
+
+def test_all_messages_of_a_prompt_share_one_budget() -> None:
+    content = {"system": ["{{ 'x' * 1000000 }}"] * 5, "user": "u"}
+    with pytest.raises(PromptRenderError, match="longer than 4,194,304 characters"):
+        PromptTemplate(content, prompt="p").messages({})
+    loaded = PromptTemplate(content, prompt="p").loaded()
+    with pytest.raises(PromptRenderError, match="longer than 4,194,304 characters"):
+        [text.render({}) for text in loaded["system"]]
 
 
 def test_many_threads_compile_a_template_once(monkeypatch: pytest.MonkeyPatch) -> None:

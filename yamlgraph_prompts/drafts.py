@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
+from yamlgraph_prompts.destinations import Served
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.layers import LayerContent
-from yamlgraph_prompts.release import GraphFacts, Prompt, Release
+from yamlgraph_prompts.release import Prompt, Release
 from yamlgraph_prompts.sources import Content
 
 Write = Callable[[Mapping[str, bytes], Mapping[str, bytes]], None]
@@ -74,8 +75,9 @@ class Trial:
         draft: The draft.
         before: Where the layers have the prompt now; None: nowhere.
         own: Whether the draft's own layer has the prompt now.
-        served: What the layers and every graph have under this name now, a graph's own prompt too.
-        to_be_served: What they would have.
+        live: What is live.
+        served: What would be.
+        today: Gives what would be without the draft.
         release: The release that would be made.
         findings: What the check says of it.
         mends: Whether it is refused only for what the layers have today already, and for less.
@@ -84,8 +86,9 @@ class Trial:
     draft: Draft
     before: Origin | None
     own: bool
-    served: frozenset[bytes]
-    to_be_served: frozenset[bytes]
+    live: Served
+    served: Served
+    today: Callable[[], Served]
     release: Release
     findings: tuple[Finding, ...]
     mends: bool = False
@@ -108,14 +111,6 @@ def origin(contents: Sequence[LayerContent], name: str) -> Origin | None:
             if path in content.files:
                 return Origin(number, content.url, path, content.files[path])
     return None
-
-
-def served(release: Release, graphs: Iterable[GraphFacts], name: str) -> frozenset[bytes]:
-    """What stands for the prompt `name`: the release's, else each graph's own."""
-    if name in release:
-        return frozenset([release[name].data])
-    own = (file.own.get(name) for facts in graphs for file in facts.files)
-    return frozenset(one.data for one in own if one is not None)
 
 
 def mends(

@@ -6,11 +6,12 @@ What is refused is not written, and what cannot be kept is put back. Its caller 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 
 from yamlgraph_prompts.candidate import Candidate, Candidates, Graph
-from yamlgraph_prompts.drafts import Draft, Trial, Write, drafted_files, mends, origin, served
+from yamlgraph_prompts.destinations import Served
+from yamlgraph_prompts.drafts import Draft, Trial, Write, drafted_files, mends, origin
 from yamlgraph_prompts.fetch import LayerReader
-from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.layers import LayerContent
 from yamlgraph_prompts.publisher import Attempt, Live, Publisher
 from yamlgraph_prompts.release import Outcome
@@ -80,21 +81,25 @@ class Editor:
         *,
         mendable: bool,
     ) -> Trial:
-        def today() -> tuple[Finding, ...]:
-            return self._candidates.undrafted(self._graphs(), live.release, contents).findings
+        @cache
+        def today() -> Candidate:
+            return self._candidates.undrafted(self._graphs(), live.release, contents)
 
-        before = origin(contents, draft.name)
-        now = served(live.release, live.candidate.graphs.values(), draft.name)
         return Trial(
             draft,
-            before,
+            origin(contents, draft.name),
             own=draft.path in contents[draft.layer].files,
-            served=now | frozenset([before.data] if before else ()),
-            to_be_served=served(candidate.release, candidate.graphs.values(), draft.name),
+            live=_served(live.candidate),
+            served=_served(candidate),
+            today=lambda: _served(today()),
             release=candidate.release,
             findings=candidate.findings,
-            mends=mendable and mends(draft, candidate.findings, today),
+            mends=mendable and mends(draft, candidate.findings, lambda: today().findings),
         )
+
+
+def _served(candidate: Candidate) -> Served:
+    return Served.of(candidate.release, candidate.graphs.values())
 
 
 class _Writing:

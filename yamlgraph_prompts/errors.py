@@ -26,6 +26,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from yamlgraph_prompts.escaping import Lines, escaped
+
 if TYPE_CHECKING:
     from yamlgraph_prompts.bucket_log import LogEntry
     from yamlgraph_prompts.findings import Finding
@@ -41,12 +43,13 @@ class PromptsError(Exception):
     """
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        # They quote names and what others say, and are shown wherever somebody looks.
+        self.message = escaped(message)
+        self.hint = hint and escaped(hint)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
-        return f"{self.message} {self.hint}" if self.hint else self.message
+        return Lines(f"{self.message} {self.hint}" if self.hint else self.message)
 
 
 class InvalidEnvironment(PromptsError, ValueError):

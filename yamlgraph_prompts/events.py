@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from yamlgraph_prompts.escaping import escaped
+
 if TYPE_CHECKING:
     from yamlgraph_prompts.release import Outcome
 
@@ -50,6 +52,10 @@ class Event:
     reason: str | None = None
     layer: str | None = None
     at_s: float = field(default_factory=time.time)
+
+    def __post_init__(self) -> None:
+        # Hooks write it to logs and chats.
+        object.__setattr__(self, "message", escaped(self.message))
 
 
 Hook = Callable[[Event], object]

@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import yamlgraph_prompts.log_escaping  # noqa: F401 - whatever logs has findings
+from yamlgraph_prompts.escaping import printable
+
+__all__ = ["Finding", "Severity", "printable"]
+
 Severity = Literal["error", "warning"]
 
 
@@ -38,12 +43,23 @@ class Finding:
     hint: str | None = None
     graph: str | None = None
 
+    def __post_init__(self) -> None:
+        # It may quote a file. The names stay as they are: they are compared with others.
+        object.__setattr__(self, "message", _legible(self.message))
+        object.__setattr__(self, "hint", self.hint and _legible(self.hint))
+
     def __str__(self) -> str:
         where = self.file or self.prompt or self.graph or "prompts"
-        place = ":".join(str(part) for part in (where, self.line, self.column) if part is not None)
-        tail = f" {self.hint}" if self.hint else ""
-        return f"{place}: {self.severity}: {self.message} [{self.code}]{tail}"
+        parts = (printable(where), self.line, self.column)
+        place = ":".join(str(part) for part in parts if part is not None)
+        tail = f" {printable(self.hint)}" if self.hint else ""
+        return f"{place}: {self.severity}: {printable(self.message)} [{self.code}]{tail}"
 
     def at(self, **changes: Any) -> Finding:
         """The same finding with some facts filled in."""
         return replace(self, **changes)
+
+
+def _legible(text: str) -> str:
+    """Several lines may be several lines: what shows a finding on one line escapes their ends."""
+    return printable(text, keep="\n\r\t")

@@ -10,7 +10,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -242,6 +242,18 @@ class LivePrompts:
             ReleaseNotFound: It is not kept.
         """
         return self._store.digests(release_id)
+
+    def kept_texts(self, name: str) -> Iterator[bytes]:
+        """A prompt's file in each kept release that has it, that of the newest release first.
+
+        Raises:
+            StoreError: A release cannot be read.
+        """
+        for line in self._store.releases():
+            # One that is removed in between counts for nothing.
+            with suppress(ReleaseNotFound):
+                if name in self._store.digests(line.id):
+                    yield self._store.get(line.id)[name].data
 
     def graphs(self) -> tuple[GraphFacts, ...]:
         """What every attached graph asks of its prompts."""

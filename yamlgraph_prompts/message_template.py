@@ -16,11 +16,12 @@ from jinja2.exceptions import SecurityError
 from yamlgraph_prompts.errors import PromptRenderError
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.sandbox import GuardedEnvironment, environment, fields
-from yamlgraph_prompts.sandbox.budget import Budget, Limits, Refused, swap
+from yamlgraph_prompts.sandbox.budget import Budget, Limits, Refused, current, swap
 from yamlgraph_prompts.sandbox.explanation import explain
 from yamlgraph_prompts.sandbox.inspection import Inspection
+from yamlgraph_prompts.sandbox.views import view
 
-_LIMITS = Limits()
+LIMITS = Limits()  # of all the messages of one prompt
 _SHORT = 65_536  # characters of a text whose facts are kept a while
 _SHOWN = 40  # characters of what stands between wrong braces
 _NOT_GIVEN = frozenset({"state", "loop", "range", "true", "false", "none", "self"})
@@ -76,13 +77,14 @@ class MessageTemplate:
         frozenset({'names'})
     """
 
-    __slots__ = ("_fill", "_findings", "_variables", "prompt", "text")
+    __slots__ = ("_fill", "_findings", "_names", "_variables", "prompt", "text")
 
     def __init__(self, text: str, *, prompt: str = "") -> None:
         self.text = text
         self.prompt = prompt
         self._variables: frozenset[str] | None = None
         self._findings: tuple[Finding, ...] = ()
+        self._names: frozenset[str] = frozenset()  # that it looks up
         self._fill: _Fill | None = None
 
     def __repr__(self) -> str:
@@ -109,14 +111,20 @@ class MessageTemplate:
 
     def _inspect(self) -> None:
         facts = _short_facts if len(self.text) <= _SHORT else _facts
-        self._findings, self._variables = facts(self.text)
+        self._findings, self._variables, self._names = facts(self.text)
 
-    def render(self, variables: Mapping[str, Any], state: Mapping[str, Any] | None = None) -> str:
+    def render(
+        self,
+        variables: Mapping[str, Any],
+        state: Mapping[str, Any] | None = None,
+        budget: Budget | None = None,
+    ) -> str:
         """The text for these variables, as YAMLGraph's `format_prompt` gives it.
 
         Args:
             variables: Name → value.
             state: What ``{{ state.field }}`` reads, in the Jinja dialect.
+            budget: What all messages of a prompt may use together; a new one by default.
 
         Returns:
             The text.
@@ -125,7 +133,7 @@ class MessageTemplate:
             PromptRenderError: It cannot be filled in, or it does what a prompt may not do.
         """
         fill = self._fill or self._compile()
-        before = swap(Budget(_LIMITS))
+        before = swap(Budget(LIMITS) if budget is None else budget)
         try:
             return fill(variables, state)
         except Exception as error:  # noqa: BLE001 - the app's own values may raise anything
@@ -173,7 +181,7 @@ class MessageTemplate:
         except Exception as error:  # noqa: BLE001 - Jinja and Python refuse in many ways
             failed = self._failure(error, {})
         else:
-            return _filler(jinja, module)
+            return _filler(jinja, module, self._names)
         raise failed
 
     # -- errors
@@ -191,7 +199,7 @@ class MessageTemplate:
         if isinstance(error, Refused):
             return self._error(explain(error, self.text).message, None, None)
         text = fields.FormatText(self.text)
-        before = swap(Budget(_LIMITS))
+        before = swap(Budget(LIMITS))
         try:
             culprit = text.culprit(variables)
         except SecurityError:
@@ -213,13 +221,17 @@ class MessageTemplate:
         return PromptRenderError(f"{where}: {message}", prompt=self.prompt, line=line, hint=hint)
 
 
-def _filler(jinja: GuardedEnvironment, module: Any) -> _Fill:
+def _filler(jinja: GuardedEnvironment, module: Any, names: frozenset[str]) -> _Fill:
     root, blocks, context_class = module.root_render_func, module.blocks, jinja.context_class
-    concat = jinja.concat
 
     def fill(variables: Mapping[str, Any], state: Mapping[str, Any] | None) -> str:
-        given = {**_globals, "state": state or {}, **variables}
-        return concat(root(context_class(jinja, given, None, blocks)))
+        given = _globals.copy()
+        for name in names:
+            if name in variables:
+                given[name] = view(variables[name])
+            elif name == "state":
+                given[name] = view(state or {})
+        return current().output(root(context_class(jinja, given, None, blocks)))
 
     return fill
 
@@ -253,15 +265,17 @@ def examine(text: str) -> tuple[Finding, ...]:
     return MessageTemplate(text).findings
 
 
-def _facts(text: str) -> tuple[tuple[Finding, ...], frozenset[str]]:
+def _facts(text: str) -> tuple[tuple[Finding, ...], frozenset[str], frozenset[str]]:
+    """What is wrong with a text, the variables that must be given, and all that it looks up."""
     if not is_jinja(text):
         scan = fields.scan(text)
-        return tuple(_format_findings(text, scan)), scan.roots - _NOT_GIVEN
+        return tuple(_format_findings(text, scan)), scan.roots - _NOT_GIVEN, scan.roots
     found = Inspection(text, _jinja())
     if found.tree is None:
-        return found.findings, frozenset()
+        return found.findings, frozenset(), frozenset()
     simple = fields.scan(fields.without_raw(text)).roots
-    return found.findings, frozenset(((found.undeclared - found.assigned) | simple) - _NOT_GIVEN)
+    required = ((found.undeclared - found.assigned) | simple) - _NOT_GIVEN
+    return found.findings, frozenset(required), frozenset({*found.undeclared, *_globals})
 
 
 _short_facts = lru_cache(maxsize=64)(_facts)  # who checks a prompt asks more than once

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from yamlgraph_prompts.errors import MissingExtra
+from yamlgraph_prompts.escaping import printable
 from yamlgraph_prompts.events import Event
 
 if TYPE_CHECKING:
@@ -130,6 +131,12 @@ class Metrics:
             ["environment", "kind", "layer"],
             registry=registry,
         )
+        self._refused = prometheus.Counter(
+            f"{_PREFIX}_refused",
+            "Requests to the admin API that were refused, by the reason: the error's code.",
+            ["environment", "reason"],
+            registry=registry,
+        )
         self._requests = prometheus.Counter(
             f"{_PREFIX}_sync_requests",
             "Requests to remote layers, failed ones and repeated ones too.",
@@ -144,7 +151,7 @@ class Metrics:
         )
 
     def __call__(self, event: Event) -> None:
-        environment = event.environment or ""
+        environment = printable(event.environment or "")
         if event.kind == "run-started":
             self._run(environment, event.release or "")
         elif event.kind == "publication" and event.outcome is not None:
@@ -152,9 +159,18 @@ class Metrics:
         elif event.kind in ("held", "following"):
             self._held.labels(environment).set(event.kind == "held")
         elif event.kind in _TROUBLE or event.kind == "missing-release":
-            self._trouble.labels(environment, event.kind, event.layer or "").inc()
+            self._trouble.labels(environment, event.kind, printable(event.layer or "")).inc()
         if event.kind != "run-started":
             self._sync()
+
+    def refused(self, environment: str, reason: str) -> None:
+        """Count a request to the admin API that was refused.
+
+        Args:
+            environment: The environment.
+            reason: The error's code, or ``"unsafe-template"``.
+        """
+        self._refused.labels(printable(environment), reason).inc()
 
     def syncing(self, environment: str, layers: Layers) -> None:
         """Count what remote layers are asked, at each event and whenever it is `exposed`.
@@ -195,7 +211,7 @@ class Metrics:
 
     def _published(self, environment: str, outcome: Outcome, at_s: float) -> None:
         layer = self._layer(environment, outcome)
-        self._publications.labels(environment, outcome.status, layer).inc()
+        self._publications.labels(environment, outcome.status, printable(layer)).inc()
         self._duration.labels(environment, outcome.status).observe(outcome.elapsed_s)
         good = outcome.status != "rejected"
         self._success.labels(environment).set(good)
@@ -232,8 +248,9 @@ class Metrics:
             asked = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
             for (environment, *_), layers in self._synced.items():
                 for layer in layers():
-                    asked[0][environment, layer.url] += layer.requests
-                    asked[1][environment, layer.url] += layer.received_bytes
+                    url = printable(layer.url)
+                    asked[0][environment, url] += layer.requests
+                    asked[1][environment, url] += layer.received_bytes
             told, self._told = self._told, asked
             # What was asked before a fork is the parent's to tell.
             for metric, now, before in zip(

@@ -24,10 +24,16 @@ from yamlgraph_prompts.sandbox import GuardedEnvironment
 from yamlgraph_prompts.sandbox.budget import Budget, LimitReached, Limits, using
 from yamlgraph_prompts.sandbox.explanation import explain, syntax_hint
 from yamlgraph_prompts.sandbox.inspection import Inspection
+from yamlgraph_prompts.sandbox.views import view
 
 _MEMORY = 1024 * 1024 * 1024  # bytes above what the process starts with
 _LEAST_S = 0.2  # what each template may take, however many there are
-_CODES = {"characters": "j2-output", "iterations": "j2-timeout", "seconds": "j2-timeout"}
+_CODES = {
+    "characters": "j2-output",
+    "iterations": "j2-timeout",
+    "memory": "j2-output",
+    "seconds": "j2-timeout",
+}
 SUPER = "super:"
 
 
@@ -117,12 +123,10 @@ def render_all(request: Mapping[str, Any], answer: Any) -> None:
         cache_size=-1,
         auto_reload=False,
     )
-    budget = Budget(Limits())
     for name in request["names"]:
         answer({"running": name})
         left = deadline - time.monotonic()
-        budget.renew(Limits(seconds=max(_LEAST_S, left / 2)))
-        with using(budget):
+        with using(Budget(Limits(seconds=max(_LEAST_S, left / 2)))):
             outcome = _render(jinja, name, context)
         if isinstance(outcome, str):
             answer({"name": name, "text": outcome})
@@ -134,7 +138,8 @@ def _render(
     jinja: GuardedEnvironment, name: str, context: Mapping[str, Any]
 ) -> str | list[Finding]:
     try:
-        text: str = jinja.get_template(name).render(context)
+        seen = {name: view(value) for name, value in context.items()}
+        text: str = jinja.get_template(name).render(seen)
         text.encode()
     except _Wrong as wrong:
         return wrong.findings

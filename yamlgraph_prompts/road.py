@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 
 from yamlgraph_prompts.candidate import Candidate, Candidates, Graph
 from yamlgraph_prompts.errors import LayerError, PromptsError, PromptsRejected
+from yamlgraph_prompts.escaping import Lines
 from yamlgraph_prompts.fetch import LayerReader
 from yamlgraph_prompts.lookup import find
 from yamlgraph_prompts.publisher import Attempt, Live, Overtaken, Publisher
 from yamlgraph_prompts.release import Outcome, Release
-from yamlgraph_prompts.telling import Teller, summary
+from yamlgraph_prompts.telling import Teller, summary, without_excerpts
 
 if TYPE_CHECKING:
     from yamlgraph_prompts.memory_store import MemoryStore
@@ -104,7 +105,7 @@ class Road:
             problem, outcome = error, self._unreadable(error, attempt)
         self._publisher.told(outcome)
         if self.live is None:
-            self._last_good(summary(outcome))
+            self._last_good(summary(outcome, show=without_excerpts))
         if self.live is None:
             raise problem or PromptsRejected(summary(outcome), outcome=outcome)
         return replace(outcome, release=self.live.release)
@@ -201,12 +202,14 @@ class Road:
                 return None
             if live is not None:
                 return outcome
-            why = summary(outcome)
+            why = summary(outcome, show=without_excerpts)
         if self._disobeyed != (pointer.serial, why):
             self._disobeyed = pointer.serial, why
-            message = (
-                f"Release {pointer.release[:12]} is held, but cannot be served: {why}\n"
-                "  What the layers hold is served here instead. The hold ends with follow()."
+            first, *more = why.split("\n  ")
+            message = Lines.of(
+                f"Release {pointer.release[:12]} is held, but cannot be served: {first}",
+                *more,
+                "What the layers hold is served here instead. The hold ends with follow().",
             )
             logger.error(message)
             self._teller.tell("store-trouble", message, release=pointer.release)
@@ -256,7 +259,8 @@ class Road:
             return
         outcome = self._take(last, "last good", held=self._is_held())
         if self.live is None:
-            logger.error("The last good release is refused too: %s", summary(outcome))
+            why = summary(outcome, show=without_excerpts)
+            logger.error("The last good release is refused too: %s", why)
             return
         self._publisher.told(outcome)
         message = f"The last good release {last.id[:12]} is served, because at the start: {why}"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from yamlgraph_prompts.errors import LayerError
+from yamlgraph_prompts.escaping import Lines
 from yamlgraph_prompts.events import Event, EventKind, Hook, tell
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.release import Outcome
@@ -16,6 +18,9 @@ from yamlgraph_prompts.release import Outcome
 logger = logging.getLogger("yamlgraph_prompts")
 
 SHOWN_ERRORS = 20
+
+# What findings quote: in braces, or in quotes that are no apostrophes. Bounded, so linear.
+_EXCERPT = re.compile(r"""\{[^{}]{0,200}\}|(?<!\w)'[^']{0,200}'|(?<!\w)"[^"]{0,200}\"""")
 
 # Nobody asked for these looks, and several of them may see one change.
 _UNASKED = {"first run", "first look", "file change", "poll", "another process"}
@@ -79,7 +84,8 @@ class Teller:
             self._warn(outcome)
         elif outcome.status == "rejected" and not self._told(outcome):
             where = (self._environment, outcome.reason)
-            logger.warning("Not published in %s (%s): %s", *where, summary(outcome))
+            why = summary(outcome, show=without_excerpts)
+            logger.warning("Not published in %s (%s): %s", *where, why)
         elif outcome.status == "held":
             logger.info("News is kept back until follow() (%s).", outcome.reason)
         self.tell(
@@ -101,7 +107,7 @@ class Teller:
         new = [finding for finding in warnings if finding not in self._warned]
         self._warned = frozenset(warnings)
         for finding in new[:SHOWN_ERRORS]:
-            logger.warning("%s", finding)
+            logger.warning("%s", without_excerpts(finding))
         if len(new) > SHOWN_ERRORS:
             logger.warning("and %d more warnings", len(new) - SHOWN_ERRORS)
 
@@ -134,10 +140,15 @@ class Teller:
             self.tell("watcher-restarted", message)
 
 
-def summary(outcome: Outcome) -> str:
-    """The errors of an outcome, one a line."""
+def without_excerpts(finding: Finding) -> str:
+    """The finding for the log, which is no place for a prompt's text: words are named, no more."""
+    return _EXCERPT.sub(lambda found: found[0] if " " not in found[0] else "…", str(finding))
+
+
+def summary(outcome: Outcome, show: Callable[[Finding], str] = str) -> str:
+    """The errors of an outcome, one a line, as `Lines`."""
     errors = outcome.errors
-    lines = [str(error) for error in errors[:SHOWN_ERRORS]]
+    lines = [show(error) for error in errors[:SHOWN_ERRORS]]
     if len(errors) > SHOWN_ERRORS:
         lines.append(f"and {len(errors) - SHOWN_ERRORS} more")
-    return "\n  ".join([f"{len(errors)} error{'' if len(errors) == 1 else 's'}:", *lines])
+    return Lines.of(f"{len(errors)} error{'' if len(errors) == 1 else 's'}:", *lines)

@@ -12,15 +12,19 @@ from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 
 from yamlgraph_prompts.errors import PromptRenderError
 from yamlgraph_prompts.message_template import (
+    LIMITS,
     MessageTemplate,
     examine,
     is_jinja,
     missing_variables,
 )
+from yamlgraph_prompts.sandbox.budget import Budget
 
-__all__ = ["MessageTemplate", "PromptTemplate", "Text", "examine", "is_jinja", "texts"]
+__all__ = ["MessageTemplate", "PromptTemplate", "Text", "examine", "is_jinja"]
 
 Path = tuple[str | int, ...]
+
+_NOT_FILLED_IN = "(a message that yamlgraph-prompts has not filled in)"
 
 
 class PromptTemplate:
@@ -38,6 +42,7 @@ class PromptTemplate:
 
     def __init__(self, content: Mapping[str, Any], *, prompt: str) -> None:
         self.prompt = prompt
+        self._content = content
         self._provider = content.get("provider")
         self._wrong: str | None = None
         self._scalar = False
@@ -94,9 +99,33 @@ class PromptTemplate:
             self._check(variables)
         if self._user is None:
             raise self._error("has no 'user' text.")
-        user = self._user.render(variables, state)
-        system = self._system(variables, state, provider)
+        budget = Budget(LIMITS)
+        user = self._user.render(variables, state, budget)
+        system = self._system(variables, state, provider, budget)
         return [HumanMessage(user)] if system is None else [system, HumanMessage(user)]
+
+    def loaded(self) -> dict[str, Any]:
+        """The prompt's mapping for YAMLGraph, as its `load_prompt` returns it.
+
+        Returns:
+            A copy in which each message is a `Text`; all of them share one budget.
+
+        Raises:
+            PromptRenderError: A message is no text.
+        """
+        if self._wrong:
+            raise PromptRenderError(self._wrong, prompt=self.prompt)
+        budget = Budget(LIMITS)
+        copy = dict(self._content)
+        for key in ("system", "system_segments"):
+            if isinstance(copy.get(key), list):
+                copy[key] = [dict(item) if isinstance(item, dict) else item for item in copy[key]]
+        for path, template in self._parts:
+            place: Any = copy
+            for step in path[:-1]:
+                place = place[step]
+            place[path[-1]] = Text(template, budget)
+        return copy
 
     # -- reading
 
@@ -120,7 +149,7 @@ class PromptTemplate:
                 if isinstance(item, dict):
                     self._read_segment(("system", number), item)
                 else:
-                    self._add(("system", number), str(item), False)
+                    self._add(("system", number), item, False)
         elif system:
             self._scalar = True
             self._add(("system",), system, False)
@@ -132,21 +161,23 @@ class PromptTemplate:
         self._add((*path, "content"), segment.get("content", ""), bool(segment.get("cache")))
 
     def _add(self, path: Path, text: Any, cache: bool) -> None:
-        if text and (template := self._message(path, text)):
+        if template := self._message(path, text):
             self._segments.append((template, cache))
 
     def _read_user(self, content: Mapping[str, Any]) -> MessageTemplate | None:
-        if content.get("user") is None:
-            return None
-        return self._message(("user",), content["user"])
+        user = content.get("user")
+        if user == "":
+            return MessageTemplate("", prompt=self.prompt)
+        return None if user is None else self._message(("user",), user)
 
     def _message(self, path: Path, text: Any) -> MessageTemplate | None:
-        if not isinstance(text, str):
+        if type(text) is not str:
             place = ".".join(map(str, path))
             self._wrong = f"Prompt '{self.prompt}': {place} must be a text."
             return None
-        is_shared = isinstance(text, Text) and text.template.prompt == self.prompt
-        template = text.template if is_shared else MessageTemplate(text, prompt=self.prompt)  # type: ignore[attr-defined]
+        if not text:
+            return None
+        template = MessageTemplate(text, prompt=self.prompt)
         self._parts.append((path, template))
         return template
 
@@ -165,13 +196,17 @@ class PromptTemplate:
         self._required = self.variables
 
     def _system(
-        self, variables: Mapping[str, Any], state: Mapping[str, Any] | None, provider: str | None
+        self,
+        variables: Mapping[str, Any],
+        state: Mapping[str, Any] | None,
+        provider: str | None,
+        budget: Budget,
     ) -> SystemMessage | None:
         if self._no_segments:
             return SystemMessage("")
         if not self._segments:
             return None
-        texts = [template.render(variables, state) for template, _cache in self._segments]
+        texts = [template.render(variables, state, budget) for template, _cache in self._segments]
         if self._scalar:
             return SystemMessage(texts[0]) if texts[0] else None
         if (self._provider if provider is None else provider) != "anthropic":
@@ -189,66 +224,29 @@ class PromptTemplate:
 
 
 class Text(str):
-    """A message's text that brings its template along, so that it is compiled once.
+    """A message that is still to be filled in, as YAMLGraph holds it, with its prompt's budget.
 
-    `str()` of it is itself, and a copy or a pickle of it is a plain `str`.
-
-    Example:
-        >>> text = Text("Hi {name}", MessageTemplate("Hi {name}"))
-        >>> str(text).template.render({"name": "Ada"})
-        'Hi Ada'
+    As a text it says only that. So where YAMLGraph, or code of the app's, makes another text of it,
+    nothing of the prompt reaches a renderer that is not ours.
     """
 
-    __slots__ = ("template",)
+    __slots__ = ("budget", "template")
 
+    budget: Budget
     template: MessageTemplate
 
-    def __new__(cls, text: str, template: MessageTemplate) -> Text:
-        self = super().__new__(cls, text)
+    def __new__(cls, template: MessageTemplate, budget: Budget) -> Text:
+        self = super().__new__(cls, _NOT_FILLED_IN)
         self.template = template
+        self.budget = budget
         return self
 
     def __str__(self) -> str:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return str, (str.__str__(self),)
+        return str, (_NOT_FILLED_IN,)
 
-
-def texts(content: Mapping[str, Any], prompt: str) -> dict[str, Any]:
-    """A copy of a prompt's mapping whose messages' texts are `Text`.
-
-    Args:
-        content: The mapping, as YAMLGraph reads it.
-        prompt: The prompt's name.
-
-    Returns:
-        The copy: ``system``, ``user``, the items of a ``system`` list and each segment's
-        ``content`` are `Text`; everything else is as it was.
-
-    Example:
-        >>> texts({"user": "Hi {name}", "model": "m"}, "hello")["user"].template.prompt
-        'hello'
-    """
-    copy = dict(content)
-    for key in ("system", "user"):
-        if key in copy:
-            copy[key] = _with_template(copy[key], prompt)
-    for key in ("system", "system_segments"):
-        if isinstance(copy.get(key), list):
-            copy[key] = [_segment(item, prompt) for item in copy[key]]
-    return copy
-
-
-def _segment(item: Any, prompt: str) -> Any:
-    if isinstance(item, dict):
-        if "content" in item:
-            return {**item, "content": _with_template(item["content"], prompt)}
-        return dict(item)
-    return _with_template(item, prompt)
-
-
-def _with_template(value: Any, prompt: str) -> Any:
-    if isinstance(value, str):
-        return Text(value, MessageTemplate(value, prompt=prompt))
-    return value
+    def render(self, variables: Mapping[str, Any], state: Mapping[str, Any] | None = None) -> str:
+        """The text, filled in."""
+        return self.template.render(variables, state, self.budget)

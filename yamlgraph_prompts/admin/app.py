@@ -20,6 +20,7 @@ from yamlgraph_prompts.admin.context import Admin
 from yamlgraph_prompts.admin.desk import Desk
 from yamlgraph_prompts.admin.feed import Feed
 from yamlgraph_prompts.admin.gate import Access, ByToken, Gate, Limits, OnLoopback
+from yamlgraph_prompts.admin.last_live import LastLive
 from yamlgraph_prompts.admin.page.routes import door, page
 from yamlgraph_prompts.admin.problems import add_handlers
 from yamlgraph_prompts.admin.reading import reading
@@ -120,11 +121,13 @@ def _app(
     from yamlgraph_prompts import __version__
 
     number = _layer(prompts, write_to)
+    bucket = None if number is None else _bucket(prompts, number, limits.work_s / 4)
     admin = Admin(
         prompts=prompts,
         write_to=number,
-        bucket=None if number is None else _bucket(prompts, number, limits.work_s / 4),
+        bucket=bucket,
         audit=Audit(lambda: prompts.store_folder),
+        last_live=LastLive(prompts, bucket),
         desk=Desk(limits.threads, limits.work_s),
         trials=Desk(limits.trials, limits.work_s),
         feed=Feed(limits.listeners),
@@ -138,6 +141,9 @@ def _app(
         description=_ABOUT,
         lifespan=lifespan(prompts),
         redirect_slashes=False,
+        # FastAPI's own load scripts from another host; the page's router has one without any.
+        docs_url=None,
+        redoc_url=None,
         generate_unique_id_function=lambda route: route.name,
     )
     add_handlers(app, partial(note_refusal, admin))
@@ -150,7 +156,7 @@ def _app(
     app.include_router(changing(admin), dependencies=doors)
     app.include_router(door(admin, access))
     app.include_router(page(admin, access))
-    app.add_middleware(Gate, access=access, limits=limits)
+    app.add_middleware(Gate, access=access, limits=limits, count=admin.count)
     app.state.admin = admin
     return app
 

@@ -19,6 +19,7 @@ from yamlgraph_prompts import disk
 from yamlgraph_prompts.admin.auth import Who
 from yamlgraph_prompts.admin.bodies import AuditLine
 from yamlgraph_prompts.errors import StoreError
+from yamlgraph_prompts.escaping import printable
 
 logger = logging.getLogger("yamlgraph_prompts")
 
@@ -105,16 +106,16 @@ class Audit:
             at_s=time.time(),
             who=who.name,
             role=who.role,
-            address=address,
+            address=printable(address),
             action=action,
             status=status,
             code=code,
             left_out=left_out,
-            prompt=prompt,
+            prompt=prompt and printable(prompt),
             before=before,
             after=after,
             release=release,
-            message=message,
+            message=message and printable(message),
         )
         # A line end first: a process that was killed may have left half a line.
         data = b"\n" + json.dumps(line.model_dump(exclude_none=True)).encode() + b"\n"
@@ -171,6 +172,7 @@ class Audit:
             StoreError: They cannot be read.
         """
         found: list[AuditLine] = []
+        prompt = prompt and printable(prompt)
         for data in self._read():
             if len(found) == limit:
                 break

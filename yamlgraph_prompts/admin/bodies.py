@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from yamlgraph_prompts.findings import Finding
+from yamlgraph_prompts.findings import Finding, printable
 from yamlgraph_prompts.release import Prompt, PromptUse, Status
 
 MAX_NAME = 250
@@ -36,7 +36,10 @@ class FindingBody(BaseModel):
 
     @classmethod
     def of(cls, finding: Finding) -> Self:
-        return cls(**asdict(finding))
+        facts = asdict(finding)
+        for name in ("message", "prompt", "file", "hint", "graph"):
+            facts[name] = facts[name] and printable(facts[name])
+        return cls(**facts)
 
 
 class Current(BaseModel):

@@ -18,6 +18,7 @@ from yamlgraph_prompts.admin.bodies import (
     FindingBody,
     Reach,
 )
+from yamlgraph_prompts.admin.conditions import Conditions
 from yamlgraph_prompts.admin.context import (
     Admin,
     Author,
@@ -31,6 +32,7 @@ from yamlgraph_prompts.admin.problems import Refusal
 from yamlgraph_prompts.admin.texts import JSON_TYPE, YAML_TYPES, of_body
 from yamlgraph_prompts.admin.writing import Wish, rejected, write
 from yamlgraph_prompts.errors import PromptsError, ReleaseNotFound
+from yamlgraph_prompts.findings import printable
 from yamlgraph_prompts.release import Outcome
 
 if TYPE_CHECKING:
@@ -97,8 +99,9 @@ def changing(admin: Admin) -> APIRouter:
         if_none_match: NoneMatch = None,
     ) -> Change:
         """Write a prompt and publish it; checked with all graphs before anything is written."""
-        data = of_body(request.headers.get("content-type"), await request.body())
-        wish = Wish(name, data, _all(request, "if-match"), _all(request, "if-none-match"), message)
+        # In a worker thread: a large object takes a while to become YAML.
+        data = await do(of_body, request.headers.get("content-type"), await request.body())
+        wish = Wish(name, data, _conditions(request), message)
         change = await do(write, admin, caller, wish)
         response.status_code = _status(change)
         response.headers["ETag"] = f'"{change.sha256}"'
@@ -118,9 +121,8 @@ def changing(admin: Admin) -> APIRouter:
         if_match: Match = None,
     ) -> Change:
         """Remove a prompt; a lower layer's takes its place, where there is one."""
-        change = await do(
-            write, admin, caller, Wish(name, None, _all(request, "if-match"), message=message)
-        )
+        conditions = Conditions(match=_conditions(request).match)
+        change = await do(write, admin, caller, Wish(name, None, conditions, message))
         response.status_code = _status(change)
         return change
 
@@ -166,7 +168,8 @@ def changing(admin: Admin) -> APIRouter:
 
 
 async def note_refusal(admin: Admin, request: Request, refusal: Refusal) -> None:
-    """Keep in the audit log that somebody who is known was refused a change."""
+    """Count a refusal; where a known client was refused a change, the audit log has it too."""
+    admin.count(refusal)
     who: Who | None = request.scope.get("state", {}).get(WHO)
     action = _ACTIONS.get(getattr(request.scope.get("route"), "name", ""))
     if who is None or action is None or refusal.noted or not 400 <= refusal.status < 500:
@@ -183,10 +186,9 @@ async def note_refusal(admin: Admin, request: Request, refusal: Refusal) -> None
         )
 
 
-def _all(request: Request, header: str) -> str | None:
-    # It may be sent in several lines, which are one list.
-    lines = request.headers.getlist(header)
-    return ",".join(lines) if lines else None
+def _conditions(request: Request) -> Conditions:
+    headers = request.headers
+    return Conditions.of(headers.getlist("if-match"), headers.getlist("if-none-match"))
 
 
 def _status(change: Change) -> int:
@@ -271,7 +273,7 @@ def _reach(
     words = "This process only."
     if folder is not None:
         words = (
-            f"Every process that shares the store {folder}: "
+            f"Every process that shares the store {printable(folder)}: "
             f"{taken} of the {workers} on this host serve it by now."
         )
     if bucket is not None:

@@ -14,6 +14,7 @@ from yamlgraph_prompts.admin.bodies import MAX_NAME, NAME_PATTERN, Problem
 from yamlgraph_prompts.admin.desk import Desk
 from yamlgraph_prompts.admin.feed import Feed
 from yamlgraph_prompts.admin.gate import WHO, address, unknown
+from yamlgraph_prompts.admin.last_live import LastLive
 from yamlgraph_prompts.admin.problems import Refusal
 from yamlgraph_prompts.live_prompts import LivePrompts
 from yamlgraph_prompts.metrics import Metrics
@@ -31,6 +32,7 @@ class Admin:
         write_to: The layer that writes go to, counted from the highest; None: there is none.
         bucket: Where that layer's releases are published; None for a layer of another kind.
         audit: The audit log.
+        last_live: Where the data of prompts went that are not live any more.
         desk: Where blocking work is done.
         trials: Where previews and checks are made, which may take long.
         feed: Those who listen to events.
@@ -41,10 +43,15 @@ class Admin:
     write_to: int | None
     bucket: Bucket | None
     audit: Audit
+    last_live: LastLive
     desk: Desk
     trials: Desk
     feed: Feed
     metrics: Metrics
+
+    def count(self, refusal: Refusal) -> None:
+        """Count a refusal in the metrics."""
+        self.metrics.refused(self.prompts.environment, refusal.reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +109,7 @@ _WORDS = {
     421: "The Host header is not one of this server's",
     422: "Findings reject it, or the request does not fit",
     429: "Too many wrong tokens came from this address",
+    431: "The headers are too large",
     500: "Something failed inside",
     503: "A layer, the store or the time does not allow it now",
 }
@@ -109,7 +117,7 @@ _WORDS = {
 
 def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The errors that a route may answer with, for the OpenAPI document."""
-    always = (401, 403, 414, 421, 422, 429, 500, 503)
+    always = (401, 403, 414, 421, 422, 429, 431, 500, 503)
     told: dict[int | str, dict[str, Any]] = {
         status: {"description": _WORDS[status], "content": _PROBLEM}
         for status in sorted({*always, *statuses})

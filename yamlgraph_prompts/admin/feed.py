@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from yamlgraph_prompts.admin.bodies import FindingBody
 from yamlgraph_prompts.admin.problems import Refusal
+from yamlgraph_prompts.escaping import printable
 from yamlgraph_prompts.events import Event
 
 KEPT = 256
@@ -144,8 +145,8 @@ def _encoded(number: int, event: Event) -> bytes:
         "at_s": event.at_s,
         "environment": event.environment,
         "release": event.release,
-        "reason": event.reason,
-        "layer": event.layer,
+        "reason": event.reason and printable(event.reason),
+        "layer": event.layer and printable(event.layer),
     }
     if event.outcome is not None:
         findings = event.outcome.findings

@@ -16,7 +16,6 @@ from urllib.parse import quote
 import anyio
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.requests import cookie_parser
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -29,7 +28,7 @@ from yamlgraph_prompts.admin.door import (
     is_page,
     to_sign_in,
 )
-from yamlgraph_prompts.admin.problems import Refusal
+from yamlgraph_prompts.admin.problems import SECURITY_HEADERS, Refusal
 from yamlgraph_prompts.admin.sessions import Session, Sessions
 
 logger = logging.getLogger("yamlgraph_prompts")
@@ -40,11 +39,6 @@ OPEN_PATHS = frozenset({"/health/live", "/health/ready", SIGN_IN})
 EVENTS = "/events"
 CSRF = "x-csrf-token"
 _SAFE = ("GET", "HEAD", "OPTIONS")
-_HEADERS = {
-    "x-content-type-options": "nosniff",
-    "cache-control": "no-store",
-    "referrer-policy": "no-referrer",
-}
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -55,6 +49,7 @@ class Limits:
     Args:
         body_bytes: The size of its body.
         path_bytes: The length of its path and query.
+        header_bytes: The length of its headers, together.
         body_s: Seconds until its body must be here.
         work_s: Seconds after which the answer is that it takes too long.
         threads: How many requests of one process work at once.
@@ -66,6 +61,7 @@ class Limits:
 
     body_bytes: int = 2 << 20
     path_bytes: int = 4096
+    header_bytes: int = 32 << 10
     body_s: float = 10.0
     work_s: float = 30.0
     threads: int = 8
@@ -140,9 +136,9 @@ class ByToken:
 
     def session(self, headers: Headers) -> Session | None:
         """The session that the cookie stands for."""
-        cookies = cookie_parser(headers.get("cookie", ""))
-        value = cookies.get(self.sessions.cookie)
-        return self.sessions.find(value) if value else None
+        pairs = (pair.partition("=") for pair in headers.get("cookie", "").split(";"))
+        values = [value for name, _, value in pairs if name.strip() == self.sessions.cookie]
+        return self.sessions.find(values[-1].strip()) if values else None
 
     def _by_cookie(self, scope: Scope, headers: Headers) -> Who | None:
         session = self.session(headers)
@@ -187,8 +183,15 @@ class OnLoopback:
 class Gate:
     """Middleware: refuses, or hands on with `scope["state"][WHO]` and the whole body."""
 
-    def __init__(self, app: ASGIApp, access: Access, limits: Limits) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        access: Access,
+        limits: Limits,
+        count: Callable[[Refusal], None],
+    ) -> None:
         self._app = app
+        self._count = count
         self._small = GZipMiddleware(app, minimum_size=1000, compresslevel=4)
         self._access = access
         self._limits = limits
@@ -205,7 +208,7 @@ class Gate:
         async def send_safe(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
+                for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)
 
@@ -226,6 +229,7 @@ class Gate:
             if scope["method"] not in _SAFE:
                 receive = await self._body(headers, receive)
         except Refusal as refusal:
+            self._count(refusal)
             await refusal.response()(scope, receive, send_safe)
             return
         except _Gone:
@@ -240,6 +244,9 @@ class Gate:
         length = len(scope.get("raw_path") or scope["path"].encode()) + len(scope["query_string"])
         if length > self._limits.path_bytes:
             raise Refusal(414, "path-too-long", "The path is too long.")
+        if sum(len(n) + len(v) for n, v in scope["headers"]) > self._limits.header_bytes:
+            text = f"Headers may have {self._limits.header_bytes} bytes together."
+            raise Refusal(431, "headers-too-large", text)
 
     async def _body(self, headers: Headers, receive: Receive) -> Receive:
         said = headers.get("content-length", "0")

@@ -23,6 +23,7 @@ from yamlgraph_prompts.errors import (
     ReleaseNotFound,
     StoreError,
 )
+from yamlgraph_prompts.escaping import escaped
 from yamlgraph_prompts.findings import Finding
 
 logger = logging.getLogger("yamlgraph_prompts")
@@ -38,6 +39,18 @@ _STATUS: tuple[tuple[type[PromptsError], int, str], ...] = (
     (StoreError, 503, "store"),
     (PromptsError, 503, "unavailable"),
 )
+
+# Of every answer; a view of the page brings a policy of its own.
+SECURITY_HEADERS = {
+    "x-content-type-options": "nosniff",
+    "cache-control": "no-store",
+    "referrer-policy": "no-referrer",
+    "content-security-policy": "default-src 'none'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "x-frame-options": "DENY",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
 _CODES = {400: "bad-request", 404: "no-such-path", 405: "method", 413: "too-large"}
@@ -70,13 +83,14 @@ class Refusal(Exception):
         noted: bool = False,
     ) -> None:
         super().__init__(message)
+        message = escaped(message)
         self.status = status
         self.noted = noted
         self.headers = dict(headers or {})
         self.body = Problem(
             code=code,
             message=message,
-            hint=hint,
+            hint=hint and escaped(hint),
             findings=[FindingBody.of(finding) for finding in findings],
             current=current,
         )
@@ -84,8 +98,16 @@ class Refusal(Exception):
     def response(self) -> JSONResponse:
         """The answer."""
         return JSONResponse(
-            self.body.model_dump(mode="json"), status_code=self.status, headers=self.headers
+            self.body.model_dump(mode="json"),
+            status_code=self.status,
+            headers={**SECURITY_HEADERS, **self.headers},
         )
+
+    @property
+    def reason(self) -> str:
+        """What metrics call it: one of a few words."""
+        unsafe = any(finding.code.startswith("unsafe") for finding in self.body.findings)
+        return "unsafe-template" if unsafe else self.body.code
 
 
 def of_core(problem: PromptsError, *, noted: bool = False) -> Refusal:
@@ -123,7 +145,8 @@ def add_handlers(app: FastAPI, note: Callable[[Request, Refusal], Awaitable[None
         code, headers = _CODES.get(problem.status_code, "http"), dict(problem.headers or {})
         if problem.status_code == 405:
             headers["Allow"] = ", ".join(sorted(_methods(app, request)))
-        return Refusal(problem.status_code, code, f"{problem.detail}.", headers=headers).response()
+        refusal = Refusal(problem.status_code, code, f"{problem.detail}.", headers=headers)
+        return await refused(request, refusal)
 
     async def internal(_: Request, problem: Exception) -> JSONResponse:
         logger.error("The admin API failed: %s", type(problem).__name__)

@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from yamlgraph_prompts.admin.bodies import MAX_NAME, NAME_PATTERN, Change, Current, FindingBody
+from yamlgraph_prompts.admin.conditions import ANY, Conditions
 from yamlgraph_prompts.admin.context import Admin, Caller
 from yamlgraph_prompts.admin.problems import Refusal, of_core
+from yamlgraph_prompts.destinations import Destination, redirected
 from yamlgraph_prompts.drafts import Draft, Origin, Trial, Write
 from yamlgraph_prompts.errors import PromptsError
-from yamlgraph_prompts.findings import Finding
+from yamlgraph_prompts.findings import Finding, printable
 from yamlgraph_prompts.release import Outcome, Prompt
 
 if TYPE_CHECKING:
     from yamlgraph_prompts.bucket import Bucket
 
-_NO_PROMPT = re.compile(r"vars(\.[^/]+)?|.*\.(yaml|yml|j2)")
 _NAMED = 5
-_ETAG = re.compile(r'\s*(W/)?"?([^",]*)"?\s*')
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +30,13 @@ class Wish:
     Args:
         name: The prompt's name.
         data: The bytes of its file; None to remove it.
-        if_match: The header of that name.
-        if_none_match: The header of that name.
+        conditions: What must hold of the prompt as it is now.
         message: Why, for the audit log.
     """
 
     name: str
     data: bytes | None
-    if_match: str | None = None
-    if_none_match: str | None = None
+    conditions: Conditions
     message: str | None = None
 
     @property
@@ -57,7 +55,7 @@ def write(admin: Admin, caller: Caller, wish: Wish) -> Change:
     """
     layer = _layer(admin)
     publish = _publish(admin, layer, caller, wish)
-    if _NO_PROMPT.fullmatch(wish.name.rpartition("/")[2]):
+    if _is_no_prompt(wish.name.rpartition("/")[2].lower()):
         raise Refusal(
             422,
             "name",
@@ -65,13 +63,25 @@ def write(admin: Admin, caller: Caller, wish: Wish) -> Change:
             hint="Leave .yaml away; vars are no prompts.",
         )
 
+    # Before the lock: a bucket's history may take seconds.
+    last = _last(admin, caller, wish)
+
     def allow(trial: Trial) -> Callable[[], None]:
         _placed(trial, layer)
-        _fresh(trial.before, wish)
+        _fresh(trial.before, wish.conditions)
         _sound(trial)
-        _may_redirect(trial, caller)
-        # On disk first: no change without its line.
-        return admin.audit.begin(caller.who, caller.address, wish.action, **_facts(wish, trial))
+        if not caller.who.may("operator"):
+            _keeps_destinations(trial, last)
+        # On disk first: no change without its line, no removal that is forgotten.
+        begun = admin.audit.begin(caller.who, caller.address, wish.action, **_facts(wish, trial))
+
+        def ready() -> None:
+            if wish.data is None:
+                live = trial.live.destinations(wish.name)
+                admin.last_live.remove(wish.name, live or trial.today().destinations(wish.name))
+            begun()
+
+        return ready
 
     draft = Draft(wish.name, wish.data, layer)
     reason = f"{wish.action} by {caller.who.name}"
@@ -129,6 +139,11 @@ def locked(admin: Admin, prompt: Prompt) -> str | None:
     return None
 
 
+def _is_no_prompt(file: str) -> bool:
+    """Whether a file of this name, without ``.yaml``, is a template, vars, or written twice."""
+    return file == "vars" or file.startswith("vars.") or file.endswith((".yaml", ".yml", ".j2"))
+
+
 def _layer(admin: Admin) -> int:
     if admin.write_to is None:
         raise Refusal(
@@ -178,27 +193,24 @@ def _placed(trial: Trial, layer: int) -> None:
         raise Refusal(409, "other-layer", text)
 
 
-def _fresh(before: Origin | None, wish: Wish) -> None:
+def _fresh(before: Origin | None, conditions: Conditions) -> None:
     now = None
     if before is not None:
         text = before.data.decode("utf-8", "replace")
         now = Current(sha256=before.sha256, text=text, layer=before.url)
-    if wish.if_match is not None:
-        fits = [m[2] for m in map(_ETAG.fullmatch, wish.if_match.split(",")) if m and not m[1]]
-        if now is None or not ({"*", now.sha256} & set(fits)):
-            raise Refusal(
-                412,
-                "stale",
-                "Somebody changed this prompt since you looked at it."
-                if now
-                else "This prompt is not there any more.",
-                hint="Look at what is there now, and try again with its digest.",
-                current=now,
-            )
-    if wish.if_none_match is not None and now is not None:
-        unlike = [m[2] for m in map(_ETAG.fullmatch, wish.if_none_match.split(",")) if m]
-        if {"*", now.sha256} & set(unlike):
-            raise Refusal(412, "exists", "There is such a prompt already.", current=now)
+    fits = {ANY, now.sha256} if now else set()
+    if conditions.match is not None and not fits & conditions.match:
+        raise Refusal(
+            412,
+            "stale",
+            "Somebody changed this prompt since you looked at it."
+            if now
+            else "This prompt is not there any more.",
+            hint="Look at what is there now, and try again with its digest.",
+            current=now,
+        )
+    if conditions.none_match is not None and fits & conditions.none_match:
+        raise Refusal(412, "exists", "There is such a prompt already.", current=now)
 
 
 def _sound(trial: Trial) -> None:
@@ -221,26 +233,26 @@ def _sound(trial: Trial) -> None:
         )
 
 
-def _may_redirect(trial: Trial, caller: Caller) -> None:
-    """Provider and model decide where the data goes: that is an operator's to say."""
-    if caller.who.may("operator"):
-        return
-    now = {_destination(data) for data in trial.served} or {(None, None)}
-    if not {_destination(data) for data in trial.to_be_served} <= now:
+def _last(admin: Admin, caller: Caller, wish: Wish) -> Callable[[str], frozenset[Destination]]:
+    """Gives where the data of a name went when it was last live."""
+    known: dict[str, frozenset[Destination]] = {}
+    is_new = wish.data is not None and wish.name not in admin.prompts.release
+    if is_new and not caller.who.may("operator"):
+        known[wish.name] = admin.last_live.of(wish.name)
+    return lambda name: known.get(name) or admin.last_live.of(name, remote=False)
+
+
+def _keeps_destinations(trial: Trial, last: Callable[[str], frozenset[Destination]]) -> None:
+    """Provider and model decide where the data goes: that is an operator's decision."""
+    names = redirected(trial.live, trial.served, trial.today, last)
+    if names:
         raise Refusal(
             403,
             "destination",
-            "This changes the provider or the model, which takes the role operator.",
-            hint="Leave `provider` and `model` as they are, or ask an operator.",
+            f"This changes the provider or the model of {_listed(names)}, live or when it last "
+            "was, which takes the role operator.",
+            hint="Leave `provider` and `model` as they are or were, or ask an operator.",
         )
-
-
-def _destination(data: bytes) -> tuple[str | None, str | None]:
-    from yamlgraph_prompts.prompt_file import parse_prompt
-
-    content = parse_prompt(data).content
-    provider, model = content.get("provider"), content.get("model")
-    return provider and str(provider), model and str(model)
 
 
 def _facts(wish: Wish, trial: Trial) -> dict[str, Any]:
@@ -301,4 +313,4 @@ def _broken(findings: Iterable[Finding]) -> list[str]:
 
 def _listed(names: list[str]) -> str:
     more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(map(printable, names[:_NAMED])) + (f" and {more} more" if more > 0 else "")

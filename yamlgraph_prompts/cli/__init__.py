@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from yamlgraph_prompts.errors import PromptsError
+from yamlgraph_prompts.escaping import printable
 
 __all__ = ["main"]
 
@@ -64,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if "--debug" in words:
             raise
         # Most often standard output is a file on a full disk: 1 would mean findings.
-        sys.stderr.write(f"error: {problem}\n")
+        sys.stderr.write(f"error: {printable(problem)}\n")
         _say_no_more()
         return USAGE
 

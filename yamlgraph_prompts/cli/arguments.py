@@ -333,6 +333,11 @@ def _serve(commands: Any) -> None:
         "token; else YAMLGRAPH_PROMPTS_TOKENS holds such lines",
     )  # fmt: skip
     served.add_argument(
+        "--proxy", metavar="ADDRESS", action="append", default=[],
+        help="an address or network whose X-Forwarded-For and -Proto are believed; may be said "
+        "again. Without any, none is: a client could name any address",
+    )  # fmt: skip
+    served.add_argument(
         "--write-to", metavar="URL", help="the layer that changes are written to; else the first"
     )
 

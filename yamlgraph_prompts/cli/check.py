@@ -12,7 +12,7 @@ from yamlgraph_prompts.builds import does_not_build
 from yamlgraph_prompts.cli.places import Place, places, seems_graph
 from yamlgraph_prompts.cli.terminal import finding_lines, note, paint, say, say_json
 from yamlgraph_prompts.errors import PromptsError
-from yamlgraph_prompts.findings import Finding
+from yamlgraph_prompts.findings import Finding, printable
 
 if TYPE_CHECKING:
     from yamlgraph_prompts.candidate import Candidate
@@ -78,11 +78,12 @@ def _in_repository(file: str | None) -> str | None:
 
 
 def _data(text: str) -> str:
+    text = printable(text, keep="\r\n")
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _property(text: str) -> str:
-    return _data(text).replace(":", "%3A").replace(",", "%2C")
+    return _data(printable(text)).replace(":", "%3A").replace(",", "%2C")
 
 
 def _places(arguments: Any) -> list[tuple[Place, Mapping[str, str]]]:

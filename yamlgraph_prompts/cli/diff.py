@@ -54,4 +54,5 @@ def _finder(
 
 def _line(line: str) -> str:
     style = next((style for start, style in _STYLES.items() if line.startswith(start)), None)
-    return paint(line, style) if style else paint(line)
+    line = line.expandtabs()
+    return paint(line, style) if style else line

@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from yamlgraph_prompts.cli.places import one_place
-from yamlgraph_prompts.cli.terminal import note, paint, say
+from yamlgraph_prompts.cli.terminal import note, paint, say_lines
 from yamlgraph_prompts.errors import PromptsError
 
 
@@ -19,9 +19,9 @@ def run(arguments: Any) -> int:
 
     parser = run_parser("yamlgraph-prompts run")
     if arguments.help:
-        say(arguments.usage())
-        say("All options of YAMLGraph's own command work too:\n")
-        say(parser.format_help())
+        say_lines(arguments.usage())
+        say_lines("All options of YAMLGraph's own command work too:\n")
+        say_lines(parser.format_help())
         return 0
     said, unknown = parser.parse_known_args(arguments.rest)
     if unknown:

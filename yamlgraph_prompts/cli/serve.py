@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
 from yamlgraph_prompts.cli.places import one_place, split
@@ -48,6 +48,9 @@ def run(arguments: Any) -> int:
             log_level="warning",
             timeout_graceful_shutdown=STOP_S,
             server_header=False,
+            # uvicorn would believe whoever is on this machine.
+            proxy_headers=bool(arguments.proxy),
+            forwarded_allow_ips=_networks(arguments.proxy),
         )
         note(f"release {prompts.release.id[:12]} · environment {place.environment}")
         note(f"{_url(sock)}/{' · open to everybody here' if is_open else ''}")
@@ -80,6 +83,15 @@ def _has_tokens(arguments: Any) -> bool:
     from yamlgraph_prompts.admin.auth import VARIABLE
 
     return bool(arguments.tokens or os.environ.get(VARIABLE, "").strip())
+
+
+def _networks(addresses: list[str]) -> list[str]:
+    try:
+        return [str(ip_network(address)) for address in addresses]
+    except ValueError as problem:
+        raise PromptsError(
+            f"--proxy: {problem}.", hint="For example --proxy 10.0.0.7, or --proxy 10.0.0.0/24."
+        ) from problem
 
 
 def _is_loopback(host: str) -> bool:

@@ -8,7 +8,15 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from yamlgraph_prompts.cli.places import LAYERS, Place, one_place, split
-from yamlgraph_prompts.cli.terminal import finding_lines, note, paint, say, say_json, table
+from yamlgraph_prompts.cli.terminal import (
+    finding_lines,
+    note,
+    paint,
+    say,
+    say_json,
+    say_lines,
+    table,
+)
 from yamlgraph_prompts.errors import GraphNotFound, PromptsError
 from yamlgraph_prompts.layers import resolve
 from yamlgraph_prompts.release import GraphFacts, Prompt, Release
@@ -131,8 +139,7 @@ def _say_prompt(fact: Mapping[str, Any]) -> None:
         if value:
             say(f"  {paint(f'{key:<9}', 'dim')}  {paint(value)}")
     say()
-    for line in fact["text"].splitlines():
-        say(f"  {paint(line, 'cyan')}")
+    say_lines(fact["text"].rstrip("\n"), "cyan", indent="  ")
     say()
 
 
@@ -166,7 +173,7 @@ def _rendered(prompts: list[Prompt], arguments: Any) -> int:
         return 0
     for message in rendered:
         say(paint(f"[{message['role']}]", "bold"))
-        say(_text(message["content"]))
+        say_lines(_text(message["content"]), "cyan")
         say()
     return 0
 
@@ -177,8 +184,8 @@ def _role(kind: str) -> str:
 
 def _text(content: Any) -> str:
     if isinstance(content, str):
-        return paint(content, "cyan")
-    return paint("\n".join(str(part.get("text", part)) for part in content), "cyan")
+        return content
+    return "\n".join(str(part.get("text", part)) for part in content)
 
 
 def _variable(said: str) -> tuple[str, Any]:

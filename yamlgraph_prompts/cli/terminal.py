@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
+import secrets
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,47 +14,65 @@ from itertools import groupby
 from typing import Any, TextIO
 
 from yamlgraph_prompts.errors import PromptsError, PromptsRejected
+from yamlgraph_prompts.escaping import Lines, escaped, printable
 from yamlgraph_prompts.findings import Finding
 
 _CODES = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33, "cyan": 36}
 _PAINTS = {"error": "red", "warning": "yellow"}
 
-# Whoever writes a prompt must not be able to move the reader's cursor.
-_CONTROL = {code: "�" for code in (*range(32), 127, *range(128, 160)) if chr(code) not in "\n\t"}
+# A colour on its way to the terminal. Whoever writes a prompt cannot guess it, so everything else
+# that would move the reader's cursor is escaped where it is written.
+_COLOUR = f"\ue000{secrets.token_hex(8)}:"
+_COLOURS = re.compile(re.escape(_COLOUR) + "([0-9;]+)m")
 
 
 def paint(text: str, *styles: str, stream: TextIO | None = None) -> str:
     """`text` in these styles, where the stream (standard output) shows colours."""
-    text = text.translate(_CONTROL)
     if not text or not _coloured(stream or sys.stdout):
         return text
-    return f"\x1b[{';'.join(str(_CODES[style]) for style in styles)}m{text}\x1b[0m"
+    codes = ";".join(str(_CODES[style]) for style in styles)
+    return f"{_COLOUR}{codes}m{text}{_COLOUR}0m"
 
 
 def say(text: str = "") -> None:
     """One line on standard output."""
-    sys.stdout.write(f"{text}\n")
+    sys.stdout.write(f"{_shown(text)}\n")
+
+
+def say_lines(text: str, *styles: str, indent: str = "") -> None:
+    """A text of several lines on standard output, such as a message."""
+    for line in text.split("\n"):
+        say(indent + paint(line.removesuffix("\r").expandtabs(), *styles))
 
 
 def note(text: str) -> None:
-    """One line on standard error."""
+    """One line on standard error, or several of our own."""
     sys.stdout.flush()
-    sys.stderr.write(f"{text}\n")
+    lines = text.split("\n  ") if isinstance(text, Lines) else [text]
+    sys.stderr.write("\n  ".join(map(_shown, lines)) + "\n")
 
 
 def say_json(value: Any) -> None:
     """One JSON value on standard output."""
-    say(json.dumps(value, indent=2))
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
+def _shown(text: str) -> str:
+    """The line as the terminal gets it: our colours, and everything else escaped."""
+    parts = _COLOURS.split(text)
+    return "".join(
+        f"\x1b[{part}m" if number % 2 else printable(part, limit=None)
+        for number, part in enumerate(parts)
+    )
 
 
 def table(rows: Sequence[Sequence[str]], *, indent: str = "") -> list[str]:
     """The rows as lines whose columns stand under each other. Paint only whole lines."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         indent
-        + "  ".join(
-            cell.translate(_CONTROL).ljust(width) for cell, width in zip(row, widths, strict=True)
-        ).rstrip()
+        + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
 
@@ -65,11 +85,10 @@ def tell_problem(problem: PromptsError) -> None:
         note(paint("The prompts were refused, and there is no earlier good release.", "red",
                    stream=sys.stderr))  # fmt: skip
         return
-    note(
-        f"{paint('error:', 'bold', 'red', stream=sys.stderr)} {problem.message.translate(_CONTROL)}"
-    )
-    if problem.hint:
-        note(f"  {problem.hint.translate(_CONTROL)}")
+    first, *more = Lines.of(escaped(problem.message)).split("\n  ")
+    note(f"{paint('error:', 'bold', 'red', stream=sys.stderr)} {first}")
+    for line in [*more, *([problem.hint] if problem.hint else [])]:
+        note(f"  {line}")
 
 
 def finding_lines(findings: Iterable[Finding], stream: TextIO | None = None) -> Iterator[str]:
@@ -85,7 +104,7 @@ def finding_lines(findings: Iterable[Finding], stream: TextIO | None = None) -> 
             place = ":".join(str(part) for part in (finding.line, finding.column) if part)
             severity = paint(f"{finding.severity:<7}", _PAINTS[finding.severity], stream=stream)
             code = paint(finding.code, "dim", stream=stream)
-            yield f"  {place:>7}  {severity}  {finding.message.translate(_CONTROL)}  {code}"
+            yield f"  {place:>7}  {severity}  {finding.message}  {code}"
             if finding.hint:
                 yield f"{'':>20}{paint(finding.hint, 'cyan', stream=stream)}"
 

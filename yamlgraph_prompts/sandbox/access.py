@@ -1,114 +1,272 @@
-"""What a template may reach: public attributes and harmless calls, nothing of Python's insides."""
+"""What a name or a key of a value means to a template: data, a listed method, or `missing`."""
 
 from __future__ import annotations
 
-import types
-from collections import deque
-from collections.abc import Mapping, MutableMapping, MutableSequence, MutableSet
-from typing import Any, NoReturn
+import datetime as dt
+from _string import formatter_field_name_split  # type: ignore[import-not-found]
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from string import Formatter
+from typing import Any, Final
 
-from yamlgraph_prompts.sandbox.budget import Refused
+from jinja2.environment import TemplateModule
+from jinja2.filters import _GroupTuple
+from jinja2.runtime import BlockReference, LoopContext, Macro, TemplateReference, Undefined
+from jinja2.utils import Cycler, Namespace, missing
+from markupsafe import EscapeFormatter, Markup
 
-
-def words(text: str) -> frozenset[str]:
-    """The words of a list that is written as a text."""
-    return frozenset(text.split())
-
-
-# Things whose every attribute leads to the interpreter.
-_OPAQUE = (
-    types.AsyncGeneratorType,
-    types.BuiltinFunctionType,
-    types.ClassMethodDescriptorType,
-    types.CodeType,
-    types.CoroutineType,
-    types.FrameType,
-    types.FunctionType,
-    types.GeneratorType,
-    types.GetSetDescriptorType,
-    types.MemberDescriptorType,
-    types.MethodDescriptorType,
-    types.MethodType,
-    types.MethodWrapperType,
-    types.ModuleType,
-    types.TracebackType,
-    types.WrapperDescriptorType,
+from yamlgraph_prompts.sandbox import methods
+from yamlgraph_prompts.sandbox.budget import Budget, Refused, current
+from yamlgraph_prompts.sandbox.methods import FIELDS, Method
+from yamlgraph_prompts.sandbox.operations import (
+    CONTAINERS,
+    attributes_of,
+    check_spec,
+    describe,
+    scan,
+    show,
 )
-_MUTATORS = words(
-    "add append appendleft clear difference_update discard extend extendleft insert "
-    "intersection_update pop popitem popleft remove reverse rotate setdefault sort "
-    "symmetric_difference_update update"
+from yamlgraph_prompts.sandbox.views import (
+    Labelled,
+    MappingView,
+    ObjectView,
+    SequenceView,
+    SetView,
+    View,
+    measure,
+    own,
+    view,
 )
-# pydantic's methods that read files, unpickle (`parse_raw`), or build models of anything.
-_MODEL_METHODS = words(
-    "construct copy from_orm model_construct model_copy model_parametrized_name "
-    "model_post_init model_rebuild model_validate model_validate_json "
-    "model_validate_strings parse_file parse_obj parse_raw update_forward_refs validate"
+
+_KINDS: Final[tuple[tuple[type | tuple[type, ...], str], ...]] = (
+    (Markup, "markup"),
+    (str, "text"),
+    (int, "int"),
+    (float, "float"),
+    (dt.datetime, "datetime"),
+    (dt.date, "date"),
+    (dt.time, "time"),
+    (dt.timedelta, "timedelta"),
+    (Decimal, "decimal"),
+    (list, "list"),
+    (tuple, "tuple"),
+    ((dict, MappingView), "mapping"),
+    ((set, frozenset, SetView), "set"),
+    (range, "range"),
 )
-_MUTABLE = (MutableMapping, MutableSequence, MutableSet, deque)
-_CLASS_METHODS = frozenset({"mro", "register"})
-# Modules whose objects do input and output; None: not one of their methods may be called.
-_OUTSIDE: Mapping[str, frozenset[str] | None] = {
-    **dict.fromkeys(
-        words(
-            "_io asyncio concurrent ctypes ftplib http importlib inspect io logging "
-            "multiprocessing os pathlib pickle requests httpx shutil socket sqlite3 ssl "
-            "subprocess sys tempfile threading urllib zipfile"
-        )
+# What Jinja's own objects show of themselves.
+_MEMBERS: Final[Mapping[type, frozenset[str]]] = {
+    BlockReference: frozenset({"super"}),
+    Cycler: frozenset({"current"}),
+    LoopContext: frozenset(
+        [
+            "depth",
+            "depth0",
+            "first",
+            "index",
+            "index0",
+            "last",
+            "length",
+            "nextitem",
+            "previtem",
+            "revindex",
+            "revindex0",
+        ]
     ),
-    "numpy": frozenset({"dump", "tofile"}),
-    "pandas": words(
-        "eval query pipe to_clipboard to_csv to_excel to_feather to_gbq to_hdf to_html "
-        "to_json to_latex to_markdown to_orc to_parquet to_pickle to_sql to_stata to_xml"
-    ),
+    Macro: frozenset({"arguments", "caller", "catch_kwargs", "catch_varargs", "name"}),
+    _GroupTuple: frozenset({"grouper", "list"}),
 }
-# Modules whose classes make anything of any size, or import by name.
-_BUILDING = frozenset({*_OUTSIDE, *words("array builtins collections functools itertools types")})
-_BUILTINS = words(
-    "__import__ breakpoint compile delattr dir eval exec getattr globals help input "
-    "locals memoryview open setattr vars"
-)
+_MEMBER_METHODS: Final[Mapping[type, frozenset[str]]] = {
+    Cycler: frozenset({"next", "reset"}),
+    LoopContext: frozenset({"changed", "cycle"}),
+}
+_known_kinds: dict[type, str] = {}
 
 
-def refuse_attribute(obj: Any, name: str) -> NoReturn:
-    raise Refused(f"The attribute {name!r} of a {type(obj).__name__!r} object is not for prompts.")
+def kind_of(value: Any) -> str:
+    """The kind of a value in `METHODS` and `FIELDS`; ``""`` for what has neither."""
+    kind = type(value)
+    if kind is SequenceView:
+        return "tuple" if value.base is tuple else "list"
+    known = _known_kinds.get(kind)
+    if known is None:
+        known = next((name for base, name in _KINDS if issubclass(kind, base)), "")
+        if len(_known_kinds) < 1_000:
+            _known_kinds[kind] = known
+    return known
 
 
-def check_attribute(obj: Any, name: str, value: Any) -> None:
-    """Refuse what a template may not read of an object.
+class BoundMethod:
+    """A method of a value, to be called by a template."""
+
+    __slots__ = ("name", "owner", "run")
+
+    def __init__(self, run: Method, owner: Any, name: str) -> None:
+        self.run = run
+        self.owner = owner
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"<method {self.name!r} of a {describe(self.owner)!r} object>"
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        return self.run(current(), self.owner, *args, **named)
+
+
+# -- looking up --------------------------------------------------------------------------------
+
+
+def member(obj: Any, name: str) -> Any:
+    """The attribute of this name."""
+    kind = type(obj)
+    if name.startswith("_"):
+        return _private(obj, name)
+    if kind is not MappingView and isinstance(obj, (View, Labelled)):
+        value = obj.get(name)
+        if value is not missing:
+            return value
+        if isinstance(obj, ObjectView):
+            opened = obj.method(name)
+            return missing if opened is None else BoundMethod(_opened(opened), obj, name)
+    sort = kind_of(obj)
+    if sort:
+        run = METHODS[sort].get(name)
+        if run is not None:
+            return BoundMethod(run, obj, name)
+        if name in FIELDS.get(sort, ()):
+            return getattr(obj, name)
+    if name in _MEMBERS.get(kind, ()):
+        return getattr(obj, name)
+    if name in _MEMBER_METHODS.get(kind, ()):
+        return BoundMethod(_runtime_method(name), obj, name)
+    if kind is Namespace:
+        return attributes_of(obj).get(name, missing)
+    if kind is TemplateModule:
+        return vars(obj).get(name, missing)
+    return getattr(obj, name) if isinstance(obj, Undefined) else missing  # its own refusal
+
+
+def _private(obj: Any, name: str) -> Any:
+    """A name with an underscore may be the key of a mapping, which is data; never an attribute."""
+    if isinstance(obj, Undefined):
+        return obj[name]
+    if isinstance(obj, (dict, MappingView)) and not name.startswith("__"):
+        return item(obj, name)
+    raise Refused(f"The attribute {str(name)!r} of a {describe(obj)!r} object is not for prompts.")
+
+
+def item(obj: Any, key: Any) -> Any:
+    """The element with this key or index."""
+    kind = type(obj)
+    is_text = isinstance(key, str)
+    if is_text and key.startswith("__"):
+        return _private(obj, key)
+    if kind is MappingView or kind is dict:
+        if not is_text and isinstance(key, CONTAINERS):
+            measure(key)
+            key = own(key)
+        try:
+            return obj.item(key) if kind is MappingView else obj.get(key, missing)
+        except TypeError:  # a list is no key
+            return missing
+    if kind is TemplateReference or isinstance(obj, Undefined):
+        return obj[key]
+    if isinstance(key, int) and isinstance(obj, (*CONTAINERS, str, range)):
+        try:
+            return obj[key]  # type: ignore[index]
+        except (LookupError, TypeError):
+            return missing
+    return missing
+
+
+def _opened(method: Callable[..., Any]) -> Method:
+    def run(budget: Budget, owner: ObjectView, *args: Any, **named: Any) -> Any:
+        return view(method(*args, **named))
+
+    return run
+
+
+def _runtime_method(name: str) -> Method:
+    def run(budget: Budget, owner: Any, *args: Any) -> Any:
+        for given in args:
+            measure(given)
+        result = getattr(owner, name)(*args)
+        return budget.made(result) if isinstance(result, str) else result
+
+    return run
+
+
+# -- str.format --------------------------------------------------------------------------------
+
+
+class BoundedFormatter(Formatter):
+    """One `str.format` over what a template sees, with bounded widths and lengths.
 
     Args:
-        obj: The object.
-        name: The attribute's name.
-        value: What it is.
-
-    Raises:
-        Refused: It is private, internal to Python, changes the object, or does input or output.
+        absent: What stands for data that is not there; None raises as Python does.
     """
-    if str.startswith(name, "_") or isinstance(obj, _OPAQUE):
-        refuse_attribute(obj, name)
-    if name in _MUTATORS and isinstance(obj, _MUTABLE):
-        refuse_attribute(obj, name)
-    owner = obj if isinstance(obj, type) else type(obj)
-    if owner is obj and name in _CLASS_METHODS:
-        refuse_attribute(obj, name)
-    if name in _MODEL_METHODS and hasattr(owner, "__pydantic_complete__"):
-        refuse_attribute(obj, name)
-    root = owner.__module__.partition(".")[0] if isinstance(owner.__module__, str) else ""
-    if root in _OUTSIDE and callable(value):
-        refused = _OUTSIDE[root]
-        if refused is None or name in refused:
-            refuse_attribute(obj, name)
+
+    def __init__(self, absent: Callable[..., Any] | None = None) -> None:
+        self._absent = absent
+        self._length = 0
+
+    def vformat(self, format_string: str, args: Any, kwargs: Any) -> str:
+        scan(current(), format_string, 4)
+        return current().made(super().vformat(format_string, args, kwargs))
+
+    def get_field(self, field_name: str, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        first, rest = formatter_field_name_split(field_name)
+        value = self.get_value(first, args, kwargs)
+        for is_attribute, name in rest:
+            value = (member if is_attribute else item)(value, name)
+            if value is missing:
+                if self._absent is None:
+                    raise AttributeError if is_attribute else KeyError
+                value = self._absent(name=name)
+        return value, first
+
+    def format_field(self, value: Any, format_spec: str) -> Any:
+        budget = current()
+        budget.tick()
+        if format_spec:
+            check_spec(budget, value, format_spec)
+        elif isinstance(value, CONTAINERS):
+            measure(value)
+        text = format(value, format_spec)
+        self._length += len(text)
+        budget.room(self._length)
+        return text
+
+    def convert_field(self, value: Any, conversion: Any) -> Any:
+        if conversion is None or (conversion == "s" and isinstance(value, str)):
+            return value
+        show(value)
+        return current().made(super().convert_field(value, conversion))
 
 
-def is_refused_callable(obj: Any) -> bool:
-    """Whether `obj` is one of Python's own functions that a template may not call."""
-    if isinstance(obj, types.MethodDescriptorType | types.WrapperDescriptorType):
-        return True
-    if isinstance(obj, type):
-        return obj is not dict and str(obj.__module__).partition(".")[0] in _BUILDING
-    if isinstance(obj, types.BuiltinFunctionType | types.FunctionType):
-        if (obj.__module__ or "").partition(".")[0] in _OUTSIDE:
-            return True
-        return obj.__module__ == "builtins" and obj.__name__ in _BUILTINS
-    return False
+class _EscapingFormatter(BoundedFormatter, EscapeFormatter):
+    def __init__(self, text: Markup) -> None:
+        BoundedFormatter.__init__(self, Undefined)
+        self.escape = text.escape
+
+
+def _format(budget: Budget, text: str, *args: Any, **named: Any) -> str:
+    formatter = (
+        _EscapingFormatter(text) if isinstance(text, Markup) else BoundedFormatter(Undefined)
+    )
+    return (Markup if isinstance(text, Markup) else str)(formatter.vformat(text, args, named))
+
+
+def _format_map(budget: Budget, text: str, mapping: Any) -> str:
+    return _format(budget, text, **own(mapping))
+
+
+_FORMATS: Final = {"format": _format, "format_map": _format_map}
+# Kind → the methods of its values that templates may call.
+METHODS: Final[Mapping[str, Mapping[str, Method]]] = {
+    **methods.METHODS,
+    "text": {**methods.METHODS["text"], **_FORMATS},
+    "markup": {**methods.METHODS["markup"], **_FORMATS},
+}
+# The names of all methods, of plain values and of Jinja's own objects.
+METHOD_NAMES: Final = frozenset().union(*METHODS.values(), *_MEMBER_METHODS.values())

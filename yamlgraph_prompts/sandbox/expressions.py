@@ -15,18 +15,30 @@ from jinja2 import nodes
 
 from yamlgraph_prompts.findings import Finding, Severity
 from yamlgraph_prompts.sandbox import fields
-from yamlgraph_prompts.sandbox.access import words
 from yamlgraph_prompts.sandbox.budget import MAX_BITS
 from yamlgraph_prompts.sandbox.jinja import GuardedEnvironment
 
 _MAX_EXPRESSION = 90  # parentheses in parentheses, as Python will see them
 _MAX_CONSTANT = 10_000_000
-_INTERNAL = words(
-    "ag_code ag_frame cr_code cr_frame f_builtins f_code f_globals f_locals func_code "
-    "func_globals gi_code gi_frame tb_frame"
+_INTERNAL = frozenset(
+    [
+        "ag_code",
+        "ag_frame",
+        "cr_code",
+        "cr_frame",
+        "f_builtins",
+        "f_code",
+        "f_globals",
+        "f_locals",
+        "func_code",
+        "func_globals",
+        "gi_code",
+        "gi_frame",
+        "tb_frame",
+    ]
 )
-_SIZED = words("batch center expandtabs indent ljust rjust slice zfill")
-_BY_ATTRIBUTE = words("groupby rejectattr selectattr")
+_SIZED = frozenset(["batch", "center", "expandtabs", "indent", "ljust", "rjust", "slice", "zfill"])
+_BY_ATTRIBUTE = frozenset(["groupby", "rejectattr", "selectattr"])
 _RESERVED = frozenset({"_loop_vars", "_block_vars"})
 _LINE_END = re.compile(r"\r\n|\r|\n")
 

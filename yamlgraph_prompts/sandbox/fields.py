@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from string import Formatter
 from typing import Any
 
-from yamlgraph_prompts.sandbox.access import check_attribute, refuse_attribute
+from yamlgraph_prompts.sandbox.access import BoundedFormatter
 from yamlgraph_prompts.sandbox.budget import Refused, current
-from yamlgraph_prompts.sandbox.guards import BoundedFormatter
+from yamlgraph_prompts.sandbox.views import SequenceView, measure, view
 
 _RAW = re.compile(r"\{%-?\s*raw\s*-?%\}")
 _ENDRAW = re.compile(r"\{%-?\s*endraw\s*-?%\}")
-_LONG_NUMBER = re.compile(r"\d{5}")
 _MAX_RESCANNED = 50_000_000  # characters; a text of nothing but wrong braces is quadratic
 _MAX_DEPTH = 20  # of specs in specs; str.format itself renders two
 _MANY_FIELDS = 1_000
@@ -113,24 +112,6 @@ def private_part(name: str) -> str | None:
     return None
 
 
-class _Values(BoundedFormatter):
-    def get_field(self, field_name: str, args: Any, kwargs: Any) -> tuple[Any, Any]:
-        first, rest = formatter_field_name_split(field_name)
-        value = kwargs[first]
-        for is_attribute, name in rest:
-            if is_attribute:
-                if name.startswith("_"):
-                    refuse_attribute(value, name)
-                found = getattr(value, name)
-                check_attribute(value, name, found)
-                value = found
-            else:
-                if isinstance(name, str) and name.startswith("__"):
-                    refuse_attribute(value, name)
-                value = value[name]
-        return value, first
-
-
 class FormatText:
     """A text of the `str.format` dialect, read once.
 
@@ -138,7 +119,7 @@ class FormatText:
         text: The text; its braces must be right.
     """
 
-    __slots__ = ("_counts", "_simple", "text")
+    __slots__ = ("_counts", "_roots", "_simple", "text")
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -146,33 +127,33 @@ class FormatText:
         self._simple = True
         for name, spec, _conversion in fields(text):
             self._counts[name] = self._counts.get(name, 0) + 1
-            if not name.isidentifier() or "{" in spec or _LONG_NUMBER.search(spec):
+            if spec or not name.isidentifier():
                 self._simple = False
         if sum(self._counts.values()) > _MANY_FIELDS:
             self._simple = False
+        self._roots = frozenset(re.split(r"[.\[]", name, maxsplit=1)[0] for name in self._counts)
 
     def render(self, variables: Mapping[str, Any]) -> str:
         """The text with its fields filled in; within `budget.using`.
 
+        Args:
+            variables: Name → value, the app's own.
+
         Raises:
             Exception: Whatever the values raise, and `Refused`.
         """
-        given = {
-            name: ", ".join(map(str, value)) if isinstance(value, list) else value
-            for name, value in variables.items()
-            if not self._simple or name in self._counts
-        }
-        budget = current()
+        given = {name: _shown(variables[name]) for name in self._roots if name in variables}
         if not self._simple:
-            text = _Values().vformat(self.text, (), given)
-            budget.room(len(text))
-            return text
-        budget.room(
-            sum(n * len(given[k]) for k, n in self._counts.items() if type(given[k]) is str)
-        )
-        text = self.text.format(**given)
-        budget.room(len(text))
-        return text
+            return current().output((BoundedFormatter().vformat(self.text, (), given),))
+        budget = current()
+        length = len(self.text)
+        for name, count in self._counts.items():
+            value = given[name]
+            if type(value) is not str:
+                value = given[name] = format(value)
+            length += count * len(value)
+        budget.room(length)
+        return budget.output((self.text.format(**given),))
 
     def culprit(self, variables: Mapping[str, Any]) -> tuple[str, type] | None:
         """The first field that cannot be filled in, as it is written, and its value's type."""
@@ -187,3 +168,12 @@ class FormatText:
                 root = re.split(r"[.\[]", name, maxsplit=1)[0]
                 return written, type(variables.get(root))
         return None
+
+
+def _shown(value: Any) -> Any:
+    """A variable as YAMLGraph hands it to `str.format`: a list is joined."""
+    seen = view(value)
+    if type(seen) is SequenceView and seen.base is list:
+        measure(seen)
+        return ", ".join(map(str, seen))
+    return seen

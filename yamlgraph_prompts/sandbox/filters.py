@@ -1,300 +1,631 @@
-"""Jinja's filters and tests, each bounded before it runs.
+"""Every filter, test and global function that a template may use, each charged before it runs.
 
-What they give for harmless arguments is what Jinja's own give.
+For what they admit they give what Jinja's own give. What is not in these tables is refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sized
-from typing import Any
+import pprint
+import re
+from collections.abc import Callable, Iterator, Sized
+from typing import Any, Final
 
-from jinja2.defaults import DEFAULT_FILTERS, DEFAULT_TESTS  # type: ignore[attr-defined]
+from jinja2.defaults import DEFAULT_FILTERS  # type: ignore[attr-defined]
+from jinja2.defaults import DEFAULT_TESTS as JINJA_TESTS  # type: ignore[attr-defined]
+from jinja2.filters import ignore_case, make_attrgetter, make_multi_attrgetter
 from jinja2.runtime import Context
-from jinja2.utils import _PassArg, generate_lorem_ipsum, pass_context
+from jinja2.utils import Cycler, Joiner, Namespace, _PassArg, generate_lorem_ipsum, pass_context
+from markupsafe import Markup
 
-from yamlgraph_prompts.sandbox.budget import PLAIN, Budget, Refused, current
-from yamlgraph_prompts.sandbox.guards import (
-    binop,
-    check_printf,
-    check_replace,
-    check_tags,
+from yamlgraph_prompts.sandbox import operations
+from yamlgraph_prompts.sandbox.budget import Budget, Refused, current
+from yamlgraph_prompts.sandbox.methods import METHODS, striptags
+from yamlgraph_prompts.sandbox.operations import (
+    CONTAINERS,
+    blanks,
+    calculate,
+    check_number,
     check_width,
-    lines,
-    made,
+    compare,
+    describe,
+    hashed,
+    line_ends,
+    listed,
+    ordered,
+    pieces,
+    scan,
+    show,
+)
+from yamlgraph_prompts.sandbox.views import (
+    MappingView,
+    ObjectView,
+    SetView,
+    View,
+    measure,
+    own,
 )
 
-_EACH = 4  # iterations that a filter's work on one item takes as long as
 _MAX_INDENT = 100
-_MAX_DIGITS = 1_000  # of precision
-_SLOW = 10_000_000  # steps of an algorithm that is quadratic
-_LONG_WORD = 10_000
+_MAX_DIGITS = 1_000
+_MAX_PRINTED = 200_000
+_MAX_RANGE = 100_000  # as Jinja's own sandbox has it
+_MAX_WORDS = 50_000
+_LONGEST_LINK = 400
+_LONGEST_WORD = 1_000
+_SPECIAL = "&<>'\""
+_BEFORE_TITLE = "-({[<"
+_SHORT = 256
+_WORD = re.compile(r"\w+")
 
-# Filters that walk all of their input before they give anything.
-_CONSUMING = frozenset(
-    {
-        "batch",
-        "dictsort",
-        "groupby",
-        "items",
-        "map",
-        "max",
-        "min",
-        "reject",
-        "rejectattr",
-        "reverse",
-        "select",
-        "selectattr",
-        "slice",
-        "sort",
-        "unique",
-        "xmlattr",
-        "urlencode",
-    }
-)
-# Filters that make a text of whatever they are given.
-_TEXTUAL = frozenset(
-    {
-        "capitalize",
-        "center",
-        "e",
-        "escape",
-        "forceescape",
-        "lower",
-        "pprint",
-        "replace",
-        "string",
-        "striptags",
-        "title",
-        "tojson",
-        "trim",
-        "upper",
-        "urlencode",
-        "urlize",
-        "wordcount",
-        "xmlattr",
-    }
-)
+Before = Callable[..., Any]
+Arguments = tuple[Any, ...]
 
 
-def _longest_word(text: str) -> int:
-    return max(map(len, text.split()), default=0)
+# -- what each takes, and what it costs --------------------------------------------------------
 
 
-def _before_center(budget: Budget, value: Any, width: Any = 80) -> None:
+def _text(budget: Budget, value: Any, *_: Any, **__: Any) -> str:
+    if type(value) is str and len(value) < _SHORT:
+        budget.tick()
+        return value
+    text = value if isinstance(value, str) else show(value)
+    scan(budget, text, 2)
+    return text
+
+
+def _text_only(budget: Budget, value: Any, *_: Any, **__: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"a text is needed, not {describe(value)!r}")
+    return _text(budget, value)
+
+
+def _same(budget: Budget, value: Any, *_: Any, **__: Any) -> Any:
+    budget.tick()
+    return value
+
+
+def _container(budget: Budget, value: Any, *_: Any, **__: Any) -> Any:
+    """A container of the template's own; what walks it is charged for each element."""
+    value = own(value)
+    if isinstance(value, Sized) and not isinstance(value, str):
+        budget.elements(len(value))
+    return value
+
+
+def _end(budget: Budget, value: Any, *_: Any, **__: Any) -> Any:
+    return own(value) if isinstance(value, (MappingView, SetView)) else value
+
+
+def _escape(budget: Budget, value: Any) -> Any:
+    text = _text(budget, value)
+    budget.room(len(text) + 4 * sum(map(text.count, _SPECIAL)))
+    return text
+
+
+def _center(budget: Budget, value: Any, width: Any = 80) -> str:
     check_width(budget, width)
+    return _text(budget, value)
 
 
-def _before_indent(
-    budget: Budget, s: Any, width: Any = 4, first: Any = False, blank: Any = False
-) -> None:
-    if not isinstance(s, str):  # Jinja would add a line to a list that the app owns
-        raise Refused("The filter 'indent' needs a text.")
+def _indent(
+    budget: Budget, value: Any, width: Any = 4, first: Any = False, blank: Any = False
+) -> str:
+    text = _text_only(budget, value)
     each = len(width) if isinstance(width, str) else width
     if isinstance(each, int):
-        budget.room(len(s) + lines(s) * max(0, each))
+        pieces(budget, text, line_ends(text))
+        budget.room(len(text) + line_ends(text) * max(0, each))
+    return text
 
 
-def _before_replace(budget: Budget, s: Any, old: Any, new: Any, count: Any = None) -> None:
-    check_replace(budget, str(s), str(old), str(new), -1 if count is None else count)
+def _replace(budget: Budget, value: Any, old: Any, new: Any, count: Any = None) -> Any:
+    text, old, new = (part if isinstance(part, str) else show(part) for part in (value, old, new))
+    METHODS["text"]["replace"](
+        budget, str(text), str(old), str(new), -1 if count is None else count
+    )
+    return text
 
 
-def _before_format(budget: Budget, value: Any, *args: Any, **named: Any) -> None:
-    check_printf(budget, str(value), named or args)
+def _wordwrap(
+    budget: Budget,
+    value: Any,
+    width: Any = 79,
+    break_long_words: Any = True,
+    wrapstring: Any = None,
+    break_on_hyphens: Any = True,
+) -> str:
+    text = _text_only(budget, value)
+    joint = len(wrapstring) if isinstance(wrapstring, str) else 1
+    narrow = max(1, width) if isinstance(width, int) else 1
+    budget.room(len(text) + joint * (len(text) // narrow + line_ends(text)))
+    _bounded_words(
+        budget, text.translate(dict.fromkeys(range(9, 14), " ")).split(" "), _LONGEST_WORD
+    )
+    budget.spend(len(text) << 1)
+    return text
 
 
-def _before_wordwrap(budget: Budget, s: Any, width: Any = 79, *args: Any, **named: Any) -> None:
-    if isinstance(s, str):
-        joint = named.get("wrapstring", args[1] if len(args) > 1 else None) or "\n"
-        narrow = max(1, width) if isinstance(width, int) else 1
-        budget.room(len(s) + len(joint) * (len(s) // narrow + lines(s)))
-        if _longest_word(s) ** 2 // narrow > _SLOW:
-            raise budget.too_long()
-        budget.spend(len(s) >> 6)
-
-
-def _before_urlize(budget: Budget, value: Any, *args: Any, **named: Any) -> None:
-    text = str(value)
+def _urlize(budget: Budget, value: Any, *args: Any, **named: Any) -> str:
+    text = _text(budget, value)
+    count = blanks(text)
     for extra in (*args, *named.values()):
         if isinstance(extra, str):
-            budget.room(len(extra) * len(text.split()))
-    if _longest_word(text) > _LONG_WORD:
-        raise budget.too_long()
+            budget.room(len(extra) * 5 * count)
+        elif extra is not None:
+            budget.elements(len(listed(extra)) * count if isinstance(extra, CONTAINERS) else 1)
+    pieces(budget, text, 2 * count)
+    _bounded_words(budget, text.split(), _LONGEST_LINK)
+    budget.spend(len(text))
+    return text
 
 
-def _before_striptags(budget: Budget, value: Any) -> None:
-    check_tags(budget, str(value))
+def _bounded_words(budget: Budget, words: list[str], longest: int) -> None:
+    """Refuse words that an expression takes too long for; the time is the square of the length."""
+    if max(map(len, words), default=0) > longest:
+        raise Refused(f"It has a word of more than {longest} characters.")
+    budget.spend(sum(len(word) ** 2 for word in words) >> 4)
 
 
-def _before_slice(budget: Budget, value: Any, slices: Any, fill_with: Any = None) -> None:
-    if isinstance(slices, int):
-        budget.spend(max(0, slices))
+def _title(budget: Budget, value: Any) -> str:
+    text = _text(budget, value)
+    pieces(budget, text, 2 * (blanks(text) + sum(map(text.count, _BEFORE_TITLE))))
+    return text
 
 
-def _before_round(budget: Budget, value: Any, precision: Any = 0, method: Any = "common") -> None:
+def _slices(budget: Budget, value: Any, count: Any, fill_with: Any = None) -> Any:
+    if isinstance(count, int):
+        budget.elements(max(0, count))
+    return _container(budget, value)
+
+
+def _round(budget: Budget, value: Any, precision: Any = 0, method: Any = "common") -> Any:
     if isinstance(precision, int) and abs(precision) > _MAX_DIGITS:
         raise Refused("It rounds to too many digits.")
+    return check_number(value)
 
 
-def _before_int(budget: Budget, value: Any, default: Any = 0, base: Any = 10) -> None:
-    if isinstance(value, str) and len(value) > _LONG_WORD:
+def _int(budget: Budget, value: Any, default: Any = 0, base: Any = 10) -> Any:
+    if isinstance(value, str) and len(value) > _MAX_DIGITS * 4:
         raise Refused("It makes a number of a text that is too long.")
+    return check_number(value)
 
 
-def _before_tojson(budget: Budget, value: Any, indent: Any = None) -> None:
+def _tojson(budget: Budget, value: Any, indent: Any = None) -> Any:
     if isinstance(indent, str):
         indent = len(indent)
     if indent is not None and (not isinstance(indent, int) or indent > _MAX_INDENT):
         raise Refused(f"The filter 'tojson' indents by at most {_MAX_INDENT}.")
+    length = measure(value)
+    budget.spend(length >> 2)
+    budget.room(length * (1 + max(0, indent or 0)))
+    return _built(value, json=True)
 
 
-_BEFORE: dict[str, Callable[..., None]] = {
-    "batch": _before_slice,
-    "center": _before_center,
-    "format": _before_format,
-    "indent": _before_indent,
-    "int": _before_int,
-    "replace": _before_replace,
-    "round": _before_round,
-    "slice": _before_slice,
-    "striptags": _before_striptags,
-    "tojson": _before_tojson,
-    "urlize": _before_urlize,
-    "wordwrap": _before_wordwrap,
+def _pprint(budget: Budget, value: Any) -> Any:
+    length = measure(value)
+    if length > _MAX_PRINTED:
+        raise Refused("The filter 'pprint' is for short values.")
+    budget.spend(length)
+    return _built(value)
+
+
+def _built(value: Any, *, json: bool = False) -> Any:
+    """A value without views of containers, at any depth; measured before."""
+    value = own(value)
+    if isinstance(value, dict):
+        return {_built(key, json=json): _built(item, json=json) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return (
+            type(value)([_built(item, json=json) for item in value])
+            if type(value) in (list, tuple)
+            else value
+        )
+    if json and isinstance(value, View):
+        raise TypeError(f"Object of type {describe(value)} is not JSON serializable")
+    return value
+
+
+def _encoded(budget: Budget, value: Any) -> Any:
+    length = measure(value) if isinstance(value, CONTAINERS) else len(show(value))
+    budget.spend(1 + (length >> 1))
+    budget.room(12 * length)
+    return _built(value)
+
+
+def _attributes(budget: Budget, value: Any, autospace: Any = True) -> Any:
+    length = measure(value)
+    budget.spend(1 + (length >> 2))
+    budget.room(5 * length)
+    return own(value)
+
+
+# -- filters that put things in order ----------------------------------------------------------
+
+
+def _by_keys(
+    context: Context, name: str, value: Any, args: Arguments, named: dict[str, Any]
+) -> Any:
+    """The items of a filter that compares them, after charging what the comparisons take."""
+    budget, items = current(), listed(value)
+    bound = _KEYED[name](*args, **named)
+    attribute, case_sensitive = bound
+    postprocess = None if case_sensitive else ignore_case
+    make = make_multi_attrgetter if name == "sort" else make_attrgetter
+    key = make(context.environment, attribute, postprocess=postprocess)
+    keys = [key(item) for item in items]
+    for part in keys:
+        budget.keep(len(part) if isinstance(part, str) else 64)
+    (hashed if name == "unique" else ordered)(budget, keys, len(keys))
+    return items
+
+
+_KEYED: dict[str, Callable[..., tuple[Any, Any]]] = {
+    "sort": lambda reverse=False, case_sensitive=False, attribute=None: (attribute, case_sensitive),
+    "unique": lambda case_sensitive=False, attribute=None: (attribute, case_sensitive),
+    "min": lambda case_sensitive=False, attribute=None: (attribute, case_sensitive),
+    "max": lambda case_sensitive=False, attribute=None: (attribute, case_sensitive),
+    "groupby": lambda attribute, default=None, case_sensitive=False: (attribute, case_sensitive),
 }
 
 
-def _call(function: Any, context: Context, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
-    wants = _PassArg.from_obj(function)
-    if wants is _PassArg.context:
-        return function(context, *args, **named)
-    if wants is _PassArg.eval_context:
-        return function(context.eval_ctx, *args, **named)
-    if wants is _PassArg.environment:
-        return function(context.environment, *args, **named)
-    return function(*args, **named)
+def _keyed(name: str) -> Callable[..., Any]:
+    function = DEFAULT_FILTERS[name]
 
-
-def _guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    before = _BEFORE.get(name)
-    consuming, textual = name in _CONSUMING, name in _TEXTUAL
-
-    # @pass_context: Jinja cannot run it while it compiles
     @pass_context
-    def guarded(context: Context, *args: Any, **named: Any) -> Any:
-        budget = current()
-        budget.tick()
-        value = args[0] if args else None
-        if type(value) not in PLAIN:
-            if textual:
-                budget.measure(value)
-            if consuming and isinstance(value, Sized):
-                budget.spend(_EACH * len(value))
-        for given in args[1:]:
-            if type(given) not in PLAIN:
-                budget.measure(given)
-        if before is not None and args:
-            before(budget, *args, **named)
-        return made(budget, _call(function, context, args, named))
+    def keyed(context: Context, value: Any, *args: Any, **named: Any) -> Any:
+        items = _by_keys(context, name, value, args, named)
+        result = function(context.environment, items, *args, **named)
+        return _ticking(result) if type(result) in _ITERATORS else result
 
-    return guarded
+    return keyed
+
+
+def _dictsort(
+    value: Any, case_sensitive: Any = False, by: Any = "key", reverse: Any = False
+) -> Any:
+    budget, mapping = current(), own(value)
+    keys = list(mapping if by == "key" else mapping.values())
+    for part in keys:
+        budget.keep(len(part) if isinstance(part, str) else 64)
+    ordered(budget, keys, len(keys))
+    return DEFAULT_FILTERS["dictsort"](mapping, case_sensitive, by, reverse)
+
+
+# -- filters of ours ---------------------------------------------------------------------------
 
 
 @pass_context
 def _join(context: Context, value: Any, d: Any = "", attribute: Any = None) -> Any:
-    budget = current()
     if attribute is not None:
         value = DEFAULT_FILTERS["map"](context, value, attribute=attribute)
-    parts = list(value) if not isinstance(value, str) else value
-    budget.spend(1 + (len(parts) >> 4))
-    if not isinstance(parts, str):
-        for part in parts:
-            budget.measure(part)
-    separator = str(d)
-    lengths = sum(len(part) for part in parts if isinstance(part, str))
-    budget.room(lengths + len(separator) * len(parts))
-    return made(budget, DEFAULT_FILTERS["join"](context.eval_ctx, parts, d))
-
-
-@pass_context
-def _list(context: Context, value: Any) -> list[Any]:
-    budget = current()
-    if isinstance(value, Sized):
-        budget.spend(len(value))
-        return list(value)  # type: ignore[call-overload,no-any-return]
-    items = []
-    for item in value:
-        budget.tick()
-        items.append(item)
-    return items
+    budget, items = current(), listed(value)
+    separator = d if isinstance(d, str) else show(d)
+    budget.spend(len(items) >> 2)
+    if {str}.issuperset(map(type, items)):
+        parts = list(items)
+        length = sum(map(len, parts)) + len(separator) * len(parts)
+    else:
+        parts, length = [], 0
+        for item in items:
+            parts.append(show(item))
+            length += len(parts[-1]) + len(separator)
+            budget.room(length)
+    budget.room(length * (5 if context.eval_ctx.autoescape else 1))
+    return budget.made(DEFAULT_FILTERS["join"](context.eval_ctx, parts, separator))
 
 
 @pass_context
 def _sum(context: Context, iterable: Any, attribute: Any = None, start: Any = 0) -> Any:
     if attribute is not None:
         iterable = DEFAULT_FILTERS["map"](context, iterable, attribute=attribute)
-    budget = current()
-    if isinstance(start, (str, bytes, bytearray)):
-        return sum(iterable, start)  # Python's own refusal
     total = start
-    for item in iterable:
-        budget.tick()
-        binop(budget, "+", total, item)
-        total = total + item
+    for item in listed(iterable):
+        if isinstance(item, str):  # as Python's own `sum`
+            raise TypeError(f"unsupported operand type(s) for +: {describe(total)!r} and 'str'")
+        total = calculate("+", total, item)
     return total
 
 
-FILTERS: dict[str, Callable[..., Any]] = {
-    **{name: _guarded(name, function) for name, function in DEFAULT_FILTERS.items()},
-    "join": _join,
-    "list": _list,
-    "sum": _sum,
+@pass_context
+def _attr(context: Context, obj: Any, name: Any) -> Any:
+    return context.environment.attribute(obj, name)  # type: ignore[attr-defined]
+
+
+def _cased(name: str) -> Callable[..., Any]:
+    """A filter that a method of texts does; quick for short ones."""
+    method = getattr(str, name)
+    charged = _charged(_text, DEFAULT_FILTERS[name])
+
+    @pass_context
+    def cased(context: Context, s: Any) -> Any:
+        return method(s) if type(s) is str and len(s) < _SHORT else charged(context, s)
+
+    return cased
+
+
+def _length(value: Any) -> int:
+    if isinstance(value, View) and not isinstance(value, CONTAINERS):
+        raise TypeError(f"object of type {describe(value)!r} has no len()")
+    return len(value)
+
+
+def _format(value: Any, *args: Any, **named: Any) -> str:
+    if args and named:
+        raise TypeError("can't handle positional and keyword arguments at the same time")
+    return operations.printf(value, named or args)
+
+
+def _wordcount(value: Any) -> int:
+    budget = current()
+    text = _text(budget, value)
+    budget.spend(len(text) >> 2)
+    return sum(1 for _ in _WORD.finditer(text))
+
+
+def _string(value: Any) -> str:
+    return value if isinstance(value, str) else show(value)
+
+
+def _safe(value: Any) -> Markup:
+    return Markup(value if isinstance(value, str) else show(value))
+
+
+def _pretty(value: Any) -> str:
+    return pprint.pformat(value)
+
+
+def _reverse(value: Any) -> Any:
+    if isinstance(value, str):
+        scan(current(), value)
+        return current().made(value[::-1])
+    return DEFAULT_FILTERS["reverse"](listed(value))
+
+
+def _ticking(items: Iterator[Any]) -> Iterator[Any]:
+    budget = current()
+    for item in items:
+        budget.tick()
+        yield item
+
+
+# Name → what its first argument becomes, once the work is charged.
+_BEFORE: dict[str, Before] = {
+    **dict.fromkeys(("capitalize", "lower", "trim", "upper"), _text),
+    **dict.fromkeys(("abs", "d", "default", "filesizeformat", "float"), _same),
+    **dict.fromkeys(("items", "map", "reject", "rejectattr", "select", "selectattr"), _container),
+    **dict.fromkeys(("first", "last", "random", "truncate"), _end),
+    **dict.fromkeys(("e", "escape", "forceescape"), _escape),
+    **dict.fromkeys(("batch", "slice"), _slices),
+    "center": _center,
+    "indent": _indent,
+    "int": _int,
+    "replace": _replace,
+    "round": _round,
+    "title": _title,
+    "tojson": _tojson,
+    "urlencode": _encoded,
+    "urlize": _urlize,
+    "wordwrap": _wordwrap,
+    "xmlattr": _attributes,
 }
+
+
+_ITERATORS: Final[frozenset[type]] = frozenset({type(reversed([])), type(_ticking(iter(())))})
+
+
+def _bound(function: Any) -> Callable[..., Any]:
+    """A function of Jinja's with the template's context before its own arguments."""
+    wants = _PassArg.from_obj(function)
+    if wants is _PassArg.context:
+        return function  # type: ignore[no-any-return]
+    if wants is _PassArg.eval_context:
+        return lambda context, *args, **named: function(context.eval_ctx, *args, **named)
+    if wants is _PassArg.environment:
+        return lambda context, *args, **named: function(context.environment, *args, **named)
+    return lambda context, *args, **named: function(*args, **named)
+
+
+def _charged(before: Before, function: Callable[..., Any]) -> Callable[..., Any]:
+    run = _bound(function)
+
+    @pass_context  # so Jinja cannot run it while it compiles
+    def charged(context: Context, value: Any, *args: Any, **named: Any) -> Any:
+        budget = current()
+        if args or named:
+            result = run(context, before(budget, value, *args, **named), *args, **named)
+        else:
+            result = run(context, before(budget, value))
+        if isinstance(result, str):
+            return budget.made(result)
+        return _ticking(result) if type(result) in _ITERATORS else result
+
+    return charged
+
+
+FILTERS: Final[dict[str, Callable[..., Any]]] = {
+    **{name: _charged(before, DEFAULT_FILTERS[name]) for name, before in _BEFORE.items()},
+    **{name: _keyed(name) for name in _KEYED},
+    **{name: _cased(name) for name in ("capitalize", "lower", "upper")},
+    "attr": _attr,
+    "count": _charged(_same, _length),
+    "dictsort": _charged(_same, _dictsort),
+    "format": _charged(_same, _format),
+    "join": _join,
+    "length": _charged(_same, _length),
+    "list": _charged(_same, lambda value: list(listed(value))),
+    "pprint": _charged(_pprint, _pretty),
+    "reverse": _charged(_same, _reverse),
+    "safe": _charged(_same, _safe),
+    "string": _charged(_same, _string),
+    "striptags": _charged(_text, lambda value: str(striptags(value))),
+    "sum": _sum,
+    "wordcount": _charged(_same, _wordcount),
+}
+# Jinja's filters that are not there, and why.
+EXCLUDED_FILTERS: Final[dict[str, str]] = {}
 
 
 # -- tests -------------------------------------------------------------------------------------
 
-
-def _numeric(function: Callable[..., Any]) -> Callable[..., Any]:
-    @pass_context
-    def guarded(context: Context, value: Any, *args: Any) -> Any:
-        if isinstance(value, (str, bytes, bytearray)):  # `%` would format it
-            raise TypeError("not all arguments converted during string formatting")
-        return function(value, *args)
-
-    return guarded
-
-
-def _textual(function: Callable[..., Any]) -> Callable[..., Any]:
-    @pass_context
-    def guarded(context: Context, value: Any) -> Any:
-        current().measure(value)
-        return function(value)
-
-    return guarded
-
-
-def _counted(function: Callable[..., Any]) -> Callable[..., Any]:
-    @pass_context
-    def guarded(context: Context, value: Any, other: Any) -> Any:
-        current().tick()
-        return function(value, other)
-
-    return guarded
-
-
-_COMPARING = "== eq equalto != ne > gt greaterthan ge >= < lt lessthan <= le in".split()  # noqa: SIM905
-_TESTS: dict[str, Any] = {**DEFAULT_TESTS}
-TESTS: dict[str, Callable[..., Any]] = {
-    **_TESTS,
-    **{name: _counted(_TESTS[name]) for name in _COMPARING},
-    **{name: _numeric(_TESTS[name]) for name in ("divisibleby", "even", "odd")},
-    **{name: _textual(_TESTS[name]) for name in ("lower", "upper")},
+DEFAULT_TESTS: Final[dict[str, Any]] = JINJA_TESTS
+_COMPARING = {
+    **dict.fromkeys(("==", "eq", "equalto"), "eq"),
+    **dict.fromkeys(("!=", "ne"), "ne"),
+    **dict.fromkeys((">", "gt", "greaterthan"), "gt"),
+    **dict.fromkeys((">=", "ge"), "gteq"),
+    **dict.fromkeys(("<", "lt", "lessthan"), "lt"),
+    **dict.fromkeys(("<=", "le"), "lteq"),
+    "in": "in",
 }
 
 
-def lipsum(n: int = 5, html: bool = True, min: int = 20, max: int = 100) -> str:  # noqa: A002
-    """Jinja's `lipsum`, of a bounded length."""
-    budget = current()
-    budget.room(n * max * 14)
-    budget.spend(n * max)
-    return str(made(budget, generate_lorem_ipsum(n, html, min, max)))
+def _comparing(sign: str) -> Callable[..., Any]:
+    @pass_context
+    def test(context: Context, value: Any, other: Any) -> Any:
+        return compare(sign, value, other)
+
+    return test
+
+
+def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
+    run = _bound(function)
+
+    @pass_context
+    def test(context: Context, value: Any, *args: Any) -> Any:
+        current().tick()
+        return run(context, value, *args)
+
+    return test
+
+
+def _numeric(name: str) -> Callable[..., Any]:
+    @pass_context
+    def test(context: Context, value: Any, *args: Any) -> Any:
+        if isinstance(value, str):  # `%` would format it
+            raise TypeError("not all arguments converted during string formatting")
+        divisor = args[0] if name == "divisibleby" else 2
+        return calculate("%", value, divisor) == (name == "odd")
+
+    return test
+
+
+def _case(name: str) -> Callable[..., Any]:
+    @pass_context
+    def test(context: Context, value: Any) -> Any:
+        return DEFAULT_TESTS[name](_text(current(), value))
+
+    return test
+
+
+def _sameas(value: Any, other: Any) -> bool:
+    return value is other or (
+        isinstance(value, View) and isinstance(other, View) and value.raw is other.raw
+    )
+
+
+def _sequence(value: Any) -> bool:
+    return isinstance(value, (*CONTAINERS, str, range))
+
+
+def _iterable(value: Any) -> bool:
+    return (
+        isinstance(value, CONTAINERS)
+        or not isinstance(value, View)
+        or (isinstance(value, ObjectView) and value.shape.is_model)
+    )
+
+
+def _callable(value: Any) -> bool:
+    return callable(value)
+
+
+_PLAIN_TESTS = [
+    "boolean",
+    "callable",
+    "defined",
+    "escaped",
+    "false",
+    "filter",
+    "float",
+    "integer",
+    "iterable",
+    "mapping",
+    "none",
+    "number",
+    "sameas",
+    "sequence",
+    "string",
+    "test",
+    "true",
+    "undefined",
+]
+TESTS: Final[dict[str, Callable[..., Any]]] = {
+    **{name: _comparing(sign) for name, sign in _COMPARING.items()},
+    **{name: _plain(DEFAULT_TESTS[name]) for name in _PLAIN_TESTS},
+    **{name: _numeric(name) for name in ("divisibleby", "even", "odd")},
+    **{name: _case(name) for name in ("lower", "upper")},
+    "iterable": _plain(lambda value: _iterable(value) and DEFAULT_TESTS["iterable"](value)),
+    "sameas": _plain(_sameas),
+}
+
+
+# -- global functions --------------------------------------------------------------------------
+
+
+class Function:
+    """A global function. It has no attributes that a template can read."""
+
+    __slots__ = ("name", "run")
+
+    def __init__(self, name: str, run: Callable[..., Any]) -> None:
+        self.name = name
+        self.run = run
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        budget = current()
+        budget.keep(256)
+        return self.run(*args, **named)
+
+    def __repr__(self) -> str:
+        return f"<function {self.name!r}>"
+
+
+def _range(*bounds: Any) -> range:
+    numbers = range(*bounds)
+    if len(numbers) > _MAX_RANGE:
+        raise Refused(f"A range has at most {_MAX_RANGE:,} numbers.")
+    return numbers
+
+
+def _dict(*pairs: Any, **named: Any) -> dict[Any, Any]:
+    given = []
+    for pair in pairs:
+        mapping = own(pair)
+        items = mapping if isinstance(mapping, dict) else [listed(item) for item in listed(mapping)]
+        hashed(
+            current(),
+            mapping if isinstance(mapping, dict) else [i[0] for i in items if i],
+            len(items),
+        )
+        given.append(items)
+    current().elements(4 * len(named))
+    return dict(*given, **named)
+
+
+def _lipsum(n: Any = 5, html: Any = True, min: Any = 20, max: Any = 100) -> Any:  # noqa: A002
+    if not all(isinstance(number, int) and number >= 0 for number in (n, min, max)):
+        raise Refused("A size is negative, or no whole number.")
+    if n * max > _MAX_WORDS:
+        raise current().too_long()
+    current().spend(8 * n * max)
+    return current().made(generate_lorem_ipsum(n, html, min, max))
+
+
+GLOBALS: Final[dict[str, Function]] = {
+    "cycler": Function("cycler", Cycler),
+    "dict": Function("dict", _dict),
+    "joiner": Function("joiner", Joiner),
+    "lipsum": Function("lipsum", _lipsum),
+    "namespace": Function("namespace", lambda *args, **named: Namespace(_dict(*args, **named))),
+    "range": Function("range", _range),
+}

@@ -1,79 +1,87 @@
 """The Jinja environment that every template runs in, build-time and run-time alike.
 
-Nothing is evaluated while it compiles, no private name can be reached, and what a render uses is
-counted. It reads no files: a loader is handed in.
+Nothing is evaluated while it compiles, templates reach only what `views` shows and `operations`,
+`methods` and `filters` list, and each step is counted. It reads no files: a loader is handed in.
 """
 
 from __future__ import annotations
 
-import types
-from _string import formatter_field_name_split  # type: ignore[import-not-found]
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NoReturn
 
-from jinja2 import nodes
+from jinja2 import Environment, nodes
 from jinja2.compiler import CodeGenerator, Frame
 from jinja2.exceptions import TemplateSyntaxError
 from jinja2.lexer import TokenStream
 from jinja2.loaders import BaseLoader
 from jinja2.runtime import BlockReference, Context, LoopContext, Macro, Undefined
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-from jinja2.utils import missing, pass_context
-from markupsafe import EscapeFormatter, Markup
+from jinja2.utils import Joiner, missing
+from markupsafe import Markup
 
-from yamlgraph_prompts.sandbox import guards
-from yamlgraph_prompts.sandbox.access import check_attribute, is_refused_callable, refuse_attribute
-from yamlgraph_prompts.sandbox.budget import CONTAINERS, PLAIN, Refused, current
-from yamlgraph_prompts.sandbox.filters import FILTERS, TESTS, lipsum
+from yamlgraph_prompts.sandbox.access import METHOD_NAMES, METHODS, BoundMethod, item, member
+from yamlgraph_prompts.sandbox.budget import Refused, current
+from yamlgraph_prompts.sandbox.filters import FILTERS, GLOBALS, TESTS, Function
+from yamlgraph_prompts.sandbox.operations import (
+    COMPARISONS,
+    CONTAINERS,
+    calculate,
+    describe,
+    hashed,
+    show,
+)
+from yamlgraph_prompts.sandbox.views import MappingView, ObjectView, View, is_withheld, own
 
 _MAX_TOKENS = 60_000  # about 240 KB of nothing but Jinja: a second to compile
 _MAX_BRACKETS = 60  # in brackets
-_BOUND = (types.BuiltinMethodType, types.MethodType)
-_CALL = 10  # iterations that a call takes as long as
-_RECURSION = 30
-_RECURSIVE = (BlockReference, LoopContext, Macro)
-_DICT_NAMES = frozenset(dir(dict))
-
-
-def _private(name: Any) -> bool:
-    return isinstance(name, str) and str.startswith(name, "_")
-
-
-class _Formatter(guards.BoundedFormatter):
-    def __init__(self, env: GuardedEnvironment) -> None:
-        self._env = env
-
-    def get_field(self, field_name: str, args: Any, kwargs: Any) -> tuple[Any, Any]:
-        first, rest = formatter_field_name_split(field_name)
-        obj = self.get_value(first, args, kwargs)
-        for is_attribute, name in rest:
-            obj = self._env.getattr(obj, name) if is_attribute else self._env.getitem(obj, name)
-        return obj, first
-
-
-class _EscapeFormatter(_Formatter, EscapeFormatter):
-    def __init__(self, env: GuardedEnvironment, escape: Callable[[Any], Markup]) -> None:
-        _Formatter.__init__(self, env)
-        self.escape = escape
+_MAPPING = METHODS["mapping"]
+_CALL = 10  # steps that a call takes as long as
+_CALLED = frozenset({BlockReference, BoundMethod, Function, Joiner, LoopContext, Macro})
 
 
 class _Generator(CodeGenerator):
-    """Jinja's compiler, which counts every loop, macro and block, and evaluates nothing."""
+    """Jinja's compiler, but every operation goes through the environment, and none runs yet."""
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self._loops: dict[int, int] = {}  # id of what a loop goes over → steps of a round
 
     def write_commons(self) -> None:
         super().write_commons()
-        self.writeline("tick = environment.ticker()")
+        self.writeline("show = environment.show")
+        for sign in COMPARISONS:
+            self.writeline(f"compared_{sign} = environment.comparisons[{sign!r}]")
 
-    def enter_frame(self, frame: Frame) -> None:
-        # once in each round of a loop and each run of a macro, a block, a recursive loop
-        super().enter_frame(frame)
-        if frame.symbols.level:
-            self.writeline("tick()")
+    def visit(self, node: nodes.Node, *args: Any, **named: Any) -> Any:
+        weight = self._loops.get(id(node))
+        if weight is None:
+            return super().visit(node, *args, **named)
+        self.write("environment.each(")
+        super().visit(node, *args, **named)
+        self.write(f", {weight})")
+        return None
 
     def visit_For(self, node: nodes.For, frame: Frame) -> None:
-        if node.test is not None:
-            node.test = nodes.Or(_raw("tick()", node), node.test, lineno=node.test.lineno)
+        self._loops[id(node.iter)] = 1 + (sum(1 for _ in node.find_all(nodes.Node)) >> 4)
         super().visit_For(node, frame)
+
+    def macro_def(self, macro_ref: Any, frame: Frame) -> None:
+        self.write("environment.built(")
+        super().macro_def(macro_ref, frame)
+        self.write(")")
+
+    def _make_finalize(self) -> Any:
+        return self._FinalizeInfo(None, "show(")  # no constant is evaluated
+
+    def _output_child_pre(self, node: nodes.Expr, frame: Frame, finalize: Any) -> None:
+        if frame.eval_ctx.volatile:
+            self.write("(escape if context.eval_ctx.autoescape else str)(show(")
+        elif frame.eval_ctx.autoescape:
+            self.write("escape(show(")
+        elif isinstance(node, nodes.Name):
+            name = frame.symbols.ref(node.name)
+            self.write(f"({name} if type({name}) is str else show(")
+        else:
+            self.write("(show(")
 
     def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:
         self.write("environment.join_values(context, (")
@@ -83,25 +91,43 @@ class _Generator(CodeGenerator):
         self.write("))")
 
     def visit_Compare(self, node: nodes.Compare, frame: Frame) -> None:
-        self.write("(tick() or ")
-        super().visit_Compare(node, frame)
+        if len(node.ops) == 1:
+            self.write(f"compared_{node.ops[0].op}(")
+            self.visit(node.expr, frame)
+            self.write(", ")
+            self.visit(node.ops[0].expr, frame)
+            self.write(")")
+            return
+        self.write("environment.compared(")
+        self.visit(node.expr, frame)
+        for operand in node.ops:
+            self.write(f", {operand.op!r}, lambda: ")
+            self.visit(operand.expr, frame)
         self.write(")")
 
     def visit_List(self, node: nodes.List, frame: Frame) -> None:
-        self._built(super().visit_List, node, frame, bool(node.items))
+        self._built(super().visit_List, node, frame)
 
     def visit_Dict(self, node: nodes.Dict, frame: Frame) -> None:
-        self._built(super().visit_Dict, node, frame, bool(node.items))
+        self.write("environment.built(environment.mapping((")
+        for pair in node.items:
+            self.write("(")
+            self.visit(pair.key, frame)
+            self.write(", ")
+            self.visit(pair.value, frame)
+            self.write("), ")
+        self.write(")))")
 
     def visit_Tuple(self, node: nodes.Tuple, frame: Frame) -> None:
-        self._built(super().visit_Tuple, node, frame, node.ctx == "load" and bool(node.items))
+        if node.ctx == "load":
+            self._built(super().visit_Tuple, node, frame)
+        else:
+            super().visit_Tuple(node, frame)
 
-    def _built(self, visit: Callable[..., None], node: Any, frame: Frame, counted: bool) -> None:
-        if counted:
-            self.write("environment.built(")
+    def _built(self, visit: Callable[..., None], node: Any, frame: Frame) -> None:
+        self.write("environment.built(")
         visit(node, frame)
-        if counted:
-            self.write(")")
+        self.write(")")
 
     def visit_Getitem(self, node: nodes.Getitem, frame: Frame) -> None:
         if not isinstance(node.arg, nodes.Slice):
@@ -124,12 +150,6 @@ class _Generator(CodeGenerator):
         super().visit_EvalContextModifier(node, frame)
 
 
-def _raw(source: str, node: nodes.Node) -> nodes.InternalName:
-    name = object.__new__(nodes.InternalName)
-    nodes.Node.__init__(name, source, lineno=node.lineno)
-    return name
-
-
 def _counted(tokens: Iterable[tuple[int, str, str]]) -> Iterator[tuple[int, str, str]]:
     depth = 0
     for number, token in enumerate(tokens):
@@ -142,28 +162,20 @@ def _counted(tokens: Iterable[tuple[int, str, str]]) -> Iterator[tuple[int, str,
         yield token
 
 
-@pass_context
-def _finalize(context: Context, value: Any) -> Any:
-    # With @pass_context Jinja cannot call it, so it folds no constant while it compiles.
-    if type(value) not in PLAIN and isinstance(value, CONTAINERS):
-        current().measure(value)
-    return value
-
-
-class GuardedEnvironment(ImmutableSandboxedEnvironment):
-    """Jinja's immutable sandbox with the guards of this package; made by `environment`."""
+class GuardedEnvironment(Environment):
+    """Jinja whose templates do only what this package lists; made by `environment`."""
 
     code_generator_class = _Generator
+    sandboxed = True  # so calls and operators come to this object
     intercepted_binops = frozenset({"+", "-", "*", "/", "//", "**", "%"})
+    intercepted_unops = frozenset[str]()
+    methods = METHOD_NAMES  # that a template may call, whatever they belong to
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(optimized=False, finalize=_finalize, **options)
-        self.filters.clear()
-        self.filters.update(FILTERS)
-        self.tests.clear()
-        self.tests.update(TESTS)
-        self.globals["lipsum"] = lipsum
-        self.formatter = _Formatter(self)
+        super().__init__(optimized=False, **options)
+        self.filters = dict(FILTERS)
+        self.tests = dict(TESTS)
+        self.globals = dict(GLOBALS)
 
     def _tokenize(
         self, source: str, name: str | None, filename: str | None = None, state: str | None = None
@@ -176,144 +188,120 @@ class GuardedEnvironment(ImmutableSandboxedEnvironment):
 
     # -- what compiled templates call
 
-    def ticker(self) -> Callable[[], None]:
-        return current().tick
+    show = staticmethod(show)
+    comparisons = COMPARISONS
 
-    def concat(self, pieces: Iterable[str]) -> str:
-        return current().join(pieces)
-
-    def join_values(self, context: Context, values: tuple[Any, ...]) -> str:
-        budget = current()
-        texts = []
-        for value in values:
-            if type(value) is not str:
-                budget.measure(value)
-                if not (context.eval_ctx.autoescape and hasattr(value, "__html__")):
-                    value = str(value)
-            texts.append(value)
-        budget.room(sum(map(len, texts)))
-        if context.eval_ctx.autoescape and any(hasattr(text, "__html__") for text in texts):
-            joined: str = Markup("").join(texts)
-        else:
-            joined = "".join(texts)
-        budget.text(joined)
-        return joined
-
-    def built(self, value: Any) -> Any:
-        budget = current()
-        budget.spend(1 + (len(value) >> 4))
-        for part in value.values() if type(value) is dict else value:
-            if type(part) not in PLAIN and isinstance(part, CONTAINERS):
-                budget.weigh(value)
-                break
+    def each(self, value: Any, weight: int = 1) -> Any:
+        """What a loop goes over, after charging all its rounds."""
+        if isinstance(value, (*CONTAINERS, str, range)):
+            current().rounds(len(value) * weight)  # type: ignore[arg-type]
+        elif isinstance(value, View) and not isinstance(value, ObjectView):
+            raise TypeError(f"{describe(value)!r} object is not iterable")
         return value
 
+    def concat(self, pieces: Iterable[str]) -> str:
+        budget = current()
+        return budget.made(budget.join(pieces))
+
+    def join_values(self, context: Context, values: tuple[Any, ...]) -> str:
+        texts = [value if type(value) is str else show(value) for value in values]
+        budget, length = current(), sum(map(len, texts))
+        if context.eval_ctx.autoescape and any(type(text) is Markup for text in texts):
+            budget.room(5 * length)
+            return budget.made(Markup("").join(texts))
+        budget.room(length)
+        return budget.made("".join(texts))
+
+    def built(self, value: Any) -> Any:
+        """A list, dictionary or macro that a template makes."""
+        budget = current()
+        budget.tick()
+        budget.keep(200 + 8 * len(value) if isinstance(value, CONTAINERS) else 600)  # type: ignore[arg-type]
+        return value
+
+    def mapping(self, pairs: tuple[tuple[Any, Any], ...]) -> dict[Any, Any]:
+        hashed(current(), [key for key, _value in pairs], len(pairs))
+        return {own(key): value for key, value in pairs}
+
+    def compared(self, left: Any, *rest: Any) -> Any:
+        """``left < a <= b``: each operand is evaluated when it is needed, once."""
+        for position in range(0, len(rest), 2):
+            right = rest[position + 1]()
+            result = COMPARISONS[rest[position]](left, right)
+            if not result:
+                break
+            left = right
+        return result
+
     def cut(self, obj: Any, part: slice) -> Any:
-        return guards.made(current(), obj[part])
+        budget = current()
+        obj = own(obj)
+        if isinstance(obj, str):
+            return budget.made(obj[part])
+        if isinstance(obj, (list, tuple, range, Undefined)):
+            budget.elements(0 if isinstance(obj, (range, Undefined)) else len(obj))
+            return obj[part]
+        raise TypeError(f"{describe(obj)!r} object is not subscriptable")
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        if type(left) in (float, bool) and type(right) in (int, float, bool):
-            return self.binop_table[operator](left, right)
-        budget = current()
-        guards.binop(budget, operator, left, right)
-        return guards.made(budget, self.binop_table[operator](left, right))
+        return calculate(operator, left, right)
 
     # -- attributes and items
 
     def getattr(self, obj: Any, attribute: str) -> Any:
-        kind = type(obj)
-        if kind is dict and attribute not in _DICT_NAMES:
-            value = obj.get(attribute, missing)
-            return self.undefined(obj=obj, name=attribute) if value is missing else value
-        if str.startswith(attribute, "_"):
-            return self._private_item(obj, attribute)
-        try:
-            value = getattr(obj, attribute)
-        except AttributeError:
-            try:
-                return obj[attribute]
-            except (TypeError, LookupError, AttributeError):
-                return self.undefined(obj=obj, name=attribute)
-        check_attribute(obj, attribute, value)
-        return self.wrap_str_format(value) or value if callable(value) else value
+        if type(obj) is MappingView and attribute not in _MAPPING and attribute[0] != "_":
+            value = obj.item(attribute)
+        else:
+            value = member(obj, attribute)
+            if value is missing:
+                value = item(obj, attribute)
+        return self._undefined(obj, attribute) if value is missing else value
 
     def getitem(self, obj: Any, argument: Any) -> Any:
-        if _private(argument):
-            return self._private_item(obj, argument)
-        try:
-            return obj[argument]
-        except (AttributeError, TypeError, LookupError):
-            if isinstance(argument, str):
-                try:
-                    value = getattr(obj, str(argument))
-                except AttributeError:
-                    pass
-                else:
-                    check_attribute(obj, str(argument), value)
-                    return self.wrap_str_format(value) or value if callable(value) else value
-        return self.undefined(obj=obj, name=argument)
+        if type(obj) is MappingView and type(argument) is str and argument[:1] != "_":
+            value = obj.item(argument)
+        else:
+            value = item(obj, argument)
+        if value is missing and isinstance(argument, str):
+            value = member(obj, argument)
+        return self._undefined(obj, argument) if value is missing else value
 
-    def _private_item(self, obj: Any, name: str) -> Any:
-        """`name` as the key of a mapping, which is data; never as an attribute."""
-        if isinstance(obj, Undefined):
-            return obj[name]
-        if isinstance(obj, Mapping) and not str.startswith(name, "__"):
-            try:
-                return obj[name]
-            except LookupError:
-                return self.undefined(obj=obj, name=name)
-        return refuse_attribute(obj, name)
+    def attribute(self, obj: Any, name: Any) -> Any:
+        """What the filter `attr` gives: an attribute, never an item."""
+        value = member(obj, str(name))
+        return self._undefined(obj, name) if value is missing else value
 
-    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        try:
-            check_attribute(obj, attr, value)
-        except Refused:
-            return False
-        return True
+    def _undefined(self, obj: Any, name: Any) -> Undefined:
+        if isinstance(name, str) and is_withheld(obj, name):
+            raise Refused(
+                f"The attribute {str(name)!r} of a {describe(obj)!r} object is not for prompts."
+            )
+        shown = repr(name) if isinstance(name, (str, int)) else describe(name)
+        if isinstance(name, str):
+            return self.undefined(f"'{describe(obj)} object' has no attribute {shown}", name=name)
+        return self.undefined(f"{describe(obj)} object has no element {shown}", name=str(shown))
 
     # -- calls
 
-    def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
-        if not isinstance(value, _BOUND):
-            return None
-        if value.__name__ not in ("format", "format_map") or not isinstance(value.__self__, str):
-            return None
-        text, is_map = value.__self__, value.__name__ == "format_map"
-        formatter = self.formatter
-        if isinstance(text, Markup):
-            formatter = _EscapeFormatter(self, text.escape)
-
-        def format(*args: Any, **kwargs: Any) -> str:  # noqa: A001
-            if is_map:
-                if kwargs or len(args) != 1:
-                    raise TypeError("format_map() takes exactly one argument")
-                kwargs, args = args[0], ()
-            return type(text)(formatter.vformat(text, args, kwargs))
-
-        return format
-
-    def is_safe_callable(self, obj: Any) -> bool:
-        return not is_refused_callable(obj) and super().is_safe_callable(obj)
-
-    def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:
-        if not __self.is_safe_callable(__obj):
-            raise Refused(f"A {type(__obj).__name__!r} object is not to be called by prompts.")
+    def call(__self, __context: Context, __obj: Any, *args: Any, **named: Any) -> Any:
+        named.pop("_loop_vars", None)
+        named.pop("_block_vars", None)
+        kind = type(__obj)
         budget = current()
-        budget.spend(_RECURSION if isinstance(__obj, _RECURSIVE) else _CALL)
-        for given in args:
-            if type(given) not in PLAIN:
-                budget.weigh(given)
-        for given in kwargs.values():
-            if type(given) not in PLAIN:
-                budget.weigh(given)
-        if isinstance(__obj, _BOUND):
-            __obj = __self.wrap_str_format(__obj) or __obj
-            if isinstance(__obj, _BOUND):
-                guards.method(budget, __obj, args, kwargs)
+        if kind not in _CALLED:
+            if isinstance(__obj, Undefined):
+                return __obj(*args, **named)  # its own refusal
+            raise Refused(f"A {describe(__obj)!r} object is not to be called by prompts.")
+        budget.spend(_CALL)
+        if kind is BoundMethod:
+            return __obj(*args, **named)
+        budget.keep(256)
+        if kind is LoopContext and args:
+            args = (__self.each(args[0]), *args[1:])
         budget.enter()
-        result = __context.call(__obj, *args, **kwargs)
+        result = __context.call(__obj, *args, **named)
         budget.leave()
-        return guards.made(budget, result) if type(result) not in PLAIN else result
+        return result
 
 
 def environment(
@@ -330,7 +318,8 @@ def environment(
         loader: Where ``{% include %}`` and its like find templates; nowhere by default.
 
     Returns:
-        An environment whose templates must be rendered within `budget.using`.
+        An environment whose templates must be rendered within `budget.using`, with values
+        that `views.view` gives.
     """
     return GuardedEnvironment(
         undefined=undefined,

@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from yamlgraph_prompts.errors import PromptNotFound, PromptRenderError, ReleaseNotFound
 from yamlgraph_prompts.release import Prompt
-from yamlgraph_prompts.template import Text, texts
+from yamlgraph_prompts.template import Text
 
 # The beginning of the name of every folder that we make for YAMLGraph to read.
 VIEW = "yamlgraph-prompts-view-"
@@ -32,18 +32,14 @@ class Folder:
         self.path = path
         self.view = view
         self.prompts = prompts
-        self._ready: dict[str, dict[str, Any]] = {}
 
     def content(self, name: str) -> dict[str, Any] | None:
-        """The prompt's content with compiled texts, prepared at its first use."""
-        ready = self._ready.get(name)
-        if ready is None:
-            prompt = self.prompts.get(name)
-            if prompt is None:
-                return None
-            _refuse_roles(prompt.content, name)
-            ready = self._ready[name] = texts(dict(prompt.content), prompt.name)
-        return ready.copy()
+        """The prompt's content with messages that render in the sandbox, under one budget."""
+        prompt = self.prompts.get(name)
+        if prompt is None:
+            return None
+        _refuse_roles(prompt.content, name)
+        return prompt.template.loaded()
 
 
 _folders: WeakValueDictionary[str, Folder] = WeakValueDictionary()
@@ -136,7 +132,9 @@ def _format_prompt(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def format_prompt(template: str, variables: Any, state: Any = None) -> Any:
         if type(template) is Text:
-            return template.template.render(variables, state)
+            return template.render(variables, state)
+        if type(template) is not str:  # YAMLGraph's own texts are plain
+            raise PromptRenderError("A message of a prompt must be a text.")
         return original(template, variables, state=state)
 
     return format_prompt

@@ -10,10 +10,12 @@ from typing import Any
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 from starlette.responses import HTMLResponse, Response
 
 from yamlgraph_prompts.admin.auth import Who
 from yamlgraph_prompts.admin.page import files, words
+from yamlgraph_prompts.escaping import printable
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'{loose}; img-src 'self' data:; "
@@ -80,6 +82,13 @@ def html(
     return HTMLResponse(text, status_code=status, headers=headers)
 
 
+def _visible(value: Any) -> Any:
+    """What is shown; what scripts and forms use as it is says ``|e``."""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return printable(value, limit=None, keep="\n\r\t")
+    return value
+
+
 @cache
 def _templates() -> Environment:
     made = Environment(
@@ -89,6 +98,7 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,
+        finalize=_visible,
     )
     made.filters.update(
         path=lambda name: quote(name, safe="/"),

@@ -23,6 +23,7 @@ from yamlgraph_prompts.admin.problems import Refusal, of_core
 from yamlgraph_prompts.admin.sessions import LASTS_S
 from yamlgraph_prompts.errors import PromptsError
 
+FORM_BYTES = 16 << 10
 _NEXT = re.compile(r"((page/|\?)[^\\\s]*)?")
 
 
@@ -48,6 +49,7 @@ def page(admin: Admin, access: Access) -> APIRouter:
                 refusal = of_core(problem)
             except Refusal as refused:
                 refusal = refused
+            admin.count(refusal)
             return html(visit, "problem.html", {"problem": refusal.body}, status=refusal.status)
 
         return await do(made)
@@ -96,10 +98,17 @@ def page(admin: Admin, access: Access) -> APIRouter:
     async def graphs_view(request: Request, caller: Viewer) -> Response:
         return await show(request, caller.who, "graphs.html", lambda: views.graphs(admin))
 
-    @routes.get("/page/graphs/{number:int}")
-    async def graph_view(request: Request, caller: Viewer, number: int) -> Response:
-        find = partial(views.pictured, admin, number)
+    @routes.get("/page/graphs/{number}")
+    async def graph_view(request: Request, caller: Viewer, number: str) -> Response:
+        # Python refuses to read a number of thousands of digits.
+        is_number = number.isascii() and number.isdigit() and len(number) < 9
+        find = partial(views.pictured, admin, int(number) if is_number else -1)
         return await show(request, caller.who, "graph.html", find, loose=True)
+
+    @routes.get("/docs")
+    async def docs_view(request: Request, caller: Viewer) -> Response:
+        find = partial(views.documented, request.app.openapi())
+        return await show(request, caller.who, "docs.html", find)
 
     @routes.get(STATIC + "{digest}/{name}")
     async def static(request: Request, digest: str, name: str) -> Response:
@@ -146,6 +155,7 @@ def door(admin: Admin, access: Access) -> APIRouter:
             answer = _to(request, _safe(said.get("next", "")))
             _set_cookie(request, answer, access.sessions.cookie, session.value, int(LASTS_S))
             return answer
+        admin.count(refusal)
         facts = {"next": said.get("next", ""), "problem": refusal.body}
         answer = await do(html, visit, "sign-in.html", facts, status=refusal.status)
         if "Retry-After" in refusal.headers:
@@ -202,6 +212,8 @@ def _safe(path: str) -> str:
 
 
 def _form(body: bytes) -> dict[str, str]:
+    if len(body) > FORM_BYTES:
+        raise Refusal(413, "too-large", f"A form may have {FORM_BYTES} bytes.")
     try:
         fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=10)
     except ValueError:

@@ -191,6 +191,26 @@ def pictured(admin: Admin, number: int) -> Facts:
     }
 
 
+def documented(document: Mapping[str, Any]) -> Facts:
+    """The API, as its OpenAPI document has it."""
+    return {
+        "operations": [
+            {
+                "method": method.upper(),
+                "path": path,
+                "about": operation["description"],
+                "parameters": [
+                    {"description": "", **one} for one in operation.get("parameters", ())
+                ],
+                "bodies": list(operation.get("requestBody", {}).get("content", ())),
+                "answers": {s: one["description"] for s, one in operation["responses"].items()},
+            }
+            for path, operations in document["paths"].items()
+            for method, operation in operations.items()
+        ]
+    }
+
+
 def _refused(admin: Admin) -> Facts | None:
     """The last candidate, while it is refused."""
     health = admin.prompts.health

@@ -1,0 +1,55 @@
+"""Text that comes from elsewhere, made safe to write: in a log, on a terminal, in an error."""
+
+from __future__ import annotations
+
+LIMIT_CHARS = 4_000
+
+
+def printable(text: object, limit: int | None = LIMIT_CHARS, *, keep: str = "") -> str:
+    """`text` on one line: what is not visible as itself is escaped as Python's `repr` escapes it.
+
+    Controls, line ends, marks that change the direction of writing, and characters without width
+    forge lines, names and terminals' output. Changes nothing that it gave before.
+
+    Args:
+        text: A text, or anything that `str` makes one of.
+        limit: How many characters at most; None: all of it.
+        keep: Characters that stay as they are.
+
+    Example:
+        >>> print(printable("a\\x1b[2Jb\\nERROR c"))
+        a\\x1b[2Jb\\nERROR c
+    """
+    found = str(text)
+    # Bounded before and after: an escape has up to ten characters.
+    if limit is not None:
+        found = found[: limit + 1]
+    if not found.isprintable():
+        found = "".join(
+            char if char.isprintable() or char in keep else char.encode("unicode_escape").decode()
+            for char in found
+        )
+    return found if limit is None or len(found) <= limit else f"{found[: limit - 1]}…"
+
+
+class Lines(str):
+    """Several lines of our own, in which everything from elsewhere is escaped already."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return self
+
+    @classmethod
+    def of(cls, *parts: object) -> Lines:
+        """The parts below each other, all but the first indented; each is escaped to one line."""
+        lines = []
+        for part in parts:
+            lines += part.split("\n  ") if isinstance(part, Lines) else [printable(part)]
+        return cls("\n  ".join(lines))
+
+
+def escaped(text: object) -> str:
+    """`text` as one line, or as the `Lines` that it is."""
+    found = str(text)
+    return found if isinstance(found, Lines) else printable(found)

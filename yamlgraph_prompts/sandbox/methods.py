@@ -1,0 +1,388 @@
+"""Every method and attribute of plain values that a template may use; all else is refused."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from markupsafe import Markup
+
+from yamlgraph_prompts.sandbox.budget import Budget, current
+from yamlgraph_prompts.sandbox.operations import (
+    blanks,
+    check_spec,
+    check_width,
+    compare,
+    hashed,
+    line_ends,
+    listed,
+    pieces,
+    scan,
+)
+from yamlgraph_prompts.sandbox.views import View, measure, own
+
+Method = Callable[..., Any]
+
+_ESCAPED = 5  # characters that escaping makes of one
+_MAX_STRIPPED = 1_000  # different characters
+_SLOW = 1_000_000  # steps of an algorithm that is quadratic
+
+# -- methods of texts --------------------------------------------------------------------------
+
+
+def _native(text: str, name: str) -> Callable[..., Any]:
+    return getattr(Markup if isinstance(text, Markup) else str, name)  # type: ignore[no-any-return]
+
+
+def _each(name: str, growth: int = 1) -> Method:
+    """A method that looks at each character."""
+
+    def method(budget: Budget, text: str, *args: Any, **named: Any) -> Any:
+        scan(budget, text, growth)
+        result = _native(text, name)(text, *args, **named)
+        return budget.made(result) if isinstance(result, str) else result
+
+    return method
+
+
+def _search(name: str) -> Method:
+    """A search from the left: linear in CPython, whatever is sought."""
+
+    def method(budget: Budget, text: str, *args: Any, **named: Any) -> Any:
+        scan(budget, text, 4)
+        result = _native(text, name)(text, *args, **named)
+        if isinstance(result, tuple):
+            budget.keep(len(text) * 4)
+        return result
+
+    return method
+
+
+def _affix(name: str) -> Method:
+    def method(budget: Budget, text: str, affix: Any, *args: Any) -> Any:
+        affix = own(affix)
+        parts = affix if isinstance(affix, tuple) else (affix,)
+        budget.spend(len(parts) + sum(len(part) for part in parts if isinstance(part, str)) // 512)
+        result = _native(text, name)(text, affix, *args)
+        return budget.made(result) if isinstance(result, str) else result
+
+    return method
+
+
+def _pad(name: str) -> Method:
+    def method(budget: Budget, text: str, width: Any, *args: Any) -> Any:
+        check_width(budget, width)
+        return budget.made(_native(text, name)(text, width, *args))
+
+    return method
+
+
+def _strip(name: str) -> Method:
+    def method(budget: Budget, text: str, chars: Any = None) -> Any:
+        if isinstance(chars, str):
+            chars = "".join(dict.fromkeys(chars[:_MAX_STRIPPED]))
+        scan(budget, text, 1 + (len(chars) if isinstance(chars, str) else 0))
+        return budget.made(_native(text, name)(text, chars))
+
+    return method
+
+
+def _rfind(budget: Budget, text: str, sought: Any, *bounds: Any) -> int:
+    """`str.rfind`, which may be quadratic, by a search of the reversed text, which is not."""
+    if not isinstance(sought, str) or len(text) * len(sought) < _SLOW:
+        scan(budget, text)
+        return text.rfind(sought, *bounds)
+    start, stop, _step = slice(*(bounds if len(bounds) == 2 else (*bounds, None))).indices(
+        len(text)
+    )
+    scan(budget, text, 8)
+    found = str(text)[start:stop][::-1].find(str(sought)[::-1])
+    return found if found < 0 else stop - found - len(sought)
+
+
+def _rindex(budget: Budget, text: str, sought: Any, *bounds: Any) -> int:
+    found = _rfind(budget, text, sought, *bounds)
+    if found < 0:
+        raise ValueError("substring not found")
+    return found
+
+
+def _rpartition(budget: Budget, text: str, separator: Any) -> Any:
+    found = _rfind(budget, text, separator)
+    budget.keep(len(text) * 4)
+    kind = type(text) if isinstance(text, Markup) else str
+    if not separator:
+        raise ValueError("empty separator")
+    if found < 0:
+        return kind(""), kind(""), text
+    return text[:found], kind(separator), text[found + len(separator) :]
+
+
+def _split(budget: Budget, text: str, sep: Any = None, maxsplit: int = -1) -> Any:
+    count = blanks(text) if sep is None else text.count(sep) + 1 if sep else 1
+    scan(budget, text, 8)
+    pieces(budget, text, count if maxsplit < 0 else min(count, maxsplit + 1))
+    return _native(text, "split")(text, sep, maxsplit)
+
+
+def _rsplit(budget: Budget, text: str, sep: Any = None, maxsplit: int = -1) -> Any:
+    if sep is None or maxsplit < 0 or len(text) * len(sep) < _SLOW:
+        if sep is not None and maxsplit < 0 and len(text) * len(sep) >= _SLOW:
+            raise budget.too_long()
+        scan(budget, text, 8)
+        pieces(budget, text, blanks(text) if sep is None else text.count(sep) + 1 if sep else 1)
+        return _native(text, "rsplit")(text, sep, maxsplit)
+    reverse = _split(budget, text[::-1], sep[::-1], maxsplit)
+    return [piece[::-1] for piece in reversed(reverse)]
+
+
+def _splitlines(budget: Budget, text: str, keepends: Any = False) -> Any:
+    scan(budget, text, 4)
+    pieces(budget, text, line_ends(text))
+    return _native(text, "splitlines")(text, keepends)
+
+
+def _replace(budget: Budget, text: str, old: Any, new: Any, count: Any = -1) -> Any:
+    times = text.count(old) if old else len(text) + 1
+    if isinstance(count, int) and count >= 0:
+        times = min(times, count)
+    scan(budget, text, 4)
+    growth = _ESCAPED if isinstance(text, Markup) else 1
+    budget.room(len(text) + times * max(0, growth * len(new) - len(old)))
+    budget.spend(times >> 3)
+    return budget.made(_native(text, "replace")(text, old, new, count))
+
+
+def _join(budget: Budget, separator: str, parts: Any) -> Any:
+    parts = listed(parts)
+    length = len(separator) * len(parts) + sum(len(part) for part in parts if isinstance(part, str))
+    budget.spend(len(parts) >> 2)
+    budget.room(length * (_ESCAPED if isinstance(separator, Markup) else 1))
+    return budget.made(_native(separator, "join")(separator, parts))
+
+
+def _expandtabs(budget: Budget, text: str, tabsize: Any = 8) -> Any:
+    check_width(budget, tabsize)
+    scan(budget, text)
+    budget.room(len(text) + text.count("\t") * (tabsize if isinstance(tabsize, int) else 0))
+    return budget.made(_native(text, "expandtabs")(text, tabsize))
+
+
+def _translate(budget: Budget, text: str, table: Any) -> Any:
+    table = own(table)
+    values = (
+        table.values()
+        if isinstance(table, dict)
+        else table
+        if isinstance(table, (list, tuple, str))
+        else None
+    )
+    if values is None:
+        raise TypeError("translate() needs a mapping")
+    budget.spend(len(values) >> 2)
+    widest = max((len(value) for value in values if isinstance(value, str)), default=1)
+    budget.room(len(text) * widest)
+    budget.spend(len(text))
+    return budget.made(_native(text, "translate")(text, table))
+
+
+def striptags(text: str) -> Markup:
+    """A text without its tags, which takes the square of its length where there are many."""
+    budget = current()
+    if (text.count("<") + 1) * len(text) > 50 * _SLOW:
+        raise budget.too_long()
+    scan(budget, text, 8)
+    stripped = Markup(text).striptags()
+    budget.made(stripped)
+    return Markup(stripped)
+
+
+_TEXT: dict[str, Method] = {
+    **{name: _each(name) for name in ("capitalize", "lower", "swapcase", "title", "upper")},
+    **{
+        name: _each(name)
+        for name in dir(str)
+        if name
+        in (
+            "isalnum",
+            "isalpha",
+            "isascii",
+            "isdecimal",
+            "isdigit",
+            "isidentifier",
+            "islower",
+            "isnumeric",
+            "isprintable",
+            "isspace",
+            "istitle",
+            "isupper",
+        )
+    },
+    "casefold": _each("casefold", 3),
+    **{name: _search(name) for name in ("count", "find", "index", "partition")},
+    **{name: _affix(name) for name in ("startswith", "endswith", "removeprefix", "removesuffix")},
+    **{name: _pad(name) for name in ("center", "ljust", "rjust", "zfill")},
+    **{name: _strip(name) for name in ("strip", "lstrip", "rstrip")},
+    "expandtabs": _expandtabs,
+    "join": _join,
+    "replace": _replace,
+    "rfind": _rfind,
+    "rindex": _rindex,
+    "rpartition": _rpartition,
+    "rsplit": _rsplit,
+    "split": _split,
+    "splitlines": _splitlines,
+    "translate": _translate,
+}
+
+
+# -- methods of containers ---------------------------------------------------------------------
+
+
+def _quick(name: str) -> Method:
+    """A method of a number or a date: its cost does not depend on what it is given."""
+
+    def method(budget: Budget, owner: Any, *args: Any, **named: Any) -> Any:
+        budget.tick()
+        return getattr(owner, name)(*args, **named)
+
+    return method
+
+
+def _sought(name: str) -> Method:
+    def method(budget: Budget, owner: Any, value: Any, *bounds: Any) -> Any:
+        compare("in", value, owner)
+        return getattr(own(owner), name)(value, *bounds)
+
+    return method
+
+
+def _get(budget: Budget, owner: Any, key: Any, default: Any = None) -> Any:
+    budget.tick()
+    measure(key)
+    return owner.get(own(key), default)
+
+
+def _copied(name: str) -> Method:
+    def method(budget: Budget, owner: Any) -> Any:
+        if not isinstance(owner, View):
+            budget.elements(len(owner))
+        return getattr(own(owner), name)()
+
+    return method
+
+
+def _combined(name: str) -> Method:
+    def method(budget: Budget, owner: Any, *others: Any) -> Any:
+        given = [listed(other) for other in others]
+        for items in (owner, *given):
+            hashed(budget, items, len(items))
+        return getattr(own(owner), name)(*given)
+
+    return method
+
+
+def _strftime(budget: Budget, owner: Any, layout: str) -> str:
+    check_spec(budget, owner, layout)
+    return budget.made(owner.strftime(layout))
+
+
+def _isocalendar(budget: Budget, owner: dt.date) -> Any:
+    return owner.isocalendar()
+
+
+_MAPPING: dict[str, Method] = {
+    "get": _get,
+    **{name: _copied(name) for name in ("copy", "items", "keys", "values")},
+}
+_SEQUENCE: dict[str, Method] = {"count": _sought("count"), "index": _sought("index")}
+_SET: dict[str, Method] = {
+    "copy": _copied("copy"),
+    **{
+        name: _combined(name)
+        for name in (
+            "difference",
+            "intersection",
+            "isdisjoint",
+            "issubset",
+            "issuperset",
+            "symmetric_difference",
+            "union",
+        )
+    },
+}
+_DATE: dict[str, Method] = {
+    name: _quick(name)
+    for name in (
+        "ctime",
+        "isocalendar",
+        "isoformat",
+        "isoweekday",
+        "replace",
+        "toordinal",
+        "weekday",
+    )
+}
+_DATE["strftime"] = _strftime
+_TIME: dict[str, Method] = {
+    **{name: _quick(name) for name in ("dst", "isoformat", "replace", "tzname", "utcoffset")},
+    "strftime": _strftime,
+}
+
+# Kind → the methods of its values that templates may call.
+METHODS: Final[Mapping[str, Mapping[str, Method]]] = {
+    "text": _TEXT,
+    "markup": {
+        **_TEXT,
+        "striptags": lambda budget, text: str(striptags(text)),
+        "unescape": _each("unescape"),
+    },
+    "list": {**_SEQUENCE, "copy": _copied("copy")},
+    "tuple": _SEQUENCE,
+    "mapping": _MAPPING,
+    "set": _SET,
+    "int": {
+        name: _quick(name)
+        for name in ("as_integer_ratio", "bit_count", "bit_length", "conjugate", "is_integer")
+    },
+    "float": {
+        name: _quick(name) for name in ("as_integer_ratio", "conjugate", "hex", "is_integer")
+    },
+    "decimal": {
+        name: _quick(name)
+        for name in (
+            "adjusted",
+            "copy_abs",
+            "is_finite",
+            "is_infinite",
+            "is_nan",
+            "is_signed",
+            "is_zero",
+            "normalize",
+            "quantize",
+            "to_integral_value",
+        )
+    },
+    "date": _DATE,
+    "datetime": {
+        **_DATE,
+        **_TIME,
+        **{name: _quick(name) for name in ("astimezone", "date", "time", "timestamp", "timetz")},
+    },
+    "time": _TIME,
+    "timedelta": {"total_seconds": _quick("total_seconds")},
+    "range": _SEQUENCE,
+}
+# Kind → the attributes of its values that templates may read.
+FIELDS: Final[Mapping[str, frozenset[str]]] = {
+    "int": frozenset({"denominator", "imag", "numerator", "real"}),
+    "float": frozenset({"imag", "real"}),
+    "date": frozenset({"day", "month", "year"}),
+    "datetime": frozenset(
+        {"day", "fold", "hour", "microsecond", "minute", "month", "second", "year"}
+    ),
+    "time": frozenset({"fold", "hour", "microsecond", "minute", "second"}),
+    "timedelta": frozenset({"days", "microseconds", "seconds"}),
+    "range": frozenset({"start", "step", "stop"}),
+}

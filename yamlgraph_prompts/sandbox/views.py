@@ -1,0 +1,607 @@
+"""What a template sees of the app's values: plain data, and read-only views of everything else.
+
+`view` is the only way in. Past it a template holds numbers, texts and dates of Python's own types,
+containers that it built itself, and the views below. No method, operator or property of the app's
+objects runs; what is printed is the object's own `str`, once.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+import gc
+import sys
+import types
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from decimal import Decimal
+from functools import partial
+from typing import Any, Final
+from weakref import WeakKeyDictionary, ref
+
+from jinja2.utils import Namespace, missing
+from markupsafe import Markup
+
+from yamlgraph_prompts.sandbox.budget import Refused, current
+
+PLAIN: Final[frozenset[type]] = frozenset({str, int, float, bool, type(None)})
+_mro = type.__dict__["__mro__"].__get__
+_attribute = object.__getattribute__
+_SEQUENCES = (list, tuple, deque)
+LISTED: Final[tuple[type, ...]] = (type({}.keys()), type({}.values()), type({}.items()))
+_OPAQUE = frozenset({type, types.ModuleType, types.FunctionType, types.MethodType})
+_SMALL = 64
+_MAX_DEPTH = 100  # of lists in lists
+
+
+class View:
+    """One of the app's objects. Two views of one object are equal; every view is true."""
+
+    __slots__ = ("raw",)
+
+    def __init__(self, raw: Any) -> None:
+        self.raw = raw
+
+    def get(self, name: str) -> Any:
+        """The object's data of this name, as a view; `missing` where there is none."""
+        return missing
+
+    def __str__(self) -> str:
+        return printed(self.raw, str)
+
+    def __repr__(self) -> str:
+        return printed(self.raw, repr)
+
+    def __format__(self, spec: str) -> str:
+        if spec:
+            raise TypeError("unsupported format string passed to an object")
+        return printed(self.raw, format)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, View) and self.raw is other.raw
+
+    def __hash__(self) -> int:
+        return id(self.raw)
+
+
+class ObjectView(View):
+    """An object as its data: what `vars` and its slots hold, and the names opened for its class."""
+
+    __slots__ = ("shape",)
+
+    def __init__(self, shape: Shape, raw: Any) -> None:
+        self.shape = shape
+        self.raw = raw
+
+    def get(self, name: str) -> Any:
+        shape = self.shape
+        if name in shape.properties:
+            return view(getattr(self.raw, name, missing))
+        if shape.has_dict:
+            value = _attribute(self.raw, "__dict__").get(name, missing)
+            if value is not missing:
+                return view(value)
+        if name in shape.slots:
+            try:
+                return view(_attribute(self.raw, name))
+            except AttributeError:
+                return missing
+        return view(self._extra().get(name, missing)) if shape.is_model else missing
+
+    def method(self, name: str) -> Callable[..., Any] | None:
+        """The method of this name, where the app opened it, or a model's own dump."""
+        if name in self.shape.methods:
+            return getattr(self.raw, name)  # type: ignore[no-any-return]
+        return self.dump if name == "model_dump" and self.shape.is_model else None
+
+    def dump(self) -> dict[str, Any]:
+        """A model's fields, and those of the models in it, as pydantic's `model_dump` has them."""
+        return {name: _dumped(value) for name, value in self}
+
+    def _extra(self) -> dict[str, Any]:
+        """What a pydantic model holds that it does not declare."""
+        return _attribute(self.raw, "__pydantic_extra__") or {}
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        if not self.shape.is_model:
+            raise TypeError(f"{type(self.raw).__name__!r} object is not iterable")
+        names = [*_attribute(self.raw, "__dict__"), *self._extra()]
+        current().elements(4 * len(names))
+        return iter([(name, self.get(name)) for name in names if not name.startswith("_")])
+
+
+def _dumped(value: Any) -> Any:
+    if isinstance(value, ObjectView):
+        return value.dump() if value.shape.is_model else value
+    if isinstance(value, MappingView):
+        return {key: _dumped(part) for key, part in value.built().items()}
+    if isinstance(value, SequenceView):
+        return value.base(map(_dumped, value.built()))
+    return value
+
+
+class EnumView(View):
+    """A member of an enumeration: its name and its value."""
+
+    __slots__ = ()
+
+    def get(self, name: str) -> Any:
+        return enum_part(self.raw, name)
+
+
+def enum_part(raw: Any, name: str) -> Any:
+    if name not in ("name", "value"):
+        return missing
+    return view(_attribute(raw, "__dict__").get(f"_{name}_", missing))
+
+
+class SequenceView(View):
+    """A list, tuple or deque, or a named tuple with its names."""
+
+    __slots__ = ("base",)
+
+    def __init__(self, raw: Any) -> None:
+        self.raw = raw
+        mro = _mro(type(raw))
+        self.base = next(base for base in _SEQUENCES if base in mro)
+
+    def get(self, name: str) -> Any:
+        names = _fields_of(type(self.raw)) if self.base is tuple else ()
+        return self[names.index(name)] if name in names else missing
+
+    def __len__(self) -> int:
+        return self.base.__len__(self.raw)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return self.built()[index]
+        return view(self.base.__getitem__(self.raw, index))
+
+    def __iter__(self) -> Iterator[Any]:
+        return viewed(self.base.__iter__(self.raw), self.raw)
+
+    def built(self) -> Any:
+        """The same as a list or tuple of the template's own."""
+        current().elements(len(self))
+        return (tuple if self.base is tuple else list)(self)
+
+    def __contains__(self, item: Any) -> bool:
+        return item in self.built()
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self.built() == own(other))
+
+    def __lt__(self, other: Any) -> bool:
+        return bool(self.built() < own(other))
+
+    def __le__(self, other: Any) -> bool:
+        return bool(self.built() <= own(other))
+
+    def __gt__(self, other: Any) -> bool:
+        return bool(self.built() > own(other))
+
+    def __ge__(self, other: Any) -> bool:
+        return bool(self.built() >= own(other))
+
+    def __hash__(self) -> int:
+        return hash(self.built())
+
+
+class SetView(View):
+    """A set."""
+
+    __slots__ = ("base",)
+
+    def __init__(self, raw: Any) -> None:
+        self.raw = raw
+        self.base = set if set in _mro(type(raw)) else frozenset
+
+    def __len__(self) -> int:
+        return self.base.__len__(self.raw)
+
+    def __iter__(self) -> Iterator[Any]:
+        return viewed(self.base.__iter__(self.raw), self.raw)
+
+    def built(self) -> frozenset[Any]:
+        current().elements(4 * len(self))
+        return frozenset(self)
+
+    def __contains__(self, item: Any) -> bool:
+        return item in self.built()
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self.built() == own(other))
+
+    def __hash__(self) -> int:
+        return hash(self.built())
+
+
+class MappingView(View):
+    """A dictionary."""
+
+    __slots__ = ("_by_key",)
+
+    def __init__(self, raw: Any) -> None:
+        self.raw = raw
+        is_plain = type(raw) is dict and len(raw) <= _SMALL and PLAIN.issuperset(map(type, raw))
+        self._by_key: dict[Any, Any] | None = raw if is_plain else None
+
+    def item(self, key: Any) -> Any:
+        """The value of this key, as a view; `missing` where there is none."""
+        by_key = self._by_key
+        if by_key is None:
+            by_key = self._by_key = self._looked_up()
+        value = by_key.get(key, missing)
+        return value if type(value) in PLAIN else view(value)
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        value = self.item(key)
+        return default if value is missing else value
+
+    def _looked_up(self) -> dict[Any, Any]:
+        raw = self.raw
+        if dict.__len__(raw) > _SMALL:
+            known = current().known.get((id(raw), dict))
+            if known is not None:
+                return known[1]  # type: ignore[no-any-return]
+        by_key = raw
+        if not PLAIN.issuperset(map(type, dict.__iter__(raw))) or type(raw) is not dict:
+            by_key = {view(key): value for key, value in dict.items(raw)}
+        if dict.__len__(raw) > _SMALL:
+            current().elements(len(raw))
+            current().known[id(raw), dict] = raw, by_key
+        return by_key  # type: ignore[no-any-return]
+
+    def __getitem__(self, key: Any) -> Any:
+        value = self.item(key)
+        if value is missing:
+            raise KeyError
+        return value
+
+    def __len__(self) -> int:
+        return dict.__len__(self.raw)
+
+    def __iter__(self) -> Iterator[Any]:
+        return viewed(dict.__iter__(self.raw), self.raw)
+
+    def built(self) -> dict[Any, Any]:
+        current().elements(4 * len(self))
+        return {view(key): view(value) for key, value in dict.items(self.raw)}
+
+    def keys(self) -> Any:
+        return self.built().keys()
+
+    def __contains__(self, key: Any) -> bool:
+        return self.item(key) is not missing
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self.built() == own(other))
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+# Virtual, since an abstract class makes `isinstance` five times slower.
+Sequence.register(SequenceView)
+Set.register(SetView)
+Mapping.register(MappingView)
+
+
+def is_withheld(value: Any, name: str) -> bool:
+    """Whether a value has an attribute of this name that a template does not get."""
+    if not isinstance(value, (View, Labelled)):
+        return hasattr(value, name)
+    mro = _mro(type(value.raw))
+    return any(name in base.__dict__ for base in mro) or not _OPAQUE.isdisjoint(mro)
+
+
+def own(value: Any) -> Any:
+    """A container of the app's as one of the template's own; anything else as it is."""
+    return value.built() if isinstance(value, (SequenceView, SetView, MappingView)) else value
+
+
+def viewed(items: Iterator[Any], raw: Any) -> Iterator[Any]:
+    """The items of `raw` as views; their number was counted."""
+    if type(raw) in (list, tuple, dict):
+        kinds = set(map(type, raw))
+        if kinds <= PLAIN:
+            return items
+        if len(kinds) == 1:
+            make = _BY_TYPE.get(kinds.pop())
+            if make is not None:
+                return map(make, items)
+    return map(view, items)
+
+
+# -- texts, numbers and dates of classes of their own ------------------------------------------
+
+
+class Labelled:
+    """A plain value whose own class prints it in its own way, such as ``class A(str, Enum)``."""
+
+    raw: Any
+
+    def __str__(self) -> str:
+        return printed(self.raw, str)
+
+    def __repr__(self) -> str:
+        return printed(self.raw, repr)
+
+    def get(self, name: str) -> Any:
+        return enum_part(self.raw, name) if enum.Enum in _mro(type(self.raw)) else missing
+
+
+class LabelledText(Labelled, str):
+    """A text whose class has a `str` of its own."""
+
+    def __format__(self, spec: str) -> str:
+        return str.__format__(str(self), spec)
+
+
+class LabelledInt(Labelled, int):
+    """A whole number whose class has a `str` of its own."""
+
+
+class LabelledFloat(Labelled, float):
+    """A number whose class has a `str` of its own."""
+
+
+class LabelledDatetime(Labelled, dt.datetime):
+    """A point in time whose class has a `str` of its own."""
+
+
+class LabelledDate(Labelled, dt.date):
+    """A day whose class has a `str` of its own."""
+
+
+def _labelled(kind: type, plain: Any, raw: Any) -> Any:
+    if enum.Enum not in _mro(type(raw)):
+        text = printed(raw, str)
+        if text == str(plain):
+            return plain
+    labelled = kind.__new__(kind, *_made_from(plain))
+    labelled.raw = raw
+    return labelled
+
+
+def _made_from(plain: Any) -> tuple[Any, ...]:
+    if isinstance(plain, dt.datetime):
+        return (*plain.timetuple()[:6], plain.microsecond, plain.tzinfo)
+    return (plain.year, plain.month, plain.day) if isinstance(plain, dt.date) else (plain,)
+
+
+def _text_view(raw: str) -> Any:
+    return _labelled(LabelledText, str.__str__(raw), raw)
+
+
+def _int_view(raw: int) -> Any:
+    return _labelled(LabelledInt, int.__add__(raw, 0), raw)
+
+
+def _float_view(raw: float) -> Any:
+    return _labelled(LabelledFloat, float.__add__(raw, 0.0), raw)
+
+
+def _datetime_view(raw: dt.datetime) -> Any:
+    names = ["year", "month", "day", "hour", "minute", "second", "microsecond"]
+    parts = [getattr(dt.datetime, name).__get__(raw) for name in names]
+    zone = dt.datetime.tzinfo.__get__(raw)
+    if zone is not None and not _is_own_zone(zone):
+        # A zone of the app's own is asked once, not for each method that a template calls.
+        zone = dt.timezone(
+            dt.datetime.utcoffset(raw) or dt.timedelta(), dt.datetime.tzname(raw) or "UTC"
+        )
+    fold = dt.datetime.fold.__get__(raw)
+    plain = dt.datetime(*parts, tzinfo=zone).replace(fold=fold)  # type: ignore[misc]
+    return plain if type(raw) is dt.datetime else _labelled(LabelledDatetime, plain, raw)
+
+
+def _is_own_zone(zone: Any) -> bool:
+    return type(zone) is dt.timezone or (
+        type(zone).__module__ == "zoneinfo" and type(zone).__name__ == "ZoneInfo"
+    )
+
+
+def _date_view(raw: dt.date) -> Any:
+    parts = [getattr(dt.date, name).__get__(raw) for name in ("year", "month", "day")]
+    return _labelled(LabelledDate, dt.date(*parts), raw)
+
+
+# -- printing ----------------------------------------------------------------------------------
+
+
+def printed(raw: Any, how: Callable[[Any], str]) -> str:
+    """What the app's own `str` (`repr`, `format`) of an object gives; asked once in a prompt."""
+    budget = current()
+    key = id(raw), how
+    known = budget.known.get(key)
+    if known is None:
+        measure(raw)
+        known = budget.known[key] = raw, budget.made(str.__str__(how(raw)))
+    return known[1]
+
+
+def measure(value: Any) -> int:
+    """Refuse a container whose text would be too long, without making the text; its length."""
+    budget = current()
+    length = count = 0
+    todo = [iter((value,))]
+    while todo:
+        for item in todo[-1]:
+            count += 1
+            if type(item) is str:
+                length += len(item) + 2
+                continue
+            length += 4
+            parts = _parts(item)
+            if parts is not None:
+                if len(todo) > _MAX_DEPTH:
+                    raise Refused(f"It nests lists more than {_MAX_DEPTH} deep.")
+                todo.append(iter(parts))
+                break
+        else:
+            todo.pop()
+        if length > budget.limits.characters:
+            raise budget.too_long()
+        if count > 512:
+            budget.spend(count)
+            count = 0
+    budget.spend(count + (length >> 9))
+    return length
+
+
+def _parts(item: Any) -> Iterable[Any] | None:
+    if isinstance(item, View):
+        item = item.raw
+    elif type(item) is Namespace:
+        item = _attribute(item, "_Namespace__attrs")
+    kind = type(item)
+    if kind in PLAIN:
+        return None
+    mro = _mro(kind)
+    if dict in mro:
+        return (part for pair in dict.items(item) for part in pair)
+    for base in (*_SEQUENCES, set, frozenset, *LISTED):
+        if base in mro:
+            return base.__iter__(item)  # type: ignore[attr-defined,no-any-return]
+    return None
+
+
+# -- kinds -------------------------------------------------------------------------------------
+
+
+class Shape:
+    """Where the data of a class's instances is. It keeps no class alive."""
+
+    __slots__ = ("has_dict", "is_model", "methods", "properties", "slots")
+
+    def __init__(self, kind: type) -> None:
+        mro = _mro(kind)
+        is_opaque = not _OPAQUE.isdisjoint(mro)
+        slots = frozenset() if is_opaque else frozenset(_slots(mro))
+        self.has_dict = not is_opaque and _has_dict(mro)
+        self.is_model = self.has_dict and "__pydantic_extra__" in slots
+        self.slots = slots
+        opened = [_opened[base] for base in mro if base in _opened]
+        self.properties = frozenset().union(*(fields for fields, _methods in opened))
+        self.methods = frozenset().union(*(methods for _fields, methods in opened))
+        if _is_message(mro):
+            self.properties |= {"content_blocks", "text"}
+
+
+def _has_dict(mro: Iterable[type]) -> bool:
+    """Whether instances have a `__dict__` that Python itself gives, not code of the class."""
+    found = next((base.__dict__["__dict__"] for base in mro if "__dict__" in base.__dict__), None)
+    return type(found) is types.GetSetDescriptorType
+
+
+def _slots(mro: Iterable[type]) -> Iterator[str]:
+    for base in mro:
+        if "__slots__" in base.__dict__:
+            for name, member in base.__dict__.items():
+                if type(member) is types.MemberDescriptorType:
+                    yield name
+
+
+def _is_message(mro: Iterable[type]) -> bool:
+    langchain = sys.modules.get("langchain_core.messages")
+    return langchain is not None and langchain.BaseMessage in mro
+
+
+def _fields_of(kind: type) -> tuple[str, ...]:
+    for base in _mro(kind):
+        names = base.__dict__.get("_fields")
+        if type(names) is tuple and all(type(name) is str for name in names):
+            return names
+    return ()
+
+
+_opened: WeakKeyDictionary[type, tuple[frozenset[str], frozenset[str]]] = WeakKeyDictionary()
+# id of a class → what makes a view of its instances, and what removes the row with the class
+_makers: dict[int, tuple[Callable[[Any], Any], ref[type]]] = {}
+
+
+def open_class(kind: type, fields: Iterable[str], methods: Iterable[str]) -> None:
+    """Let templates read these fields and call these methods of `kind` and what derives from it."""
+    _opened[kind] = frozenset(fields), frozenset(methods)
+    _makers.clear()
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _listed(raw: Any) -> Any:
+    return SequenceView(list(raw))
+
+
+def _proxied(raw: Any) -> Any:
+    return view(gc.get_referents(raw)[0])
+
+
+def _scalar(raw: Any) -> Any:
+    plain = raw.item()
+    return View(raw) if type(plain) is type(raw) else view(plain)
+
+
+_BY_TYPE: Final[dict[type, Callable[[Any], Any]]] = {
+    **dict.fromkeys((*PLAIN, Decimal, Markup, dt.date, dt.time, dt.timedelta, range), _same),
+    type(missing): _same,
+    dict: MappingView,
+    **dict.fromkeys(_SEQUENCES, SequenceView),
+    **dict.fromkeys((set, frozenset), SetView),
+    **dict.fromkeys(LISTED, _listed),
+    types.MappingProxyType: _proxied,
+    dt.datetime: _datetime_view,
+}
+# The first base that stands here decides.
+_BY_BASE: Final[dict[type, Callable[[Any], Any]]] = {
+    str: _text_view,
+    int: _int_view,
+    float: _float_view,
+    enum.Enum: EnumView,
+    dict: MappingView,
+    **dict.fromkeys(_SEQUENCES, SequenceView),
+    **dict.fromkeys((set, frozenset), SetView),
+    dt.datetime: _datetime_view,
+    dt.date: _date_view,
+}
+
+
+def view(value: Any) -> Any:
+    """What a template sees of a value of the app's.
+
+    Args:
+        value: Anything.
+
+    Returns:
+        The value itself where it is plain, else a view. `missing` stays `missing`.
+
+    Example:
+        >>> view("a"), type(view(["a"])).__name__
+        ('a', 'SequenceView')
+    """
+    kind = type(value)
+    if kind in PLAIN:
+        return value
+    make = _BY_TYPE.get(kind)
+    if make is not None:
+        return make(value)
+    known = _makers.get(id(kind))
+    if known is None:
+        number = id(kind)
+        known = _maker(kind), ref(kind, lambda _: _makers.pop(number, None))
+        _makers[number] = known
+    return known[0](value)
+
+
+def _maker(kind: type) -> Callable[[Any], Any]:
+    mro = _mro(kind)
+    if any(base in _opened for base in mro):
+        return partial(ObjectView, Shape(kind))
+    for base in mro:
+        if base in _BY_BASE:
+            return _BY_BASE[base]
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and numpy.generic in mro and kind.__module__ == "numpy":
+        return _scalar
+    return partial(ObjectView, Shape(kind))
