@@ -491,7 +491,7 @@ class Shape:
 def _has_dict(mro: Iterable[type]) -> bool:
     """Whether instances have a `__dict__` that Python itself gives, not code of the class."""
     found = next((base.__dict__["__dict__"] for base in mro if "__dict__" in base.__dict__), None)
-    return type(found) is types.GetSetDescriptorType
+    return type(found) in (types.GetSetDescriptorType, types.MemberDescriptorType)
 
 
 def _slots(mro: Iterable[type]) -> Iterator[str]:
