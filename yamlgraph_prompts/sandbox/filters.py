@@ -581,7 +581,7 @@ class Function:
         self.name = name
         self.run = run
 
-    def __call__(self, *args: Any, **named: Any) -> Any:
+    def __call__(self, /, *args: Any, **named: Any) -> Any:
         budget = current()
         budget.keep(256)
         return self.run(*args, **named)
