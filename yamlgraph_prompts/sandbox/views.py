@@ -450,7 +450,7 @@ def measure(value: Any) -> int:
 
 
 def _parts(item: Any) -> Iterable[Any] | None:
-    if isinstance(item, View):
+    if issubclass(type(item), View):  # `isinstance` would ask an app's object for its `__class__`
         item = item.raw
     elif type(item) is Namespace:
         item = _attribute(item, "_Namespace__attrs")
