@@ -362,6 +362,11 @@ def _wordcount(value: Any) -> int:
     return sum(1 for _ in _WORD.finditer(text))
 
 
+def _trim(value: Any, chars: Any = None) -> Any:
+    text = value if isinstance(value, str) else show(value)
+    return METHODS["text"]["strip"](current(), text, chars)
+
+
 def _string(value: Any) -> str:
     return value if isinstance(value, str) else show(value)
 
@@ -390,7 +395,7 @@ def _ticking(items: Iterator[Any]) -> Iterator[Any]:
 
 # Name → what its first argument becomes, once the work is charged.
 _BEFORE: dict[str, Before] = {
-    **dict.fromkeys(("capitalize", "lower", "trim", "upper"), _text),
+    **dict.fromkeys(("capitalize", "lower", "upper"), _text),
     **dict.fromkeys(("abs", "d", "default", "filesizeformat", "float"), _same),
     **dict.fromkeys(("items", "map", "reject", "rejectattr", "select", "selectattr"), _container),
     **dict.fromkeys(("first", "last", "random", "truncate"), _end),
@@ -459,6 +464,7 @@ FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "string": _charged(_same, _string),
     "striptags": _charged(_text, lambda value: str(striptags(value))),
     "sum": _sum,
+    "trim": _charged(_same, _trim),
     "wordcount": _charged(_same, _wordcount),
 }
 # Jinja's filters that are not there, and why.

@@ -25,7 +25,6 @@ from yamlgraph_prompts.sandbox.views import View, measure, own
 Method = Callable[..., Any]
 
 _ESCAPED = 5  # characters that escaping makes of one
-_MAX_STRIPPED = 1_000  # different characters
 _SLOW = 1_000_000  # steps of an algorithm that is quadratic
 
 # -- methods of texts --------------------------------------------------------------------------
@@ -81,7 +80,8 @@ def _pad(name: str) -> Method:
 def _strip(name: str) -> Method:
     def method(budget: Budget, text: str, chars: Any = None) -> Any:
         if isinstance(chars, str):
-            chars = "".join(dict.fromkeys(chars[:_MAX_STRIPPED]))
+            budget.spend(len(chars))
+            chars = "".join(dict.fromkeys(chars))
         scan(budget, text, 1 + (len(chars) if isinstance(chars, str) else 0))
         return budget.made(_native(text, name)(text, chars))
 
