@@ -19,6 +19,7 @@ from yamlgraph_prompts.sandbox.operations import (
     listed,
     pieces,
     scan,
+    whole_of,
 )
 from yamlgraph_prompts.sandbox.views import View, measure, own
 
@@ -253,7 +254,12 @@ def _quick(name: str) -> Method:
 def _sought(name: str) -> Method:
     def method(budget: Budget, owner: Any, value: Any, *bounds: Any) -> Any:
         compare("in", value, owner)
-        return getattr(own(owner), name)(value, *bounds)
+        owner = own(owner)
+        if type(owner) is range:
+            value = whole_of(value)
+            if value is None:
+                value = owner.start - owner.step  # a number that is not in it
+        return getattr(owner, name)(value, *bounds)
 
     return method
 

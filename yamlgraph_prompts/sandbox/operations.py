@@ -119,6 +119,12 @@ def listed(values: Any) -> Any:
     return items
 
 
+def whole_of(value: Any) -> int | None:
+    """The whole number that a value equals. Python seeks anything else in a range step by step."""
+    is_whole = isinstance(value, NUMBERS) and abs(value) < 2**63 and value == int(value)
+    return int(value) if is_whole else None
+
+
 def hashed(budget: Budget, keys: Iterable[Any], count: int) -> None:
     """Count what looking up these keys in a dictionary or a set takes."""
     budget.elements(4 * count)
@@ -262,6 +268,10 @@ def compare(sign: str, left: Any, right: Any) -> Any:
             measure(side)
     if sign in ("in", "notin"):
         right = list(right) if isinstance(right, ObjectView) else own(right)
+        if type(right) is range:
+            left = whole_of(left)
+            if left is None:
+                return sign == "notin"
         if isinstance(right, str):
             scan(budget, right, 2)
         elif isinstance(right, (list, tuple)) and isinstance(left, str):
