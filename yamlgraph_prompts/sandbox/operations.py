@@ -110,6 +110,8 @@ def listed(values: Any) -> Any:
     budget = current()
     if isinstance(values, Sized):
         budget.elements(len(values))
+        if type(values) is range:
+            budget.keep(len(values) << 5)  # its numbers are made, too
         return list(values)  # type: ignore[call-overload]
     items = []
     for item in values:
