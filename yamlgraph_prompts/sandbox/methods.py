@@ -200,7 +200,7 @@ def striptags(text: str) -> Markup:
 
 
 _TEXT: dict[str, Method] = {
-    **{name: _each(name) for name in ("capitalize", "lower", "swapcase", "title", "upper")},
+    **{name: _each(name, 2) for name in ("capitalize", "lower", "swapcase", "title", "upper")},
     **{
         name: _each(name)
         for name in dir(str)
