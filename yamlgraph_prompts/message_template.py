@@ -23,6 +23,7 @@ from yamlgraph_prompts.sandbox.views import view
 
 LIMITS = Limits()  # of all the messages of one prompt
 _SHORT = 65_536  # characters of a text whose facts are kept a while
+_MAX_QUOTED = 500  # characters of a template in an error
 _SHOWN = 40  # characters of what stands between wrong braces
 _NOT_GIVEN = frozenset({"state", "loop", "range", "true", "false", "none", "self"})
 _BRACES = (
@@ -210,7 +211,7 @@ class MessageTemplate:
             return self._error("A field cannot be filled in.", None, None)
         written, kind = culprit
         return self._error(
-            f"The field {written} does not fit its value, a {kind.__name__!r}.",
+            f"The field {_shortened(written)} does not fit its value, a {kind.__name__!r}.",
             _line_of(self.text, written),
             None,
         )
@@ -238,10 +239,14 @@ def _filler(jinja: GuardedEnvironment, module: Any, names: frozenset[str]) -> _F
 
 def missing_variables(prompt: str, missing: frozenset[str]) -> PromptRenderError:
     """YAMLGraph's words for variables that were not given."""
+    names = _shortened(", ".join(sorted(missing)))
     return PromptRenderError(
-        f"Missing required variable(s) for prompt '{prompt}': {', '.join(sorted(missing))}",
-        prompt=prompt,
+        f"Missing required variable(s) for prompt '{prompt}': {names}", prompt=prompt
     )
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}..."
 
 
 # -- examining ---------------------------------------------------------------------------------
