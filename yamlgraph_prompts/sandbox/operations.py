@@ -123,8 +123,9 @@ def listed(values: Any) -> Any:
 
 def whole_of(value: Any) -> int | None:
     """The whole number that a value equals. Python seeks anything else in a range step by step."""
-    is_whole = isinstance(value, NUMBERS) and abs(value) < 2**63 and value == int(value)
-    return int(value) if is_whole else None
+    if not isinstance(value, NUMBERS) or not abs(value) < 2**63:
+        return None
+    return int(value) if value == int(value) else None
 
 
 def hashed(budget: Budget, keys: Iterable[Any], count: int) -> None:
