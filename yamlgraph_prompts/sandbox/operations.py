@@ -123,7 +123,7 @@ def listed(values: Any) -> Any:
 
 def whole_of(value: Any) -> int | None:
     """The whole number that a value equals. Python seeks anything else in a range step by step."""
-    if not isinstance(value, NUMBERS) or not abs(value) < 2**63:
+    if not isinstance(value, NUMBERS) or not -(2**63) < value < 2**63:
         return None
     return int(value) if value == int(value) else None
 
