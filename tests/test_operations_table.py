@@ -10,13 +10,15 @@ import decimal
 
 import pytest
 from jinja2.defaults import DEFAULT_FILTERS, DEFAULT_NAMESPACE, DEFAULT_TESTS
-from yamlgraph_prompts.sandbox.methods import FIELDS
+from markupsafe import Markup
 
 from yamlgraph_prompts.sandbox.access import METHODS
 from yamlgraph_prompts.sandbox.filters import EXCLUDED_FILTERS, FILTERS, GLOBALS, TESTS
+from yamlgraph_prompts.sandbox.methods import FIELDS
 
 KINDS: dict[str, tuple[type, ...]] = {
     "text": (str,),
+    "markup": (Markup,),
     "list": (list,),
     "mapping": (dict,),
     "tuple": (tuple,),
@@ -42,6 +44,7 @@ _BYTES = "gives or takes bytes, which are opaque"
 _CONTEXT = "depends on the thread's decimal context, or takes time without a bound"
 EXCLUDED_METHODS: dict[str, dict[str, str]] = {
     "text": {"encode": _BYTES, "maketrans": _CLASS},
+    "markup": {"encode": _BYTES, "escape": _CLASS, "maketrans": _CLASS},
     "list": dict.fromkeys(
         ("append", "clear", "extend", "insert", "pop", "remove", "reverse", "sort"), _CHANGES
     ),

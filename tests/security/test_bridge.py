@@ -66,6 +66,12 @@ PROMPTS = {
     **{f"user is {name}": f"system: hi\nuser: {whole}\n" for name, whole in WHOLE.items()},
     "user is a list": f'user: ["{CODE}"]\n',
 }
+# As with YAMLGraph alone, a segment without content is empty.
+EMPTY = {
+    PROMPTS[f"{place}: {name}"]
+    for place in ("system", "segments")
+    for name in ("a mapping", "a mapping whose key is code")
+}
 
 
 def _run(folder: Path, **options: Any) -> object:
@@ -89,5 +95,6 @@ def test_no_form_of_an_item_runs_code(
     result = _run(tmp_path, **({"prompts_dir": [tmp_path / "prompts"]} if layered else {}))
     assert not (tmp_path / "stolen").exists()
     assert not any("stolen-text" in request.text for request in model_server.requests)
-    assert isinstance(result, PromptsError) or "PromptRenderError" in str(result)
+    is_refused = isinstance(result, PromptsError) or "PromptRenderError" in str(result)
+    assert is_refused or prompt in EMPTY
     assert sorted(path.name for path in tmp_path.iterdir()) == ["graph.yaml", "prompts"]
