@@ -62,6 +62,7 @@ class FakeFeed:
         **arguments: Any,
     ) -> None:
         self.pin: Pin = pin
+        self.key = b"the key of a test"
         self.owner = owner or self
         self.allow_release_override = allow_release_override
         self.told = told
@@ -98,6 +99,9 @@ class FakeFeed:
             if known == release:
                 return build
         raise ReleaseNotFound(f"There is no release {release!r}.", release_id=release)
+
+    def lost(self, release: str) -> Build:
+        raise ReleaseNotFound(f"Another store has release {release!r}.", release_id=release)
 
     def live_release(self) -> object:
         return f"release {self.live.release}"

@@ -24,6 +24,7 @@ class Asked:
     key: str
     query: dict[str, str]
     headers: dict[str, str]
+    method: str = "GET"
 
     @property
     def lists(self) -> bool:
@@ -110,6 +111,7 @@ class ScriptedS3:
         fault: What to do instead of answering.
         odd_etags: Listed ETags have no quotes and are not those of the objects.
         ignores_conditions: If-Match and If-None-Match are not looked at.
+        expected: What to do instead of asking for the body of a PUT.
     """
 
     server: Server
@@ -118,6 +120,7 @@ class ScriptedS3:
     fault: Fault | None = None
     odd_etags: bool = False
     ignores_conditions: bool = False
+    expected: Callable[[Handler], None] | None = None
     asked: list[Asked] = field(default_factory=list)
     closing: threading.Event = field(default_factory=threading.Event)
 
@@ -179,12 +182,15 @@ class Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         _, bucket, *key = unquote(parts.path).split("/", 2)
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
-        asked = Asked(key[0] if key else "", query, dict(self.headers.items()))
+        headers = dict(self.headers.items())
+        asked = Asked(key[0] if key else "", query, headers, self.command)
         script.asked.append(asked)
         if script.fault is not None and script.fault(self, asked):
             return
         if bucket != BUCKET:
             refused(404, "NoSuchBucket")(self, asked)
+        elif asked.method == "PUT":
+            self.take(script, asked)
         elif asked.lists:
             self.list(script, query)
         else:
@@ -193,6 +199,26 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
         self.do_GET()
+
+    do_PUT = do_HEAD = do_GET
+
+    def handle_expect_100(self) -> bool:
+        expected = self.server.script.expected
+        if expected is None:
+            super().handle_expect_100()
+            self.wfile.flush()
+            return True
+        expected(self)
+        self.close_connection = True
+        return False
+
+    def take(self, script: ScriptedS3, asked: Asked) -> None:
+        data = self.rfile.read(int(asked.headers["Content-Length"]))
+        if asked.headers.get("If-None-Match") == "*" and asked.key in script.objects:
+            refused(412, "PreconditionFailed")(self, asked)
+            return
+        script.objects[asked.key] = data
+        self.answer(200, b"", {"ETag": f'"{hashlib.md5(data).hexdigest()}"'})
 
     def give(self, script: ScriptedS3, asked: Asked) -> None:
         data = script.objects.get(asked.key)

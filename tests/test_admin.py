@@ -474,9 +474,9 @@ def test_the_line_in_the_log_and_the_file_are_on_disk_before_they_count(
         done.append(("fsync", Path(os.readlink(f"/proc/self/fd/{fd}")).name))
         real_fsync(fd)
 
-    def replace(old: Any, new: Any) -> None:
+    def replace(old: Any, new: Any, **folders: int) -> None:
         done.append((Path(old).name, Path(new).name))
-        real_replace(old, new)
+        real_replace(old, new, **folders)
 
     monkeypatch.setattr("os.fsync", fsync)
     monkeypatch.setattr("os.replace", replace)

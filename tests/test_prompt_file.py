@@ -169,23 +169,39 @@ def test_a_file_over_the_limit_is_not_read():
     assert parse_prompt(b"user: x", limit_bytes=3).findings[0].code == "too-large"
 
 
-@pytest.mark.parametrize("opening", ["[", "{a: ", "- ", "? ", "[a: "])
+# Each opens one level or more, as long as it goes on.
+NESTINGS = ["[", "{", "[{", "{[", "[[{", "[a: ", "{a: ", "{a: [", "[? ", "{? ", "? [", "- ", "? "]
+NESTINGS += ["- - ? ", "- ? - ", "&a [", "&a {", "!!seq [", "!!map {", "!x [", "&a !!seq [{"]
+NESTINGS += ["[*a, ", "{*a : ", "[ x, ", '["é", ']
+
+
+@pytest.mark.parametrize("opening", NESTINGS)
 def test_deep_nesting_is_refused_and_never_reaches_the_parsers_stack(opening):
-    found: list[Finding] = []
+    found: list[list[Finding]] = []
+
+    def read() -> None:
+        for start in ("", "\ufeff", "# a comment\n", "user: hi\nlist:\n  "):
+            for size in (4_000, LIMIT_BYTES):
+                text = start + opening * ((size - 30) // len(opening.encode()))
+                if "*a" in opening:
+                    text = text.replace("*a", "&a x", 1)
+                found.append([only_finding(text), only_finding(text + "\n]@")])
+
     old = threading.stack_size(256 * 1024)
     try:
-        thread = threading.Thread(
-            target=lambda: found.append(only_finding(opening * (LIMIT_BYTES // len(opening))))
-        )
+        thread = threading.Thread(target=read)
         thread.start()
         thread.join()
     finally:
         threading.stack_size(old)
-    assert found[0].code == "too-deep"
+    assert len(found) == 8
+    assert {finding.code for pair in found for finding in pair} == {"too-deep"}
+    assert {tuple(map(place, pair)) for pair in found[:2]} == {tuple(map(place, found[0]))}
 
 
-def test_deep_indentation_is_refused():
-    text = "\n".join(" " * level + "a:" for level in range(1000))
+@pytest.mark.parametrize("levels", [101, 1_000, 1_400])
+def test_deep_indentation_is_refused(levels):
+    text = "\n".join(" " * level + "a:" for level in range(levels))
     assert place(only_finding(text)) == ("too-deep", 101, 101)
 
 

@@ -143,7 +143,7 @@ def test_a_template_can_include_another_template(renderer: J2Renderer) -> None:
         ("{{ 'x' * 11000000 }}", {}, "j2-error", "a.yaml.j2", 1, "11,000,000"),
         ("\n{{ 'x' * (11 * 10**6) }}", {}, "j2-output", "a.yaml.j2", 2, "longer than"),
         ("{% for a in range(99999) %}{% for b in range(99999) %}\n{% endfor %}{% endfor %}", {},
-         "j2-timeout", "a.yaml.j2", 1, "iterations"),
+         "j2-timeout", "a.yaml.j2", 1, "steps"),
         ("{{ '\\ud800' }}", {}, "j2-error", "a.yaml.j2", None, "character"),
     ],
 )  # fmt: skip

@@ -1,10 +1,9 @@
 """Deploy prompts without deploying the app: live, checked, versioned prompts for LangGraph."""
 
-from __future__ import annotations
-
+# No other import: with `python -m`, it would find modules of the working directory first.
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from yamlgraph_prompts.errors import (
         GraphChanged,
@@ -104,7 +103,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     # Imported when used: a program that only reads a release should not load LangGraph.
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,7 +10,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from itertools import islice
 from shlex import quote
@@ -29,12 +29,16 @@ from yamlgraph_prompts.errors import (
 from yamlgraph_prompts.layers import Layer, LayerContent, environment_name, resolve
 from yamlgraph_prompts.pack import MAX_PACK, decode_pack, encode_pack
 from yamlgraph_prompts.release import Release
+from yamlgraph_prompts.sources.bounds import LIMIT_ANSWER_BYTES, Bounds, Operation, allowed
 from yamlgraph_prompts.sources.s3_client import Place
 from yamlgraph_prompts.sources.s3_names import case_collisions, escapes
 
 __all__ = ["Bucket", "LogEntry", "Pushed"]
 
 TIMEOUT_S = 120.0
+LIMIT_LOG = 10_000
+# Nobody serves from a push, so a server may think for longer.
+BOUNDS = Bounds(patience_s=30.0)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -61,7 +65,10 @@ class Pushed:
 def _bounded(
     method: Callable[Concatenate[Bucket, P], T],
 ) -> Callable[Concatenate[Bucket, P], T]:
-    """The method in a daemon thread: nothing else bounds a body that trickles."""
+    """The method with one budget for all its requests, in a thread of its own.
+
+    The thread is for what no budget reaches: a credential process or a name server that hangs.
+    """
 
     @wraps(method)
     def within(self: Bucket, /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -69,7 +76,8 @@ def _bounded(
 
         def ask() -> None:
             try:
-                answer.append((method(self, *args, **kwargs), None))
+                with allowed(LIMIT_ANSWER_BYTES, Operation(self.bounds)):
+                    answer.append((method(self, *args, **kwargs), None))
             except BaseException as problem:  # noqa: BLE001 - handed to the caller's thread
                 answer.append((None, problem))
 
@@ -97,6 +105,7 @@ class Bucket:
         url: ``s3://bucket/prefix``, as a reader's layer says it; it may hold ``{environment}``.
         environment: Whose history is meant.
         timeout_s: Seconds that any one call may take.
+        bounds: What one call may take otherwise; its seconds follow from `timeout_s`.
 
     Raises:
         InvalidEnvironment: The name is not one.
@@ -107,9 +116,18 @@ class Bucket:
         's3://acme-prompts/app/'
     """
 
-    def __init__(self, url: str, *, environment: str, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        environment: str,
+        timeout_s: float = TIMEOUT_S,
+        bounds: Bounds = BOUNDS,
+    ) -> None:
         self.environment, _ = environment_name(environment)
         self.timeout_s = timeout_s
+        # Its own thread ends soon after the caller's wait.
+        self.bounds = replace(bounds, seconds=timeout_s + 1.0)
         self._given = url
         self._objects = Objects(Place.parse(Layer(url).at(self.environment)), ".releases/")
         self._log = Log(self._objects, self.environment)
@@ -131,9 +149,9 @@ class Bucket:
         """The history, newest first.
 
         Args:
-            limit: How many entries at most; all when left out. Each is one request.
+            limit: How many entries at most; 10,000 when left out. Each is one request.
         """
-        return list(islice(self._log.entries(), limit))
+        return list(islice(self._log.entries(), LIMIT_LOG if limit is None else limit))
 
     @_bounded
     def find(self, prefix: str) -> str:
@@ -221,7 +239,7 @@ class Bucket:
             ReleaseNotFound: Nothing is live there, or the release is not there.
             PushRefused: As for `push`.
         """
-        there = Bucket(self._given, environment=source)
+        there = Bucket(self._given, environment=source, bounds=self.bounds)
         live = there._log.newest()
         if live is None:
             raise ReleaseNotFound(

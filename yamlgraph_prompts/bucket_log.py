@@ -21,7 +21,7 @@ ROUNDS = 10
 
 # In the year 5138; no calendar goes much further.
 _LIMIT_TIME_S = 1e11
-_NUMBER = re.compile(r"(\d{20})\.json")
+_NUMBER = re.compile(r"([0-9]{20})\.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +75,15 @@ class Log:
         """
         start = known or self.entry(self.pointed()[0])
         after = self._key(start.number) if start else ""
-        numbers = [
-            int(found[1])
-            for key in self._objects.keys(f"{self._folder}log/", after)
-            if (found := _NUMBER.fullmatch(key.rpartition("/")[2]))
-        ]
-        return self.entry(max(numbers)) if numbers else start
+        last = max(
+            (
+                int(found[1])
+                for key in self._objects.keys(f"{self._folder}log/", after)
+                if (found := _NUMBER.fullmatch(key.rpartition("/")[2]))
+            ),
+            default=None,
+        )
+        return start if last is None else self.entry(last)
 
     def entry(self, number: int) -> LogEntry | None:
         """The entry of this number; None where there is none.
@@ -98,7 +101,8 @@ class Log:
             made = LogEntry(**{name: _right(name, known[name]) for name in _TYPES})
         except (LookupError, TypeError) as problem:
             raise self._damaged(number) from problem
-        if made.number != number or not 0 <= made.at_s < _LIMIT_TIME_S:
+        fits = len(made.message) <= LIMIT_MESSAGE and len(made.who) <= LIMIT_WHO
+        if made.number != number or not 0 <= made.at_s < _LIMIT_TIME_S or not fits:
             raise self._damaged(number)
         return made
 

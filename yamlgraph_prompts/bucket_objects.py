@@ -11,15 +11,21 @@ from functools import lru_cache
 from typing import Any
 
 from yamlgraph_prompts.errors import LayerError, LayerNotFound, LayerUnavailable
-from yamlgraph_prompts.sources.s3_bucket import CutOff, refuse_cut
+from yamlgraph_prompts.sources.bounds import (
+    LIMIT_ERROR_BYTES,
+    LIMIT_PAGE_BYTES,
+    allowed,
+    pages,
+)
+from yamlgraph_prompts.sources.s3_bucket import CutOff, refuse_cut, whole_body
 from yamlgraph_prompts.sources.s3_client import Connection, Place, connection, forget, words
+from yamlgraph_prompts.sources.s3_page import ListPage, page_of
 from yamlgraph_prompts.sources.s3_words import error_code, is_about_credentials
 
 # A push may wait longer than a start: nobody serves from it, and a pack may be large.
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 20.0
 CONFLICTS = 5
-LIMIT_PAGES = 1_000
 
 _NOT_FOUND, _CONFLICT, _FAILED_CONDITION, _NOT_IMPLEMENTED = 404, 409, 412, 501
 
@@ -50,20 +56,11 @@ class Objects:
             LayerUnavailable: It cannot be read, or is larger than `limit_bytes`.
         """
         try:
-            with self._told("read", key):
+            with self._told("read", key), allowed(limit_bytes):
                 answer = self._client.get_object(Bucket=self.place.bucket, Key=self._prefix + key)
-                with answer["Body"] as body:
-                    refuse_cut(answer)
-                    data: bytes = body.read(limit_bytes + 1)
+                return whole_body(answer, limit_bytes)
         except LayerNotFound:
             return None
-        if len(data) > limit_bytes:
-            raise LayerUnavailable(
-                f"{self.url(key)} has more than {limit_bytes} bytes, so it is none of ours.",
-                layer=self.place.url_without_secrets,
-                hint="Something else wrote it; look at it, and remove it if nobody needs it.",
-            )
-        return data
 
     def put(self, key: str, data: bytes) -> None:
         """Write an object, whatever was there.
@@ -107,24 +104,24 @@ class Objects:
         asked = {"Bucket": self.place.bucket, "Prefix": self._prefix + below}
         if after:
             asked["StartAfter"] = self._prefix + after
-        for _ in range(LIMIT_PAGES):
-            with self._told("read"):
-                page = self._client.list_objects_v2(**asked)
-                refuse_cut(page)
-                if page.get("IsTruncated") and not page.get("NextContinuationToken"):
-                    raise CutOff
-            for found in page.get("Contents", ()):
-                key = found["Key"].removeprefix(self._prefix)
-                # Not every server knows StartAfter.
-                if key > after:
-                    yield key
-            if not page.get("IsTruncated"):
-                return
-            asked["ContinuationToken"] = page["NextContinuationToken"]
-        raise LayerUnavailable(
-            f"{self.url(below)} holds more than {LIMIT_PAGES:,},000 objects.",
-            layer=self.place.url_without_secrets,
-        )
+
+        def ask(token: str | None) -> ListPage:
+            further = {"ContinuationToken": token} if token else {}
+            with allowed(LIMIT_PAGE_BYTES):
+                answer = self._client.list_objects_v2(**asked, **further)
+            refuse_cut(answer)
+            page = page_of(answer)
+            if page is None:
+                raise CutOff
+            return page
+
+        with self._told("read"):
+            for page in pages(ask):
+                for found in page.listed:
+                    key = found.key.removeprefix(self._prefix)
+                    # Not every server knows StartAfter.
+                    if key > after:
+                        yield key
 
     @property
     def _client(self) -> Any:
@@ -133,9 +130,10 @@ class Objects:
 
     def _put(self, key: str, data: bytes, **condition: str) -> None:
         # From a stream each block has the time that the whole would have from bytes.
-        self._client.put_object(
-            Bucket=self.place.bucket, Key=self._prefix + key, Body=io.BytesIO(data), **condition
-        )
+        with allowed(LIMIT_ERROR_BYTES):
+            self._client.put_object(
+                Bucket=self.place.bucket, Key=self._prefix + key, Body=io.BytesIO(data), **condition
+            )
 
     @contextmanager
     def _told(self, done: str, key: str | None = None) -> Iterator[None]:

@@ -74,11 +74,13 @@ class Candidate:
         release: The release.
         graphs: Every attached graph, and what it asks for today. Keeps no graph alive.
         findings: What the check has to say.
+        graph_files: Files in the layers that are graphs and so no prompts.
     """
 
     release: Release
     graphs: Mapping[Graph, GraphFacts]
     findings: tuple[Finding, ...]
+    graph_files: tuple[str, ...] = ()
 
     @property
     def refused(self) -> bool:
@@ -229,7 +231,8 @@ class Candidates:
         told = (*resolved.findings, *rendering)
         extra = (*_as_used(told, resolved, outputs, tuple(facts.values())), *clashes)
         texts = {name: template.text for name, template in resolved.templates.items()}
-        return self._checked(release, facts, before, extra, texts, strict=strict)
+        candidate = self._checked(release, facts, before, extra, texts, strict=strict)
+        return replace(candidate, graph_files=resolved.graphs)
 
     def kept(self, release: Release, graphs: Sequence[Graph], before: Release | None) -> Candidate:
         """A release that exists already, with today's graphs."""

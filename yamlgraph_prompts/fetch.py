@@ -16,7 +16,6 @@ from yamlgraph_prompts.errors import LayerError, LayerNotFound, LayerReadOnly, L
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.health import LayerState
 from yamlgraph_prompts.layers import Layer, LayerContent, environments_pattern
-from yamlgraph_prompts.regular_file import standing
 from yamlgraph_prompts.release import Prompt, Release
 from yamlgraph_prompts.sources import (
     Content,
@@ -33,6 +32,8 @@ T = TypeVar("T")
 BUSY_S = 5.0
 # Seconds after which that answer is not hoped for any more, and the source is opened anew.
 GIVE_UP_S = 120.0
+# Questions that hang for good at one time; beyond them no source is opened anew.
+MAX_HANGING = 3
 
 
 class LayerReader:
@@ -53,10 +54,10 @@ class LayerReader:
         self._trouble: str | None = None
         self._kept: LayerContent | None = None
         self._taken: str | None = None
-        self._stood: list[tuple[Path, object]] = []
         # What is to be said of an optional one while it is not there.
         self._absent: tuple[Finding, ...] | None = None
         self._asked = -math.inf
+        self._hanging: list[threading.Thread] = []
         self._earlier = Traffic()
         self.renew()
         # A URL's parameters say how to get there, and may hold what is nobody else's business.
@@ -130,9 +131,6 @@ class LayerReader:
     def _ask(self) -> LayerContent:
         try:
             with self._alone():
-                folders = self._source.watched()
-                # One that is not there yet is made by the first write.
-                self._stood = [(path, standing(path)) for path in folders if path.exists()]
                 content = self._source.read()
         except LayerNotFound as problem:
             if not self.layer.optional:
@@ -194,12 +192,6 @@ class LayerReader:
             raise LayerReadOnly(
                 f"Prompts cannot be written to {self.url}: it is only read.", layer=self.url
             )
-        if any(standing(folder) != stood for folder, stood in self._stood):
-            raise LayerUnavailable(
-                f"{self.url} was swapped for another folder meanwhile; nothing was written.",
-                layer=self.url,
-                hint="Look at what is there now, and try again.",
-            )
         with self._alone():
             source.write(path, data)
 
@@ -215,20 +207,24 @@ class LayerReader:
         """Make the lock anew, after a fork."""
         self._lock = threading.Lock()
         self._since = 0.0
+        self._holder: threading.Thread | None = None
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
         # A source is used by one thread at a time: a publication, or the watch.
         lock = self._lock
         if not lock.acquire(timeout=BUSY_S):
-            if time.monotonic() - self._since > GIVE_UP_S:
+            self._hanging = [thread for thread in self._hanging if thread.is_alive()]
+            is_over = time.monotonic() - self._since > GIVE_UP_S
+            if is_over and self._holder and len(self._hanging) < MAX_HANGING:
+                self._hanging.append(self._holder)
                 self._earlier = self._traffic
                 self._source = _open(self.layer, self.environment, self._base)
                 self.renew()
             raise LayerUnavailable(
                 f"{self.url} is still busy with an earlier question.", layer=self.url
             )
-        self._since = time.monotonic()
+        self._since, self._holder = time.monotonic(), threading.current_thread()
         try:
             yield
             self._seen_s, self._trouble = time.time(), None

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import os
 from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from time import monotonic
 from typing import TYPE_CHECKING, Literal
 
 from yamlgraph_prompts.arrival import on_event_loop
 from yamlgraph_prompts.builds import Builds
 from yamlgraph_prompts.candidate import Graph
-from yamlgraph_prompts.errors import GraphRefused, PromptsError, ReleaseNotFound
+from yamlgraph_prompts.errors import GraphRefused, PromptNotFound, PromptsError, ReleaseNotFound
 from yamlgraph_prompts.following import Following
 from yamlgraph_prompts.live import Build, Pin, Recipe
+from yamlgraph_prompts.lookup import FULL_ID
 from yamlgraph_prompts.publisher import Publisher
 from yamlgraph_prompts.release import Release
 from yamlgraph_prompts.telling import Teller
@@ -28,6 +31,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger("yamlgraph_prompts")
 
 MARK_EVERY_S = 60.0
+
+KEY_VARIABLE = "YAMLGRAPH_PROMPTS_KEY"
+KEY_LENGTH = 32
+
+# Where no store keeps one; a forked process has its parent's.
+_secret_of_this_process = os.urandom(32)
 
 _tokens = itertools.count(1)
 
@@ -54,6 +63,9 @@ class Handle:
         recipe: What the user did to it.
         pin: Which release a run or thread uses when the live one has moved on.
         allow_release_override: Whether a caller's config may choose a release.
+
+    Raises:
+        ValueError: ``YAMLGRAPH_PROMPTS_KEY`` is too short to be a secret.
     """
 
     def __init__(
@@ -70,6 +82,7 @@ class Handle:
         self.recipe = recipe
         self.pin = pin
         self.allow_release_override = allow_release_override
+        self.key = _key(parts.store, prompts.environment)
         self.token = next(_tokens)
         self._builds = parts.builds
         self._missing_release = parts.missing_release
@@ -116,6 +129,9 @@ class Handle:
     def at(self, release: str, graph: str | None) -> Build:
         """The build for a pair that need not be live.
 
+        The ids come from checkpoints and callers, and what is raised goes to whoever called, who
+        may be a server's client: a full id only, and no word of what is stored, and where.
+
         Raises:
             ReleaseNotFound: The release is gone, and `missing_release` is ``"raise"``.
         """
@@ -124,6 +140,8 @@ class Handle:
         now = live.builds[self.token]
         if now.release == release and graph in (None, now.graph):
             return now
+        if not FULL_ID.fullmatch(release):
+            return self.lost(release)
         today = live.candidate.graphs[self.graph]
         try:
             try:
@@ -134,11 +152,41 @@ class Handle:
                 today = self.owner._reread(self.graph, self.owner.find(release))
                 return self._builds.at(self, release, graph, today, self.owner.find)
         except ReleaseNotFound as problem:
-            if self._missing_release == "raise":
-                raise
-            logger.warning("%s The live release is taken instead.", problem)
-            self._teller.tell("missing-release", str(problem), release=release)
-            return now
+            logger.warning("%s", problem)
+            return self.lost(release)
+        except PromptNotFound as problem:
+            raise PromptNotFound(
+                f"The release of this run has no prompt {problem.name!r}.",
+                name=problem.name,
+                tried=problem.tried,
+            ) from problem
+        except PromptsError as problem:
+            logger.warning("A run cannot go on with release %s: %s", release[:12], problem)
+            raise GraphRefused(
+                "The graph cannot be built on the release of this run.",
+                findings=getattr(problem, "findings", ()),
+                hint="The log says why.",
+            ) from problem
+
+    def lost(self, release: str) -> Build:
+        """The live build, for a run whose release cannot be had.
+
+        Raises:
+            ReleaseNotFound: `missing_release` is ``"raise"``.
+        """
+        if self._missing_release == "raise":
+            raise ReleaseNotFound(
+                "The release of this run is not found.",
+                release_id=release,
+                hint="Start the thread anew with a fresh input, or let such runs take the live "
+                'release: missing_release="live".',
+            )
+        message = f"Release {release[:12]!r} of a run is not found. The live release is taken."
+        logger.warning("%s", message)
+        self._teller.tell("missing-release", message, release=release)
+        live = self._publisher.live
+        assert live is not None
+        return live.builds[self.token]
 
     def live_release(self) -> Release:
         """The live release."""
@@ -161,3 +209,14 @@ class Handle:
             if not on_event_loop():
                 with suppress(PromptsError):
                     self.owner.publish("first run")
+
+
+def _key(store: Store | MemoryStore, environment: str) -> bytes:
+    """What marks the checkpoints of one environment: the store's secret, or the one that is set."""
+    if (chosen := os.environ.get(KEY_VARIABLE)) is None:
+        secret = store.secret() or _secret_of_this_process
+    elif len(chosen) < KEY_LENGTH:
+        raise ValueError(f"{KEY_VARIABLE} must have at least {KEY_LENGTH} characters.")
+    else:
+        secret = os.fsencode(chosen)
+    return sha256(b"yamlgraph-prompts key 1\n%b\n%b" % (environment.encode(), secret)).digest()

@@ -189,6 +189,7 @@ class Resolved:
         parts: Path → text of everything that a template can include, import or extend.
         variables: The layers' vars, merged by top-level key.
         findings: What was wrong on the way.
+        graphs: Files that are graphs and so no prompts.
     """
 
     prompts: Mapping[str, Prompt]
@@ -196,6 +197,7 @@ class Resolved:
     parts: Mapping[str, str]
     variables: Mapping[str, Any]
     findings: tuple[Finding, ...] = field(default=())
+    graphs: tuple[str, ...] = ()
 
 
 def resolve(
@@ -220,6 +222,7 @@ def resolve(
     templates: dict[str, Template] = {}
     parts: dict[str, str] = {}
     findings: list[Finding] = []
+    graphs: list[str] = []
     for layer in layers:
         findings += layer.findings
         above = "" if layer.url == "memory:" else f"{layer.url.rstrip('/')}/"
@@ -249,10 +252,12 @@ def resolve(
                     findings.append(_twins(name, shown))
             elif path.endswith(".yaml") and not _VARS.fullmatch(path.rpartition("/")[2]):
                 name = path.removesuffix(".yaml")
-                if name not in prompts and name not in templates and not _is_graph(data):
+                if _is_graph(data):
+                    graphs.append(shown)
+                elif name not in prompts and name not in templates:
                     prompts[name] = Prompt(name, data, layer=layer.url, file=shown)
     variables = _variables(layers, environment, findings)
-    return Resolved(prompts, templates, parts, variables, tuple(findings))
+    return Resolved(prompts, templates, parts, variables, tuple(findings), tuple(graphs))
 
 
 def _encodable(path: str) -> bool:

@@ -166,7 +166,10 @@ class LivePrompts:
         return release
 
     def __getitem__(self, name: str) -> Prompt:
-        return self.release[name]
+        release = self.release
+        if name not in release:
+            raise release.not_found(name)
+        return release[name]
 
     @property
     def held(self) -> bool:

@@ -69,8 +69,8 @@ def load_and_compile(
         watch: Whether to follow changes.
         pin: Which release a run uses when the live one has moved on: ``"run"`` (an interrupted run
             resumes on the one that it started with), ``"thread"`` or ``"none"``.
-        allow_release_override: Whether a caller's config may choose a release by
-            ``prompts_release``.
+        allow_release_override: Whether a caller's config may choose a release by its full id in
+            ``prompts_release``. On a LangGraph server the callers are the server's clients.
 
     Returns:
         A StateGraph; its ``.compile(...)`` gives a `LiveGraph`.

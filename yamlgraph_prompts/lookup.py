@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("yamlgraph_prompts")
 
-_FULL_ID = re.compile(r"[0-9a-f]{64}")
+FULL_ID = re.compile(r"[0-9a-f]{64}")
 
 
 def find(
@@ -39,7 +39,7 @@ def find(
     try:
         return store.get(store.find(release_id))
     except ReleaseNotFound:
-        if not _FULL_ID.fullmatch(release_id):
+        if not FULL_ID.fullmatch(release_id):
             raise
     release = _published(release_id, readers, deadline_s)
     with suppress(StoreError):

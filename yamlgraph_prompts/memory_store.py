@@ -65,6 +65,9 @@ class MemoryStore:
         """A kept release."""
         return self._releases[self.find(release_id)]
 
+    def secret(self) -> None:
+        """None: there is no folder that other processes could share."""
+
     def mark_used(self, release_id: str) -> None:
         """Nothing: a release is kept by number, not by use."""
 

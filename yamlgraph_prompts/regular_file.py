@@ -27,6 +27,7 @@ def read_regular(
     *,
     limit_bytes: int = LIMIT_FILE_BYTES,
     follow: bool = True,
+    dir_fd: int | None = None,
 ) -> bytes:
     """The bytes of an ordinary file.
 
@@ -34,6 +35,7 @@ def read_regular(
         path: The file.
         limit_bytes: The most bytes that it may have.
         follow: Whether the last part of the path may be a link.
+        dir_fd: The descriptor of the folder that a relative path is relative to.
 
     Raises:
         SpecialFile: It is not an ordinary file.
@@ -43,9 +45,9 @@ def read_regular(
     # O_NONBLOCK: opening a pipe that nobody writes to would wait for ever.
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
     try:
-        handle = os.open(path, flags)
+        handle = os.open(path, flags, dir_fd=dir_fd)
     except OSError as problem:
-        if _is_special(path, follow):
+        if _is_special(path, follow, dir_fd):
             raise SpecialFile(str(problem)) from None
         raise
     try:
@@ -77,10 +79,12 @@ def standing(path: str | os.PathLike[str]) -> tuple[object, ...]:
     return os.path.realpath(path), inode(path), data
 
 
-def inode(path: str | os.PathLike[str]) -> tuple[int, int] | None:
+def inode(
+    path: int | str | os.PathLike[str], *, follow: bool = True, dir_fd: int | None = None
+) -> tuple[int, int] | None:
     """Which folder or file this is: another one after it was renamed; None where none is."""
     try:
-        found = os.stat(path)
+        found = os.stat(path, dir_fd=dir_fd, follow_symlinks=follow)
     except OSError:
         return None
     return found.st_dev, found.st_ino
@@ -95,9 +99,8 @@ def _read_on(handle: int, data: bytes, limit_bytes: int) -> bytes:
     return b"".join(pieces)
 
 
-def _is_special(path: str | os.PathLike[str], follow: bool) -> bool:
+def _is_special(path: str | os.PathLike[str], follow: bool, dir_fd: int | None) -> bool:
     try:
-        mode = os.stat(path, follow_symlinks=follow).st_mode
+        return not stat.S_ISREG(os.stat(path, dir_fd=dir_fd, follow_symlinks=follow).st_mode)
     except OSError:
         return False
-    return not (stat.S_ISREG(mode))

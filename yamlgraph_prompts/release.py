@@ -152,7 +152,8 @@ class Release:
         try:
             return self.prompts[name]
         except KeyError:
-            raise self.not_found(name) from None
+            # A graph's node asks here, and what it raises goes to the clients of a server.
+            raise self.not_found(name, show=False) from None
 
     def __contains__(self, name: object) -> bool:
         return name in self.prompts
@@ -167,13 +168,21 @@ class Release:
         prompts = f"{len(self)} prompt{'' if len(self) == 1 else 's'}"
         return f"<Release {self.id[:12]} of {prompts}, environment {self.environment!r}>"
 
-    def not_found(self, name: str, tried: Iterable[str] = ()) -> PromptNotFound:
-        """The error for a name that is not here, with the nearest names that are."""
+    def not_found(
+        self, name: str, tried: Iterable[str] = (), *, show: bool = True
+    ) -> PromptNotFound:
+        """The error for a name that is not here, with the nearest names that are.
+
+        Args:
+            name: The name.
+            tried: Places that were looked at beside the layers.
+            show: Whether its text lists the places; `PromptNotFound.tried` always does.
+        """
         places = [*tried, *(f"{layer.url.rstrip('/')}/{name}.yaml" for layer in self.layers)]
         near = get_close_matches(name, self.prompts, n=3)
         return PromptNotFound(
             f"There is no prompt {name!r} for environment {self.environment!r}."
-            + (f" Looked at: {', '.join(places)}." if places else ""),
+            + (f" Looked at: {', '.join(places)}." if places and show else ""),
             name=name,
             tried=places,
             hint=f"Did you mean {' or '.join(map(repr, near))}?" if near else None,

@@ -34,6 +34,8 @@ logger = logging.getLogger("yamlgraph_prompts")
 
 _MARK_EVERY_S = 600.0
 
+SECRET_BYTES = 32
+
 
 class Store:
     """Releases on disk, shared by every process that names the same folder. Thread-safe.
@@ -125,6 +127,30 @@ class Store:
         if not self._shelves:
             self._settle()
         return self._place.folders[0]
+
+    def secret(self) -> bytes | None:
+        """The secret of every process that shares this store, made when first asked for.
+
+        None: it can be neither read nor written.
+        """
+        try:
+            if (kept := self._secret()) is None:
+                with self.lock():
+                    if (kept := self._secret()) is None:
+                        kept = os.urandom(SECRET_BYTES)
+                        disk.replace(self.folder / "secret", kept)
+            return kept
+        except OSError as error:
+            logger.warning("No other process can resume the runs of this one: %s", error)
+            return None
+
+    def _secret(self) -> bytes | None:
+        for folder in (self.folder, *self._place.folders[1:]):
+            with suppress(FileNotFoundError):
+                data, _ = disk.read_file(folder / "secret", SECRET_BYTES)
+                if len(data) == SECRET_BYTES:
+                    return data
+        return None
 
     @property
     def writable(self) -> bool:

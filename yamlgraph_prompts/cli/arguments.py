@@ -169,6 +169,15 @@ def _check(commands: Any) -> None:
     parser.add_argument(
         "--strict", action="store_true", help="duplicate keys and the like are errors too"
     )
+    building = parser.add_mutually_exclusive_group()
+    building.add_argument(
+        "--graphs", action="store_true",
+        help="build the graphs that lie among the prompts too: this runs their Python",
+    )  # fmt: skip
+    building.add_argument(
+        "--no-build", action="store_true",
+        help="build no graph, not even one that is named: nothing of them runs",
+    )  # fmt: skip
 
 
 def _show(commands: Any) -> None:
@@ -278,6 +287,15 @@ def _push(commands: Any) -> None:
     parser.add_argument(
         "--strict", action="store_true", help="duplicate keys and the like are errors too"
     )
+    building = parser.add_mutually_exclusive_group()
+    building.add_argument(
+        "--graphs", action="store_true",
+        help="build the graphs that lie among the prompts too: this runs their Python",
+    )  # fmt: skip
+    building.add_argument(
+        "--no-build", action="store_true",
+        help="build no graph, not even one that is named: nothing of them runs",
+    )  # fmt: skip
     _json(parser)
 
 

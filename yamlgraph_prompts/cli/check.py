@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from yamlgraph_prompts.builds import does_not_build
 from yamlgraph_prompts.cli.places import Place, places, seems_graph
@@ -18,30 +18,79 @@ if TYPE_CHECKING:
     from yamlgraph_prompts.candidate import Candidate
 
 
+class _Words(NamedTuple):
+    """The paths that were given."""
+
+    graphs: list[str]
+    folders: list[str]
+    files: list[str]
+
+
 def run(arguments: Any) -> int:
     """Check; 1 where there is an error."""
+    words = _sorted(arguments.words)
+    among = [] if arguments.graphs else _among_prompts(arguments, words)
+    graphs = [graph for graph in words.graphs if graph not in among]
+    files = [*words.files, *(file for file in among if file.endswith(".yaml"))]
+    waiting = _places(arguments, _Words(graphs, words.folders, files))
     findings: dict[Finding, None] = {}
     candidates: list[tuple[Place, Candidate]] = []
-    for place, names in _places(arguments):
+    unbuilt = dict.fromkeys(map(os.path.normpath, among))
+    known = {Path(graph).resolve() for graph in graphs}
+    while waiting:
+        place, names = waiting.pop(0)
         candidate = place.candidate(strict=arguments.strict)
         candidates.append((place, candidate))
-        if not candidate.release and not candidate.refused and not place.graphs:
+        # A child is built with its parent.
+        known.update(*(facts.plan or () for facts in candidate.graphs.values()))
+        found = [os.path.normpath(names.get(file, file)) for file in candidate.graph_files]
+        found = [file for file in found if Path(file).resolve() not in known]
+        if arguments.graphs:
+            known.update(Path(file).resolve() for file in found)
+            waiting += [(other, {}) for other in places(arguments, found)] if found else []
+        else:
+            unbuilt.update(dict.fromkeys(found))
+        if not (candidate.release or candidate.refused or place.graphs or unbuilt):
             note(f"There are no prompts in {place.shown}: nothing was checked.")
         for finding in map(_gated, candidate.findings):
             findings[finding.at(file=names.get(finding.file or "", finding.file))] = None
-        findings.update(dict.fromkeys(building(candidate)))
+        if arguments.no_build:
+            unbuilt.update(dict.fromkeys(map(str, place.graphs)))
+        else:
+            findings.update(dict.fromkeys(building(candidate)))
+    return _tell(arguments, candidates, list(findings), list(unbuilt))
+
+
+def _tell(
+    arguments: Any,
+    candidates: list[tuple[Place, Candidate]],
+    findings: list[Finding],
+    unbuilt: list[str],
+) -> int:
     errors = sum(finding.severity == "error" for finding in findings)
     if arguments.format == "json":
-        say_json(_facts(candidates, list(findings), errors))
+        say_json(_facts(candidates, findings, errors, unbuilt))
     elif arguments.format == "github":
         for finding in findings:
             say(annotation(finding.at(file=_in_repository(finding.file))))
+        for file in unbuilt:
+            title = f"file={_property(_in_repository(file) or file)},title=not-built"
+            say(f"::notice {title}::{_data(_why_not(arguments))}")
         note(_summary(candidates, findings, errors))
     else:
         for line in finding_lines(findings):
             say(line)
         say(_summary(candidates, findings, errors))
+        if unbuilt:
+            listed = ", ".join(file if file.isprintable() else repr(file) for file in unbuilt)
+            note(f"Not built: {listed}. {_why_not(arguments)}")
     return 1 if errors else 0
+
+
+def _why_not(arguments: Any) -> str:
+    if arguments.no_build:
+        return "With --no-build nothing of a graph runs; its prompts were checked all the same."
+    return "A graph among the prompts is not built, since that runs its Python; --graphs does."
 
 
 def _gated(finding: Finding) -> Finding:
@@ -86,7 +135,33 @@ def _property(text: str) -> str:
     return _data(printable(text)).replace(":", "%3A").replace(",", "%2C")
 
 
-def _places(arguments: Any) -> list[tuple[Place, Mapping[str, str]]]:
+def _among_prompts(arguments: Any, words: _Words) -> list[str]:
+    """The graphs that were not named as such: they lie among prompts.
+
+    Such a one may be part of the change that is checked: a wildcard or a tool such as pre-commit
+    names it like any other file.
+    """
+    layers = [url.partition("{")[0].removeprefix("file://") for url, _ in arguments.layers or ()]
+    prompts = {Path(word).resolve() for word in (*words.folders, *words.files, *layers)}
+    roots = {path if path.is_dir() else path.parent for path in prompts}
+
+    def is_among(path: Path) -> bool:
+        return "prompts" in _below_here(path.parent).parts or any(map(path.is_relative_to, roots))
+
+    return [
+        graph
+        for graph in words.graphs
+        if is_among(Path(graph).resolve())
+        or is_among(Path(graph).parent.resolve() / Path(graph).name)
+    ]
+
+
+def _below_here(path: Path) -> Path:
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def _places(arguments: Any, words: _Words) -> list[tuple[Place, Mapping[str, str]]]:
     """What to check: graphs on their layers, folders as layers, and prompt files by themselves.
 
     With each comes what the files in its findings are really called, where that differs.
@@ -94,16 +169,16 @@ def _places(arguments: Any) -> list[tuple[Place, Mapping[str, str]]]:
     A tool such as pre-commit names the files that changed. What lies in a layer that is checked is
     checked with it; whatever else was named is checked by itself, so that nothing goes unseen.
     """
-    graphs, folders, files = _sorted(arguments.words)
+    graphs, folders, files = words
     common = {"given": arguments.environment, "root": arguments.store}
     configured = bool(graphs or arguments.layers)
     # Templates and vars need what stands beside them; a prompt is complete in itself.
     beside = {str(Path(file).parent) for file in files if not _complete(file)}
     if not configured:
-        folders += sorted(beside - set(folders))
+        folders = [*folders, *sorted(beside - set(folders))]
     found = [Place((folder,), **common) for folder in folders]
     if configured or not arguments.words:
-        found += places(arguments, graphs)
+        found += places(arguments, graphs, reading=arguments.no_build)
     alone = [file for file in files if _complete(file) and not _covered(file, found)]
     if not alone:
         return [(place, {}) for place in found]
@@ -126,8 +201,7 @@ def _inside(path: str) -> str:
     return "/".join(part for part in Path(path).parts if part not in ("..", "/"))
 
 
-def _sorted(words: Iterable[str]) -> tuple[list[str], list[str], list[str]]:
-    """(graphs, folders, prompt files) among the paths that were given."""
+def _sorted(words: Iterable[str]) -> _Words:
     graphs: list[str] = []
     folders: list[str] = []
     files: list[str] = []
@@ -144,7 +218,7 @@ def _sorted(words: Iterable[str]) -> tuple[list[str], list[str], list[str]]:
                 f"{word} is neither a graph, nor a prompt, nor a folder.",
                 hint="Prompts end in .yaml or .yaml.j2; a graph has nodes and edges.",
             )
-    return graphs, folders, files
+    return _Words(graphs, folders, files)
 
 
 def _is_there(path: Path) -> bool:
@@ -172,7 +246,10 @@ def building(candidate: Candidate) -> Iterator[Finding]:
 
 
 def _facts(
-    candidates: list[tuple[Place, Candidate]], findings: list[Finding], errors: int
+    candidates: list[tuple[Place, Candidate]],
+    findings: list[Finding],
+    errors: int,
+    unbuilt: list[str],
 ) -> dict[str, Any]:
     return {
         "ok": not errors,
@@ -188,6 +265,7 @@ def _facts(
             }
             for place, candidate in candidates
         ],
+        "not_built": unbuilt,
         "findings": [asdict(finding) for finding in findings],
     }
 

@@ -46,9 +46,9 @@ def _finder(
     arguments: Any, urls: Sequence[str], graphs: Sequence[str], said: Sequence[str]
 ) -> Callable[[str], Release]:
     if not urls:
-        return one_place(arguments, graphs).release
+        return one_place(arguments, graphs, reading=True).release
     there = bucket(arguments, urls)
-    here = one_place(arguments, graphs) if LAYERS in said else None
+    here = one_place(arguments, graphs, reading=True) if LAYERS in said else None
     return lambda word: here.release(word) if here and word == LAYERS else released_as(there, word)
 
 

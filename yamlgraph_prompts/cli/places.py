@@ -175,8 +175,13 @@ class Place:
         return Candidates(self.readers, self.environment, (), lambda _: None)
 
 
-def places(arguments: Any, graphs: Sequence[str]) -> list[Place]:
+def places(arguments: Any, graphs: Sequence[str], *, reading: bool = False) -> list[Place]:
     """The places that a call means, graphs that share their prompts together.
+
+    Args:
+        arguments: The call's.
+        graphs: The graphs' files.
+        reading: No graph is built, so nothing that stands beside them may run.
 
     Raises:
         GraphNotFound: A graph's file is not there.
@@ -194,6 +199,11 @@ def places(arguments: Any, graphs: Sequence[str]) -> list[Place]:
     # It takes a while to import, which those without a graph need not wait for.
     from yamlgraph_prompts.load import Home, home_of
 
+    if reading:
+        from yamlgraph_prompts.yamlgraph_bridge.known import import_for_reading
+
+        import_for_reading()
+
     grouped: dict[Home, list[Path]] = {}
     for path in map(Path, graphs):
         grouped.setdefault(home_of(path, layers or None), []).append(path)
@@ -205,13 +215,13 @@ def places(arguments: Any, graphs: Sequence[str]) -> list[Place]:
     ]
 
 
-def one_place(arguments: Any, graphs: Sequence[str]) -> Place:
-    """The one place that a call means.
+def one_place(arguments: Any, graphs: Sequence[str], *, reading: bool = False) -> Place:
+    """The one place that a call means; see `places`.
 
     Raises:
         PromptsError: The graphs do not share their prompts.
     """
-    found = places(arguments, graphs)
+    found = places(arguments, graphs, reading=reading)
     if len(found) > 1:
         raise PromptsError(
             "These graphs do not share their prompts.", hint="Name one graph, or say --layer."

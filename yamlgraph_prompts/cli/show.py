@@ -62,7 +62,7 @@ def run(arguments: Any) -> int:
 
 def _place(arguments: Any, graphs: list[str]) -> Place:
     try:
-        return one_place(arguments, graphs)
+        return one_place(arguments, graphs, reading=True)
     except GraphNotFound as problem:
         problem.hint = f"{problem.hint} A prompt is named without .yaml, such as greeting."
         raise

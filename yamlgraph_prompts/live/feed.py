@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias
 
-from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.graph.state import CompiledStateGraph
-
-RELEASE = "prompts_release"
-GRAPH = "prompts_graph"
 
 Compiled: TypeAlias = "CompiledStateGraph[Any, Any, Any, Any]"
 Pin: TypeAlias = Literal["run", "thread", "none"]
@@ -51,6 +46,11 @@ class Feed(Protocol):
         ...
 
     @property
+    def key(self) -> bytes:
+        """What the marks in checkpoints are made with; see `live.marks`."""
+        ...
+
+    @property
     def owner(self) -> object:
         """Live graphs with the same owner share the release of one run."""
         ...
@@ -78,6 +78,14 @@ class Feed(Protocol):
         """
         ...
 
+    def lost(self, release: str) -> Build:
+        """The build for a run whose release cannot be had.
+
+        Raises:
+            ReleaseNotFound: Such runs must not go on.
+        """
+        ...
+
     def live_release(self) -> Any:
         """The release that is live, as an object."""
         ...
@@ -85,25 +93,3 @@ class Feed(Protocol):
     def ran(self, build: Build) -> None:
         """Told once for each run; must be cheap."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """The release and graph revision that a checkpoint says it was made with."""
-
-    release: str | None = None
-    graph: str | None = None
-
-    @classmethod
-    def of(cls, saved: CheckpointTuple | None) -> Pair:
-        metadata: Mapping[str, Any] = saved.metadata if saved and saved.metadata else {}
-        return cls(metadata.get(RELEASE), metadata.get(GRAPH))
-
-    def stamp(self, metadata: Mapping[str, Any] | None) -> Any:
-        stamped: dict[str, Any] = {**(metadata or {})}
-        for key, value in ((RELEASE, self.release), (GRAPH, self.graph)):
-            if value is None:
-                stamped.pop(key, None)
-            else:
-                stamped[key] = value
-        return stamped

@@ -17,6 +17,7 @@ from langgraph.types import StateSnapshot, StateUpdate
 
 from yamlgraph_prompts.live.feed import Build, Compiled, Feed
 from yamlgraph_prompts.live.lookups import asettle, settle
+from yamlgraph_prompts.live.marks import unmarking
 from yamlgraph_prompts.live.runs import Runs
 
 # What LangGraph's graphs are made of; setting one of these on a handle changes its next run.
@@ -250,14 +251,14 @@ class LiveGraph(CompiledStateGraph[Any, Any, Any, Any]):
         self, config: RunnableConfig, supersteps: Sequence[Sequence[StateUpdate]]
     ) -> RunnableConfig:
         """As in LangGraph; the new checkpoint keeps the thread's release and graph revision."""
-        graph, config = settle(self._runs.updating(config, supersteps))
+        graph, config = settle(self._runs.updating(config))
         return graph.bulk_update_state(config, supersteps)
 
     async def abulk_update_state(
         self, config: RunnableConfig, supersteps: Sequence[Sequence[StateUpdate]]
     ) -> RunnableConfig:
         """As in LangGraph; the new checkpoint keeps the thread's release and graph revision."""
-        graph, config = await asettle(self._runs.updating(config, supersteps))
+        graph, config = await asettle(self._runs.updating(config))
         return await graph.abulk_update_state(config, supersteps)
 
     def update_state(
@@ -313,7 +314,7 @@ class _Lives:
 
     def __get__(self, handle: LiveGraph | None, owner: type) -> Any:
         graph = CompiledStateGraph if handle is None else handle._runs.live_graph()
-        return getattr(graph, self.name)
+        return unmarking(getattr(graph, self.name))
 
 
 def _have(names: Iterable[str]) -> None:

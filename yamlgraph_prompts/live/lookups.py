@@ -18,6 +18,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 
 from yamlgraph_prompts.errors import ReleaseNotFound
 from yamlgraph_prompts.live.feed import Build, Feed
+from yamlgraph_prompts.live.marks import Pair
 
 logger = logging.getLogger("yamlgraph_prompts")
 
@@ -48,17 +49,29 @@ class Fetch:
     """Asks for the build of a pair; `instead` is taken where the release is gone."""
 
     feed: Feed
-    release: str
-    graph: str | None
+    pair: Pair
     instead: Build | None = None
 
     def now(self) -> Build:
+        release = self.pair.release
+        assert release is not None
         try:
-            return self.feed.at(self.release, self.graph)
+            if self.pair.ours:
+                return self.feed.at(release, self.pair.graph)
+            logger.warning(
+                "Another store has recorded release %r of a run. Processes that share threads "
+                "share a store, or the value of YAMLGRAPH_PROMPTS_KEY.",
+                release[:12],
+            )
+            return self.feed.lost(release)
         except ReleaseNotFound as gone:
             if self.instead is None:
                 raise
-            logger.warning("Reading a thread's state with the live graph instead: %s", gone)
+            logger.warning(
+                "Reading a thread's state with the live graph, not with release %r: %s",
+                release[:12],
+                gone,
+            )
             return self.instead
 
     async def later(self) -> Build:

@@ -22,6 +22,7 @@ from langgraph._internal._constants import (
     CONFIG_KEY_REPLAY_STATE,
     CONFIG_KEY_RESUMING,
     CONFIG_KEY_SCRATCHPAD,
+    CONFIG_KEY_SEND,
     CONFIG_KEY_TASK_ID,
     NS_SEP,
 )
@@ -30,8 +31,9 @@ from langgraph.cache.base import BaseCache
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 from langgraph.types import Command
 
-from yamlgraph_prompts.live.feed import GRAPH, RELEASE, Build, Compiled, Feed, Pair
+from yamlgraph_prompts.live.feed import Build, Compiled, Feed
 from yamlgraph_prompts.live.lookups import Fetch, Read, Steps
+from yamlgraph_prompts.live.marks import GRAPH, RELEASE, MarkingSaver, Pair
 from yamlgraph_prompts.live.release_cache import ReleaseCache
 from yamlgraph_prompts.live.waiting import refuse_lost_answers, waiting, without_tasks
 
@@ -70,10 +72,12 @@ class RunRelease(str):
         return str, (str.__str__(self),)
 
 
-# A caller may not set these; the cache is a parent's, and knows nothing of releases.
-_OURS = frozenset({RELEASE, GRAPH, CONFIG_KEY_CACHE})
+# A caller may not set these; what a parent lends knows nothing of releases.
+_OURS = frozenset({RELEASE, GRAPH, CONFIG_KEY_CACHE, CONFIG_KEY_CHECKPOINTER})
+# Whether a graph inside another one resumes, which the graph around it says.
+_CLAIMS = frozenset({CONFIG_KEY_RESUMING, CONFIG_KEY_REPLAY_STATE})
 # A call with none of these in its configurable or metadata, and with no run around it, is fresh.
-TELLING = _OURS | {CONFIG_KEY_TASK_ID, CONFIG_KEY_RESUMING, "run_id"}
+TELLING = _OURS | _CLAIMS | {CONFIG_KEY_TASK_ID, "run_id"}
 
 
 def run_on(
@@ -84,6 +88,7 @@ def run_on(
     Only for a run that is not taken `plainly`.
     """
     full = ensure_config(graph.config, config)
+    conf = full[CONF] = _without_claims(full[CONF])
     above = full["metadata"].get(RELEASE)
     above = above if isinstance(above, RunRelease) else None
     parent = above.of(feed.owner) if above else None
@@ -94,32 +99,30 @@ def run_on(
         read, patch = _own_checkpoint(graph, full)
         if read:
             saved = yield read
-    pair = Pair.of(saved)
+    pair = Pair.of(saved, feed.key)
     resuming = saved is not None and _resumes(given, full, saved)
-    release, revision = live.release, None
+    wanted = Pair()
     if parent is not None:
-        release = parent
-        revision = pair.graph if resuming and pair.release == parent else None
+        wanted = pair if resuming and pair.release == parent and pair.ours else Pair(parent)
     elif resuming and feed.pin != "none":
-        release, revision = pair.release or live.release, pair.graph
+        wanted = pair
     elif not resuming and (chosen := _override(feed, full, above)):
-        release = chosen
+        wanted = Pair(chosen)
     elif feed.pin == "thread":
-        release, revision = pair.release or live.release, pair.graph
-    if release == live.release and revision in (None, live.graph):
+        wanted = pair
+    if wanted.release in (None, live.release) and wanted.graph in (None, live.graph):
         build = live
     else:
-        build = yield Fetch(feed, release, revision)
+        build = yield Fetch(feed, wanted)
     if resuming and read and saved:
         # A function that builds a graph has no revision that would tell; its nodes do.
         deep = build.graph != pair.graph
         yield from refuse_lost_answers(build.compiled, read, saved, deep=deep)
     # Older LangGraphs replace what they should merge, so it is merged here.
     merged: RunnableConfig = {**(config or {}), "metadata": full["metadata"]}
-    if patch:
-        merged[CONF] = {**full[CONF], **patch}
+    merged[CONF] = {**conf, **patch}
     release = RunRelease(build.release, feed.owner, above)
-    return build, stamped(merged, {RELEASE: release, GRAPH: build.graph})
+    return build, stamped(merged, {RELEASE: release, GRAPH: build.graph}, feed.key)
 
 
 def state_on(
@@ -141,10 +144,10 @@ def state_on(
     addressed = _read(saver, full, namespace, conf.get(CONFIG_KEY_CHECKPOINT_ID))
     lent = CONFIG_KEY_CHECKPOINTER in conf
     saved = yield addressed if lent or not namespace else addressed.within("")
-    pair = Pair.of(saved)
+    pair = Pair.of(saved, feed.key)
     if feed.pin == "none" or pair.release is None or pair == Pair(live.release, live.graph):
         return live, addressed, pair
-    build = yield Fetch(feed, pair.release, pair.graph, instead=live)
+    build = yield Fetch(feed, pair, instead=live)
     return build, addressed, pair
 
 
@@ -155,11 +158,11 @@ def update_on(
     build, addressed, pair = yield from state_on(feed, live, graph, config)
     conf = config.get(CONF) or {}
     if addressed and CONFIG_KEY_CHECKPOINTER not in conf and conf.get(CONFIG_KEY_CHECKPOINT_NS):
-        pair = Pair.of((yield addressed))
+        pair = Pair.of((yield addressed), feed.key)
     return build, pair
 
 
-def stamped(config: RunnableConfig, stamp: Mapping[str, str]) -> RunnableConfig:
+def stamped(config: RunnableConfig, stamp: Mapping[str, str], key: bytes) -> RunnableConfig:
     """`config` with a build's pair in its metadata, for checkpoints, traces and graphs inside."""
     out: RunnableConfig = {**config}
     out["metadata"] = {**(config.get("metadata") or {}), **stamp}
@@ -170,8 +173,20 @@ def stamped(config: RunnableConfig, stamp: Mapping[str, str]) -> RunnableConfig:
         conf.pop(GRAPH, None)
         if isinstance(cache := conf.get(CONFIG_KEY_CACHE), BaseCache):
             conf[CONFIG_KEY_CACHE] = ReleaseCache(cache, str(stamp[RELEASE]), stamp[GRAPH])
+        if isinstance(saver := conf.get(CONFIG_KEY_CHECKPOINTER), BaseCheckpointSaver):
+            pair = Pair(str(stamp[RELEASE]), stamp[GRAPH])
+            conf[CONFIG_KEY_CHECKPOINTER] = MarkingSaver(saver, pair, key)
         out[CONF] = conf
     return out
+
+
+def _without_claims(conf: Mapping[str, Any]) -> dict[str, Any]:
+    """The configurable without what only LangGraph may say of a run, where it is not its own.
+
+    A client's request holds no function, so it cannot pass for a task of a graph around this one.
+    """
+    own = callable(conf.get(CONFIG_KEY_SEND))
+    return {name: value for name, value in conf.items() if own or name not in _CLAIMS}
 
 
 def _override(feed: Feed, full: RunnableConfig, above: RunRelease | None) -> str | None:

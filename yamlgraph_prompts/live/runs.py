@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
+from langgraph._internal._config import ensure_config
 from langgraph._internal._constants import CONF, CONFIG_KEY_CHECKPOINTER
 from langgraph.checkpoint.base import BaseCheckpointSaver
-from langgraph.types import Command, StateUpdate
+from langgraph.types import Command
 
-from yamlgraph_prompts.live.feed import GRAPH, RELEASE, Build, Compiled, Feed, Pair
+from yamlgraph_prompts.live.feed import Build, Compiled, Feed
 from yamlgraph_prompts.live.lookups import Steps, asettle, settle
+from yamlgraph_prompts.live.marks import GRAPH, RELEASE, MarkingSaver, Pair
 from yamlgraph_prompts.live.pinning import (
     TELLING,
     RunRelease,
@@ -63,11 +64,14 @@ class Runs:
         for known in self.kept:
             if known.build is build:
                 return known
-        feed, graph = self.feed, build.compiled
-        if self.changes:
-            changes = dict(self.changes)
-            if (cache := changes.get("cache")) is not None:
-                changes["cache"] = ReleaseCache(cache, build.release, build.graph)
+        feed, graph, changes = self.feed, build.compiled, dict(self.changes)
+        if (cache := changes.get("cache")) is not None:
+            changes["cache"] = ReleaseCache(cache, build.release, build.graph)
+        saver = changes.get("checkpointer", graph.checkpointer)
+        if isinstance(saver, BaseCheckpointSaver):
+            pair = Pair(build.release, build.graph)
+            changes["checkpointer"] = MarkingSaver(saver, pair, feed.key)
+        if changes:
             graph = graph.copy(changes)
         plain = feed.pin != "thread" and not feed.allow_release_override and not graph.config
         stamp = {RELEASE: RunRelease(build.release, feed.owner), GRAPH: build.graph}
@@ -130,22 +134,19 @@ class Runs:
         build, _, _ = yield from state_on(self.feed, live, self.graph(live), config)
         return self.graph(build)
 
-    def updating(
-        self, config: RunnableConfig, supersteps: Sequence[Sequence[StateUpdate]]
-    ) -> Steps[tuple[Compiled, RunnableConfig]]:
+    def updating(self, config: RunnableConfig) -> Steps[tuple[Compiled, RunnableConfig]]:
         """The graph and the config with which an update keeps the thread's pair."""
         live = self.feed.current()
         build, pair = yield from update_on(self.feed, live, self.graph(live), config)
         graph = self.graph(build)
-        config = {**config, "metadata": pair.stamp(config.get("metadata"))}
-        if any(update[1] == "__copy__" for updates in supersteps for update in updates):
-            # LangGraph writes a copied checkpoint without the caller's metadata.
-            conf = config.get(CONF) or {}
-            if CONFIG_KEY_CHECKPOINTER in conf:
-                saver = _stamping(conf[CONFIG_KEY_CHECKPOINTER], pair)
-                config[CONF] = {**conf, CONFIG_KEY_CHECKPOINTER: saver}
-            else:
-                graph = graph.copy({"checkpointer": _stamping(graph.checkpointer, pair)})
+        conf = ensure_config(graph.config, config)[CONF]
+        lent = conf.get(CONFIG_KEY_CHECKPOINTER)
+        saver = graph.checkpointer if lent is None else lent
+        if isinstance(saver, BaseCheckpointSaver):
+            saver = MarkingSaver(saver, pair, self.feed.key)
+            if lent is None:
+                return graph.copy({"checkpointer": saver}), config
+            config = {**config, CONF: {**conf, CONFIG_KEY_CHECKPOINTER: saver}}
         return graph, config
 
 
@@ -167,19 +168,3 @@ class _Held:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._feed, name)
-
-
-def _stamping(saver: Any, pair: Pair) -> Any:
-    """The same saver, putting the pair into the metadata of what it saves."""
-    if not isinstance(saver, BaseCheckpointSaver):
-        return saver
-    clone: Any = copy.copy(saver)
-
-    def put(config: Any, checkpoint: Any, metadata: Any, versions: Any) -> Any:
-        return saver.put(config, checkpoint, pair.stamp(metadata), versions)
-
-    async def aput(config: Any, checkpoint: Any, metadata: Any, versions: Any) -> Any:
-        return await saver.aput(config, checkpoint, pair.stamp(metadata), versions)
-
-    clone.put, clone.aput = put, aput
-    return clone

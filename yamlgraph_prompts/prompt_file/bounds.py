@@ -48,17 +48,28 @@ def _may_be_deep(data: bytes) -> bool:
 
 
 def _scan_for_depth(data: bytes, loader_class: Any) -> Finding | None:
-    depth = 0
+    text = data.decode("utf-8-sig")
     try:
-        for event in yaml.parse(data, loader_class):
-            if isinstance(event, yaml.CollectionStartEvent):
-                depth += 1
-                if depth > MAX_DEPTH:
-                    return too_deep(event)
-            elif isinstance(event, yaml.CollectionEndEvent):
-                depth -= 1
+        return _first_too_deep(text, loader_class)
+    except yaml.YAMLError as error:
+        # The scanner runs ahead of the events, and some versions of it limit nesting by
+        # themselves: what stands before the error may already be too deep.
+        mark = getattr(error, "problem_mark", None)
+    try:
+        return _first_too_deep(text[: mark.index], loader_class) if mark else None
     except yaml.YAMLError:
-        return None  # composing it meets the same error, no deeper than this scan came
+        return None  # composing it meets the first error, no deeper than these scans came
+
+
+def _first_too_deep(text: str, loader_class: Any) -> Finding | None:
+    depth = 0
+    for event in yaml.parse(text, loader_class):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_DEPTH:
+                return too_deep(event)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
     return None
 
 

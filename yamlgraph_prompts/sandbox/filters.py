@@ -138,10 +138,10 @@ def _wordwrap(
     joint = len(wrapstring) if isinstance(wrapstring, str) else 1
     narrow = max(1, width) if isinstance(width, int) else 1
     budget.room(len(text) + joint * (len(text) // narrow + line_ends(text)))
+    budget.spend(len(text) << 1)
     _bounded_words(
         budget, text.translate(dict.fromkeys(range(9, 14), " ")).split(" "), _LONGEST_WORD
     )
-    budget.spend(len(text) << 1)
     return text
 
 

@@ -117,7 +117,8 @@ class Writable(Protocol):
 
         Raises:
             LayerReadOnly: It cannot be written, and why.
-            LayerUnavailable: It cannot be written now: there is no room.
+            LayerUnavailable: It cannot be written now: there is no room, or it is another place
+                than the one that was read last.
         """
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from yamlgraph_prompts.errors import LayerNotFound, LayerReadOnly, LayerUnavailable
+from yamlgraph_prompts.errors import LayerError, LayerNotFound, LayerReadOnly, LayerUnavailable
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.regular_file import (
     SpecialFile,
@@ -21,13 +20,22 @@ from yamlgraph_prompts.regular_file import (
 from yamlgraph_prompts.sources import Content
 from yamlgraph_prompts.sources.layer_files import (
     LIMIT_BYTES,
+    has_controls,
     is_read,
     prompt_name,
+    shown,
     too_large,
     yml,
 )
+from yamlgraph_prompts.sources.root import LIMIT_PATH_BYTES, Escapes, Root
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_SHOWN = 80
+_HINTS = {
+    "escaping-link": "Copy the file into the layer, or give its folder as a layer.",
+    "escaping-name": "Rename the file, or the folder that it is in.",
+    "too-deep": "Nest the folders less deep.",
+}
 
 LIMIT_ENTRIES = 30_000
 ATTEMPTS = 5
@@ -63,13 +71,15 @@ class DirectorySource:
         self.url = url
         # The working directory of this moment counts, whatever a program does later.
         self.root = Path(unquote(parts.path) if parts.scheme == "file" else url).absolute()
+        self._inode: tuple[int, int] | None = None
 
     def read(self) -> Content:
         """Everything that is there now; see `Source.read`."""
+        self._inode = None
         for _ in range(ATTEMPTS):
-            before, seen = standing(self.root), _Seen()
-            content = self._read_once(seen)
-            if content is not None and before == standing(self.root) and seen.stands():
+            before = standing(self.root)
+            content = self._read_once()
+            if content is not None and before == standing(self.root):
                 return content
         raise LayerUnavailable(
             f"The folder {self.url} changes faster than it can be read.", layer=self.url
@@ -93,21 +103,21 @@ class DirectorySource:
 
     def write(self, path: str, data: bytes | None) -> None:
         """Change one file, with its mode and owner; see `Writable.write`."""
-        from yamlgraph_prompts.sources.writing import remove_below, write_below
+        from yamlgraph_prompts.sources.writing import make_folder, remove_below, write_below
 
-        if (self.root / "..data").is_symlink():
-            raise LayerReadOnly(
-                f"{self.url} is filled by somebody else (a Kubernetes ConfigMap).",
-                layer=self.url,
-                hint="Change what it is filled from, or write to another layer.",
-            )
         try:
-            if data is None:
-                remove_below(self.root, path)
-            else:
-                write_below(self.root, path, data)
+            if data is not None and self._inode is None:
+                make_folder(Path(os.path.realpath(self.root)))
+            with Root(self.root) as root:
+                self._may_write(root)
+                if data is None:
+                    remove_below(root, path)
+                else:
+                    write_below(root, path, data)
+        except LayerError:
+            raise
         except OSError as problem:
-            text = f"{self.url}/{path} cannot be written: {problem.strerror or problem}."
+            text = f"{shown(self.url, path)} cannot be written: {problem.strerror or problem}."
             if problem.errno in _FULL:
                 raise LayerUnavailable(
                     text, layer=self.url, hint="Free some space, then try again."
@@ -121,161 +131,173 @@ class DirectorySource:
     def close(self) -> None:
         """Nothing is kept open."""
 
-    def _read_once(self, seen: _Seen) -> Content | None:
-        root = os.path.realpath(self.root)
-        if not os.path.exists(root):
+    def _may_write(self, root: Root) -> None:
+        if self._inode not in (None, root.inode):
+            raise LayerUnavailable(
+                f"{self.url} was swapped for another folder meanwhile; nothing was written.",
+                layer=self.url,
+                hint="Look at what is there now, and try again.",
+            )
+        if root.leads("..data"):
+            raise LayerReadOnly(
+                f"{self.url} is filled by somebody else (a Kubernetes ConfigMap).",
+                layer=self.url,
+                hint="Change what it is filled from, or write to another layer.",
+            )
+
+    def _read_once(self) -> Content | None:
+        try:
+            with Root(self.root) as root:
+                self._inode = root.inode
+                return _Reading(root, self.url).content()
+        except FileNotFoundError:
+            self._inode = None
             raise LayerNotFound(
                 f"The folder {self.url} does not exist.",
                 layer=self.url,
                 hint="Make it, correct the path, or mark it with Layer(..., optional=True).",
-            )
-        if not os.path.isdir(root):
-            raise LayerUnavailable(f"{self.url} is not a folder.", layer=self.url)
-        files: dict[str, bytes] = {}
-        findings: list[Finding] = []
-        total = 0
-        for path, entry in _walk(root, seen, findings, self.url):
-            try:
-                data = _read_file(entry, root, path, findings, self.url)
-            except FileNotFoundError:
-                return None
-            if data is None:
-                continue
-            total += len(data)
-            if total > LIMIT_BYTES:
-                findings.append(
-                    Finding(
-                        "error",
-                        "too-large",
-                        f"The folder holds more than {LIMIT_BYTES >> 20} MiB of prompts.",
-                        file=self.url,
-                    )
-                )
-                break
-            files[path] = data
-        return Content(files, tuple(findings))
+            ) from None
+        except NotADirectoryError:
+            raise LayerUnavailable(f"{self.url} is not a folder.", layer=self.url) from None
+        except OSError as problem:
+            return Content({}, (_cannot("", self.url, problem),))
 
 
-@dataclass
-class _Seen:
-    """Where the links and folders below a layer's root led when they were come by."""
+class _Changed(Exception):
+    """What is being read was moved or removed."""
 
-    links: dict[str, str] = field(default_factory=dict)
-    folders: dict[str, tuple[int, int] | None] = field(default_factory=dict)
 
-    def stands(self) -> bool:
-        """Whether none of them was swapped since: a ConfigMap may be mounted further down."""
-        return all(os.path.realpath(link) == target for link, target in self.links.items()) and all(
-            inode(folder) == was for folder, was in self.folders.items()
+class _TooMuch(Exception):
+    """The layer holds more than may be read."""
+
+
+class _Reading:
+    """Reads everything below a layer's root once."""
+
+    def __init__(self, root: Root, url: str) -> None:
+        self._root = root
+        self._url = url
+        self._files: dict[str, bytes] = {}
+        self._findings: list[Finding] = []
+        self._left_entries = LIMIT_ENTRIES
+        self._left_bytes = LIMIT_BYTES
+        self._folders: dict[str, tuple[int, int] | None] = {}
+        # A folder's path without links, its path in the layer, and the folders that it is in.
+        self._waiting: list[tuple[str, str, tuple[str, ...]]] = [("", "", ("",))]
+
+    def content(self) -> Content | None:
+        """All of it; None if it changed meanwhile."""
+        try:
+            while self._waiting:
+                self._folder(*self._waiting.pop())
+        except _TooMuch as problem:
+            self._findings.append(Finding("error", "too-large", str(problem), file=self._url))
+        except _Changed:
+            return None
+        return Content(self._files, tuple(self._findings)) if self._stands() else None
+
+    def _stands(self) -> bool:
+        """Whether no link or folder was swapped: a ConfigMap may be mounted further down."""
+        links, at = self._root.links.items(), self._root.descriptor
+        return all(self._root.leads(link) == target for link, target in links) and all(
+            inode(folder or ".", follow=False, dir_fd=at) == was
+            for folder, was in self._folders.items()
         )
 
-
-def _walk(root: str, seen: _Seen, findings: list[Finding], url: str) -> Iterator[tuple[str, str]]:
-    """(path within the layer, resolved path) of every file that could be a prompt or a part."""
-    inside = root.rstrip(os.sep) + os.sep
-    waiting: list[tuple[str, str, tuple[str, ...]]] = [(root, "", (root,))]
-    left = LIMIT_ENTRIES
-    while waiting:
-        folder, prefix, above = waiting.pop()
-        seen.folders[folder] = inode(folder)
+    def _folder(self, real: str, path: str, above: tuple[str, ...]) -> None:
         try:
-            with os.scandir(folder) as found:
-                entries = sorted(found, key=lambda e: e.name)
+            with self._root.reach(real) as (folder, name, found):
+                if name is not None or found != real:
+                    raise _Changed
+                self._folders.setdefault(real, inode(folder))
+                with os.scandir(folder) as names:
+                    entries = sorted(islice(names, self._left_entries + 1), key=lambda e: e.name)
+                self._left_entries -= len(entries)
+                if self._left_entries < 0:
+                    # Links can multiply: forty folders with two to the next are 2^40 paths.
+                    raise _TooMuch(f"The folder holds more than {LIMIT_ENTRIES:,} files.")
+                for entry in entries:
+                    if entry.name.startswith("."):
+                        continue
+                    if entry.is_symlink():
+                        self._link(entry, f"{real}/{entry.name}", path + entry.name, above)
+                    elif entry.is_dir(follow_symlinks=False):
+                        self._wait(f"{real}/{entry.name}".lstrip("/"), path + entry.name, above)
+                    else:
+                        self._file(folder, entry.name, path + entry.name)
         except FileNotFoundError:
-            continue
+            pass
+        except Escapes:
+            raise _Changed from None
         except OSError as problem:
-            findings.append(_cannot(prefix or url, f"{url}/{prefix}", problem))
-            continue
-        left -= len(entries)
-        if left < 0:
-            # Links can multiply: forty folders with two links each to the next are 2^40 paths.
-            findings.append(_too_many(url))
-            return
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            path = f"{prefix}{entry.name}"
-            is_link = entry.is_symlink()
-            target = os.path.realpath(entry.path) if is_link else entry.path
-            if is_link:
-                seen.links[entry.path] = target
-            if is_link and target != root and not target.startswith(inside):
-                if is_read(entry.name) or os.path.isdir(target):
-                    findings.append(_escapes(f"{url}/{path}"))
-            elif os.path.isdir(target) if is_link else entry.is_dir(follow_symlinks=False):
-                if target not in above:
-                    waiting.append((target, f"{path}/", (*above, target)))
-            elif is_read(entry.name) and not _is_text(path):
-                findings.append(_no_text(f"{url}/{path}"))
-            elif is_read(entry.name):
-                yield path, target
-            elif entry.name.endswith(".yml"):
-                findings.append(yml(f"{url}/{path}"))
+            self._findings.append(_cannot(path, self._url, problem))
+
+    def _link(self, entry: os.DirEntry[str], real: str, path: str, above: tuple[str, ...]) -> None:
+        try:
+            with self._root.reach(real) as (folder, name, target):
+                if name is None:
+                    self._wait(target, path, above)
+                else:
+                    self._file(folder, name, path)
+        except Escapes:
+            if is_read(path) or _is_folder(entry):
+                self._add("escaping-link", "This link leads out of the layer's folder.", path)
+        except OSError as problem:
+            if is_read(path) or problem.errno == errno.EACCES:
+                self._findings.append(_cannot(path, self._url, problem))
+
+    def _wait(self, real: str, path: str, above: tuple[str, ...]) -> None:
+        if len(os.fsencode(path)) > LIMIT_PATH_BYTES:
+            text = f"The path of a folder in a layer may have {LIMIT_PATH_BYTES:,} bytes."
+            self._add("too-deep", text, f"{path[:_SHOWN]}...")
+        elif real not in above:
+            self._waiting.append((real, f"{path}/", (*above, real)))
+
+    def _file(self, folder: int, name: str, path: str) -> None:
+        if path.endswith(".yml"):
+            self._findings.append(yml(shown(self._url, path)))
+        elif is_read(path) and has_controls(path):
+            text = "The name of this file is not UTF-8, or has control characters."
+            self._add("escaping-name", text, path)
+        elif is_read(path):
+            self._read(folder, name, path)
+
+    def _read(self, folder: int, name: str, path: str) -> None:
+        try:
+            data = read_regular(name, follow=False, dir_fd=folder)
+        except FileNotFoundError:
+            raise _Changed from None
+        except SpecialFile:
+            text = "This is not an ordinary file (a pipe, socket, device or link): it is not read."
+            self._add("special-file", text, path)
+        except TooLarge as problem:
+            self._findings.append(too_large(path, shown(self._url, path), problem.size))
+        except OSError as problem:
+            self._findings.append(_cannot(path, self._url, problem))
+        else:
+            self._left_bytes -= len(data)
+            if self._left_bytes < 0:
+                raise _TooMuch(f"The folder holds more than {LIMIT_BYTES >> 20} MiB of prompts.")
+            self._files[path] = data
+
+    def _add(self, code: str, message: str, path: str) -> None:
+        file = shown(self._url, path)
+        self._findings.append(Finding("error", code, message, file=file, hint=_HINTS.get(code)))
 
 
-def _is_text(path: str) -> bool:
+def _is_folder(link: os.DirEntry[str]) -> bool:
     try:
-        path.encode()
-    except UnicodeEncodeError:
+        return link.is_dir()
+    except OSError:
         return False
-    return True
 
 
-def _read_file(
-    target: str, root: str, path: str, findings: list[Finding], url: str
-) -> bytes | None:
-    shown = f"{url}/{path}"
-    try:
-        # The path is resolved already; a link there now was put there since.
-        return read_regular(target, follow=False)
-    except FileNotFoundError:
-        if not os.path.lexists(os.path.join(root, path)):
-            raise
-        findings.append(Finding("error", "unreadable", "This link points to nothing.", file=shown))
-    except SpecialFile:
-        findings.append(_special(shown))
-    except TooLarge as problem:
-        findings.append(too_large(path, shown, problem.size))
-    except OSError as problem:
-        findings.append(_cannot(path, shown, problem))
-    return None
-
-
-def _escapes(shown: str) -> Finding:
-    return Finding(
-        "error",
-        "escaping-link",
-        "This link leads out of the layer's folder.",
-        file=shown,
-        hint="Copy the file into the layer, or give its folder as a layer.",
-    )
-
-
-def _no_text(shown: str) -> Finding:
-    printable = shown.encode("utf-8", "backslashreplace").decode()
-    return Finding("error", "escaping-name", "The name of this file is not UTF-8.", file=printable)
-
-
-def _too_many(url: str) -> Finding:
-    return Finding(
-        "error", "too-large", f"The folder holds more than {LIMIT_ENTRIES:,} files.", file=url
-    )
-
-
-def _special(shown: str) -> Finding:
-    return Finding(
-        "error",
-        "special-file",
-        "This is not an ordinary file (a pipe, socket, device or link), so it is not read.",
-        file=shown,
-    )
-
-
-def _cannot(path: str, shown: str, problem: OSError) -> Finding:
+def _cannot(path: str, url: str, problem: OSError) -> Finding:
+    text = f"This file cannot be read: {problem.strerror or problem}."
     return Finding(
         "error",
         "unreadable",
-        f"This file cannot be read: {problem.strerror or problem}.",
+        "This link points to nothing." if problem.errno == errno.ENOENT else text,
         prompt=prompt_name(path),
-        file=shown,
+        file=shown(url, path),
     )

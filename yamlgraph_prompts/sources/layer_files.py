@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.regular_file import LIMIT_FILE_BYTES
 
 LIMIT_BYTES = 64 << 20
+# What ends a line, turns it round or steers a terminal; the last are bytes that are not UTF-8.
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def is_read(path: str) -> bool:
@@ -13,28 +17,38 @@ def is_read(path: str) -> bool:
     return path.endswith((".yaml", ".j2"))
 
 
+def has_controls(path: str) -> bool:
+    """Whether it cannot be written into a line of text as it is."""
+    return not path.isprintable() and _CONTROLS.search(path) is not None
+
+
+def shown(url: str, path: str) -> str:
+    """A file of a layer, as a person would name it."""
+    return f"{url}/{ascii(path)[1:-1] if has_controls(path) else path}"
+
+
 def prompt_name(path: str) -> str:
     """The name of the prompt that a path within a layer stands for."""
     return path.removesuffix(".j2").removesuffix(".yaml")
 
 
-def yml(shown: str) -> Finding:
+def yml(file: str) -> Finding:
     """The finding for a file that may have been meant as a prompt."""
     return Finding(
         "warning",
         "ignored-file",
         "Only files that end in .yaml are prompts; this one is not read.",
-        file=shown,
-        hint=f"Rename it to {shown.rpartition('/')[2][:-4]}.yaml.",
+        file=file,
+        hint=f"Rename it to {file.rpartition('/')[2][:-4]}.yaml.",
     )
 
 
-def too_large(path: str, shown: str, size: int, *, what: str = "file") -> Finding:
+def too_large(path: str, file: str, size: int, *, what: str = "file") -> Finding:
     """The finding for one that has more bytes than a prompt may have."""
     return Finding(
         "error",
         "too-large",
         f"A prompt may have {LIMIT_FILE_BYTES >> 20} MiB; this {what} has {size} bytes.",
         prompt=prompt_name(path),
-        file=shown,
+        file=file,
     )

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from yamlgraph_prompts.errors import LayerUnavailable, PromptsError
 from yamlgraph_prompts.sources import Content, Traffic, Unpack
+from yamlgraph_prompts.sources.bounds import Bounds
 from yamlgraph_prompts.sources.s3_bucket import Bucket
-from yamlgraph_prompts.sources.s3_client import Place, circumstances, client
+from yamlgraph_prompts.sources.s3_client import Place, circumstances
 from yamlgraph_prompts.sources.s3_loose import Loose
 from yamlgraph_prompts.sources.s3_names import RELEASES, case_collisions, escapes
 
@@ -39,6 +40,7 @@ class S3Source:
         channel: Whose published releases to read; None for the loose files only.
         unpack: Bytes of a packed release and its id → prompt name and bytes, all verified; raises
             a `PromptsError` for anything else.
+        bounds: What one call may take: time, requests, bytes, pages.
 
     Example:
         >>> S3Source("s3://acme-prompts/production?region=eu-north-1").url
@@ -48,13 +50,18 @@ class S3Source:
     remote = True
 
     def __init__(
-        self, url: str, *, channel: str | None = None, unpack: Unpack | None = None
+        self,
+        url: str,
+        *,
+        channel: str | None = None,
+        unpack: Unpack | None = None,
+        bounds: Bounds = Bounds(),  # noqa: B008 - frozen
     ) -> None:
         self.place = Place.parse(url)
         self.url = self.place.url_without_secrets
         self.channel = channel
         self.unpack = unpack
-        self._bucket = Bucket(self.place)
+        self._bucket = Bucket(self.place, bounds)
         self._loose = Loose(self._bucket)
         self._published: _Kept | None = None
         self._is_loose = False
@@ -99,18 +106,11 @@ class S3Source:
     def places(self) -> list[str]:
         """The names of the folders directly below the prefix."""
         try:
-            pages = (
-                client(self.place)
-                .get_paginator("list_objects_v2")
-                .paginate(Bucket=self.place.bucket, Prefix=self.place.prefix, Delimiter="/")
-            )
-            found = [
-                one["Prefix"].removeprefix(self.place.prefix).rstrip("/")
-                for page in pages
-                for one in page.get("CommonPrefixes", ())
-            ]
-        except Exception:  # noqa: BLE001 - whatever botocore raises
+            self._bucket.open()
+            folders = {name for page in self._bucket.pages("/") for name in page.folders}
+        except LayerUnavailable:
             return []
+        found = (name.removeprefix(self.place.prefix).rstrip("/") for name in folders)
         return sorted(name for name in found if name and not name.startswith("."))
 
     @property
@@ -170,7 +170,8 @@ class S3Source:
             pointer = json.loads(data)
             number, release_id = pointer.get("number"), pointer["release"]
             if isinstance(release_id, str) and _ID.fullmatch(release_id):
-                return number if isinstance(number, int) else 0, release_id
+                is_number = isinstance(number, int) and 0 < number < 10**20
+                return number if is_number else 0, release_id
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             pass
         raise self._bad("is no pointer to a release")

@@ -1,7 +1,7 @@
 """Two questions to a bucket: what is listed below a prefix, and one object's bytes.
 
 Asks without the weight of a boto3 call; boto3 itself asks again whatever is not answered plainly.
-Never takes more bytes than it was told to, nor waits for a trickle.
+Takes no more time, bytes, requests and pages than its bounds say.
 """
 
 from __future__ import annotations
@@ -14,11 +14,22 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from email.message import Message
+from functools import partial
 from http.client import HTTPException, HTTPResponse
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 from yamlgraph_prompts.sources import Traffic
+from yamlgraph_prompts.sources.bounds import (
+    LIMIT_ANSWER_BYTES,
+    LIMIT_ERROR_BYTES,
+    LIMIT_PAGE_BYTES,
+    Bounds,
+    Operation,
+    TooMuch,
+    allowed,
+    pages,
+)
 from yamlgraph_prompts.sources.s3_client import (
     CONNECT_TIMEOUT_S,
     READ_TIMEOUT_S,
@@ -29,15 +40,11 @@ from yamlgraph_prompts.sources.s3_client import (
     sent,
     words,
 )
-from yamlgraph_prompts.sources.s3_page import Listed, read_page
+from yamlgraph_prompts.sources.s3_page import ListPage, page_of, read_page
 from yamlgraph_prompts.sources.s3_signed import Connections, Unanswered, signature
 from yamlgraph_prompts.sources.s3_words import is_about_credentials
 
 PARALLEL = 48
-PATIENCE_S = 10.0  # a body may take this long, however slowly it comes
-SLOWEST_BYTES_S = 16 << 10
-LIMIT_PAGE_BYTES = 16 << 20
-LIMIT_ERROR_BYTES = 64 << 10
 
 Count = Callable[[int, int], None]
 """Told how many requests there were, and how many bytes came for them."""
@@ -64,36 +71,33 @@ class CutShort(Exception):
     """The connection ended in the middle."""
 
 
-class TooSlow(Exception):
-    """It trickles."""
-
-
-class TooMuch(Exception):
-    """More came than was to be taken."""
-
-
 class Bucket:
     """A bucket, asked with a place's credentials at its endpoint. Thread-safe after `open`.
 
     Args:
         place: Where.
+        bounds: What each round of questions may take.
     """
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, bounds: Bounds = Bounds()) -> None:  # noqa: B008 - frozen
         self.place = place
+        self.bounds = bounds
         self.traffic = Traffic()
+        self._operation = Operation(bounds)
         self._counting = threading.Lock()
         self._connection: Connection | None = None
         self._signed: _Signed | None = None
 
     def open(self) -> None:
-        """Be ready; to be called before each round of questions.
+        """Be ready, and begin a round of questions: what they take together is bounded.
 
         Raises:
             LayerUnavailable: No client can be made.
         """
+        self._operation = Operation(self.bounds)
         try:
-            made = connection(self.place)
+            with allowed(LIMIT_ANSWER_BYTES, self._operation):
+                made = connection(self.place)
             if made is not self._connection:
                 # The first one, or after a fork, or with other credentials.
                 self._counting = threading.Lock()
@@ -132,39 +136,41 @@ class Bucket:
         if if_none_match:
             conditions["If-None-Match"] = f'"{if_none_match}"'
         try:
-            odd = None
-            # Another thread may give it up at any moment.
-            signed = self._signed
-            if signed is not None:
-                try:
-                    return signed.get(key, conditions, limit_bytes, once)
-                except _Odd as problem:
-                    odd = problem
-            answer = self._plainly(key, conditions, limit_bytes, may_be_denied)
-            if odd is not None and not odd.passing and answer.status == 200:
-                # boto3 knows better how to ask this server.
-                self._signed = None
-            return answer
+            with allowed(limit_bytes, self._operation):
+                odd = None
+                # Another thread may give it up at any moment.
+                signed = self._signed
+                if signed is not None:
+                    try:
+                        return signed.get(key, conditions, limit_bytes, once)
+                    except _Odd as problem:
+                        odd = problem
+                answer = self._plainly(key, conditions, limit_bytes, may_be_denied)
+                if odd is not None and not odd.passing and answer.status == 200:
+                    # boto3 knows better how to ask this server.
+                    self._signed = None
+                return answer
         except Exception as problem:
             raise self._trouble(problem, self._connection, key) from problem
 
-    def pages(self) -> Iterator[list[Listed]]:
+    def pages(self, delimiter: str | None = None) -> Iterator[ListPage]:
         """All that is below the prefix, page by page.
+
+        Args:
+            delimiter: What ends a folder's name, to list folders instead of what is in them.
 
         Raises:
             LayerUnavailable: It cannot be listed.
         """
-        token: str | None = None
+        further = {"delimiter": delimiter} if delimiter else {}
         try:
-            while True:
-                asked, (listed, token) = token, self._page(token)
-                yield listed
-                if token is None:
-                    return
-                if token == asked:
-                    raise CutOff
+            yield from pages(partial(self._page, further), self.bounds)
         except Exception as problem:
             raise self._trouble(problem, self._connection) from problem
+
+    def stop(self) -> None:
+        """End the round: what other threads still ask is given up."""
+        self._operation.stop()
 
     def close(self) -> None:
         """Let go of the connections; `open` makes new ones."""
@@ -211,36 +217,39 @@ class Bucket:
             if may_be_denied and code == "AccessDenied":
                 return Answer(403)
             raise
-        body = response["Body"]
-        try:
-            refuse_cut(response)
-            # It waits for as much as it is asked for, so not much.
-            data = _taken(body.read, 1 << 10, response.get("ContentLength"), limit_bytes)
-        finally:
-            body.close()
+        data = whole_body(response, limit_bytes)
         self._count(0, len(data))
         return Answer(200, data, response.get("ETag", "").strip('"'))
 
-    def _page(self, token: str | None) -> tuple[list[Listed], str | None]:
-        signed = self._signed
-        if signed is not None:
-            try:
-                return signed.page(self.place, token)
-            except _Odd:
-                pass
-        given = {"ContinuationToken": token} if token else {}
-        page = self._through_boto3("list_objects_v2", Prefix=self.place.prefix, **given)
-        headers = refuse_cut(page)
+    def _page(self, further: Mapping[str, str], token: str | None) -> ListPage:
+        asked = {**further, "prefix": self.place.prefix}
+        if token:
+            asked["continuation-token"] = token
+        with allowed(LIMIT_PAGE_BYTES, self._operation):
+            signed = self._signed
+            if signed is not None:
+                try:
+                    return signed.page(asked)
+                except _Odd:
+                    pass
+            answer = self._through_boto3(
+                "list_objects_v2",
+                **{name.title().replace("-", ""): value for name, value in asked.items()},
+            )
+        headers = refuse_cut(answer)
         self._count(0, int(headers.get("content-length", 0)))
-        listed = [
-            Listed(o["Key"], o.get("ETag", "").strip('"'), o["Size"])
-            for o in page.get("Contents", ())
-        ]
-        if not page.get("IsTruncated"):
-            return listed, None
-        if not page.get("NextContinuationToken"):
+        page = page_of(answer)
+        if page is None:
             raise CutOff
-        return listed, page["NextContinuationToken"]
+        return page
+
+
+def whole_body(answer: Mapping[str, Any], limit_bytes: int) -> bytes:
+    """The object in a boto3 answer."""
+    with answer["Body"] as body:
+        refuse_cut(answer)
+        # It waits for as much as it is asked for, so not much.
+        return _taken(body.read, 1 << 10, answer.get("ContentLength"), limit_bytes)
 
 
 def refuse_cut(answer: Mapping[str, Any]) -> Mapping[str, str]:
@@ -312,10 +321,8 @@ class _Signed:
             raise _Odd(passing=True)
         return Answer(status, data, headers.get("ETag", "").strip('"'))
 
-    def page(self, place: Place, token: str | None) -> tuple[list[Listed], str | None]:
-        asked = {"list-type": "2", "encoding-type": "url", "prefix": place.prefix}
-        if token:
-            asked["continuation-token"] = token
+    def page(self, given: Mapping[str, str]) -> ListPage:
+        asked = {"list-type": "2", "encoding-type": "url", **given}
         query = "&".join(f"{k}={quote(v, safe='-_.~')}" for k, v in sorted(asked.items()))
         path = self._path.rstrip("/") or "/"
         status, _, data = self._ask(path, query, {}, LIMIT_PAGE_BYTES, once=False)
@@ -405,20 +412,19 @@ def _whole(response: HTTPResponse, limit_bytes: int) -> bytes:
 
 
 def _taken(read: Callable[[int], bytes], amount: int, size: int | None, limit_bytes: int) -> bytes:
-    """All of a body. A read timeout restarts with each byte, so its speed is looked at too."""
+    """All of a body."""
+    if size is not None and size > limit_bytes:
+        raise TooMuch(f"an answer of {size:,} bytes is larger than it may be ({limit_bytes:,})")
     parts: list[bytes] = []
-    taken, began = 0, time.monotonic()
+    taken = 0
     while size is None or taken < size:
         part = read(amount)
         if not part:
             break
         parts.append(part)
         taken += len(part)
-        took_s = time.monotonic() - began
         if taken > limit_bytes:
-            raise TooMuch
-        if took_s > PATIENCE_S and taken < took_s * SLOWEST_BYTES_S:
-            raise TooSlow
+            raise TooMuch(f"an answer is larger than it may be ({limit_bytes:,} bytes)")
     if size is not None and taken != size:
         raise CutShort
     return parts[0] if len(parts) == 1 else b"".join(parts)

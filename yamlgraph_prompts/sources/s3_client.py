@@ -114,8 +114,7 @@ def client(place: Place, *, read_timeout_s: float = READ_TIMEOUT_S) -> Any:
     """A boto3 client for this place, the same one for every equal question in this process.
 
     The whole credential chain counts, ``AWS_ENDPOINT_URL_S3`` too. Thread-safe. One call takes
-    about 4 s at most where nobody answers; nothing bounds a body that trickles, so bound the whole
-    from outside.
+    about 4 s at most where nobody answers, and no more than `bounds.allowed` lets it.
 
     Args:
         place: Where.
@@ -194,10 +193,11 @@ def _key(place: Place) -> object:
 def _connect(place: Place, read_timeout_s: float) -> Connection:
     import boto3
     from botocore.config import Config
-    from botocore.session import Session
+
+    from yamlgraph_prompts.sources.s3_session import MeteredSession
 
     # A session of our own: boto3's default one is not thread-safe.
-    session = Session(profile=place.profile)
+    session = MeteredSession(profile=place.profile)
     config = Config(
         connect_timeout=CONNECT_TIMEOUT_S,
         read_timeout=read_timeout_s,

@@ -61,10 +61,9 @@ class Loose:
                 raise self._nothing(channel, others)
             if others:
                 findings = (*findings, self._unpublished(channel, others))
-            fetched, changed = self._fetch(
-                [one for one in wanted.values() if one not in self._data]
-            )
-            self._data |= fetched
+            # What neither is live nor comes now is not kept: a list may be another one each time.
+            self._data = {one: self._data[one] for one in wanted.values() if one in self._data}
+            changed = self._fetch([one for one in wanted.values() if one not in self._data])
             if changed & suspects:
                 # Listed as before, and still said to have changed: the ETags are two kinds.
                 self._same_etags = False
@@ -82,7 +81,6 @@ class Loose:
     def _keep(
         self, listing: tuple[Listed, ...], wanted: dict[str, Listed], findings: tuple[Finding, ...]
     ) -> Content:
-        self._data = {one: self._data[one] for one in wanted.values()}
         files = {path: self._data[one] for path, one in wanted.items()}
         self._listing, self._content = listing, Content(files, findings)
         return self._content
@@ -92,7 +90,7 @@ class Loose:
         pages = 0
         for page in self._bucket.pages():
             pages += 1
-            listing += page
+            listing += page.listed
             if len(listing) > LIMIT_ENTRIES:
                 raise LayerUnavailable(
                     f"Below {self._url} are more than {LIMIT_ENTRIES:,} objects.",
@@ -132,8 +130,8 @@ class Loose:
 
     # Fetching, with threads that do not keep the process from ending
 
-    def _fetch(self, wanted: Sequence[Listed]) -> tuple[dict[Listed, bytes], frozenset[Listed]]:
-        """What could be fetched exactly as listed, and what is something else by now."""
+    def _fetch(self, wanted: Sequence[Listed]) -> frozenset[Listed]:
+        """Keep what can be fetched exactly as listed; what is something else by now."""
         waiting: SimpleQueue[Listed] = SimpleQueue()
         answers: SimpleQueue[tuple[Listed, Answer | Exception]] = SimpleQueue()
         for one in wanted:
@@ -152,7 +150,6 @@ class Loose:
 
         for _ in range(min(PARALLEL, len(wanted))):
             threading.Thread(target=work, name="yamlgraph-prompts-s3", daemon=True).start()
-        fetched: dict[Listed, bytes] = {}
         changed: set[Listed] = set()
         with _Progress(self._url, len(wanted)) as progress:
             for done in range(len(wanted)):
@@ -160,13 +157,13 @@ class Loose:
                 one, answer = answers.get()
                 if isinstance(answer, Exception):
                     _drain(waiting)
-                    self._data |= fetched
+                    self._bucket.stop()
                     raise answer
                 if self._is_listed(one, answer):
-                    fetched[one] = answer.data
+                    self._data[one] = answer.data
                 else:
                     changed.add(one)
-        return fetched, frozenset(changed)
+        return frozenset(changed)
 
     def _get(self, one: Listed) -> Answer:
         etag = one.etag if self._same_etags else None

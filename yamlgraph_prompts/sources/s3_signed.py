@@ -14,9 +14,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
 from hashlib import sha256
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import Any
 from urllib.parse import urlsplit
+
+from yamlgraph_prompts.sources.metered import MeteredHTTP, MeteredHTTPS
 
 EMPTY = sha256(b"").hexdigest()
 PORTS = {"http": 80, "https": 443}
@@ -145,10 +147,10 @@ class Connections:
 
     def _connected(self) -> HTTPConnection:
         given: dict[str, Any] = {"port": self._port, "timeout": self._connect_s}
-        made = (
-            HTTPSConnection(self._server, context=self._context, **given)
+        made: HTTPConnection = (
+            MeteredHTTPS(self._server, context=self._context, **given)
             if self._context is not None
-            else HTTPConnection(self._server, **given)
+            else MeteredHTTP(self._server, **given)
         )
         try:
             made.connect()

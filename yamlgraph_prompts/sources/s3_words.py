@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
+
+from yamlgraph_prompts.sources.bounds import BoundExceeded
+
+LIMIT_CODE = 100  # characters of S3's own word for an error
+LIMIT_HEADER = 400
 
 _NO_CREDENTIALS = {
     "NoCredentialsError",
@@ -71,6 +77,7 @@ _CODES: Mapping[str, tuple[str, str]] = {
         "They need s3:ListBucket for the bucket and s3:GetObject for all below the prefix.",
     ),
 }
+_REGION = re.compile(r"[a-z0-9-]{1,40}")
 _ROLE_HINT = "Check the role's ARN, whom it trusts, and the token or profile that is to take it."
 _CONNECTING: Mapping[str, tuple[str, str]] = {
     "SSLError": (
@@ -101,8 +108,6 @@ _CONNECTING: Mapping[str, tuple[str, str]] = {
     "TimeoutError": ("the server did not answer in time", "Check the endpoint and the network."),
     "CutOff": ("the server's list is cut off", "Look at what serves the endpoint."),
     "CutShort": ("the connection was cut", "Try again, or ask who runs the server."),
-    "TooSlow": ("an object comes too slowly", "Check the network, or ask who runs the server."),
-    "TooMuch": ("an object is larger than it may be", "Look at what lies in the bucket."),
     "NoRegionError": ("no region is known", "Set AWS_REGION, or add ?region=NAME to the URL."),
     "InvalidRegionError": (
         "the region's name cannot be right",
@@ -142,9 +147,12 @@ def explain(problem: BaseException) -> tuple[str, str]:
     if code == "RequestTimeTooSkewed":
         return f"this machine's clock is wrong{_skew(problem)}", "Set the clock (NTP)."
     if code in _ELSEWHERE:
-        region = _headers(problem).get("x-amz-bucket-region")
-        there = f"the bucket is in another region{f', {region}' if region else ''}"
-        return there, f"Add ?region={region or 'NAME'} to the URL, or set AWS_REGION."
+        region = _REGION.fullmatch(_headers(problem).get("x-amz-bucket-region", ""))
+        there = f"the bucket is in another region{f', {region[0]}' if region else ''}"
+        return (
+            there,
+            f"Add ?region={region[0] if region else 'NAME'} to the URL, or set AWS_REGION.",
+        )
     if code in _SLOW:
         return "the server is throttling", "It is asked again later, more and more rarely."
     if code in ("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "InvalidToken"):
@@ -156,13 +164,17 @@ def explain(problem: BaseException) -> tuple[str, str]:
     if code is not None:
         if code in _CODES:
             return _CODES[code]
-        said = str(problem.response["Error"].get("Message") or "")[:200]  # type: ignore[attr-defined]
+        message = str(problem.response["Error"].get("Message") or "")[:200]  # type: ignore[attr-defined]
+        said = "".join(letter if letter.isprintable() else " " for letter in message)
         return f"the server answered {code}{f', {said}' if said else ''}", "Ask who runs it."
     if any(map(_is_unsendable, _chain(problem))):
         return (
             "the access key or the session's token holds a character that cannot be sent",
             "Look at where it comes from: most often it was saved with a newline at its end.",
         )
+    for seen in _chain(problem):
+        if isinstance(seen, BoundExceeded):
+            return f"the server was given up: {seen}", seen.hint
     for name in _lineage(problem):
         if name in _CONNECTING:
             return _CONNECTING[name]
@@ -188,7 +200,7 @@ def is_about_one_object(problem: BaseException) -> bool:
 
 def retry_after_s(problem: BaseException) -> float | None:
     """Seconds that the server asked to be left alone for; None where it did not."""
-    said = _headers(problem).get("retry-after", "").strip()
+    said = _headers(problem).get("retry-after", "")[:LIMIT_HEADER].strip()
     if said.isascii() and said.isdecimal():
         return float(said[:12])
     moment_s = _moment_s(said)
@@ -201,6 +213,8 @@ def error_code(problem: BaseException) -> str | None:
     if not isinstance(response, dict):
         return None
     code = str(response.get("Error", {}).get("Code") or "")
+    if not code.isprintable() or len(code) > LIMIT_CODE:
+        code = ""
     return code or str(response.get("ResponseMetadata", {}).get("HTTPStatusCode") or "") or None
 
 
@@ -225,7 +239,7 @@ def _moment_s(said: str) -> float | None:
 
 
 def _skew(problem: BaseException) -> str:
-    there_s = _moment_s(_headers(problem).get("date", ""))
+    there_s = _moment_s(_headers(problem).get("date", "")[:LIMIT_HEADER])
     if there_s is None:
         return ""
     ahead_s = time.time() - there_s

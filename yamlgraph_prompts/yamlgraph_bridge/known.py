@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import MutableMapping
 from functools import cache
 from importlib import import_module
@@ -13,6 +14,13 @@ from yamlgraph_prompts.errors import MissingExtra, UnsupportedYamlgraph
 
 SUPPORTED = "0.6.0 to 0.6.x"
 REQUIREMENT = "yamlgraph>=0.6.0,<0.7"
+
+# Which prompts a graph means and how their bucket is reached: neither names a file or a command.
+_SETTINGS = frozenset(
+    {"ENVIRONMENT", "YAMLGRAPH_PROMPTS_ENVIRONMENT", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+    | {"AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION"}
+    | {"AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"}
+)
 
 _RESOLVE = ("prompt_name", "prompts_dir", "graph_path", "prompts_relative")
 
@@ -73,6 +81,32 @@ def supported() -> str:
                 hint=f"It works with yamlgraph {SUPPORTED}: pip install --upgrade '{REQUIREMENT}'",
             )
     return installed
+
+
+def import_for_reading() -> None:
+    """Import yamlgraph; of the `.env` file that it loads only settings that can run nothing.
+
+    Where nothing of a graph is built, such a file may be part of the change that is looked at.
+    """
+    try:
+        dotenv: Any = import_module("dotenv")
+    except ImportError:
+        return
+    load = dotenv.load_dotenv
+    dotenv.load_dotenv = _load_settings
+    try:
+        supported()
+    finally:
+        dotenv.load_dotenv = load
+
+
+def _load_settings(path: Any = None, *_: Any, **__: Any) -> bool:
+    from dotenv import dotenv_values
+
+    values = dotenv_values(path)
+    for name in _SETTINGS & values.keys():
+        os.environ.setdefault(name, values[name] or "")
+    return bool(values)
 
 
 def _first_parameters(module: str, name: str, count: int) -> tuple[str, ...] | None:

@@ -1,0 +1,178 @@
+"""What is installed is what constraints*.txt say, and the night says what breaks without them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.conftest import ROOT
+
+PINS = re.compile(r"[a-z0-9.-]+==[A-Za-z0-9.+!]+( ; [a-z_0-9 .<>=!'()]+)?", re.IGNORECASE)
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+FILES = ("constraints.txt", "constraints-schemathesis.txt", "constraints-lowest.txt")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def group(name: str) -> Iterator[str]:
+    for entry in PROJECT["dependency-groups"][name]:
+        if isinstance(entry, str):
+            yield entry
+        else:
+            yield from group(entry["include-group"])
+
+
+def users() -> list[str]:
+    project = PROJECT["project"]
+    return [*project["dependencies"], *project["optional-dependencies"]["yamlgraph"]]
+
+
+INSTALLED = {
+    "constraints.txt": [*users(), *group("test"), *group("lint")],
+    "constraints-schemathesis.txt": list(group("schemathesis")),
+    "constraints-lowest.txt": [*users(), *group("lowest")],
+}
+
+
+def test_users_are_given_ranges_and_no_pins() -> None:
+    assert not any("==" in requirement for requirement in users())
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_constraints_are_names_and_versions_and_nothing_else(file: str) -> None:
+    lines = (ROOT / file).read_text().splitlines()
+    assert len(lines) > 20
+    assert [line for line in lines if not PINS.fullmatch(line)] == []
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+@pytest.mark.parametrize("file", FILES)
+def test_everything_that_is_installed_has_one_version_on_every_python(
+    file: str, python: str
+) -> None:
+    here = {"python_version": python, "python_full_version": f"{python}.1"}
+    pins: dict[str, list[Requirement]] = {}
+    for line in (ROOT / file).read_text().splitlines():
+        pin = Requirement(line)
+        if pin.marker is None or pin.marker.evaluate(here):
+            pins.setdefault(canonicalize_name(pin.name), []).append(pin)
+    assert [name for name, found in pins.items() if len(found) > 1] == []
+    for text in INSTALLED[file]:
+        wanted = Requirement(text)
+        if wanted.marker is None or wanted.marker.evaluate(here):
+            (pin,) = pins[canonicalize_name(wanted.name)]
+            assert wanted.specifier.contains(str(pin.specifier).removeprefix("=="), True)
+
+
+def installs(*arguments: str) -> list[str]:
+    """The commands of `make` that install something, without running any."""
+    lines = subprocess.run(
+        ["make", "--dry-run", "--always-make", f"PYTHON={sys.executable}", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.replace("\\\n", " ")
+    return [line for line in lines.splitlines() if " -m pip " in line]
+
+
+@pytest.mark.parametrize("target", ["test", "lint", "demo", "bench", ".venv/lowest/ready"])
+def test_make_installs_from_the_constraints(target: str) -> None:
+    commands = installs(target)
+    assert len(commands) >= 2
+    assert all("--constraint constraints" in command for command in commands)
+    # What builds this package is installed too, apart from the rest.
+    built = [command for command in commands if "--editable" in command]
+    assert built
+    assert all("--build-constraint constraints" in command for command in built)
+
+
+def test_the_night_installs_the_newest() -> None:
+    commands = installs("test", "PINNED=", "VENV=.venv/newest")
+    assert len(commands) >= 3
+    assert not any("constraint" in command for command in commands)
+
+
+def test_ci_installs_nothing_by_itself() -> None:
+    assert not re.search(r"\bpip\b", (ROOT / ".ci/run").read_text())
+
+
+@pytest.fixture(scope="module")
+def nightly() -> ModuleType:
+    loader = SourceFileLoader("nightly", str(ROOT / ".ci/nightly"))
+    spec = spec_from_loader("nightly", loader)
+    assert spec is not None
+    module = sys.modules["nightly"] = module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+def step(nightly: ModuleType, name: str, script: str, after: str | None = None) -> Any:
+    return nightly.Step(name, (sys.executable, "-c", script), after)
+
+
+def test_a_good_night_is_0(
+    nightly: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = nightly.run([step(nightly, "suite", "print('fine')")], tmp_path)
+    assert nightly.report(done, [], tmp_path) == 0
+    told = capsys.readouterr().out
+    assert "good      suite" in told
+    assert "none" in told
+    assert "1 of 1 steps are good" in told
+
+
+def test_a_bad_night_is_1_and_says_what_broke_and_what_moved(
+    nightly: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = "print('noise\\nFAILED tests/test_x.py::test_y - boom\\nmore'); raise SystemExit(1)"
+    todo = [
+        step(nightly, "suite (CPython 3.11)", script),
+        step(nightly, "lint", "print('runs all the same')"),
+        step(nightly, "fuzzer", "", after="suite (CPython 3.11)"),
+        nightly.Step("benchmarks", ("no-such-command-anywhere",)),
+    ]
+    changes = list(nightly.moved("pyyaml==6.0.3\n", [("PyYAML", "6.0.4"), ("brand_new", "1")]))
+    assert nightly.report(nightly.run(todo, tmp_path), changes, tmp_path) == 1
+    told = capsys.readouterr().out
+    assert "pyyaml 6.0.3 → 6.0.4" in told
+    assert "brand-new 1 is new" in told
+    assert "BROKEN    suite (CPython 3.11)" in told
+    assert "FAILED tests/test_x.py::test_y - boom" in told
+    assert "noise" not in told.partition("steps:")[2]
+    assert "good      lint" in told
+    assert "left out  fuzzer, since suite (CPython 3.11) failed" in told
+    assert "BROKEN    benchmarks" in told
+    assert "1 of 4 steps are good" in told
+
+
+def test_a_night_that_did_nothing_is_a_bad_one(nightly: ModuleType, tmp_path: Path) -> None:
+    assert nightly.report({}, [], tmp_path) == 1
+
+
+def test_what_has_a_version_for_each_python_has_not_moved(nightly: ModuleType) -> None:
+    pins = "networkx==3.6.1 ; python_full_version < '3.12'\nnetworkx==3.7\n"
+    packages = [("networkx", "3.6.1"), ("pip", "99"), ("yamlgraph-prompts", "0.1.0")]
+    assert list(nightly.moved(pins, packages)) == []
+
+
+def test_the_night_runs_the_suite_and_the_fuzzer_on_the_newest(nightly: ModuleType) -> None:
+    todo = list(nightly.steps(nightly.VENV, "CPython 3.11", "python3.11"))
+    assert "PINNED=" in todo[0].command
+    assert all(step.after == todo[0].name for step in todo[1:])
+    commands = [" ".join(step.command) for step in todo]
+    assert any(command.endswith("-m pytest -q") for command in commands)
+    assert any("pytest -q tests/security --fuzz-seconds 600" in command for command in commands)
+    other = nightly.steps(Path(".venv/newest-3.12"), "CPython 3.12", "python3.12")
+    assert [step.name for step in other] == ["install (CPython 3.12)", "suite (CPython 3.12)"]
