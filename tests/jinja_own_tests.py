@@ -14,10 +14,10 @@ import jinja2
 import jinja2.environment
 import pytest
 from jinja2.runtime import Context
-from yamlgraph_prompts.sandbox.views import view
 
 from yamlgraph_prompts.sandbox.budget import Budget, Limits, using
 from yamlgraph_prompts.sandbox.jinja import GuardedEnvironment
+from yamlgraph_prompts.sandbox.views import view
 
 # Test modules of Jinja's that say what templates do.
 MODULES = (

@@ -215,6 +215,9 @@ class _Audit:
 
 
 def _memory(key: str) -> int:
+    """Bytes that the kernel has under this key; the most so far where it has no such file."""
+    if sys.platform != "linux":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with open("/proc/self/status", "rb") as status:
         for line in status:
             if line.startswith(key.encode()):
@@ -225,12 +228,6 @@ def _memory(key: str) -> int:
 def _reset_peak() -> None:
     with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w") as refs:
         refs.write("5")
-
-
-def _peak() -> int:
-    if sys.platform == "linux":
-        return _memory("VmHWM")
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 _causes: list[str] = []
@@ -299,7 +296,7 @@ def _run(case: Case, heartbeat: _Heartbeat, audit: _Audit) -> Result:
     audit.events = None
     seconds, cpu_s = time.perf_counter() - wall, time.process_time() - cpu
     heartbeat.beat()
-    memory = _peak() - held
+    memory = _memory("VmHWM") - held
     calls = tuple(f"{name} x{count}" for name, count in sorted(objects.CALLS.items()))
     changed = tuple(n for n, value in values.items() if objects.snapshot(value) != before[n])
     return Result(
