@@ -12,6 +12,7 @@ import pytest
 from tests.conftest import ROOT
 
 NAMES = (
+    "admin_hostile_viewers",
     "concurrent_runs",
     "first_load",
     "import_time",

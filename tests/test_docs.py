@@ -329,7 +329,7 @@ def finding_codes() -> set[str]:
         for node in ast.walk(function):
             if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "code":
                 given.append(node.value)
-    from yamlgraph_prompts.render_worker import _CODES
+    from yamlgraph_prompts.render_job import _CODES
 
     found = {*map(re.escape, _CODES.values()), *(text for node in given for text in texts(node))}
     # Jinja's compiler has a method of the same name that is given a sentence.
@@ -411,7 +411,7 @@ def test_every_room_of_the_house_is_on_the_map() -> None:
 
 
 def test_the_limits_are_the_ones_that_hold() -> None:
-    from yamlgraph_prompts import pack, regular_file, render_worker
+    from yamlgraph_prompts import pack, regular_file, render
     from yamlgraph_prompts.prompt_file import bounds as yaml_bounds
     from yamlgraph_prompts.sandbox import budget
     from yamlgraph_prompts.sources import directory
@@ -427,7 +427,7 @@ def test_the_limits_are_the_ones_that_hold() -> None:
         f"the text of one message, filled in | {limits.characters >> 20} MiB of characters",
         f"loops and macros of one message | {limits.iterations:,} rounds",
         f"time for one message | {limits.seconds:g} s",
-        f"memory of the process that renders them | {render_worker._MEMORY >> 30} GiB",
+        f"memory of the process that renders them | {render.MEMORY_BYTES >> 30} GiB",
     ):
         assert limit in page, limit
 

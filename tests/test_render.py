@@ -49,8 +49,8 @@ def render(
 
 
 def worker_pid(renderer: J2Renderer) -> int:
-    assert renderer._worker is not None
-    return renderer._worker.process.pid
+    (pid,) = renderer._pool.pids
+    return pid
 
 
 # -- what it gives -----------------------------------------------------------------------------
@@ -193,18 +193,20 @@ def test_a_template_that_counts_its_time_leaves_some_to_the_others(renderer: J2R
 @pytest.fixture
 def stuck(monkeypatch: pytest.MonkeyPatch) -> Iterator[J2Renderer]:
     """A renderer whose process stops answering in the middle of any template named ``stuck``."""
-    from yamlgraph_prompts import render as module
+    from yamlgraph_prompts.isolation import pool as module
 
     start = (
-        "import json, sys, time; sys.path[:] = json.loads(sys.argv[1])\n"
-        "from yamlgraph_prompts import render_worker as w\n"
-        "inner = w._render\n"
+        "import json, sys, time; path, *facts = json.loads(sys.argv[1])\n"
+        "sys.path[:] = path\n"
+        "from yamlgraph_prompts import render_job as job\n"
+        "from yamlgraph_prompts.isolation.worker import main\n"
+        "inner = job._render\n"
         "def _render(jinja, name, context):\n"
         "    if name == 'stuck': time.sleep(60)\n"
         "    if name == 'dies': import os; os._exit(9)\n"
         "    return inner(jinja, name, context)\n"
-        "w._render = _render\n"
-        "w.main()"
+        "job._render = _render\n"
+        "main(*facts)"
     )
     monkeypatch.setattr(module, "_START", start)
     with J2Renderer() as renderer:
@@ -278,7 +280,7 @@ def test_a_closed_renderer_starts_again() -> None:
 def test_nothing_to_render_starts_no_process() -> None:
     renderer = J2Renderer()
     assert renderer.render("x", {}, {}) == RenderResult({})
-    assert renderer._worker is None
+    assert renderer._pool.pids == []
     renderer.close()
 
 
@@ -312,7 +314,7 @@ def python(code: str) -> subprocess.Popen[str]:
 
 
 def test_the_process_dies_with_its_parent() -> None:
-    with python("print(renderer._worker.process.pid, flush=True); sys.stdin.read()") as parent:
+    with python("print(*renderer._pool.pids, flush=True); sys.stdin.read()") as parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
         assert is_running(pid)
@@ -322,17 +324,17 @@ def test_the_process_dies_with_its_parent() -> None:
 
 def test_a_forked_child_has_its_own_process_and_leaves_the_parents_alone() -> None:
     code = """
-pid = renderer._worker.process.pid
+pids = renderer._pool.pids
 child = os.fork()
 if not child:
-    assert renderer._worker is None
+    assert renderer._pool.pids == []
     assert renderer.render(None, {}, {"a": "2"}).outputs == {"a": b"2"}
-    assert renderer._worker.process.pid != pid
+    assert renderer._pool.pids != pids
     renderer.close()
     os._exit(0)
 assert os.waitpid(child, 0)[1] == 0
 assert renderer.render(None, {}, {"a": "3"}).outputs == {"a": b"3"}
-assert renderer._worker.process.pid == pid
+assert renderer._pool.pids == pids
 renderer.close()
 print("fine")
 """

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from langgraph.graph import StateGraph
 
     from yamlgraph_prompts.check import Checker
+    from yamlgraph_prompts.check.facts import FileFacts
     from yamlgraph_prompts.pack import PackFacts
     from yamlgraph_prompts.render import J2Renderer
 
@@ -124,8 +125,13 @@ class Candidates:
         self._checks = checks
         self._known = known
         self._checker: Checker | None = None
+        self._learned: Mapping[str, FileFacts] = {}
         self._renderer: J2Renderer | None = None
         self._rendered: tuple[str, Mapping[str, bytes], tuple[Finding, ...]] = ("", {}, ())
+
+    def learn(self, known: Mapping[str, FileFacts]) -> None:
+        """Take the files of drafts as they were examined elsewhere, by their digests."""
+        self._learned = known
 
     def fetch(
         self,
@@ -311,6 +317,8 @@ class Candidates:
             known = self._known(release.id)
             if known is not None and known.check_version == CHECK_VERSION:
                 self._checker.prime(known.clean)
+        self._checker.learn(self._learned)
+        self._learned = {}
         return self._checker
 
     def _further(self, release: Release, graphs: Sequence[GraphFacts]) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ Knows no disk: nothing in here is written.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -131,19 +131,23 @@ def mends(
 
 def laid_over(contents: Sequence[LayerContent], drafts: Iterable[Draft]) -> list[LayerContent]:
     """What the layers would hold with these drafts written."""
-    made = list(contents)
+    made, of_layer = list(contents), defaultdict[int, list[Draft]](list)
     for draft in drafts:
-        content = made[draft.layer]
-        files = drafted_files(content.files, draft)
+        of_layer[draft.layer].append(draft)
+    for number, changes in of_layer.items():
+        content = made[number]
+        files = drafted_files(content.files, *changes)
         # The version that a reader will find, so that the file event of the write is no news.
         version = Content(files, content.findings).version
-        made[draft.layer] = replace(content, files=files, version=version)
+        made[number] = replace(content, files=files, version=version)
     return made
 
 
-def drafted_files(files: Mapping[str, bytes], draft: Draft) -> dict[str, bytes]:
-    """A layer's files with this draft written."""
-    changed = {path: data for path, data in files.items() if path != draft.path}
-    if draft.data is not None:
-        changed[draft.path] = draft.data
+def drafted_files(files: Mapping[str, bytes], *drafts: Draft) -> dict[str, bytes]:
+    """A layer's files with these drafts written."""
+    changed = dict(files)
+    for draft in drafts:
+        changed.pop(draft.path, None)
+        if draft.data is not None:
+            changed[draft.path] = draft.data
     return changed

@@ -18,7 +18,10 @@ PromptsError
 ├── GraphChanged (RuntimeError)          the node that a run waits at is gone
 ├── StoreError (OSError)                 the local folder of releases
 │   └── StoreCorrupted                   a pack whose content is not what its name says
-└── UnsupportedYamlgraph (RuntimeError)  a yamlgraph that the bridge does not know
+├── UnsupportedYamlgraph (RuntimeError)  a yamlgraph that the bridge does not know
+├── WorkStopped (RuntimeError)           untrusted work took too much, or failed in its process
+│   └── WorkerDied                       its process was killed from outside
+└── WorkerUnavailable (OSError)          no process can be started for untrusted work
 """
 
 from __future__ import annotations
@@ -206,3 +209,27 @@ class StoreCorrupted(StoreError):
 
 class UnsupportedYamlgraph(PromptsError, RuntimeError):
     """The installed yamlgraph is not one that the bridge knows how to work with."""
+
+
+class WorkStopped(PromptsError, RuntimeError):
+    """Work on untrusted text did not end by itself.
+
+    `why` is ``"time"``, ``"memory"``, ``"size"`` (of the answer), ``"failed"`` or ``"died"``.
+    """
+
+    def __init__(self, message: str, *, why: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.why = why
+
+
+class WorkerDied(WorkStopped):
+    """The process that did it was killed from outside; another one does the next work."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The process that did it ended before it was done.", why="died", hint="Try again."
+        )
+
+
+class WorkerUnavailable(PromptsError, OSError):
+    """No worker process can be started, and untrusted work runs nowhere else."""

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from yamlgraph_prompts.memory_store import MemoryStore
     from yamlgraph_prompts.store import Store
+    from yamlgraph_prompts.untrusted import Known
 
 logger = logging.getLogger("yamlgraph_prompts")
 
@@ -379,15 +380,24 @@ class LivePrompts:
             return candidate.release, candidate.findings
 
     def try_changes(
-        self, drafts: Sequence[Draft], *, strict: bool = False
+        self, drafts: Sequence[Draft], *, strict: bool = False, known: Known | None = None
     ) -> tuple[Release, tuple[Finding, ...]]:
         """As `check`, with drafts laid over what the layers hold; nothing is written.
 
+        Args:
+            drafts: The drafts; their files are examined in a worker process.
+            strict: Duplicate keys and the like are errors too.
+            known: What the files say by themselves, where they are examined already.
+
         Raises:
             LayerError: A layer cannot be read.
+            WorkStopped: Examining a draft takes too much time or memory.
+            WorkerUnavailable: No worker process can be started.
         """
+        known = _examined(drafts) if known is None else known
         with self._publishing():
             live = self._started()
+            self._candidates.learn(known)
             candidate, _ = self._candidates.drafted(
                 self._graphs, live.release, drafts, strict=strict
             )
@@ -419,9 +429,13 @@ class LivePrompts:
             LayerReadOnly: The layer cannot be written.
             LayerError: A layer cannot be read.
             StoreError: Another process did not finish its change in time.
+            WorkStopped: Examining the draft takes too much time or memory.
+            WorkerUnavailable: No worker process can be started to examine it.
         """
+        known = _examined([draft])
         # Other processes first: whoever waits for them must not keep this one's runs waiting.
         with self._store.changing(), self._publishing():
+            self._candidates.learn(known)
             return self._editor.change(draft, reason, allow, write)
 
     # Graphs
@@ -585,6 +599,12 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
+
+
+def _examined(drafts: Iterable[Draft]) -> Known:
+    from yamlgraph_prompts.untrusted import examined
+
+    return examined(draft.data for draft in drafts)
 
 
 def _store(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches, unified_diff
+from difflib import get_close_matches
 from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from yamlgraph_prompts.errors import PromptNotFound, ReleaseNotFound
 from yamlgraph_prompts.findings import Finding
+from yamlgraph_prompts.text_diff import Effort, unified
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
@@ -214,25 +215,27 @@ class ReleaseDiff:
         return bool(self.added or self.removed or self.changed)
 
     def __str__(self) -> str:
-        return "".join(
-            self.unified(name) for name in sorted([*self.added, *self.removed, *self.changed])
-        )
+        effort = Effort()
+        return "".join(unified(*self.texts(name), effort) for name in self.names)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names that differ, in their order."""
+        return tuple(sorted([*self.added, *self.removed, *self.changed]))
 
     def unified(self, name: str) -> str:
-        """One prompt's change as a unified diff."""
+        """One prompt's change as a unified diff; of texts that are too different a statement."""
+        return unified(*self.texts(name))
+
+    def texts(self, name: str) -> tuple[str, str, str, str]:
+        """One prompt's text before and after, and what a diff calls them."""
         old, new = self.before.prompts.get(name), self.after.prompts.get(name)
-        lines = unified_diff(
-            _lines(old),
-            _lines(new),
-            fromfile=f"{name}.yaml ({self.before.id[:12]})" if old else "/dev/null",
-            tofile=f"{name}.yaml ({self.after.id[:12]})" if new else "/dev/null",
-            lineterm="",
+        return (
+            old.data.decode("utf-8", "replace") if old else "",
+            new.data.decode("utf-8", "replace") if new else "",
+            f"{name}.yaml ({self.before.id[:12]})" if old else "/dev/null",
+            f"{name}.yaml ({self.after.id[:12]})" if new else "/dev/null",
         )
-        return "".join(line + "\n" for line in lines)
-
-
-def _lines(prompt: Prompt | None) -> list[str]:
-    return prompt.data.decode("utf-8", "replace").splitlines() if prompt else []
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,30 +5,17 @@ Knows no layers and no YAML: names and texts in, bytes and findings out.
 
 from __future__ import annotations
 
-import json
-import os
 import pickle
-import subprocess
-import sys
-import threading
 import time
-import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
+from yamlgraph_prompts.errors import WorkerUnavailable, WorkStopped
 from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.render_worker import receive, send
+from yamlgraph_prompts.isolation import Pool
 
-_START = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from yamlgraph_prompts.render_worker import main; main()"
-)
-_KEPT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH", "SYSTEMROOT")
-_START_S = 30.0  # for a process to start; a cold disk is slow
-_GRACE_S = 0.5  # what the worker may take on top, to say itself what took too long
-_END_S = 1.0
+MEMORY_BYTES = 1 << 30  # what the process may use above what it starts with
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,91 +31,6 @@ class RenderResult:
     findings: tuple[Finding, ...] = ()
 
 
-class _Worker:
-    """One rendering process."""
-
-    def __init__(self) -> None:
-        self.pid = os.getpid()
-        self.process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _START, json.dumps(_path())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            bufsize=0,
-            env={name: os.environ[name] for name in _KEPT if name in os.environ},
-            start_new_session=True,
-        )
-        with self.killed_after(_START_S):
-            ready = self.read()
-        if ready is None:
-            self.end()
-            raise OSError("the process that renders templates did not start")
-
-    def killed_after(self, seconds: float) -> _Killer:
-        return _Killer(self.process, seconds)
-
-    def write(self, data: bytes) -> None:
-        assert self.process.stdin is not None
-        send(self.process.stdin, data)  # type: ignore[arg-type]
-
-    def read(self) -> dict[str, Any] | None:
-        assert self.process.stdout is not None
-        data = receive(self.process.stdout)  # type: ignore[arg-type]
-        fact: dict[str, Any] | None = None if data is None else json.loads(data)
-        return fact
-
-    def end(self) -> None:
-        if self.pid != os.getpid():
-            return
-        self._close_pipes()
-        try:
-            self.process.wait(_END_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-
-    def forget(self) -> None:
-        """Let go of it in a forked child, whose parent goes on using it."""
-        self._close_pipes()
-        self.process.returncode = 0
-
-    def _close_pipes(self) -> None:
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                pipe.close()
-
-
-class _Killer:
-    """Kills a process unless the block ends in time."""
-
-    def __init__(self, process: subprocess.Popen[bytes], seconds: float) -> None:
-        self.fired = False
-        self._process = process
-        self._timer = threading.Timer(seconds, self._fire)
-        self._timer.daemon = True
-
-    def _fire(self) -> None:
-        self.fired = True
-        self._process.kill()
-
-    def __enter__(self) -> _Killer:
-        self._timer.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
-        self._timer.join()
-
-
-def _path() -> list[str]:
-    import jinja2
-    import markupsafe
-
-    homes = [str(Path(module).parent.parent) for module in (__file__, jinja2.__file__)]
-    homes.append(str(Path(markupsafe.__file__).parent.parent))
-    return list(dict.fromkeys([*(entry for entry in sys.path if entry), *homes]))
-
-
 @dataclass
 class _Job:
     """One call of `render`: what is still to do, and what is known already."""
@@ -141,26 +43,35 @@ class _Job:
     findings: list[Finding] = field(default_factory=list)
     running: str | None = None
 
-    def request(self, seconds: float) -> bytes:
-        return pickle.dumps(
-            {
-                "names": self.names,
-                "files": dict(self.files),
-                "variables": dict(self.variables),
-                "environment": self.environment,
-                "seconds": seconds,
-            }
-        )
+    def request(self, seconds: float) -> dict[str, Any]:
+        return {
+            "names": self.names,
+            "files": dict(self.files),
+            "variables": dict(self.variables),
+            "environment": self.environment,
+            "seconds": seconds,
+        }
 
-    def take(self, fact: Mapping[str, Any]) -> None:
+    def take(self, fact: Mapping[str, Any], text: bytes) -> None:
         if "running" in fact:
             self.running = fact["running"]
             return
         self.names.remove(fact["name"])
         if "text" in fact:
-            self.outputs[fact["name"]] = fact["text"].encode()
+            self.outputs[fact["name"]] = text
         else:
             self.findings.extend(Finding(**finding) for finding in fact["findings"])
+
+    def stopped(self, problem: WorkStopped) -> None:
+        if problem.why != "time":
+            self.fail("j2-error", f"It could not be rendered. {problem.message}")
+            return
+        self.fail("j2-timeout", "It took too long to render.")
+        self.fail_all("j2-timeout", "It was not rendered: another template took all the time.")
+
+    def fail_all(self, code: str, message: str) -> None:
+        while self.names:
+            self.fail(code, message)
 
     def fail(self, code: str, message: str) -> None:
         name = self.running if self.running in self.names else self.names[0]
@@ -183,9 +94,7 @@ class J2Renderer:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._worker: _Worker | None = None
-        _renderers.add(self)
+        self._pool = Pool(["render"], memory_bytes=MEMORY_BYTES, answer_bytes=128 << 20)
 
     def __enter__(self) -> J2Renderer:
         return self
@@ -219,80 +128,19 @@ class J2Renderer:
         """
         job = _Job(list(templates), {**(parts or {}), **templates}, variables, environment)
         deadline: float | None = None
-        with self._lock:
-            while job.names:
-                try:
-                    worker = self._started()
-                    now = time.monotonic()
-                    deadline = deadline or now + timeout_s
-                    self._run(worker, job, deadline - now)
-                except (OSError, pickle.PicklingError, TypeError, AttributeError) as error:
-                    self._stop()
-                    return _not_rendered(job, type(error).__name__)
+        while job.names:
+            now = time.monotonic()
+            # Until the first process is there, no time counts.
+            seconds = timeout_s if deadline is None else max(0.0, deadline - now)
+            try:
+                self._pool.run("render", job.request(seconds), job.take, seconds=seconds)
+            except WorkStopped as problem:
+                deadline = deadline or now + timeout_s
+                job.stopped(problem)
+            except (WorkerUnavailable, pickle.PicklingError, TypeError, AttributeError) as error:
+                job.fail_all("j2-error", f"It could not be rendered ({type(error).__name__}).")
         return RenderResult(job.outputs, tuple(job.findings))
 
     def close(self) -> None:
         """End the process. A later `render` starts one anew."""
-        with self._lock:
-            self._stop()
-
-    def _run(self, worker: _Worker, job: _Job, seconds: float) -> None:
-        request = job.request(seconds)
-        with worker.killed_after(max(0.0, seconds) + _GRACE_S) as killer:
-            fact: dict[str, Any] | None = None
-            try:
-                worker.write(request)
-                while (fact := worker.read()) is not None and "done" not in fact:
-                    job.take(fact)
-            except BrokenPipeError:
-                fact = None
-        if fact is not None:
-            return
-        self._stop()
-        if not killer.fired:
-            job.fail("j2-error", "The process that rendered it died: it took too much memory.")
-            return
-        job.fail("j2-timeout", "It took too long to render.")
-        while job.names:
-            job.fail("j2-timeout", "It was not rendered: another template took all the time.")
-
-    def _started(self) -> _Worker:
-        if self._worker is not None and self._worker.process.poll() is not None:
-            self._stop()
-        if self._worker is None:
-            self._worker = _Worker()
-            self._last = weakref.finalize(self, self._worker.end)
-        return self._worker
-
-    def _stop(self) -> None:
-        if self._worker is not None:
-            self._worker = None
-            self._last()
-
-    def _forget(self) -> None:
-        """After a fork, in the child: the process and the lock are the parent's."""
-        self._lock = threading.Lock()
-        if self._worker is not None:
-            self._last.detach()
-            self._worker.forget()
-            self._worker = None
-
-
-def _not_rendered(job: _Job, why: str) -> RenderResult:
-    for name in job.names:
-        job.findings.append(
-            Finding("error", "j2-error", f"It could not be rendered ({why}).", file=name)
-        )
-    return RenderResult(job.outputs, tuple(job.findings))
-
-
-_renderers: weakref.WeakSet[J2Renderer] = weakref.WeakSet()
-
-
-def _forget_all() -> None:
-    for renderer in list(_renderers):
-        renderer._forget()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_all)
+        self._pool.close()

@@ -7,12 +7,14 @@ import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 from fastapi import FastAPI, Security
 from fastapi.security import APIKeyHeader, HTTPBearer
 
+from yamlgraph_prompts import untrusted
 from yamlgraph_prompts.admin.audit import Audit
 from yamlgraph_prompts.admin.auth import Attempts, Role, Tokens
 from yamlgraph_prompts.admin.changing import changing, note_refusal
@@ -121,6 +123,7 @@ def _app(
     from yamlgraph_prompts import __version__
 
     number = _layer(prompts, write_to)
+    untrusted.pool.resize(limits.trials)
     bucket = None if number is None else _bucket(prompts, number, limits.work_s / 4)
     admin = Admin(
         prompts=prompts,
@@ -130,6 +133,10 @@ def _app(
         last_live=LastLive(prompts, bucket),
         desk=Desk(limits.threads, limits.work_s),
         trials=Desk(limits.trials, limits.work_s),
+        changes=Desk(limits.threads, limits.work_s),
+        commands=Desk(limits.threads, limits.work_s),
+        checkups=Desk(limits.threads, limits.work_s),
+        looking=Lock(),
         feed=Feed(limits.listeners),
         metrics=metrics or _counting(prompts),
     )

@@ -81,7 +81,8 @@ _WRITTEN: dict[int | str, dict[str, Any]] = {
 def changing(admin: Admin) -> APIRouter:
     """The routes that change something."""
     routes = APIRouter()
-    do, prompts = admin.desk.do, admin.prompts
+    do, command = admin.changes.do, admin.commands.do
+    prompts = admin.prompts
 
     @routes.put(
         "/prompts/{name:path}",
@@ -99,7 +100,7 @@ def changing(admin: Admin) -> APIRouter:
         if_none_match: NoneMatch = None,
     ) -> Change:
         """Write a prompt and publish it; checked with all graphs before anything is written."""
-        # In a worker thread: a large object takes a while to become YAML.
+        # In a thread: a JSON object becomes YAML in a worker process.
         data = await do(of_body, request.headers.get("content-type"), await request.body())
         wish = Wish(name, data, _conditions(request), message)
         change = await do(write, admin, caller, wish)
@@ -142,7 +143,7 @@ def changing(admin: Admin) -> APIRouter:
         def act(reason: str) -> Outcome:
             return prompts.activate(release_id, reason=reason)
 
-        return await do(_act, admin, caller, "activate", message, act)
+        return await command(_act, admin, caller, "activate", message, act)
 
     @routes.post("/rollback", responses=answers(400, 408, 409, 413), tags=["releases"])
     async def rollback(caller: Operator, message: Message = None) -> Activation:
@@ -157,12 +158,12 @@ def changing(admin: Admin) -> APIRouter:
             except ReleaseNotFound as problem:
                 raise Refusal(409, "nothing-earlier", problem.message) from problem
 
-        return await do(_act, admin, caller, "rollback", message, act)
+        return await command(_act, admin, caller, "rollback", message, act)
 
     @routes.post("/follow", responses=answers(400, 408, 413), tags=["releases"])
     async def follow(caller: Operator, message: Message = None) -> Activation:
         """End a hold: take what the layers hold now, and follow them again."""
-        return await do(_act, admin, caller, "follow", message, lambda _: prompts.follow())
+        return await command(_act, admin, caller, "follow", message, lambda _: prompts.follow())
 
     return routes
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends, Path, Request
@@ -33,8 +34,13 @@ class Admin:
         bucket: Where that layer's releases are published; None for a layer of another kind.
         audit: The audit log.
         last_live: Where the data of prompts went that are not live any more.
-        desk: Where blocking work is done.
-        trials: Where previews and checks are made, which may take long.
+        desk: Where what is read is made ready.
+        trials: Where previews, checks and diffs wait for a worker process.
+        changes: Where prompts are changed.
+        commands: Where it is decided which release is live: no reader or author keeps it busy.
+        checkups: Where health is looked at.
+        looking: Held by the one reader who asks for what the layers hold now, so that a
+            publication waits for one of them at most.
         feed: Those who listen to events.
         metrics: What is counted.
     """
@@ -46,6 +52,10 @@ class Admin:
     last_live: LastLive
     desk: Desk
     trials: Desk
+    changes: Desk
+    commands: Desk
+    checkups: Desk
+    looking: Lock
     feed: Feed
     metrics: Metrics
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 import anyio
@@ -17,15 +19,18 @@ T = TypeVar("T")
 
 
 class Desk:
-    """A few threads of one process; the app's own threads stay free.
+    """A few places for one kind of work; each has a thread, and the app's own threads stay free.
+
+    A place is free when its work has really ended, also where nobody waits for the answer.
 
     Args:
-        threads: How many work at once.
-        work_s: Seconds after which the answer is that it takes too long; the work goes on.
+        places: How many work at once; others wait.
+        work_s: Seconds after which the answer is that it takes too long; work that has begun
+            goes on, and keeps its place.
     """
 
-    def __init__(self, threads: int, work_s: float) -> None:
-        self._threads = threads
+    def __init__(self, places: int, work_s: float) -> None:
+        self._places = places
         self._work_s = work_s
         self._limiters: WeakKeyDictionary[Any, anyio.CapacityLimiter] = WeakKeyDictionary()
 
@@ -36,12 +41,11 @@ class Desk:
             Refusal: It takes too long.
         """
         loop = asyncio.get_running_loop()
-        limiter = self._limiters.setdefault(loop, anyio.CapacityLimiter(self._threads))
+        limiter = self._limiters.setdefault(loop, anyio.CapacityLimiter(self._places))
+        place = _Place(loop, limiter, partial(work, *args, **facts))
         try:
             with anyio.fail_after(self._work_s):
-                return await anyio.to_thread.run_sync(
-                    partial(work, *args, **facts), limiter=limiter, abandon_on_cancel=True
-                )
+                return await place.do()
         except TimeoutError:
             raise Refusal(
                 503,
@@ -50,3 +54,34 @@ class Desk:
                 hint="Look at what is there before you try again.",
                 headers={"Retry-After": "5"},
             ) from None
+
+
+class _Place(Generic[T]):
+    """One piece of work and the place that it keeps until it ends."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, limiter: anyio.CapacityLimiter, work: Callable[[], T]
+    ) -> None:
+        self._loop = loop
+        self._limiter = limiter
+        self._work = work
+        self._is_taken = threading.Lock()  # by the thread, or by who gave up before it began
+
+    async def do(self) -> T:
+        await self._limiter.acquire_on_behalf_of(self)
+        try:
+            return await anyio.to_thread.run_sync(
+                self._in_thread, limiter=anyio.CapacityLimiter(1), abandon_on_cancel=True
+            )
+        finally:
+            if self._is_taken.acquire(blocking=False):
+                self._limiter.release_on_behalf_of(self)
+
+    def _in_thread(self) -> T:
+        if not self._is_taken.acquire(blocking=False):
+            raise asyncio.CancelledError
+        try:
+            return self._work()
+        finally:
+            with suppress(RuntimeError):  # the loop ended before the work did
+                self._loop.call_soon_threadsafe(self._limiter.release_on_behalf_of, self)

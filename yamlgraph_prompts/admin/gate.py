@@ -8,7 +8,9 @@ from __future__ import annotations
 import hmac
 import logging
 import math
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 from urllib.parse import quote
@@ -52,8 +54,10 @@ class Limits:
         header_bytes: The length of its headers, together.
         body_s: Seconds until its body must be here.
         work_s: Seconds after which the answer is that it takes too long.
-        threads: How many requests of one process work at once.
-        trials: How many previews and checks do, besides: whoever tries keeps nobody from changing.
+        threads: How many requests of one kind work at once in one process: reading, changing,
+            deciding which release is live, and health have places of their own.
+        trials: How many previews, checks and diffs do, each in a worker process.
+        bodies: How many requests with a body one role may have under way.
         failures: How often an address may fail in `failures_s`.
         failures_s: Seconds after which failures are forgotten.
         listeners: How many may listen to events at once.
@@ -66,6 +70,7 @@ class Limits:
     work_s: float = 30.0
     threads: int = 8
     trials: int = 2
+    bodies: int = 32
     failures: int = 10
     failures_s: float = 60.0
     listeners: int = 100
@@ -195,6 +200,7 @@ class Gate:
         self._small = GZipMiddleware(app, minimum_size=1000, compresslevel=4)
         self._access = access
         self._limits = limits
+        self._bodies: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -226,19 +232,42 @@ class Gate:
                     await to_sign_in(scope, headers)(scope, receive, send_safe)
                     return
                 raise unknown("A token is needed.")
-            if scope["method"] not in _SAFE:
-                receive = await self._body(headers, receive)
+            with self._counted(scope, who):
+                if scope["method"] not in _SAFE:
+                    receive = await self._body(headers, receive)
+                await self._on(scope, who, headers)(scope, receive, send_safe)
         except Refusal as refusal:
             self._count(refusal)
             await refusal.response()(scope, receive, send_safe)
-            return
         except _Gone:
             return
+
+    def _on(self, scope: Scope, who: Who | None, headers: Headers) -> ASGIApp:
         scope.setdefault("state", {})[WHO] = who
         # A browser on the road gets less to load; a program gets what it always got.
         is_browser = "cookie" in headers or "sec-fetch-site" in headers
-        app = self._small if is_browser and path != EVENTS else self._app
-        await app(scope, receive, send_safe)
+        return self._small if is_browser and route_path(scope) != EVENTS else self._app
+
+    @contextmanager
+    def _counted(self, scope: Scope, who: Who | None) -> Iterator[None]:
+        """Bound what the bodies of one role take up: the role's own requests wait for nobody's."""
+        role = who.role if who else ""
+        if scope["method"] in _SAFE:
+            yield
+            return
+        if self._bodies[role] >= self._limits.bodies:
+            raise Refusal(
+                503,
+                "busy",
+                "Too many requests of this role are under way.",
+                hint="Try again in a moment.",
+                headers={"Retry-After": "1", "Connection": "close"},
+            )
+        self._bodies[role] += 1
+        try:
+            yield
+        finally:
+            self._bodies[role] -= 1
 
     def _fits(self, scope: Scope) -> None:
         length = len(scope.get("raw_path") or scope["path"].encode()) + len(scope["query_string"])

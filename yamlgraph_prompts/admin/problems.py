@@ -22,6 +22,9 @@ from yamlgraph_prompts.errors import (
     PushRefused,
     ReleaseNotFound,
     StoreError,
+    WorkerDied,
+    WorkerUnavailable,
+    WorkStopped,
 )
 from yamlgraph_prompts.escaping import escaped
 from yamlgraph_prompts.findings import Finding
@@ -37,6 +40,9 @@ _STATUS: tuple[tuple[type[PromptsError], int, str], ...] = (
     (PromptsRejected, 503, "nothing-live"),
     (LayerError, 503, "layer"),
     (StoreError, 503, "store"),
+    (WorkerDied, 503, "worker-died"),
+    (WorkerUnavailable, 503, "no-worker"),
+    (WorkStopped, 422, "too-costly"),
     (PromptsError, 503, "unavailable"),
 )
 

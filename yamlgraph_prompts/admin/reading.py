@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel
+from starlette.types import Receive, Scope, Send
 
+from yamlgraph_prompts import untrusted
 from yamlgraph_prompts.admin.bodies import (
     AuditPage,
     CheckAsked,
     Checked,
     DiffBody,
     FindingBody,
-    MessageBody,
     Preview,
     PreviewAsked,
     PromptBody,
-    PromptDiff,
     PromptLine,
     PromptPage,
     ReleaseBody,
@@ -29,13 +31,15 @@ from yamlgraph_prompts.admin.bodies import (
 )
 from yamlgraph_prompts.admin.context import Admin, AnyName, Viewer, answers
 from yamlgraph_prompts.admin.problems import Refusal
-from yamlgraph_prompts.admin.texts import of_text
+from yamlgraph_prompts.admin.texts import JSON_TYPE, need_json, unfit
 from yamlgraph_prompts.admin.writing import locked
 from yamlgraph_prompts.drafts import Draft
-from yamlgraph_prompts.errors import PromptsError
+from yamlgraph_prompts.errors import PromptRenderError, PromptsError
+from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.release import Prompt, PromptUse, Release
 
 LIVE, LAYERS = "live", "layers"
+SMALL_BYTES, MAX_LARGE = 256 << 10, 4
 
 Which = Annotated[
     str,
@@ -50,6 +54,32 @@ Offset = Annotated[int, Query(ge=0, le=1_000_000)]
 Lines = Annotated[int, Query(ge=1, le=1000)]
 OneName = Annotated[str | None, Query(max_length=2000, description="Only lines about this prompt")]
 Uses = dict[str, list[tuple[str, PromptUse]]]
+
+
+class FromWorker(Response):
+    """JSON as a worker made it. Few large answers are sent at once: slow clients keep them here."""
+
+    media_type = JSON_TYPE
+    sending = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it; refuse where too many large ones are under way."""
+        if len(self.body) <= SMALL_BYTES:
+            await super().__call__(scope, receive, send)
+            return
+        if FromWorker.sending >= MAX_LARGE:
+            raise Refusal(
+                503,
+                "busy",
+                "Too many large answers are under way.",
+                hint="Try again in a moment.",
+                headers={"Retry-After": "1"},
+            )
+        FromWorker.sending += 1
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            FromWorker.sending -= 1
 
 
 def reading(admin: Admin) -> APIRouter:
@@ -90,30 +120,48 @@ def reading(admin: Admin) -> APIRouter:
         response.headers["ETag"] = f'"{body.sha256}"'
         return body
 
-    @routes.post("/preview/{name:path}", responses=answers(400, 404, 408, 413), tags=["prompts"])
-    async def preview(caller: Viewer, name: AnyName, asked: PreviewAsked) -> Preview:
+    @routes.post(
+        "/preview/{name:path}",
+        response_model=Preview,
+        responses=answers(400, 404, 408, 413, 415),
+        openapi_extra=_body(PreviewAsked),
+        tags=["prompts"],
+    )
+    async def preview(caller: Viewer, name: AnyName, request: Request) -> Response:
         """The messages that the model would get; nothing is stored."""
-        return await admin.trials.do(_preview, admin, name, asked)
+        need_json(request.headers.get("content-type"))
+        body = await admin.trials.do(_preview, admin, name, await request.body())
+        return FromWorker(body)
 
-    @routes.post("/check", responses=answers(400, 408, 413), tags=["prompts"])
-    async def check(caller: Viewer, asked: CheckAsked) -> Checked:
+    @routes.post(
+        "/check",
+        responses=answers(400, 408, 413, 415),
+        openapi_extra=_body(CheckAsked),
+        tags=["prompts"],
+    )
+    async def check(caller: Viewer, request: Request) -> Checked:
         """What the check says of the layers with these drafts; nothing is stored."""
 
-        def checked() -> Checked:
-            if asked.prompts and admin.write_to is None:
+        def checked(body: bytes) -> Checked:
+            try:
+                asked = untrusted.read_drafts(body)
+            except untrusted.Unfit as problem:
+                raise unfit(str(problem)) from None
+            if asked.files and admin.write_to is None:
                 raise Refusal(403, "read-only", "There is no layer that drafts could be for.")
-            drafts = [
-                Draft(name, None if text is None else of_text(text), admin.write_to or 0)
-                for name, text in asked.prompts.items()
-            ]
-            release, findings = prompts.try_changes(drafts, strict=asked.strict)
+            drafts = [Draft(name, data, admin.write_to or 0) for name, data in asked.files.items()]
+            with admin.looking:
+                release, findings = prompts.try_changes(
+                    drafts, strict=asked.strict, known=asked.known
+                )
             return Checked(
                 ok=not any(finding.severity == "error" for finding in findings),
                 release=release.id,
                 findings=[FindingBody.of(finding) for finding in findings],
             )
 
-        return await admin.trials.do(checked)
+        need_json(request.headers.get("content-type"))
+        return await admin.trials.do(checked, await request.body())
 
     @routes.get("/releases", tags=["releases"])
     async def list_releases(caller: Viewer) -> ReleaseList:
@@ -137,23 +185,28 @@ def reading(admin: Admin) -> APIRouter:
 
         return await do(listed)
 
-    @routes.get("/releases/{before}/diff/{after}", responses=answers(404), tags=["releases"])
-    async def diff(caller: Viewer, before: str, after: str) -> DiffBody:
+    @routes.get(
+        "/releases/{before}/diff/{after}",
+        response_model=DiffBody,
+        responses=answers(404),
+        tags=["releases"],
+    )
+    async def diff(caller: Viewer, before: str, after: str) -> Response:
         """What changes when `after` follows `before`; each is an id, `live` or `layers`."""
 
-        def told() -> DiffBody:
+        def told() -> bytes:
             found = release_of(admin, before).diff(release_of(admin, after))
-            names = sorted([*found.added, *found.removed, *found.changed])
-            return DiffBody(
-                before=found.before.id,
-                after=found.after.id,
-                added=list(found.added),
-                removed=list(found.removed),
-                changed=list(found.changed),
-                diffs=[PromptDiff(name=name, diff=found.unified(name)) for name in names],
-            )
+            facts = {
+                "before": found.before.id,
+                "after": found.after.id,
+                "added": found.added,
+                "removed": found.removed,
+                "changed": found.changed,
+            }
+            head = json.dumps(facts).encode()[:-1]
+            return head + b', "diffs": ' + untrusted.unified(found) + b"}"
 
-        return await do(told)
+        return FromWorker(await admin.trials.do(told))
 
     @routes.get("/releases/{release_id}", responses=answers(404), tags=["releases"])
     async def get_release(caller: Viewer, release_id: str) -> ReleaseBody:
@@ -183,7 +236,8 @@ def release_of(admin: Admin, said: str) -> Release:
     if said == LIVE:
         return admin.prompts.release
     if said == LAYERS:
-        return admin.prompts.check()[0]
+        with admin.looking:
+            return admin.prompts.check()[0]
     return admin.prompts.find(said)
 
 
@@ -215,20 +269,22 @@ def prompt_body(admin: Admin, release: Release, prompt: Prompt) -> PromptBody:
     )
 
 
-def _preview(admin: Admin, name: str, asked: PreviewAsked) -> Preview:
-    from yamlgraph_prompts.check.prompts import examine_prompt
+def _preview(admin: Admin, name: str, asked: bytes) -> bytes:
+    prompt = admin.prompts.release.prompts.get(name)
+    facts, body = untrusted.preview(name, prompt.data if prompt else None, asked)
+    if "unfit" in facts:
+        raise unfit(facts["unfit"])
+    if "missing" in facts:
+        raise admin.prompts.release.not_found(name)
+    if "rejected" in facts:
+        findings = [Finding(**finding) for finding in facts["rejected"]]
+        raise Refusal(422, "rejected", "This text cannot be rendered.", findings=findings)
+    if "failed" in facts:
+        raise PromptRenderError(facts["failed"], prompt=name, hint=facts["hint"])
+    return body
 
-    findings = []
-    if asked.text is None:
-        prompt = admin.prompts.release[name]
-    else:
-        prompt = Prompt(name, of_text(asked.text), file=f"{name}.yaml")
-        findings = [found.at(prompt=name) for found in examine_prompt(prompt.data)]
-        if any(finding.severity == "error" for finding in findings):
-            raise Refusal(422, "rejected", "This text cannot be rendered.", findings=findings)
-    messages = prompt.template.messages(asked.variables, state=asked.variables.get("state"))
-    return Preview(
-        messages=[MessageBody(role=one.type, content=one.content) for one in messages],
-        variables=sorted(prompt.variables),
-        findings=[FindingBody.of(finding) for finding in findings],
-    )
+
+def _body(model: type[BaseModel]) -> dict[str, Any]:
+    """A JSON body that is read in a worker process: the app only documents its shape."""
+    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+    return {"requestBody": {"required": True, "content": {JSON_TYPE: {"schema": schema}}}}

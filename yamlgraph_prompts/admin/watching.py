@@ -72,7 +72,7 @@ def watching(admin: Admin, doors: Sequence[Any]) -> APIRouter:
     async def ready(request: Request, response: Response) -> Ready:
         """Whether there is a live release, also when it is the last good one."""
         if prompts.health.release is None:
-            await admin.desk.do(_start, admin)
+            await admin.checkups.do(_start, admin)
         who: Who | None = request.scope.get("state", {}).get(WHO)
         answer = readiness(admin, in_detail=who is not None)
         if answer.status != "ready":
@@ -88,7 +88,7 @@ def watching(admin: Admin, doors: Sequence[Any]) -> APIRouter:
     )
     async def metrics(caller: Viewer) -> Response:
         """What is counted, for Prometheus."""
-        text = await admin.desk.do(admin.metrics.exposed)
+        text = await admin.checkups.do(admin.metrics.exposed)
         return Response(text, media_type=CONTENT_TYPE)
 
     @routes.get(

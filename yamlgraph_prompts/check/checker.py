@@ -7,19 +7,16 @@ depends on names and on the release before, and how severe each finding is.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Generic, TypeVar
 
-from yamlgraph_prompts.check.prompts import (
-    Need,
-    examine_prompt,
-    finding_at,
-    needs,
-    read_prompt,
-)
+from yamlgraph_prompts.check.facts import MAX_SCHEMA_BYTES, FileFacts
+from yamlgraph_prompts.check.prompts import examine_prompt
 from yamlgraph_prompts.check.uses import (
     Used,
     UsedPrompts,
+    key_finding,
     missing_prompt,
     missing_variables,
     own_prompts,
@@ -28,7 +25,6 @@ from yamlgraph_prompts.check.uses import (
     unused_prompts,
 )
 from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.prompt_file import parse_prompt, parse_yaml
 from yamlgraph_prompts.release import GraphFacts, Prompt, Release
 
 __all__ = ["CHECK_VERSION", "Checker", "check"]
@@ -79,7 +75,7 @@ class Checker:
 
     def __init__(self) -> None:
         self._found: _Recent[tuple[Finding, ...]] = _Recent()
-        self._needs: _Recent[tuple[Need, ...]] = _Recent()
+        self._files: _Recent[FileFacts] = _Recent()
         self._schemas: _Recent[str | None] = _Recent()
         self._good_names: frozenset[str] = frozenset()
 
@@ -90,6 +86,11 @@ class Checker:
             digests: SHA-256 digests, in hex, that `clean` gave under the same `CHECK_VERSION`.
         """
         self._found.now.update(dict.fromkeys(digests, ()))
+
+    def learn(self, known: Mapping[str, FileFacts]) -> None:
+        """Take files as they were read elsewhere, by their SHA-256 digests in hex."""
+        self._files.now.update(known)
+        self._found.now.update((digest, facts.findings) for digest, facts in known.items())
 
     def clean(self, release: Release) -> tuple[str, ...]:
         """The digests of the release's files that were found clean by themselves."""
@@ -120,7 +121,7 @@ class Checker:
         Returns:
             The findings by prompt, then by line.
         """
-        for recent in (self._found, self._needs, self._schemas):
+        for recent in (self._found, self._files, self._schemas):
             recent.turn()
         used, missing = prompts_in_use(release, graphs)
         found = list(extra)
@@ -135,26 +136,28 @@ class Checker:
         found += own_prompts(used)
         found += unused_prompts(release, used, missing, graphs)
         if previous is not None:
-            found += _destinations(previous, release)
+            found += self._destinations(previous, release)
         if strict:
             found = [f.at(severity="error") if f.code in _STRICT else f for f in found]
         return tuple(sorted(dict.fromkeys(found), key=_order))
+
+    def _facts(self, prompt: Prompt) -> FileFacts:
+        return self._files.get(prompt.sha256, lambda: FileFacts(prompt.data))
 
     def _examined(self, prompt: Prompt) -> tuple[Finding, ...]:
         return self._found.get(prompt.sha256, lambda: examine_prompt(prompt.data))
 
     def _in_use(self, one: Used, schema_problem: SchemaProblem | None) -> Iterator[Finding]:
-        prompt = one.prompt
+        prompt, facts = one.prompt, self._facts(one.prompt)
         alone = self._examined(prompt)
-        found = [*alone, *unread_parts(one)]
+        found = [*alone, *unread_parts(one, facts)]
         if schema_problem is not None and b"schema" in prompt.data:
             found = self._with_schema(prompt, found, schema_problem)
         for finding in found:
-            if judged := _judged(finding, one):
+            if judged := _judged(finding, one, facts):
                 yield judged.at(prompt=prompt.name, file=prompt.file or None)
         if not any(finding.severity == "error" for finding in alone):
-            needed = self._needs.get(prompt.sha256, lambda: needs(read_prompt(prompt.data).content))
-            yield from missing_variables(one, needed)
+            yield from missing_variables(one, facts)
 
     def _with_schema(
         self, prompt: Prompt, found: list[Finding], schema_problem: SchemaProblem
@@ -162,16 +165,21 @@ class Checker:
         errors = {finding.code for finding in found if finding.severity == "error"}
         if errors - {"schema"}:
             return found
-        problem = self._schemas.get(prompt.sha256, lambda: schema_problem(prompt))
+        facts = self._facts(prompt)
+        schema = facts.schema()
+        if schema is None:
+            problem: str | None = f"written out it has more than {MAX_SCHEMA_BYTES:,} bytes"
+        else:
+            alone = prompt if schema == prompt.data else replace(prompt, data=schema)
+            problem = self._schemas.get(prompt.sha256, lambda: schema_problem(alone))
         if problem is None:
             # What YAMLGraph can build is no error, whatever is odd about it.
             return [f.at(severity="warning") if f.code == "schema" else f for f in found]
         if errors:
             return found
-        file = parse_prompt(prompt.data)
-        key = "schema" if "schema" in file.content else "output_schema"
+        name = "schema" if "schema" in facts.keys else "output_schema"
         message = f"the inline schema cannot be built: {problem}"
-        return [*found, finding_at(file, (key,), "error", "schema", message, key=True)]
+        return [*found, key_finding(facts, name, "error", "schema", message)]
 
     def _named(self, release: Release) -> list[Finding]:
         if release.prompts.keys() == self._good_names:
@@ -181,6 +189,29 @@ class Checker:
         # Of a graph's own prompts the names are not looked at.
         self._good_names = frozenset() if found or own else frozenset(release.prompts)
         return found
+
+    def _destinations(self, before: Release, after: Release) -> Iterator[Finding]:
+        """A change of provider or model, which decide where the data goes."""
+        for name, prompt in after.prompts.items():
+            old = before.prompts.get(name)
+            if old is None or old is prompt or old.sha256 == prompt.sha256:
+                continue
+            if b"provider" not in old.data + prompt.data and b"model" not in old.data + prompt.data:
+                continue
+            then, facts = FileFacts(old.data).keys, self._facts(prompt)
+            now = facts.keys
+            for key in ("provider", "model"):
+                was, will = (keys[key]["text"] if key in keys else "" for keys in (then, now))
+                if was != will and facts.kind == "dict":
+                    finding = key_finding(
+                        facts,
+                        key,
+                        "warning",
+                        f"{key}-changed",
+                        f"the {key} changes from {was or 'the default'} to {will or 'the default'}",
+                        key=False,
+                    )
+                    yield finding.at(prompt=name, file=prompt.file or None)
 
     def _not_in_use(self, release: Release, used: UsedPrompts, *, known: bool) -> Iterator[Finding]:
         for name, prompt in release.prompts.items():
@@ -202,26 +233,24 @@ def _order(finding: Finding) -> tuple[str, int, int, str, str]:
     return (finding.prompt or "", *place, finding.code, finding.message)
 
 
-def _judged(finding: Finding, one: Used) -> Finding | None:
+def _judged(finding: Finding, one: Used, facts: FileFacts) -> Finding | None:
     """The finding as these graphs see it; None where it does not concern them."""
     if finding.code == "missing-user":
         if not one.needs_user:
             return None
         finding = finding.at(severity="error")
-    if one.bundled and finding.severity == "error" and not _stops_a_bundle(finding, one):
+    if one.bundled and finding.severity == "error" and not _stops_a_bundle(finding, one, facts):
         return finding.at(severity="warning")
     return finding
 
 
-def _stops_a_bundle(finding: Finding, one: Used) -> bool:
+def _stops_a_bundle(finding: Finding, one: Used, facts: FileFacts) -> bool:
     """Whether YAMLGraph alone refuses to load the graph, or the text must not be run at all."""
     if finding.code in _UNSAFE:
         return True
     if finding.code == "not-a-mapping":
         # It looks for the word `schema` in whatever the file says.
-        return one.schema_is_read and not isinstance(
-            parse_yaml(one.prompt.data)[0], str | list | set
-        )
+        return one.schema_is_read and facts.kind not in ("str", "list", "set")
     return one.schema_is_read and finding.code in _REFUSED_AT_LOAD
 
 
@@ -259,22 +288,3 @@ def _in_a_file(name: str, release: Release) -> str | None:
             return f"needs a folder where the file of {name[:end]!r} is"
         end = name.find(".yaml/", end + 1)
     return None
-
-
-def _destinations(before: Release, after: Release) -> Iterator[Finding]:
-    """A change of provider or model, which decide where the data goes."""
-    for name, prompt in after.prompts.items():
-        old = before.prompts.get(name)
-        if old is None or old is prompt or old.sha256 == prompt.sha256:
-            continue
-        if b"provider" not in old.data + prompt.data and b"model" not in old.data + prompt.data:
-            continue
-        then, now = parse_prompt(old.data).content, parse_prompt(prompt.data)
-        for key in ("provider", "model"):
-            was, will = then.get(key), now.content.get(key)
-            if was != will and now.content:
-                message = (
-                    f"the {key} changes from {was or 'the default'} to {will or 'the default'}"
-                )
-                finding = finding_at(now, (key,), "warning", f"{key}-changed", message)
-                yield finding.at(prompt=name, file=prompt.file or None)

@@ -9,15 +9,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
-from yamlgraph_prompts.check.prompts import Need, finding_at, variable_position
-from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.prompt_file import parse_prompt
+from yamlgraph_prompts.check.facts import FileFacts
+from yamlgraph_prompts.check.prompts import Need
+from yamlgraph_prompts.findings import Finding, Severity
 from yamlgraph_prompts.release import GraphFacts, GraphFile, Prompt, PromptUse, Release
 
 _NEEDS_USER = frozenset({"llm", "router", "map", "race", "interrupt"})
 _READS_SCHEMA = frozenset({"llm", "router", "map", "race", "agent"})
 _MAX_UNUSED = 100
 _MAX_COMPARISONS = 20_000
+_MAX_HINTS = 20  # of one prompt; looking for a similar name takes a while
 
 Use = tuple[GraphFacts, GraphFile, PromptUse]
 
@@ -105,15 +106,21 @@ def own_prompts(used: UsedPrompts) -> Iterator[Finding]:
         )
 
 
-def missing_variables(one: Used, needs: Sequence[Need]) -> Iterator[Finding]:
+def missing_variables(one: Used, file_facts: FileFacts) -> Iterator[Finding]:
     """Variables that a prompt needs and a node neither passes nor has in its state."""
-    for need in needs:
+    hints = _MAX_HINTS
+    for need in file_facts.needs:
         for facts, file, use in one.uses:
             given = use.passes if use.passes is not None else file.state_keys
             if given is None or not _sends(use, need.path):
                 continue
             for variable in sorted(need.variables - given):
-                yield _missing_variable(one.prompt, facts, use, need, variable, given)
+                position = file_facts.variable_position(need.path, variable)
+                similar = given if hints > 0 else frozenset[str]()
+                hints -= 1
+                yield _missing_variable(one.prompt, facts, use, need, variable, similar).at(
+                    line=position and position[0], column=position and position[1]
+                )
 
 
 def _missing_variable(
@@ -124,7 +131,6 @@ def _missing_variable(
     variable: str,
     given: frozenset[str],
 ) -> Finding:
-    line, column = variable_position(parse_prompt(prompt.data), need.path, variable) or (None, None)
     stops = use.validates or need.dialect == "format"
     why = "the node does not pass it"
     where = "the node's `variables:`"
@@ -136,29 +142,43 @@ def _missing_variable(
         f"the prompt needs the variable {variable!r} in the node {use.node!r}, and {why}",
         prompt=prompt.name,
         file=prompt.file or None,
-        line=line,
-        column=column,
         hint=_did_you_mean(variable, given) or f"Add it to {where}, or correct the name.",
         graph=facts.name,
     )
 
 
-def unread_parts(one: Used) -> Iterator[Finding]:
+def unread_parts(one: Used, facts: FileFacts) -> Iterator[Finding]:
     """Forms of `system` that agents and the copilot's command line cannot use."""
     use = next((use for _, _, use in one.uses if _knows_one_system(use)), None)
     if use is None or b"system" not in one.prompt.data:
         return
-    file = parse_prompt(one.prompt.data)
+    keys = facts.keys
     who = f"the node {use.node!r} ({use.kind})"
     hint = "Write one text under `system: |`."
-    system = file.content.get("system", "")
-    if isinstance(system, list) or (system is None and _kind(use) == "agent"):
+    kind = keys["system"]["kind"] if "system" in keys else "str"
+    if kind == "list" or (kind == "NoneType" and _kind(use) == "agent"):
         message = f"{who} needs one text under `system`"
-        yield finding_at(file, ("system",), "error", "shape", message, hint, key=True)
-    if "system_segments" in file.content:
-        path = ("system_segments",)
+        yield key_finding(facts, "system", "error", "shape", message, hint)
+    if "system_segments" in keys:
         message = f"{who} does not read `system_segments`"
-        yield finding_at(file, path, "warning", "shape", message, hint, key=True)
+        yield key_finding(facts, "system_segments", "warning", "shape", message, hint)
+
+
+def key_finding(
+    facts: FileFacts,
+    name: str,
+    severity: Severity,
+    code: str,
+    message: str,
+    hint: str | None = None,
+    *,
+    key: bool = True,
+) -> Finding:
+    """A finding at a top-level key, or at its value."""
+    known = facts.keys.get(name)
+    position = known and known["key_position" if key else "position"]
+    line, column = position or (None, None)
+    return Finding(severity, code, message, line=line, column=column, hint=hint)
 
 
 def unused_prompts(

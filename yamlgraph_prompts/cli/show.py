@@ -17,7 +17,7 @@ from yamlgraph_prompts.cli.terminal import (
     say_lines,
     table,
 )
-from yamlgraph_prompts.errors import GraphNotFound, PromptsError
+from yamlgraph_prompts.errors import GraphNotFound, PromptRenderError, PromptsError
 from yamlgraph_prompts.layers import resolve
 from yamlgraph_prompts.release import GraphFacts, Prompt, Release
 
@@ -156,18 +156,22 @@ def _say_list(release: Release, told: list[dict[str, Any]]) -> None:
 def _rendered(prompts: list[Prompt], arguments: Any) -> int:
     if not prompts:
         raise PromptsError("Which prompt? --rendered needs a name.")
+    from yamlgraph_prompts.untrusted import preview
+
     variables = dict(map(_variable, arguments.variables))
-    wanted = sorted(set().union(*(prompt.variables for prompt in prompts)) - variables.keys())
+    rendered, wanted = [], set()
+    for prompt in prompts:
+        facts, body = preview(prompt.name, prompt.data, {"variables": variables})
+        wanted.update(facts.get("needed", ()))
+        if "failed" in facts and not wanted:
+            raise PromptRenderError(facts["failed"], prompt=prompt.name, hint=facts["hint"])
+        for message in json.loads(body)["messages"] if body else ():
+            rendered.append({"prompt": prompt.name, **message, "role": _role(message["role"])})
     if wanted:
         raise PromptsError(
-            f"These variables are missing: {', '.join(wanted)}.",
-            hint=f"Say {' '.join(f'--var {name}=TEXT' for name in wanted)}.",
+            f"These variables are missing: {', '.join(sorted(wanted))}.",
+            hint=f"Say {' '.join(f'--var {name}=TEXT' for name in sorted(wanted))}.",
         )
-    rendered = [
-        {"prompt": prompt.name, "role": _role(message.type), "content": message.content}
-        for prompt in prompts
-        for message in prompt.messages(**variables)
-    ]
     if arguments.json:
         say_json(rendered)
         return 0

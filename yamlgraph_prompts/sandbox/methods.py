@@ -27,7 +27,7 @@ Method = Callable[..., Any]
 
 _ESCAPED = 5  # characters that escaping makes of one
 _CHUNK = 16_384  # characters
-_MAX_STRIPPED = 1_000  # different characters
+_MAX_STRIPPED = 1_000  # characters
 _SLOW = 1_000_000  # steps of an algorithm that is quadratic
 
 # -- methods of texts --------------------------------------------------------------------------
@@ -89,7 +89,6 @@ def _strip(name: str) -> Method:
     def method(budget: Budget, text: str, chars: Any = None) -> Any:
         if chars is not None and not isinstance(chars, str):
             raise TypeError(f"{name} arg must be None or str")
-        chars = None if chars is None else "".join(dict.fromkeys(chars))
         if chars is not None and len(chars) > _MAX_STRIPPED:
             raise Refused("It strips too many different characters.")
         start, end = 0, len(text)

@@ -14,6 +14,7 @@ from starlette.responses import RedirectResponse, Response
 
 from yamlgraph_prompts.admin.auth import Who
 from yamlgraph_prompts.admin.context import Admin, Viewer
+from yamlgraph_prompts.admin.desk import Desk
 from yamlgraph_prompts.admin.door import SIGN_IN, SIGN_OUT, STATIC, up
 from yamlgraph_prompts.admin.gate import Access, ByToken
 from yamlgraph_prompts.admin.page import files, views
@@ -30,7 +31,7 @@ _NEXT = re.compile(r"((page/|\?)[^\\\s]*)?")
 def page(admin: Admin, access: Access) -> APIRouter:
     """The views, and signing in and out where `access` is by token."""
     routes = APIRouter(include_in_schema=False)
-    do, changes = admin.desk.do, LastChange(admin.prompts)
+    changes = LastChange(admin.prompts)
 
     async def show(
         request: Request,
@@ -39,6 +40,7 @@ def page(admin: Admin, access: Access) -> APIRouter:
         find: Callable[[], dict[str, Any]],
         *,
         loose: bool = False,
+        desk: Desk = admin.desk,
     ) -> Response:
         visit = _visit(request, access, who, admin)
 
@@ -52,7 +54,7 @@ def page(admin: Admin, access: Access) -> APIRouter:
             admin.count(refusal)
             return html(visit, "problem.html", {"problem": refusal.body}, status=refusal.status)
 
-        return await do(made)
+        return await desk.do(made)
 
     @routes.get("/")
     async def prompts_view(request: Request, caller: Viewer, search: str = "") -> Response:
@@ -82,7 +84,7 @@ def page(admin: Admin, access: Access) -> APIRouter:
         if not caller.who.may("operator"):
             do = ""
         find = partial(views.compared, admin, before, after, do)
-        return await show(request, caller.who, "diff.html", find)
+        return await show(request, caller.who, "diff.html", find, desk=admin.trials)
 
     @routes.get("/page/compare")
     async def compare_view(request: Request, caller: Viewer, a: str = "", b: str = "") -> Response:

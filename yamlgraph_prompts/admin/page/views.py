@@ -13,13 +13,13 @@ from yamlgraph_prompts.admin.bodies import NAME_PATTERN, AuditLine
 from yamlgraph_prompts.admin.context import Admin
 from yamlgraph_prompts.admin.page.last_change import LastChange
 from yamlgraph_prompts.admin.page.picture import mermaid
-from yamlgraph_prompts.admin.page.side_by_side import Effort, side_by_side
 from yamlgraph_prompts.admin.problems import Refusal
 from yamlgraph_prompts.admin.reading import LAYERS, prompt_body, release_of
 from yamlgraph_prompts.admin.watching import readiness
 from yamlgraph_prompts.admin.writing import locked
 from yamlgraph_prompts.errors import PromptsError
-from yamlgraph_prompts.release import Prompt, PromptUse, Release
+from yamlgraph_prompts.release import Prompt, PromptUse
+from yamlgraph_prompts.untrusted import side_by_side
 
 MAX_ROWS = 5_000
 MAX_DIFFS = 100
@@ -118,8 +118,8 @@ def releases(admin: Admin) -> Facts:
 def compared(admin: Admin, before: str, after: str, do: str) -> Facts:
     """What differs between two releases, and what can be done with the second."""
     old, new = release_of(admin, before), release_of(admin, after)
-    diff, effort = old.diff(new), Effort()
-    names = sorted([*diff.added, *diff.removed, *diff.changed])
+    diff = old.diff(new)
+    names = diff.names
     kinds = {
         **dict.fromkeys(diff.added, "added"),
         **dict.fromkeys(diff.removed, "removed"),
@@ -134,12 +134,8 @@ def compared(admin: Admin, before: str, after: str, do: str) -> Facts:
         "counts": Counter(kinds.values()),
         "more": max(0, len(names) - MAX_DIFFS),
         "files": [
-            {
-                "name": name,
-                "kind": kinds[name],
-                "rows": side_by_side(_text(old, name), _text(new, name), effort),
-            }
-            for name in names[:MAX_DIFFS]
+            {"name": name, "kind": kinds[name], "rows": rows}
+            for name, rows in sorted(side_by_side(diff, names[:MAX_DIFFS]).items())
         ],
         "do": do if do in ("activate", "rollback", "follow") else "",
         "held": admin.prompts.held,
@@ -264,8 +260,3 @@ def _locked(admin: Admin, who: Who, prompt: Prompt | None) -> str | None:
     if prompt is not None:
         return locked(admin, prompt)
     return locked(admin, Prompt("new", b""))
-
-
-def _text(release: Release, name: str) -> str:
-    prompt = release.prompts.get(name)
-    return prompt.data.decode("utf-8", "replace") if prompt else ""

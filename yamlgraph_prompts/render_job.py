@@ -1,32 +1,26 @@
-"""The process that renders ``.yaml.j2`` files: reads requests, writes one answer per template.
-
-It imports neither langgraph nor yamlgraph, reads no files, and ends when its input ends.
-"""
+"""The job that renders ``.yaml.j2`` files; it runs in a worker process."""
 
 from __future__ import annotations
 
-import json
-import os
-import pickle
 import posixpath
-import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from difflib import get_close_matches
-from typing import Any, BinaryIO
+from typing import Any
 
 from jinja2 import StrictUndefined, Template
 from jinja2.exceptions import TemplateNotFound, TemplateSyntaxError, UndefinedError
 from jinja2.loaders import BaseLoader
 
 from yamlgraph_prompts.findings import Finding
+from yamlgraph_prompts.isolation.worker import Answer
 from yamlgraph_prompts.sandbox import GuardedEnvironment
 from yamlgraph_prompts.sandbox.budget import Budget, LimitReached, Limits, using
 from yamlgraph_prompts.sandbox.explanation import explain, syntax_hint
 from yamlgraph_prompts.sandbox.inspection import Inspection
 from yamlgraph_prompts.sandbox.views import view
 
-_MEMORY = 1024 * 1024 * 1024  # bytes above what the process starts with
 _LEAST_S = 0.2  # what each template may take, however many there are
 _CODES = {
     "characters": "j2-output",
@@ -35,30 +29,6 @@ _CODES = {
     "seconds": "j2-timeout",
 }
 SUPER = "super:"
-
-
-def send(stream: BinaryIO, data: bytes) -> None:
-    """Write one message: its length in four bytes, then its bytes."""
-    rest = memoryview(len(data).to_bytes(4, "big") + data)
-    while rest:
-        rest = rest[stream.write(rest) or 0 :]
-
-
-def receive(stream: BinaryIO) -> bytes | None:
-    """Read one message; None when the other side is gone."""
-    head = _exactly(stream, 4)
-    return _exactly(stream, int.from_bytes(head, "big")) if head is not None else None
-
-
-def _exactly(stream: BinaryIO, length: int) -> bytes | None:
-    chunks = []
-    while length:
-        chunk = stream.read(min(length, 1 << 20))
-        if not chunk:
-            return None
-        chunks.append(chunk)
-        length -= len(chunk)
-    return b"".join(chunks)
 
 
 class _Wrong(Exception):
@@ -104,12 +74,14 @@ def _as_j2(finding: Finding, name: str) -> Finding:
     return finding.at(code=code, file=name)
 
 
-def render_all(request: Mapping[str, Any], answer: Any) -> None:
+def render_all(request: Mapping[str, Any]) -> Iterator[Answer]:
     """Render the request's templates one after the other.
 
     Args:
         request: ``names``, ``files``, ``variables``, ``environment`` and ``seconds``.
-        answer: Called with each fact as soon as it is known: what runs, an output, a finding.
+
+    Returns:
+        Each fact as soon as it is known: what runs, an output, the findings of one template.
     """
     deadline = time.monotonic() + request["seconds"]
     files, variables = request["files"], request["variables"]
@@ -124,14 +96,14 @@ def render_all(request: Mapping[str, Any], answer: Any) -> None:
         auto_reload=False,
     )
     for name in request["names"]:
-        answer({"running": name})
+        yield {"running": name}, b""
         left = deadline - time.monotonic()
         with using(Budget(Limits(seconds=max(_LEAST_S, left / 2)))):
             outcome = _render(jinja, name, context)
         if isinstance(outcome, str):
-            answer({"name": name, "text": outcome})
+            yield {"name": name, "text": True}, outcome.encode()
         else:
-            answer({"name": name, "findings": [_plain(finding) for finding in outcome]})
+            yield {"name": name, "findings": [asdict(finding) for finding in outcome]}, b""
 
 
 def _render(
@@ -178,41 +150,3 @@ def _finding(
     if isinstance(error, UnicodeEncodeError):
         return Finding("error", "j2-error", "Its text holds half of a character.", file=name)
     return at("j2-error")
-
-
-def _plain(finding: Finding) -> dict[str, Any]:
-    return {
-        key: getattr(finding, key)
-        for key in ("severity", "code", "message", "file", "line", "column", "hint")
-    }
-
-
-def _bound_memory() -> None:
-    try:
-        import resource
-
-        with open("/proc/self/statm") as statm:
-            pages = int(statm.read().split()[0])
-        limit = pages * os.sysconf("SC_PAGE_SIZE") + _MEMORY
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    except (ImportError, OSError, ValueError):  # not Linux; the budgets still hold
-        return
-
-
-def main() -> None:
-    """Answer requests until the input ends."""
-    source: BinaryIO = os.fdopen(os.dup(0), "rb", buffering=0)
-    target: BinaryIO = os.fdopen(os.dup(1), "wb", buffering=0)
-    sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - nothing else may reach the pipe
-    _bound_memory()
-
-    def answer(fact: Mapping[str, Any]) -> None:
-        send(target, json.dumps(fact).encode())
-
-    answer({"ready": os.getpid()})
-    while (data := receive(source)) is not None:
-        try:
-            render_all(pickle.loads(data), answer)  # from our own parent, through our own pipe
-        except BrokenPipeError:
-            return
-        answer({"done": True})

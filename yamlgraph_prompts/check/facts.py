@@ -1,0 +1,151 @@
+"""What a check of a release asks of one file: found out here, or in a worker for a draft."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import cached_property
+from typing import Any, TypedDict
+
+import yaml
+
+from yamlgraph_prompts.check.prompts import (
+    Need,
+    Path,
+    examine_prompt,
+    needs,
+    read_prompt,
+    variable_position,
+)
+from yamlgraph_prompts.findings import Finding
+from yamlgraph_prompts.prompt_file import parse_yaml
+
+_SCHEMAS = ("schema", "output_schema")
+_DESTINATIONS = ("provider", "model")
+_KEYS = ("system", "system_segments", *_SCHEMAS, *_DESTINATIONS)
+MAX_SCHEMA_BYTES = 32 << 10
+_MAX_VARIABLES = 1_000
+
+Position = tuple[int, int] | None
+
+
+class Key(TypedDict):
+    """One top-level key of a file: of what type its value is, and where both stand."""
+
+    kind: str
+    text: str
+    position: Position
+    key_position: Position
+
+
+class FileFacts:
+    """Reads a file when it is asked.
+
+    Args:
+        data: The file's bytes.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    @cached_property
+    def findings(self) -> tuple[Finding, ...]:
+        """What is wrong with it by itself."""
+        return examine_prompt(self._data)
+
+    @cached_property
+    def needs(self) -> tuple[Need, ...]:
+        """The variables that its messages need."""
+        return needs(read_prompt(self._data).content)
+
+    @property
+    def kind(self) -> str:
+        """The name of the Python type of what the file says."""
+        return type(parse_yaml(self._data)[0]).__name__
+
+    @property
+    def keys(self) -> Mapping[str, Key]:
+        """The top-level keys that a check of a release looks at."""
+        file = read_prompt(self._data)
+        return {
+            name: {
+                "kind": type(file.content[name]).__name__,
+                "text": str(file.content[name] or "") if name in _DESTINATIONS else "",
+                "position": file.position(name),
+                "key_position": file.key_position(name),
+            }
+            for name in _KEYS
+            if name in file.content
+        }
+
+    def schema(self) -> bytes | None:
+        """A file with its inline schema; None where that is too large to be built for a check."""
+        return self._data
+
+    def variable_position(self, path: Path, variable: str) -> Position:
+        """Where a message first names a variable."""
+        return variable_position(read_prompt(self._data), path, variable)
+
+
+class KnownFacts(FileFacts):
+    """Was read in a worker; nothing of the file is read here.
+
+    Args:
+        facts: What `told` gave there.
+    """
+
+    def __init__(self, facts: Mapping[str, Any]) -> None:
+        super().__init__(b"")
+        self._facts = facts
+        self.findings = tuple(Finding(**finding) for finding in facts["findings"])
+        self.needs = tuple(
+            Need(tuple(path), dialect, frozenset(variables))
+            for path, dialect, variables in facts["needs"]
+        )
+
+        self._positions = {(tuple(path), name): at for path, name, at in facts["positions"]}
+
+    @property
+    def kind(self) -> str:
+        """See `FileFacts.kind`."""
+        return str(self._facts["kind"])
+
+    @property
+    def keys(self) -> Mapping[str, Key]:
+        """See `FileFacts.keys`."""
+        found: Mapping[str, Key] = self._facts["keys"]
+        return found
+
+    def schema(self) -> bytes | None:
+        """See `FileFacts.schema`."""
+        text = self._facts["schema"]
+        return None if text is None else text.encode()
+
+    def variable_position(self, path: Path, variable: str) -> Position:
+        """See `FileFacts.variable_position`."""
+        return self._positions.get((path, variable))
+
+
+def told(data: bytes) -> dict[str, Any]:
+    """All facts of a file, as JSON can hold them; what `KnownFacts` takes."""
+    facts = FileFacts(data)
+    content = read_prompt(data).content
+    is_read = not any(finding.severity == "error" for finding in facts.findings)
+    needed = facts.needs if is_read else ()
+    variables = [(need.path, name) for need in needed for name in sorted(need.variables)]
+    return {
+        "findings": [asdict(finding) for finding in facts.findings],
+        "needs": [[need.path, need.dialect, sorted(need.variables)] for need in needed],
+        "positions": [
+            [path, name, facts.variable_position(path, name)]
+            for path, name in variables[:_MAX_VARIABLES]
+        ],
+        "kind": facts.kind,
+        "keys": dict(facts.keys),
+        "schema": _schema({name: content[name] for name in _SCHEMAS if name in content}),
+    }
+
+
+def _schema(content: Mapping[str, Any]) -> str | None:
+    text: str = yaml.safe_dump(dict(content), allow_unicode=True, sort_keys=False)
+    return text if len(text.encode()) <= MAX_SCHEMA_BYTES else None

@@ -1,0 +1,99 @@
+"""Compiles a Jinja text in a worker, so that `compile()` does not hold the app's interpreter lock.
+
+That worker never renders anything, so its code is as good as what the app would compile.
+"""
+
+from __future__ import annotations
+
+import marshal
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from types import CodeType
+
+from yamlgraph_prompts.errors import WorkerDied, WorkerUnavailable, WorkStopped
+from yamlgraph_prompts.findings import Finding
+from yamlgraph_prompts.isolation import worker
+from yamlgraph_prompts.isolation.pool import Pool
+from yamlgraph_prompts.isolation.worker import Answer
+from yamlgraph_prompts.sandbox import environment, fields
+from yamlgraph_prompts.sandbox.inspection import Inspection
+
+_SECONDS = 10.0
+_NOT_GIVEN = frozenset({"state", "loop", "range", "true", "false", "none", "self"})
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """One Jinja text, compiled.
+
+    Args:
+        findings: What is wrong with it; lines and columns count from 1 in it.
+        variables: The names that must be given.
+        names: All names that it looks up outside, Jinja's own too.
+        code: What `jinja2.Template.from_code` takes; None where a finding is an error.
+    """
+
+    findings: tuple[Finding, ...]
+    variables: frozenset[str]
+    names: frozenset[str]
+    code: CodeType | None
+
+
+def compile_text(text: str) -> Compiled:
+    """Compile a Jinja text in a worker process; here, where no worker can be started.
+
+    Args:
+        text: The text.
+
+    Example:
+        >>> compiled = compile_text("Hi {{ name }}")
+        >>> sorted(compiled.variables), compiled.findings
+        (['name'], ())
+    """
+    try:
+        if worker.is_worker:
+            raise WorkerUnavailable("A worker starts no others.")
+        try:
+            facts, body = _pool.answer("compile", text, seconds=_SECONDS)
+        except WorkerDied:  # killed from outside, which says nothing of the text
+            facts, body = _pool.answer("compile", text, seconds=_SECONDS)
+    except WorkerUnavailable:
+        ((facts, body),) = compile_job(text)
+    except WorkStopped as problem:
+        message = f"this text cannot be compiled: {problem.message}"
+        return Compiled(
+            (Finding("error", "unsafe-template", message),), frozenset(), frozenset(), None
+        )
+    return Compiled(
+        tuple(Finding(**finding) for finding in facts["findings"]),
+        frozenset(facts["variables"]),
+        frozenset(facts["names"]),
+        marshal.loads(body) if body else None,
+    )
+
+
+def compile_job(text: str) -> Iterator[Answer]:
+    """The job itself."""
+    jinja = environment()
+    found = Inspection(text, jinja)
+    findings, variables, names, body = [*found.findings], set[str](), set[str](), b""
+    if found.tree is not None:
+        simple = fields.scan(fields.without_raw(text)).roots
+        variables = ((found.undeclared - found.assigned) | simple) - _NOT_GIVEN
+        names = {*found.undeclared, *jinja.globals}
+    if not any(finding.severity == "error" for finding in findings):
+        try:
+            body = marshal.dumps(jinja.compile(text))
+        except (SyntaxError, RecursionError, ValueError) as error:  # Python refuses it
+            message = f"this text cannot be compiled ({type(error).__name__})"
+            findings.append(Finding("error", "template-syntax", message))
+    facts = {
+        "findings": [asdict(finding) for finding in findings],
+        "variables": sorted(variables),
+        "names": sorted(names),
+    }
+    yield facts, body
+
+
+# Apart from those that render: what they become must not decide what is run here.
+_pool = Pool(["compile"], memory_bytes=512 << 20)
