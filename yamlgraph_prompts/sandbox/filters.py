@@ -79,6 +79,12 @@ def _text_only(budget: Budget, value: Any, *_: Any, **__: Any) -> str:
     return _text(budget, value)
 
 
+def _cased(budget: Budget, value: Any, *_: Any, **__: Any) -> str:
+    text = _text(budget, value)
+    budget.spend(0 if text.isascii() else len(text) >> 2)  # a letter may become several
+    return text
+
+
 def _same(budget: Budget, value: Any, *_: Any, **__: Any) -> Any:
     budget.tick()
     return value
@@ -395,7 +401,7 @@ def _ticking(items: Iterator[Any]) -> Iterator[Any]:
 
 # Name → what its first argument becomes, once the work is charged.
 _BEFORE: dict[str, Before] = {
-    **dict.fromkeys(("capitalize", "lower", "upper"), _text),
+    **dict.fromkeys(("capitalize", "lower", "upper"), _cased),
     **dict.fromkeys(("abs", "d", "default", "filesizeformat", "float"), _same),
     **dict.fromkeys(("items", "map", "reject", "rejectattr", "select", "selectattr"), _container),
     **dict.fromkeys(("first", "last", "random", "truncate"), _end),

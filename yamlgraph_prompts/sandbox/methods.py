@@ -43,8 +43,10 @@ def _each(name: str, *, is_slow: bool = True) -> Method:
     def method(budget: Budget, text: str, *args: Any, **named: Any) -> Any:
         if is_slow:
             budget.spend(1 + (len(text) >> 1))
-        else:
+        elif text.isascii():
             scan(budget, text)
+        else:
+            budget.spend(1 + (len(text) >> 2))  # a letter may become several
         result = _native(text, name)(text, *args, **named)
         return budget.made(result) if isinstance(result, str) else result
 
