@@ -79,7 +79,7 @@ def _text_only(budget: Budget, value: Any, *_: Any, **__: Any) -> str:
     return _text(budget, value)
 
 
-def _cased(budget: Budget, value: Any, *_: Any, **__: Any) -> str:
+def _letters(budget: Budget, value: Any, *_: Any, **__: Any) -> str:
     text = _text(budget, value)
     budget.spend(0 if text.isascii() else len(text) >> 2)  # a letter may become several
     return text
@@ -340,7 +340,7 @@ def _attr(context: Context, obj: Any, name: Any) -> Any:
 def _cased(name: str) -> Callable[..., Any]:
     """A filter that a method of texts does; quick for short ones."""
     method = getattr(str, name)
-    charged = _charged(_text, DEFAULT_FILTERS[name])
+    charged = _charged(_letters, DEFAULT_FILTERS[name])
 
     @pass_context
     def cased(context: Context, s: Any) -> Any:
@@ -401,7 +401,7 @@ def _ticking(items: Iterator[Any]) -> Iterator[Any]:
 
 # Name → what its first argument becomes, once the work is charged.
 _BEFORE: dict[str, Before] = {
-    **dict.fromkeys(("capitalize", "lower", "upper"), _cased),
+    **dict.fromkeys(("capitalize", "lower", "upper"), _letters),
     **dict.fromkeys(("abs", "d", "default", "filesizeformat", "float"), _same),
     **dict.fromkeys(("items", "map", "reject", "rejectattr", "select", "selectattr"), _container),
     **dict.fromkeys(("first", "last", "random", "truncate"), _end),
