@@ -31,6 +31,12 @@ _KEYS = ("_API_KEY", "_API_TOKEN", "_AI_ENDPOINT")
 _PREFIXES = ("YAMLGRAPH_", "LANGSMITH_", "LANGCHAIN_", "LMSTUDIO_", "AWS_")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How long the fuzzer of tests/security runs, and from which seed."""
+    parser.addoption("--fuzz-seconds", type=float, default=60.0, help="0 leaves the fuzzer out")
+    parser.addoption("--fuzz-seed", type=int, default=1)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Let through the warnings of other packages that no test can avoid."""
     # langchain-openai streams an answer that has a schema: openai's `parsed` field is typed None.

@@ -25,6 +25,7 @@ from yamlgraph_prompts.sandbox.views import view
 LIMITS = Limits()  # of all the messages of one prompt
 _QUICKLY_COMPILED = 16_384  # characters; more would hold the interpreter lock for 50 ms
 _SHORT = 65_536  # characters of a text whose facts are kept a while
+_MAX_QUOTED = 500  # characters of a template in an error
 _SHOWN = 40  # characters of what stands between wrong braces
 _NOT_GIVEN = frozenset({"state", "loop", "range", "true", "false", "none", "self"})
 _BRACES = (
@@ -160,6 +161,12 @@ class MessageTemplate:
             raise self.braces(finding)
         raise self._error(finding.message, finding.line, finding.hint)
 
+    def refuse_braces(self) -> None:
+        """Refuse a text that `str.format` cannot render, as YAMLGraph does."""
+        for finding in self.findings:
+            if finding.code == "format-braces":
+                raise self.braces(finding)
+
     def braces(self, finding: Finding) -> PromptRenderError:
         """YAMLGraph's words for a text that `str.format` cannot render."""
         scan = fields.scan(self.text)
@@ -222,7 +229,7 @@ class MessageTemplate:
             return self._error("A field cannot be filled in.", None, None)
         written, kind = culprit
         return self._error(
-            f"The field {written} does not fit its value, a {kind.__name__!r}.",
+            f"The field {_shortened(written)} does not fit its value, a {kind.__name__!r}.",
             _line_of(self.text, written),
             None,
         )
@@ -250,10 +257,14 @@ def _filler(jinja: GuardedEnvironment, module: Any, names: frozenset[str]) -> _F
 
 def missing_variables(prompt: str, missing: frozenset[str]) -> PromptRenderError:
     """YAMLGraph's words for variables that were not given."""
+    names = _shortened(", ".join(sorted(missing)))
     return PromptRenderError(
-        f"Missing required variable(s) for prompt '{prompt}': {', '.join(sorted(missing))}",
-        prompt=prompt,
+        f"Missing required variable(s) for prompt '{prompt}': {names}", prompt=prompt
     )
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}..."
 
 
 # -- examining ---------------------------------------------------------------------------------

@@ -125,9 +125,9 @@ class FormatText:
         self.text = text
         self._counts: dict[str, int] = {}
         self._simple = True
-        for name, spec, _conversion in fields(text):
+        for name, spec, conversion in fields(text):
             self._counts[name] = self._counts.get(name, 0) + 1
-            if spec or not name.isidentifier():
+            if spec or conversion or not name.isidentifier():
                 self._simple = False
         if sum(self._counts.values()) > _MANY_FIELDS:
             self._simple = False

@@ -79,6 +79,12 @@ def _text_only(budget: Budget, value: Any, *_: Any, **__: Any) -> str:
     return _text(budget, value)
 
 
+def _letters(budget: Budget, value: Any, *_: Any, **__: Any) -> str:
+    text = _text(budget, value)
+    budget.spend(0 if text.isascii() else len(text) >> 2)  # a letter may become several
+    return text
+
+
 def _same(budget: Budget, value: Any, *_: Any, **__: Any) -> Any:
     budget.tick()
     return value
@@ -138,10 +144,10 @@ def _wordwrap(
     joint = len(wrapstring) if isinstance(wrapstring, str) else 1
     narrow = max(1, width) if isinstance(width, int) else 1
     budget.room(len(text) + joint * (len(text) // narrow + line_ends(text)))
+    budget.spend(len(text) << 1)
     _bounded_words(
         budget, text.translate(dict.fromkeys(range(9, 14), " ")).split(" "), _LONGEST_WORD
     )
-    budget.spend(len(text) << 1)
     return text
 
 
@@ -334,7 +340,7 @@ def _attr(context: Context, obj: Any, name: Any) -> Any:
 def _cased(name: str) -> Callable[..., Any]:
     """A filter that a method of texts does; quick for short ones."""
     method = getattr(str, name)
-    charged = _charged(_text, DEFAULT_FILTERS[name])
+    charged = _charged(_letters, DEFAULT_FILTERS[name])
 
     @pass_context
     def cased(context: Context, s: Any) -> Any:
@@ -360,6 +366,11 @@ def _wordcount(value: Any) -> int:
     text = _text(budget, value)
     budget.spend(len(text) >> 2)
     return sum(1 for _ in _WORD.finditer(text))
+
+
+def _trim(value: Any, chars: Any = None) -> Any:
+    text = value if isinstance(value, str) else show(value)
+    return METHODS["text"]["strip"](current(), text, chars)
 
 
 def _string(value: Any) -> str:
@@ -390,7 +401,7 @@ def _ticking(items: Iterator[Any]) -> Iterator[Any]:
 
 # Name → what its first argument becomes, once the work is charged.
 _BEFORE: dict[str, Before] = {
-    **dict.fromkeys(("capitalize", "lower", "trim", "upper"), _text),
+    **dict.fromkeys(("capitalize", "lower", "upper"), _letters),
     **dict.fromkeys(("abs", "d", "default", "filesizeformat", "float"), _same),
     **dict.fromkeys(("items", "map", "reject", "rejectattr", "select", "selectattr"), _container),
     **dict.fromkeys(("first", "last", "random", "truncate"), _end),
@@ -459,6 +470,7 @@ FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "string": _charged(_same, _string),
     "striptags": _charged(_text, lambda value: str(striptags(value))),
     "sum": _sum,
+    "trim": _charged(_same, _trim),
     "wordcount": _charged(_same, _wordcount),
 }
 # Jinja's filters that are not there, and why.
@@ -581,7 +593,7 @@ class Function:
         self.name = name
         self.run = run
 
-    def __call__(self, *args: Any, **named: Any) -> Any:
+    def __call__(self, /, *args: Any, **named: Any) -> Any:
         budget = current()
         budget.keep(256)
         return self.run(*args, **named)

@@ -20,6 +20,7 @@ from yamlgraph_prompts.sandbox.operations import (
     pieces,
     scan,
     seek,
+    whole_of,
 )
 from yamlgraph_prompts.sandbox.views import View, measure, own
 
@@ -43,8 +44,10 @@ def _each(name: str, *, is_slow: bool = True) -> Method:
     def method(budget: Budget, text: str, *args: Any, **named: Any) -> Any:
         if is_slow:
             budget.spend(1 + (len(text) >> 1))
-        else:
+        elif text.isascii():
             scan(budget, text)
+        else:
+            budget.spend(1 + (len(text) >> 2))  # a letter may become several
         result = _native(text, name)(text, *args, **named)
         return budget.made(result) if isinstance(result, str) else result
 
@@ -277,7 +280,12 @@ def _quick(name: str) -> Method:
 def _sought(name: str) -> Method:
     def method(budget: Budget, owner: Any, value: Any, *bounds: Any) -> Any:
         compare("in", value, owner)
-        return getattr(own(owner), name)(value, *bounds)
+        owner = own(owner)
+        if type(owner) is range:
+            value = whole_of(value)
+            if value is None:
+                value = owner.start - owner.step  # a number that is not in it
+        return getattr(owner, name)(value, *bounds)
 
     return method
 

@@ -20,6 +20,7 @@ from yamlgraph_prompts.sandbox.budget import MAX_BITS, Budget, Refused, check_bi
 from yamlgraph_prompts.sandbox.views import (
     LISTED,
     PLAIN,
+    PRINTED,
     Container,
     Labelled,
     ObjectView,
@@ -74,10 +75,10 @@ def show(value: Any) -> str:
     if kind in PLAIN or isinstance(value, (View, Labelled, Undefined)):
         return str(value)
     if isinstance(value, CONTAINERS):
-        measure(value)
+        measure(value, PRINTED)
         return current().made(str(value))
     if kind is Namespace:
-        measure(value)
+        measure(value, PRINTED)
     if isinstance(value, Decimal):
         check_number(value)
     return current().made(str(value))
@@ -113,6 +114,8 @@ def listed(values: Any) -> Any:
     budget = current()
     if isinstance(values, Sized):
         budget.elements(len(values))
+        if type(values) is range:
+            budget.keep(len(values) << 5)  # its numbers are made, too
         return list(values)  # type: ignore[call-overload]
     items = []
     for item in values:
@@ -120,6 +123,13 @@ def listed(values: Any) -> Any:
         budget.keep(16)
         items.append(item)
     return items
+
+
+def whole_of(value: Any) -> int | None:
+    """The whole number that a value equals. Python seeks anything else in a range step by step."""
+    if not isinstance(value, NUMBERS) or not -(2**63) < value < 2**63:
+        return None
+    return int(value) if value == int(value) else None
 
 
 def hashed(budget: Budget, keys: Iterable[Any], count: int) -> None:
@@ -265,6 +275,10 @@ def compare(sign: str, left: Any, right: Any) -> Any:
             measure(side)
     if sign in ("in", "notin"):
         right = list(right) if isinstance(right, ObjectView) else own(right)
+        if type(right) is range:
+            left = whole_of(left)
+            if left is None:
+                return sign == "notin"
         if isinstance(right, str):
             seek(budget, right, 8)
         elif isinstance(right, (list, tuple)) and isinstance(left, str):

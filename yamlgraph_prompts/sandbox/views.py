@@ -32,6 +32,7 @@ _SEQUENCES = (list, tuple, deque)
 LISTED: Final[tuple[type, ...]] = (type({}.keys()), type({}.values()), type({}.items()))
 _OPAQUE = frozenset({type, types.ModuleType, types.FunctionType, types.MethodType})
 _SMALL = 64
+PRINTED: Final = 12  # steps that printing one element of a container takes
 _MAX_DEPTH = 100  # of lists in lists
 
 
@@ -385,15 +386,18 @@ def printed(raw: Any, how: Callable[[Any], str]) -> str:
     key = id(raw), how
     known = budget.known.get(key)
     if known is None:
-        measure(raw)
+        measure(raw, PRINTED)
         known = budget.known[key] = raw, budget.made(str.__str__(how(raw)))
     return known[1]
 
 
-def measure(value: Any) -> int:
-    """Refuse a container whose text would be too long, without making the text; its length."""
+def measure(value: Any, each: int = 1) -> int:
+    """Refuse a container whose text would be too long, without making the text; its length.
+
+    `each` is what one element costs, in steps: printing one takes longer than comparing it.
+    """
     budget = current()
-    length = count = 0
+    length = count = total = 0
     todo = [iter((value,))]
     while todo:
         for item in todo[-1]:
@@ -414,13 +418,14 @@ def measure(value: Any) -> int:
             raise budget.too_long()
         if count > 512:
             budget.spend(count)
+            total += count
             count = 0
-    budget.spend(count + (length >> 9))
+    budget.spend(each * (total + count) + (length >> 9))
     return length
 
 
 def _parts(item: Any) -> Iterable[Any] | None:
-    if isinstance(item, View):
+    if issubclass(type(item), View):  # `isinstance` would ask an app's object for its `__class__`
         item = item.raw
     elif type(item) is Namespace:
         item = _attribute(item, "_Namespace__attrs")
@@ -466,7 +471,7 @@ def _base(raw: Any, bases: tuple[type, ...]) -> Any:
 def _has_dict(mro: Iterable[type]) -> bool:
     """Whether instances have a `__dict__` that Python itself gives, not code of the class."""
     found = next((base.__dict__["__dict__"] for base in mro if "__dict__" in base.__dict__), None)
-    return type(found) is types.GetSetDescriptorType
+    return type(found) in (types.GetSetDescriptorType, types.MemberDescriptorType)
 
 
 def _slots(mro: Iterable[type]) -> Iterator[str]:
