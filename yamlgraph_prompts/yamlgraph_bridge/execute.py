@@ -160,8 +160,9 @@ def _validate_variables(original: Callable[..., Any]) -> Callable[..., Any]:
 def _reject_unrenderable(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def reject_unrenderable_message(template: str, prompt_name: str) -> None:
-        # A Text's own template refuses such text with the same words when it is filled in.
-        if type(template) is not Text:
+        if type(template) is Text:
+            template.template.refuse_braces()
+        else:
             original(template, prompt_name)
 
     return reject_unrenderable_message
