@@ -59,20 +59,9 @@ _MEMBERS: Final[Mapping[type, frozenset[str]]] = {
     BlockReference: frozenset({"super"}),
     Cycler: frozenset({"current"}),
     LoopContext: frozenset(
-        [
-            "depth",
-            "depth0",
-            "first",
-            "index",
-            "index0",
-            "last",
-            "length",
-            "nextitem",
-            "previtem",
-            "revindex",
-            "revindex0",
-        ]
+        "depth depth0 first index index0 last length nextitem previtem revindex revindex0".split()
     ),
+    type(dt.date.min.isocalendar()): frozenset({"week", "weekday", "year"}),
     Macro: frozenset({"arguments", "caller", "catch_kwargs", "catch_varargs", "name"}),
     _GroupTuple: frozenset({"grouper", "list"}),
 }

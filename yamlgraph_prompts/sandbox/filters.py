@@ -172,8 +172,14 @@ def _bounded_words(budget: Budget, words: list[str], longest: int) -> None:
     budget.spend(sum(len(word) ** 2 for word in words) >> 4)
 
 
-def _title(budget: Budget, value: Any) -> str:
+def _slow_text(budget: Budget, value: Any) -> str:
     text = _text(budget, value)
+    budget.spend(1 + (len(text) >> 1))
+    return text
+
+
+def _title(budget: Budget, value: Any) -> str:
+    text = _slow_text(budget, value)
     pieces(budget, text, 2 * (blanks(text) + sum(map(text.count, _BEFORE_TITLE))))
     return text
 
@@ -190,7 +196,7 @@ def _round(budget: Budget, value: Any, precision: Any = 0, method: Any = "common
     return check_number(value)
 
 
-def _int(budget: Budget, value: Any, default: Any = 0, base: Any = 10) -> Any:
+def _number(budget: Budget, value: Any, *_: Any, **__: Any) -> Any:
     if isinstance(value, str) and len(value) > _MAX_DIGITS * 4:
         raise Refused("It makes a number of a text that is too long.")
     return check_number(value)
@@ -402,14 +408,16 @@ def _ticking(items: Iterator[Any]) -> Iterator[Any]:
 # Name → what its first argument becomes, once the work is charged.
 _BEFORE: dict[str, Before] = {
     **dict.fromkeys(("capitalize", "lower", "upper"), _letters),
-    **dict.fromkeys(("abs", "d", "default", "filesizeformat", "float"), _same),
+    **dict.fromkeys(("abs", "d", "default"), _same),
     **dict.fromkeys(("items", "map", "reject", "rejectattr", "select", "selectattr"), _container),
     **dict.fromkeys(("first", "last", "random", "truncate"), _end),
     **dict.fromkeys(("e", "escape", "forceescape"), _escape),
     **dict.fromkeys(("batch", "slice"), _slices),
     "center": _center,
     "indent": _indent,
-    "int": _int,
+    "filesizeformat": _number,
+    "float": _number,
+    "int": _number,
     "replace": _replace,
     "round": _round,
     "title": _title,
@@ -535,10 +543,6 @@ def _sameas(value: Any, other: Any) -> bool:
     )
 
 
-def _sequence(value: Any) -> bool:
-    return isinstance(value, (*CONTAINERS, str, range))
-
-
 def _iterable(value: Any) -> bool:
     return (
         isinstance(value, CONTAINERS)
@@ -547,30 +551,10 @@ def _iterable(value: Any) -> bool:
     )
 
 
-def _callable(value: Any) -> bool:
-    return callable(value)
-
-
-_PLAIN_TESTS = [
-    "boolean",
-    "callable",
-    "defined",
-    "escaped",
-    "false",
-    "filter",
-    "float",
-    "integer",
-    "iterable",
-    "mapping",
-    "none",
-    "number",
-    "sameas",
-    "sequence",
-    "string",
-    "test",
-    "true",
-    "undefined",
-]
+_PLAIN_TESTS = (
+    "boolean callable defined escaped false filter float integer iterable mapping none number "
+    "sameas sequence string test true undefined"
+).split()
 TESTS: Final[dict[str, Callable[..., Any]]] = {
     **{name: _comparing(sign) for name, sign in _COMPARING.items()},
     **{name: _plain(DEFAULT_TESTS[name]) for name in _PLAIN_TESTS},

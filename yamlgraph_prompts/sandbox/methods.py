@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from markupsafe import Markup
@@ -217,6 +217,7 @@ def _translate(budget: Budget, text: str, table: Any) -> Any:
 def striptags(text: str) -> Markup:
     """A text without its tags, which takes the square of its length where there are many."""
     budget = current()
+    pieces(budget, text, blanks(text))
     if (text.count("<") + 1) * len(text) > 50 * _SLOW:
         raise budget.too_long()
     seek(budget, text, 8)
@@ -225,32 +226,18 @@ def striptags(text: str) -> Markup:
     return Markup(stripped)
 
 
+def _all(make: Callable[[str], Method], names: str) -> dict[str, Method]:
+    return {name: make(name) for name in names.split()}
+
+
 _TEXT: dict[str, Method] = {
-    **{name: _each(name) for name in ("capitalize", "casefold", "swapcase", "title")},
-    **{name: _each(name, is_slow=False) for name in ("lower", "upper")},
-    **{
-        name: _each(name)
-        for name in dir(str)
-        if name
-        in (
-            "isalnum",
-            "isalpha",
-            "isascii",
-            "isdecimal",
-            "isdigit",
-            "isidentifier",
-            "islower",
-            "isnumeric",
-            "isprintable",
-            "isspace",
-            "istitle",
-            "isupper",
-        )
-    },
-    **{name: _search(name) for name in ("count", "find", "index", "partition")},
-    **{name: _affix(name) for name in ("startswith", "endswith", "removeprefix", "removesuffix")},
-    **{name: _pad(name) for name in ("center", "ljust", "rjust", "zfill")},
-    **{name: _strip(name) for name in ("strip", "lstrip", "rstrip")},
+    **_all(_each, "capitalize casefold swapcase title isalnum isalpha isascii isdecimal isdigit"),
+    **_all(_each, "isidentifier islower isnumeric isprintable isspace istitle isupper"),
+    **_all(partial(_each, is_slow=False), "lower upper"),
+    **_all(_search, "count find index partition"),
+    **_all(_affix, "startswith endswith removeprefix removesuffix"),
+    **_all(_pad, "center ljust rjust zfill"),
+    **_all(_strip, "strip lstrip rstrip"),
     "expandtabs": _expandtabs,
     "join": _join,
     "replace": _replace,
@@ -320,47 +307,20 @@ def _strftime(budget: Budget, owner: Any, layout: str) -> str:
     return budget.made(owner.strftime(layout))
 
 
-def _isocalendar(budget: Budget, owner: dt.date) -> Any:
-    return owner.isocalendar()
-
-
-_MAPPING: dict[str, Method] = {
-    "get": _get,
-    **{name: _copied(name) for name in ("copy", "items", "keys", "values")},
-}
-_SEQUENCE: dict[str, Method] = {"count": _sought("count"), "index": _sought("index")}
-_SET: dict[str, Method] = {
-    "copy": _copied("copy"),
-    **{
-        name: _combined(name)
-        for name in (
-            "difference",
-            "intersection",
-            "isdisjoint",
-            "issubset",
-            "issuperset",
-            "symmetric_difference",
-            "union",
-        )
-    },
-}
+_SEQUENCE = _all(_sought, "count index")
 _DATE: dict[str, Method] = {
-    name: _quick(name)
-    for name in (
-        "ctime",
-        "isocalendar",
-        "isoformat",
-        "isoweekday",
-        "replace",
-        "toordinal",
-        "weekday",
-    )
-}
-_DATE["strftime"] = _strftime
-_TIME: dict[str, Method] = {
-    **{name: _quick(name) for name in ("dst", "isoformat", "replace", "tzname", "utcoffset")},
+    **_all(_quick, "ctime isocalendar isoformat isoweekday replace toordinal weekday"),
     "strftime": _strftime,
 }
+_TIME: dict[str, Method] = {
+    **_all(_quick, "dst isoformat replace tzname utcoffset"),
+    "strftime": _strftime,
+}
+_COMBINED = "difference intersection isdisjoint issubset issuperset symmetric_difference union"
+_DECIMAL = (
+    "adjusted copy_abs is_finite is_infinite is_nan is_signed is_zero normalize quantize "
+    "to_integral_value"
+)
 
 # Kind → the methods of its values that templates may call.
 METHODS: Final[Mapping[str, Mapping[str, Method]]] = {
@@ -372,49 +332,27 @@ METHODS: Final[Mapping[str, Mapping[str, Method]]] = {
     },
     "list": {**_SEQUENCE, "copy": _copied("copy")},
     "tuple": _SEQUENCE,
-    "mapping": _MAPPING,
-    "set": _SET,
-    "int": {
-        name: _quick(name)
-        for name in ("as_integer_ratio", "bit_count", "bit_length", "conjugate", "is_integer")
-    },
-    "float": {
-        name: _quick(name) for name in ("as_integer_ratio", "conjugate", "hex", "is_integer")
-    },
-    "decimal": {
-        name: _quick(name)
-        for name in (
-            "adjusted",
-            "copy_abs",
-            "is_finite",
-            "is_infinite",
-            "is_nan",
-            "is_signed",
-            "is_zero",
-            "normalize",
-            "quantize",
-            "to_integral_value",
-        )
-    },
+    "mapping": {"get": _get, **_all(_copied, "copy items keys values")},
+    "set": {"copy": _copied("copy"), **_all(_combined, _COMBINED)},
+    "int": _all(_quick, "as_integer_ratio bit_count bit_length conjugate is_integer"),
+    "float": _all(_quick, "as_integer_ratio conjugate hex is_integer"),
+    "decimal": _all(_quick, _DECIMAL),
     "date": _DATE,
-    "datetime": {
-        **_DATE,
-        **_TIME,
-        **{name: _quick(name) for name in ("astimezone", "date", "time", "timestamp", "timetz")},
-    },
+    "datetime": {**_DATE, **_TIME, **_all(_quick, "astimezone date time timestamp timetz")},
     "time": _TIME,
-    "timedelta": {"total_seconds": _quick("total_seconds")},
+    "timedelta": _all(_quick, "total_seconds"),
     "range": _SEQUENCE,
 }
 # Kind → the attributes of its values that templates may read.
 FIELDS: Final[Mapping[str, frozenset[str]]] = {
-    "int": frozenset({"denominator", "imag", "numerator", "real"}),
-    "float": frozenset({"imag", "real"}),
-    "date": frozenset({"day", "month", "year"}),
-    "datetime": frozenset(
-        {"day", "fold", "hour", "microsecond", "minute", "month", "second", "year"}
-    ),
-    "time": frozenset({"fold", "hour", "microsecond", "minute", "second"}),
-    "timedelta": frozenset({"days", "microseconds", "seconds"}),
-    "range": frozenset({"start", "step", "stop"}),
+    kind: frozenset(names.split())
+    for kind, names in {
+        "int": "denominator imag numerator real",
+        "float": "imag real",
+        "date": "day month year",
+        "datetime": "day fold hour microsecond minute month second year",
+        "time": "fold hour microsecond minute second",
+        "timedelta": "days microseconds seconds",
+        "range": "start step stop",
+    }.items()
 }

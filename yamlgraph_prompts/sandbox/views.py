@@ -197,7 +197,7 @@ class SequenceView(Container):
         return reversed(self.built())  # type: ignore[no-any-return]
 
     def built(self) -> Any:
-        current().elements(len(self))
+        current().elements(2 * len(self))
         return (tuple if self.base is tuple else list)(self)
 
 
