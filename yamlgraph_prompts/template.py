@@ -14,9 +14,9 @@ from yamlgraph_prompts.errors import PromptRenderError
 from yamlgraph_prompts.message_template import (
     MessageTemplate,
     examine,
-    is_jinja,
     missing_variables,
 )
+from yamlgraph_prompts.sandbox.examination import is_jinja
 
 __all__ = ["MessageTemplate", "PromptTemplate", "Text", "examine", "is_jinja", "texts"]
 

@@ -14,7 +14,9 @@ from yamlgraph_prompts.check.prompts import (
     Need,
     examine_prompt,
     finding_at,
+    has_foreign_items,
     needs,
+    place_order,
     read_prompt,
 )
 from yamlgraph_prompts.check.uses import (
@@ -27,13 +29,13 @@ from yamlgraph_prompts.check.uses import (
     unread_parts,
     unused_prompts,
 )
-from yamlgraph_prompts.findings import Finding
+from yamlgraph_prompts.findings import Finding, bounded
 from yamlgraph_prompts.prompt_file import parse_prompt, parse_yaml
 from yamlgraph_prompts.release import GraphFacts, Prompt, Release
 
 __all__ = ["CHECK_VERSION", "Checker", "check"]
 
-CHECK_VERSION = "1"
+CHECK_VERSION = "2"
 """Changes when the rules for one file change; what was clean under another is examined again."""
 
 SchemaProblem = Callable[[Prompt], str | None]
@@ -149,12 +151,12 @@ class Checker:
         found = [*alone, *unread_parts(one)]
         if schema_problem is not None and b"schema" in prompt.data:
             found = self._with_schema(prompt, found, schema_problem)
-        for finding in found:
-            if judged := _judged(finding, one):
-                yield judged.at(prompt=prompt.name, file=prompt.file or None)
+        judged = (_judged(finding, one) for finding in found)
+        found = [f.at(prompt=prompt.name, file=prompt.file or None) for f in judged if f]
         if not any(finding.severity == "error" for finding in alone):
             needed = self._needs.get(prompt.sha256, lambda: needs(read_prompt(prompt.data).content))
-            yield from missing_variables(one, needed)
+            found += missing_variables(one, needed)
+        yield from bounded(found)
 
     def _with_schema(
         self, prompt: Prompt, found: list[Finding], schema_problem: SchemaProblem
@@ -168,7 +170,7 @@ class Checker:
             return [f.at(severity="warning") if f.code == "schema" else f for f in found]
         if errors:
             return found
-        file = parse_prompt(prompt.data)
+        file = read_prompt(prompt.data)
         key = "schema" if "schema" in file.content else "output_schema"
         message = f"the inline schema cannot be built: {problem}"
         return [*found, finding_at(file, (key,), "error", "schema", message, key=True)]
@@ -197,9 +199,8 @@ check = Checker().check
 """`Checker.check` of one checker that everybody shares."""
 
 
-def _order(finding: Finding) -> tuple[str, int, int, str, str]:
-    place = (finding.line or 0, finding.column or 0)
-    return (finding.prompt or "", *place, finding.code, finding.message)
+def _order(finding: Finding) -> tuple[str, bool, int, int, str, str]:
+    return (finding.prompt or "", *place_order(finding), finding.code, finding.message)
 
 
 def _judged(finding: Finding, one: Used) -> Finding | None:
@@ -222,6 +223,8 @@ def _stops_a_bundle(finding: Finding, one: Used) -> bool:
         return one.schema_is_read and not isinstance(
             parse_yaml(one.prompt.data)[0], str | list | set
         )
+    if finding.code == "shape" and has_foreign_items(read_prompt(one.prompt.data).content):
+        return True
     return one.schema_is_read and finding.code in _REFUSED_AT_LOAD
 
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
+from heapq import nsmallest
 
-from yamlgraph_prompts.check.prompts import Need, finding_at, variable_position
-from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.prompt_file import parse_prompt
+from yamlgraph_prompts.check.prompts import Need, finding_at, read_prompt, variable_positions
+from yamlgraph_prompts.findings import MAX_FINDINGS, Finding, FurtherFindings, shown
 from yamlgraph_prompts.release import GraphFacts, GraphFile, Prompt, PromptUse, Release
+from yamlgraph_prompts.spelling import nearest
 
 _NEEDS_USER = frozenset({"llm", "router", "map", "race", "interrupt"})
 _READS_SCHEMA = frozenset({"llm", "router", "map", "race", "agent"})
@@ -112,8 +112,15 @@ def missing_variables(one: Used, needs: Sequence[Need]) -> Iterator[Finding]:
             given = use.passes if use.passes is not None else file.state_keys
             if given is None or not _sends(use, need.path):
                 continue
-            for variable in sorted(need.variables - given):
-                yield _missing_variable(one.prompt, facts, use, need, variable, given)
+            missing = need.variables - given
+            listed = nsmallest(MAX_FINDINGS, missing)
+            places = variable_positions(read_prompt(one.prompt.data), need.path, listed)
+            found = None
+            for variable, place in places.items():
+                found = _missing_variable(one.prompt, facts, use, need, variable, given, place)
+                yield found
+            if found and len(missing) > len(listed):
+                yield FurtherFindings.of(len(missing) - len(listed), found)
 
 
 def _missing_variable(
@@ -123,8 +130,8 @@ def _missing_variable(
     need: Need,
     variable: str,
     given: frozenset[str],
+    place: tuple[int, int] | None,
 ) -> Finding:
-    line, column = variable_position(parse_prompt(prompt.data), need.path, variable) or (None, None)
     stops = use.validates or need.dialect == "format"
     why = "the node does not pass it"
     where = "the node's `variables:`"
@@ -133,11 +140,11 @@ def _missing_variable(
     return Finding(
         "error" if stops and not facts.bundled else "warning",
         "missing-variable",
-        f"the prompt needs the variable {variable!r} in the node {use.node!r}, and {why}",
+        f"the prompt needs the variable {shown(variable)} in the node {use.node!r}, and {why}",
         prompt=prompt.name,
         file=prompt.file or None,
-        line=line,
-        column=column,
+        line=place[0] if place else None,
+        column=place[1] if place else None,
         hint=_did_you_mean(variable, given) or f"Add it to {where}, or correct the name.",
         graph=facts.name,
     )
@@ -148,7 +155,7 @@ def unread_parts(one: Used) -> Iterator[Finding]:
     use = next((use for _, _, use in one.uses if _knows_one_system(use)), None)
     if use is None or b"system" not in one.prompt.data:
         return
-    file = parse_prompt(one.prompt.data)
+    file = read_prompt(one.prompt.data)
     who = f"the node {use.node!r} ({use.kind})"
     hint = "Write one text under `system: |`."
     system = file.content.get("system", "")
@@ -217,5 +224,5 @@ def _sends(use: PromptUse, path: tuple[str | int, ...]) -> bool:
 
 
 def _did_you_mean(name: str, names: Iterable[str]) -> str | None:
-    near = get_close_matches(name, list(names), n=1, cutoff=0.7)
-    return f"Did you mean {near[0]!r}?" if near else None
+    near = nearest(name, names)
+    return f"Did you mean {near!r}?" if near else None

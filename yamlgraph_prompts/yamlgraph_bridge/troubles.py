@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from difflib import get_close_matches
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.prompt_file import PromptFile, parse_prompt
+from yamlgraph_prompts.spelling import nearest
 
 Keys = tuple[str | int, ...]
 Place = tuple[int, int] | None
@@ -52,7 +53,7 @@ def troubles(
         graph = PromptFile({})
     else:
         graph = parse_prompt(data, limit_bytes=_MOST_BYTES)
-        found = list(_explained(graph, problem))[:_MOST]
+        found = list(islice(_explained(graph, problem), _MOST))
     return tuple(
         Finding(
             "error",
@@ -169,8 +170,8 @@ def _did_you_mean(graph: PromptFile, message: str) -> str | None:
         wrong = next((word for word in quoted if word in _words(graph)), None) or ""
         nodes = graph.content.get("nodes")
         known = (*(nodes if isinstance(nodes, dict) else ()), *quoted)
-    near = get_close_matches(wrong, [str(k) for k in known if k != wrong], n=1, cutoff=0.7)
-    return f"Did you mean {near[0]!r}?" if wrong and near else None
+    near = nearest(wrong, map(str, known))
+    return f"Did you mean {near!r}?" if near else None
 
 
 def _node_keys() -> tuple[str, ...]:
