@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _NO_PROMPT = re.compile(r"vars(\.[^/]+)?|.*\.(yaml|yml|j2)")
 _NAMED = 5
-_ETAG = re.compile(r'\s*(W/)?"?([^",]*)"?\s*')
+_ETAG = re.compile(r'\s*+(W/)?+"?+([^",\s]*+)"?+\s*+')
 
 
 @dataclass(frozen=True, slots=True)

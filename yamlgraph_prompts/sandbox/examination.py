@@ -75,8 +75,11 @@ def _format_findings(text: str, scan: fields.FieldScan) -> Iterator[Finding]:
     positions = Positions(text)
     if scan.wrong:
         message, hint = _brace_words(scan)
-        line, column = positions.at(_wrong_brace(text, scan))
-        yield Finding("error", "format-braces", message, line=line, column=column, hint=hint)
+        wrong = Finding("error", "format-braces", message, hint=hint)
+        if not scan.brace_error:
+            line, column = positions.at(max(text.find("{" + scan.invalid[0]), 0))
+            wrong = wrong.at(line=line, column=column)
+        yield wrong
         return
     try:
         found = list(fields.located_fields(text))
@@ -116,11 +119,7 @@ def _brace_words(scan: fields.FieldScan) -> tuple[str, str]:
     return f"{{{' '.join(name.split())}}} is no variable", hint
 
 
-def _wrong_brace(text: str, scan: fields.FieldScan) -> int:
-    return _loose_brace(text) if scan.brace_error else max(text.find("{" + scan.invalid[0]), 0)
-
-
-def _loose_brace(text: str) -> int:
+def loose_brace(text: str) -> int:
     """Where `str.format` meets a brace that has no partner."""
     opened: list[int] = []
     at = 0
