@@ -401,6 +401,7 @@ def _checked(data: bytes) -> tuple[Finding, ...]:
     """Everything that a check does with a file: alone, and for a graph that passes nothing."""
     read_prompt.cache_clear()
     examination._short_examination.cache_clear()
+    examination._long_examination.cache_clear()
     release = Release.of([Prompt("p", data, "memory:", "p.yaml")])
     use = PromptUse("greet", "llm", "p", frozenset({"name"}))
     file = GraphFile("", "graph.yaml", "0" * 64, (use,), frozenset(), {}, ())

@@ -13,7 +13,7 @@ from yamlgraph_prompts.sandbox.inspection import Inspection
 from yamlgraph_prompts.sandbox.jinja import GuardedEnvironment
 from yamlgraph_prompts.sandbox.positions import Positions
 
-_SHORT = 65_536  # characters of a text that is remembered
+_SHORT = 65_536  # characters of a text of which many are remembered
 _MAX_SHOWN = 20  # characters of what stands between wrong braces
 _MAX_DIGITS = 7  # of a number in a format spec
 _DIGITS = re.compile(r"\d+")
@@ -48,7 +48,7 @@ def examination(text: str, environment: GuardedEnvironment) -> Examination:
         text: The text as it stands in the prompt.
         environment: The guarded environment that it will be compiled in.
     """
-    examine = _short_examination if len(text) <= _SHORT else _examination
+    examine = _short_examination if len(text) <= _SHORT else _long_examination
     return examine(text, environment)
 
 
@@ -69,6 +69,7 @@ def _examination(text: str, environment: GuardedEnvironment) -> Examination:
 
 # The steps of a check examine the same text.
 _short_examination = lru_cache(maxsize=64)(_examination)
+_long_examination = lru_cache(maxsize=2)(_examination)
 
 
 def _format_findings(text: str, scan: fields.FieldScan) -> Iterator[Finding]:
