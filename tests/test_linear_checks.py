@@ -19,6 +19,7 @@ import yamlgraph_prompts
 from yamlgraph_prompts.check import Checker
 from yamlgraph_prompts.check.prompts import examine_prompt, read_prompt
 from yamlgraph_prompts.check.rendered import in_templates
+from yamlgraph_prompts.errors import PromptRenderError
 from yamlgraph_prompts.findings import (
     MAX_FINDINGS,
     Finding,
@@ -26,6 +27,7 @@ from yamlgraph_prompts.findings import (
     bounded,
     shown,
 )
+from yamlgraph_prompts.message_template import MessageTemplate
 from yamlgraph_prompts.release import GraphFacts, GraphFile, Prompt, PromptUse, Release
 from yamlgraph_prompts.sandbox import examination, fields
 from yamlgraph_prompts.spelling import nearest
@@ -625,3 +627,31 @@ def test_a_misspelt_name_is_guessed(name: str, known: list[str], near: str | Non
 def test_what_a_message_shows_of_a_value_is_short() -> None:
     values = ["a" * 10**6, ["a"] * 10**5, {"a": 1}, None, True, 1 << 10_000, b"a", 1.5]
     assert all(len(shown(value)) < 65 for value in values)
+
+
+def test_aliases_of_a_long_text_are_counted_by_its_length() -> None:
+    aliases = "- *x\n" * 200
+    (found,) = examine_prompt(f"user: a\nx: &x {'a' * 50_000}\nsystem:\n{aliases}".encode())
+    assert found.code == "alias-bomb"
+    assert examine_prompt(f"user: a\nx: &x {'a' * 5_000}\nsystem:\n{aliases}".encode()) == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{{ [1] | map(api_key) | list }}", "{% macro m() %}{% endmacro %}{{ m(**{api_key: 1}) }}"],
+)
+def test_an_error_quotes_no_value(text: str) -> None:
+    template = MessageTemplate(text)
+    with pytest.raises(PromptRenderError) as caught:
+        template.render({"api_key": "s3cretvalue"})
+    assert "s3cretvalue" not in str(caught.value)
+
+
+def test_a_graph_of_many_nodes_without_prompts_is_told_in_time() -> None:
+    uses = tuple(PromptUse(f"n{n}", "llm", f"missing{n}", None) for n in range(20_000))
+    release = Release.of(Prompt(f"prompt{n}", b"user: a") for n in range(2_000))
+    file = GraphFile("", "graph.yaml", "0" * 64, uses, frozenset(), {}, ())
+    graph = GraphFacts("graph.yaml", (file,), (), False)
+    assert _seconds(lambda: Checker().check(release, [graph])) < 5
+    found = Checker().check(release, [graph])
+    assert sum(f.code == "missing-prompt" for f in found) == MAX_FINDINGS + 1

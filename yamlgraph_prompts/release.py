@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches, unified_diff
+from difflib import unified_diff
 from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from yamlgraph_prompts.errors import PromptNotFound, ReleaseNotFound
 from yamlgraph_prompts.findings import Finding
+from yamlgraph_prompts.spelling import nearest
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
@@ -170,13 +171,13 @@ class Release:
     def not_found(self, name: str, tried: Iterable[str] = ()) -> PromptNotFound:
         """The error for a name that is not here, with the nearest names that are."""
         places = [*tried, *(f"{layer.url.rstrip('/')}/{name}.yaml" for layer in self.layers)]
-        near = get_close_matches(name, self.prompts, n=3)
+        near = nearest(name, self.prompts)
         return PromptNotFound(
             f"There is no prompt {name!r} for environment {self.environment!r}."
             + (f" Looked at: {', '.join(places)}." if places else ""),
             name=name,
             tried=places,
-            hint=f"Did you mean {' or '.join(map(repr, near))}?" if near else None,
+            hint=f"Did you mean {near!r}?" if near else None,
         )
 
     def diff(self, other: Release) -> ReleaseDiff:

@@ -22,7 +22,7 @@ from yamlgraph_prompts.check.prompts import (
 from yamlgraph_prompts.check.uses import (
     Used,
     UsedPrompts,
-    missing_prompt,
+    missing_prompts,
     missing_variables,
     own_prompts,
     prompts_in_use,
@@ -133,7 +133,7 @@ class Checker:
             found += self._in_use(one, schema_problem)
         known = bool(graphs) and all(facts.files for facts in graphs)
         found += self._not_in_use(release, used, known=known)
-        found += (missing_prompt(release, use) for use in missing)
+        found += missing_prompts(release, missing)
         found += own_prompts(used)
         found += unused_prompts(release, used, missing, graphs)
         if previous is not None:

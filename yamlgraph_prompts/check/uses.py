@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from heapq import nsmallest
 
 from yamlgraph_prompts.check.prompts import Need, finding_at, read_prompt, variable_positions
-from yamlgraph_prompts.findings import MAX_FINDINGS, Finding, FurtherFindings, shown
+from yamlgraph_prompts.findings import MAX_FINDINGS, Finding, FurtherFindings, bounded, shown
 from yamlgraph_prompts.release import GraphFacts, GraphFile, Prompt, PromptUse, Release
 from yamlgraph_prompts.spelling import nearest
 
 _NEEDS_USER = frozenset({"llm", "router", "map", "race", "interrupt"})
 _READS_SCHEMA = frozenset({"llm", "router", "map", "race", "agent"})
 _MAX_UNUSED = 100
+_MAX_GUESSES = 100
 _MAX_COMPARISONS = 20_000
 
 Use = tuple[GraphFacts, GraphFile, PromptUse]
@@ -65,8 +66,15 @@ def prompts_in_use(release: Release, graphs: Sequence[GraphFacts]) -> tuple[Used
     return used, missing
 
 
-def missing_prompt(release: Release, asked: Use) -> Finding:
-    """The finding for a node whose prompt is nowhere."""
+def missing_prompts(release: Release, missing: Iterable[Use]) -> tuple[Finding, ...]:
+    """The findings for nodes whose prompts are nowhere."""
+    return bounded(
+        _missing_prompt(release, use, guess=number < _MAX_GUESSES)
+        for number, use in enumerate(missing)
+    )
+
+
+def _missing_prompt(release: Release, asked: Use, *, guess: bool) -> Finding:
     facts, file, use = asked
     places = [place.replace("{name}", use.prompt) for place in file.tried]
     names = [*file.own]
@@ -83,7 +91,7 @@ def missing_prompt(release: Release, asked: Use) -> Finding:
         prompt=use.prompt,
         file=file.file,
         line=use.line,
-        hint=_did_you_mean(use.prompt, names),
+        hint=_did_you_mean(use.prompt, names) if guess else None,
         graph=facts.name,
     )
 

@@ -17,6 +17,7 @@ from yamlgraph_prompts.prompt_file.lines import Place, split_lines
 
 MAX_DEPTH = 100
 MAX_EXPANSION = 100_000
+MAX_CHARACTERS = 4 << 20
 MAX_NUMBER_LENGTH = 1_000
 MAX_NUMBER_KEYS = 5_000
 MAX_MERGE_KEYS = 100
@@ -69,20 +70,20 @@ def _scan_for_depth(data: bytes, loader_class: Any) -> Finding | None:
 def in_nodes(root: Node) -> tuple[Finding, ...]:
     """Duplicate keys as warnings, in their order; where a bound is broken, one error alone."""
     warnings: list[Finding] = []
-    seen: set[int] = set()
+    seen: set[Node] = set()
     shared = False
     number_keys = 0
     todo = [(root, 1)]
     while todo:
         node, depth = todo.pop()
+        if node in seen:
+            shared = True
+            continue
+        seen.add(node)
         if type(node) is ScalarNode:
             if len(node.value) > MAX_NUMBER_LENGTH and node.tag in _NUMBER_TAGS:
                 return (_long_number(node),)
             continue
-        if id(node) in seen:
-            shared = True
-            continue
-        seen.add(id(node))
         if depth > MAX_DEPTH:
             return (too_deep(node.start_mark),)
         if type(node) is not MappingNode:
@@ -91,10 +92,8 @@ def in_nodes(root: Node) -> tuple[Finding, ...]:
         keys: dict[tuple[str, str], Node] = {}
         merges = 0
         for key, value in node.value:
-            if type(value) is not ScalarNode or len(value.value) > MAX_NUMBER_LENGTH:
-                todo.append((value, depth + 1))
-            if type(key) is not ScalarNode or len(key.value) > MAX_NUMBER_LENGTH:
-                todo.append((key, depth + 1))
+            todo += ((value, depth + 1), (key, depth + 1))
+            if type(key) is not ScalarNode:
                 continue
             name = (key.tag, key.value)
             if key.tag == MERGE_TAG:
@@ -114,31 +113,37 @@ def in_nodes(root: Node) -> tuple[Finding, ...]:
 
 def _expand(root: Node) -> Finding | None:
     """What aliases come to when they are written out; each anchor is counted once."""
-    sizes: dict[int, tuple[int, int]] = {}
-    path: set[int] = set()
+    sizes: dict[Node, tuple[int, int, int]] = {}  # values, levels, characters
+    path: set[Node] = set()
     todo = [root]
     while todo:
         node = todo[-1]
-        if id(node) in sizes:
+        if node in sizes:
             todo.pop()
             continue
+        if type(node) is ScalarNode:
+            sizes[node] = (1, 0, len(node.value))
+            continue
         children = _children(node)
-        waiting = [c for c in children if type(c) is not ScalarNode and id(c) not in sizes]
+        waiting = [child for child in children if child not in sizes]
         if waiting:
-            path.add(id(node))
-            if any(id(child) in path for child in waiting):
+            path.add(node)
+            if any(child in path for child in waiting):
                 return _bomb(node, "an anchor contains an alias of itself")
             todo.extend(waiting)
             continue
-        below = [sizes.get(id(child), (1, 0)) for child in children]
-        size = 1 + sum(count for count, _ in below)
-        depth = 1 + max((height for _, height in below), default=0)
-        if size > MAX_EXPANSION + len(sizes):
+        below = [sizes[child] for child in children]
+        values = 1 + sum(count for count, _, _ in below)
+        levels = 1 + max((height for _, height, _ in below), default=0)
+        characters = sum(length for _, _, length in below)
+        if values > MAX_EXPANSION + len(sizes):
             return _bomb(node, f"its aliases stand for more than {MAX_EXPANSION:,} values")
-        if depth > MAX_DEPTH:
+        if characters > MAX_CHARACTERS:
+            return _bomb(node, f"its aliases stand for more than {MAX_CHARACTERS:,} characters")
+        if levels > MAX_DEPTH:
             return too_deep(node.start_mark)
-        sizes[id(node)] = (size, depth)
-        path.discard(id(node))
+        sizes[node] = (values, levels, characters)
+        path.discard(node)
     return None
 
 

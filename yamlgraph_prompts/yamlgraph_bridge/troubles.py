@@ -16,6 +16,7 @@ Keys = tuple[str | int, ...]
 Place = tuple[int, int] | None
 
 _MOST = 20
+_MOST_WORDS = 5  # of a message, that are looked for in the file
 _MOST_BYTES = 4 << 20
 _SHAPES: tuple[tuple[str, type | tuple[type, ...], str], ...] = (
     ("nodes", dict, "a mapping of names to nodes"),
@@ -150,7 +151,8 @@ def _nearest(graph: PromptFile, path: Keys) -> Place:
 
 def _named_place(graph: PromptFile, text: str) -> Place:
     """Where the first word that the text quotes stands in the file, if it is there once."""
-    for one, other in _QUOTED.findall(text):
+    for quoted in islice(_QUOTED.finditer(text), _MOST_WORDS):
+        one, other = quoted.groups()
         found = [path for path, value in _scalars(graph.content, ()) if value == (one or other)]
         if found:
             return graph.position(*found[0]) if len(found) == 1 else None
@@ -167,7 +169,8 @@ def _did_you_mean(graph: PromptFile, message: str) -> str | None:
     else:
         quoted = [one or other for one, other in _QUOTED.findall(message)]
         # The names of nodes are what edges name; what a message lists besides is what there is.
-        wrong = next((word for word in quoted if word in _words(graph)), None) or ""
+        words_there = _words(graph)
+        wrong = next((word for word in quoted if word in words_there), None) or ""
         nodes = graph.content.get("nodes")
         known = (*(nodes if isinstance(nodes, dict) else ()), *quoted)
     near = nearest(wrong, map(str, known))
