@@ -86,8 +86,10 @@ class BoundedFindings:
         if not is_note and (finding in self._listed or len(self._listed) < self._most):
             self._listed[finding] = None
             return True
-        kind = (finding.severity, finding.code, finding.prompt, finding.file)
+        kind = (finding.severity, finding.code, finding.file or finding.prompt)
         number, like = self._notes.get(kind, (0, finding))
+        if like.prompt not in (None, finding.prompt):
+            like = like.at(prompt=None)
         number += finding.number if isinstance(finding, FurtherFindings) else 1
         self._notes[kind] = number, like
         return False
