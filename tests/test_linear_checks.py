@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import gc
 import importlib
+import json
 import pkgutil
 import re
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ import pytest
 
 import yamlgraph_prompts
 from yamlgraph_prompts.check import Checker
+from yamlgraph_prompts.check.facts import KnownFacts, told
 from yamlgraph_prompts.check.prompts import examine_prompt, read_prompt
 from yamlgraph_prompts.check.rendered import in_templates
 from yamlgraph_prompts.errors import PromptRenderError
@@ -28,7 +30,13 @@ from yamlgraph_prompts.findings import (
     shown,
 )
 from yamlgraph_prompts.message_template import MessageTemplate
-from yamlgraph_prompts.release import GraphFacts, GraphFile, Prompt, PromptUse, Release
+from yamlgraph_prompts.release import (
+    GraphFacts,
+    GraphFile,
+    Prompt,
+    PromptUse,
+    Release,
+)
 from yamlgraph_prompts.sandbox import environment, examination, fields
 from yamlgraph_prompts.spelling import nearest
 from yamlgraph_prompts.templates import allow
@@ -662,3 +670,62 @@ def test_a_graph_of_many_nodes_without_prompts_is_told_in_time() -> None:
     assert _seconds(lambda: Checker().check(release, [graph])) < 5
     found = Checker().check(release, [graph])
     assert sum(f.code == "missing-prompt" for f in found) == MAX_FINDINGS + 1
+
+
+# -- facts that a worker computes ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bundled", [False, True])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "user: |\n" + "".join(f"  {{v{n}}}\n" for n in range(3_000)),
+        "system: 'Hi {nmae}'\nuser: |\n  a\n  {{ b }}\n  {{ c }} {{ nmae.total() }}",
+        TEXT + "".join(f"{{{{ a.__x{n} }}}} {{{{ a|upper{n} }}}}\n  " for n in range(1_500)),
+        "user: a\nsystem:\n  - b\n  - 5",
+        "user: a\nsystem:\n  - b\n  - content: c",
+        "5",
+    ],
+    ids=[
+        *("many variables", "two messages", "many findings", "a foreign item"),
+        *("segments", "no mapping"),
+    ],
+)
+def test_a_check_of_facts_from_a_worker_finds_what_a_check_of_the_file_finds(
+    text: str, bundled: bool
+) -> None:
+    prompt = Prompt("p", text.encode())
+    release = Release.of([prompt])
+    uses = tuple(
+        PromptUse(node, kind, "p", frozenset({"name"}), validates=True)
+        for node, kind in (("greet", "llm"), ("act", "agent"))
+    )
+    file = GraphFile("", "graph.yaml", "0" * 64, uses, frozenset(), {}, ())
+    graph = GraphFacts("graph.yaml", (file,), (), bundled)
+    known = Checker()
+    known.learn({prompt.sha256: KnownFacts(json.loads(json.dumps(told(prompt.data))))})
+    found = known.check(release, [graph])
+    assert found == Checker().check(release, [graph])
+    assert len(found) <= MAX_FINDINGS + 10
+
+
+def test_missing_variables_of_many_nodes_are_listed_and_located_within_one_bound() -> None:
+    text = TEXT + "".join(f"{{{{ v{n} }}}} " for n in range(5_000))
+    uses = tuple(PromptUse(f"n{n}", "llm", "p", frozenset()) for n in range(50))
+    file = GraphFile("", "graph.yaml", "0" * 64, uses, frozenset(), {}, ())
+    release = Release.of([Prompt("p", text.encode())])
+    graph = GraphFacts("graph.yaml", (file,), (), False)
+    assert _seconds(lambda: Checker().check(release, [graph])) < 3
+    found = [f for f in Checker().check(release, [graph]) if f.code == "missing-variable"]
+    further = [finding for finding in found if isinstance(finding, FurtherFindings)]
+    assert len(found) - len(further) == MAX_FINDINGS
+    assert all(finding.line == 2 for finding in found if finding not in further)
+    assert sum(finding.number for finding in further) == 50 * 5_000 - MAX_FINDINGS
+
+
+def test_what_a_message_shows_of_a_provider_is_short() -> None:
+    before = Release.of([Prompt("p", b"user: a")])
+    after = Release.of([Prompt("p", b"user: a\nprovider: " + b"a" * 500_000)])
+    (found,) = (f for f in Checker().check(after, previous=before) if f.code == "provider-changed")
+    assert found.message.startswith("the provider changes from the default to aaa")
+    assert len(found.message) < 200

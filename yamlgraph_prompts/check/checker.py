@@ -38,6 +38,7 @@ _STRICT = frozenset({"duplicate-key", "missing-prompt", "missing-variable", "unu
 _UNSAFE = frozenset({"unsafe-template", "alias-bomb", "too-deep", "too-large"})
 _REFUSED_AT_LOAD = frozenset({"yaml-syntax", "not-utf8", "schema"})
 _MAX_NAME_BYTES = 250
+_SHOWN = 80  # characters of a provider or a model in a message
 
 _PART = r"(?!\.\.?(?:/|\Z))[^/\\\x00-\x1f\x7f\ud800-\udfff]+"
 _SAFE_NAME = re.compile(f"{_PART}(?:/{_PART})*")
@@ -203,13 +204,10 @@ class Checker:
             for key in ("provider", "model"):
                 was, will = (keys[key]["text"] if key in keys else "" for keys in (then, now))
                 if was != will and facts.kind == "dict":
+                    old_name, new_name = (text[:_SHOWN] or "the default" for text in (was, will))
+                    message = f"the {key} changes from {old_name} to {new_name}"
                     finding = key_finding(
-                        facts,
-                        key,
-                        "warning",
-                        f"{key}-changed",
-                        f"the {key} changes from {was or 'the default'} to {will or 'the default'}",
-                        key=False,
+                        facts, key, "warning", f"{key}-changed", message, key=False
                     )
                     yield finding.at(prompt=name, file=prompt.file or None)
 
