@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -11,6 +12,9 @@ from yamlgraph_prompts.escaping import printable
 __all__ = ["Finding", "Severity", "printable"]
 
 Severity = Literal["error", "warning"]
+
+MAX_FINDINGS = 1_000
+"""The most findings of one file that are listed; further ones are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +67,76 @@ class Finding:
 def _legible(text: str) -> str:
     """Several lines may be several lines: what shows a finding on one line escapes their ends."""
     return printable(text, keep="\n\r\t")
+
+
+@dataclass(frozen=True, slots=True)
+class FurtherFindings(Finding):
+    """Stands for findings of one severity and code that are counted and not listed."""
+
+    @classmethod
+    def of(cls, number: int, like: Finding) -> FurtherFindings:
+        """The note that `number` findings such as `like` are not listed."""
+        message = f"{number:,} more findings of this kind are not listed"
+        return cls(like.severity, like.code, message, like.prompt, like.file)
+
+    @property
+    def number(self) -> int:
+        """How many findings it stands for."""
+        return int(self.message.partition(" ")[0].replace(",", ""))
+
+
+class BoundedFindings:
+    """The first findings of one file without repetitions; then, by kind, how many follow.
+
+    An error that is not listed leaves a note that is an error, of the same code.
+    """
+
+    def __init__(self, most: int = MAX_FINDINGS) -> None:
+        self._most = most
+        self._listed: dict[Finding, None] = {}
+        self._notes: dict[tuple[str | None, ...], tuple[int, Finding]] = {}
+
+    def add(self, finding: Finding) -> bool:
+        """Take a finding; False where it is only counted."""
+        is_note = isinstance(finding, FurtherFindings)
+        if not is_note and (finding in self._listed or len(self._listed) < self._most):
+            self._listed[finding] = None
+            return True
+        kind = (finding.severity, finding.code, finding.file or finding.prompt)
+        number, like = self._notes.get(kind, (0, finding))
+        if like.prompt not in (None, finding.prompt):
+            like = like.at(prompt=None)
+        number += finding.number if isinstance(finding, FurtherFindings) else 1
+        self._notes[kind] = number, like
+        return False
+
+    def __iter__(self) -> Iterator[Finding]:
+        yield from self._listed
+        for number, like in self._notes.values():
+            yield FurtherFindings.of(number, like)
+
+
+def bounded(findings: Iterable[Finding], most: int = MAX_FINDINGS) -> tuple[Finding, ...]:
+    """The findings of one file as `BoundedFindings` lists and counts them."""
+    found = BoundedFindings(most)
+    for finding in findings:
+        found.add(finding)
+    return tuple(found)
+
+
+def shown(value: object) -> str:
+    """A value of untrusted content for a message: short, whatever its size.
+
+    Example:
+        >>> shown("list"), shown("a" * 99), shown([1, 2])
+        ("'list'", "'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa...'", 'a list')
+    """
+    if isinstance(value, str):
+        return repr(value if len(value) <= 60 else f"{value[:40]}...")
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int) and value.bit_length() > 200:
+        return "a large number"
+    if isinstance(value, int | float):
+        return repr(value)
+    return {"dict": "a mapping"}.get(type(value).__name__, f"a {type(value).__name__}")

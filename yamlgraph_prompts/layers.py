@@ -6,12 +6,12 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any
 
 from yamlgraph_prompts.errors import InvalidEnvironment, LayerError
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.release import Prompt
+from yamlgraph_prompts.spelling import nearest
 
 PLACEHOLDER = "{environment}"
 DEFAULT_ENVIRONMENT = "development"
@@ -19,6 +19,7 @@ DEFAULT_ENVIRONMENT = "development"
 _FIRST_FOLDER = 3  # in a URL that is split at its slashes
 
 _ENVIRONMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_IN_BRACES = re.compile(r"(?<!\{)\{++\s*+(\w++)\s*+\}++")
 _VARS = re.compile(r"vars(\.[^/]+)?\.yaml")
 _GRAPH_NODES = re.compile(rb"^nodes[ \t]*:", re.M)
 _GRAPH_EDGES = re.compile(rb"^edges[ \t]*:", re.M)
@@ -89,9 +90,9 @@ def as_layer(layer: AnyLayer) -> Layer:
             layer=text,
             hint="Is it from a variable that is not set? For the working directory say '.'.",
         )
-    for found in re.finditer(r"\{+\s*(\w+)\s*\}+", text):
+    for found in _IN_BRACES.finditer(text):
         said, word = found[0], found[1].lower()
-        near = word == "env" or get_close_matches(word, ["environment"], cutoff=0.7)
+        near = word in ("env", "environment") or nearest(word, ["environment"])
         if said != PLACEHOLDER and near:
             hint = f"Did you mean {PLACEHOLDER}?"
             raise LayerError(f"The layer {text!r} has {said} in it.", layer=text, hint=hint)

@@ -5,10 +5,8 @@ The dialect (Jinja or `str.format`) is decided for each message. Nothing here re
 
 from __future__ import annotations
 
-import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
+from collections.abc import Callable, Mapping
 from types import CodeType
 from typing import Any, Literal, NoReturn
 
@@ -18,38 +16,21 @@ from yamlgraph_prompts.errors import PromptRenderError
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.sandbox import GuardedEnvironment, environment, fields
 from yamlgraph_prompts.sandbox.budget import Budget, Limits, Refused, current, swap
+from yamlgraph_prompts.sandbox.examination import examination, is_jinja
 from yamlgraph_prompts.sandbox.explanation import explain
-from yamlgraph_prompts.sandbox.inspection import Inspection
 from yamlgraph_prompts.sandbox.views import view
 
 LIMITS = Limits()  # of all the messages of one prompt
 _QUICKLY_COMPILED = 16_384  # characters; more would hold the interpreter lock for 50 ms
-_SHORT = 65_536  # characters of a text whose facts are kept a while
 _MAX_QUOTED = 500  # characters of a template in an error
-_SHOWN = 40  # characters of what stands between wrong braces
-_NOT_GIVEN = frozenset({"state", "loop", "range", "true", "false", "none", "self"})
 _BRACES = (
     "This message has no Jinja syntax, so it is rendered with str.format and every brace is "
     "significant. Rewrite the shape in prose or wrap it in {% raw %}...{% endraw %} to make the "
     "message Jinja."
 )
-_AS_TEXT = (
-    "Where braces are meant as text, such as JSON, put {% raw %} before and {% endraw %} after "
-    "them, and write the variables of this message as {{ name }}."
-)
 _compiling = threading.RLock()
 _environment: GuardedEnvironment | None = None
 _globals: dict[str, Any] = {}
-
-
-def is_jinja(text: str) -> bool:
-    """Whether YAMLGraph would render `text` with Jinja rather than `str.format`.
-
-    Example:
-        >>> is_jinja("Hi {{ name }}"), is_jinja("Hi {name}")
-        (True, False)
-    """
-    return "{{" in text or "{%" in text
 
 
 def _jinja() -> GuardedEnvironment:
@@ -113,8 +94,7 @@ class MessageTemplate:
         return self._findings
 
     def _inspect(self) -> None:
-        facts = _short_facts if len(self.text) <= _SHORT else _facts
-        self._findings, self._variables, self._names = facts(self.text)
+        self._findings, self._variables, self._names = examination(self.text, _jinja())
 
     def render(
         self,
@@ -288,75 +268,6 @@ def examine(text: str) -> tuple[Finding, ...]:
     return MessageTemplate(text).findings
 
 
-def _facts(text: str) -> tuple[tuple[Finding, ...], frozenset[str], frozenset[str]]:
-    """What is wrong with a text, the variables that must be given, and all that it looks up."""
-    if not is_jinja(text):
-        scan = fields.scan(text)
-        return tuple(_format_findings(text, scan)), scan.roots - _NOT_GIVEN, scan.roots
-    found = Inspection(text, _jinja())
-    if found.tree is None:
-        return found.findings, frozenset(), frozenset()
-    simple = fields.scan(fields.without_raw(text)).roots
-    required = ((found.undeclared - found.assigned) | simple) - _NOT_GIVEN
-    return found.findings, frozenset(required), frozenset({*found.undeclared, *_globals})
-
-
-_short_facts = lru_cache(maxsize=64)(_facts)  # who checks a prompt asks more than once
-
-
-def _format_findings(text: str, scan: fields.FieldScan) -> Iterator[Finding]:
-    if scan.wrong:
-        message, hint = _brace_words(scan)
-        yield Finding("error", "format-braces", message, line=_brace_line(text, scan), hint=hint)
-        return
-    try:
-        found = list(fields.fields(text))
-    except ValueError as error:  # in a format spec, where YAMLGraph does not look
-        yield Finding("error", "format-braces", f"in a format spec: {error}")
-        return
-    for name, spec, _conversion in found:
-        if part := fields.private_part(name):
-            yield Finding(
-                "error",
-                "unsafe-template",
-                f"{part!r} in the field {{{name}}} is not for prompts",
-                line=_line_of(text, name),
-            )
-        if max((len(digits) for digits in re.findall(r"\d+", spec)), default=0) > 7:
-            yield Finding(
-                "error",
-                "unsafe-template",
-                f"the field {{{name}:{spec}}} is too wide",
-                line=_line_of(text, name),
-            )
-
-
-def _brace_words(scan: fields.FieldScan) -> tuple[str, str]:
-    """(what is wrong with the braces, what to do) in a prompt author's words."""
-    if error := scan.brace_error:
-        if error.startswith("Single '}'"):
-            return "the } here closes nothing", f"Delete it, or add its {{. {_AS_TEXT}"
-        if "expected '}'" in error or error.startswith("Single '{'"):
-            return "the { here is never closed", f"Write }} after the variable's name. {_AS_TEXT}"
-        return error, _AS_TEXT
-    name = scan.invalid[0]
-    if not name:
-        return "{} names no variable", f"Write its name between the braces. {_AS_TEXT}"
-    if name.strip().isidentifier():
-        return f"there is a space inside the braces of {{{name}}}", f"Write {{{name.strip()}}}."
-    shown = name if len(name) <= _SHOWN else f"{name[:_SHOWN]}..."
-    return (
-        f"{{{' '.join(shown.split())}}} is no variable",
-        f"A variable's name begins with a letter and holds letters, digits and _. {_AS_TEXT}",
-    )
-
-
 def _line_of(text: str, part: str) -> int | None:
     offset = text.find(part)
     return None if offset < 0 else text.count("\n", 0, offset) + 1
-
-
-def _brace_line(text: str, scan: fields.FieldScan) -> int | None:
-    if not scan.brace_error:
-        return _line_of(text, "{" + scan.invalid[0])
-    return None

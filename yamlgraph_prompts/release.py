@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from yamlgraph_prompts.errors import PromptNotFound, ReleaseNotFound
 from yamlgraph_prompts.findings import Finding
+from yamlgraph_prompts.spelling import nearest
 from yamlgraph_prompts.text_diff import Effort, unified
 
 if TYPE_CHECKING:
@@ -180,13 +180,13 @@ class Release:
             show: Whether its text lists the places; `PromptNotFound.tried` always does.
         """
         places = [*tried, *(f"{layer.url.rstrip('/')}/{name}.yaml" for layer in self.layers)]
-        near = get_close_matches(name, self.prompts, n=3)
+        near = nearest(name, self.prompts)
         return PromptNotFound(
             f"There is no prompt {name!r} for environment {self.environment!r}."
             + (f" Looked at: {', '.join(places)}." if places and show else ""),
             name=name,
             tried=places,
-            hint=f"Did you mean {' or '.join(map(repr, near))}?" if near else None,
+            hint=f"Did you mean {near!r}?" if near else None,
         )
 
     def diff(self, other: Release) -> ReleaseDiff:

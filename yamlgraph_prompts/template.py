@@ -13,10 +13,10 @@ from yamlgraph_prompts.message_template import (
     LIMITS,
     MessageTemplate,
     examine,
-    is_jinja,
     missing_variables,
 )
 from yamlgraph_prompts.sandbox.budget import Budget
+from yamlgraph_prompts.sandbox.examination import is_jinja
 
 __all__ = ["MessageTemplate", "PromptTemplate", "Text", "examine", "is_jinja"]
 

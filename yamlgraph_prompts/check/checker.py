@@ -12,24 +12,24 @@ from dataclasses import replace
 from typing import Generic, TypeVar
 
 from yamlgraph_prompts.check.facts import MAX_SCHEMA_BYTES, FileFacts
-from yamlgraph_prompts.check.prompts import examine_prompt
+from yamlgraph_prompts.check.prompts import examine_prompt, place_order
 from yamlgraph_prompts.check.uses import (
     Used,
     UsedPrompts,
     key_finding,
-    missing_prompt,
+    missing_prompts,
     missing_variables,
     own_prompts,
     prompts_in_use,
     unread_parts,
     unused_prompts,
 )
-from yamlgraph_prompts.findings import Finding
+from yamlgraph_prompts.findings import Finding, bounded
 from yamlgraph_prompts.release import GraphFacts, Prompt, Release
 
 __all__ = ["CHECK_VERSION", "Checker", "check"]
 
-CHECK_VERSION = "1"
+CHECK_VERSION = "2"
 """Changes when the rules for one file change; what was clean under another is examined again."""
 
 SchemaProblem = Callable[[Prompt], str | None]
@@ -38,6 +38,7 @@ _STRICT = frozenset({"duplicate-key", "missing-prompt", "missing-variable", "unu
 _UNSAFE = frozenset({"unsafe-template", "alias-bomb", "too-deep", "too-large"})
 _REFUSED_AT_LOAD = frozenset({"yaml-syntax", "not-utf8", "schema"})
 _MAX_NAME_BYTES = 250
+_SHOWN = 80  # characters of a provider or a model in a message
 
 _PART = r"(?!\.\.?(?:/|\Z))[^/\\\x00-\x1f\x7f\ud800-\udfff]+"
 _SAFE_NAME = re.compile(f"{_PART}(?:/{_PART})*")
@@ -132,7 +133,7 @@ class Checker:
             found += self._in_use(one, schema_problem)
         known = bool(graphs) and all(facts.files for facts in graphs)
         found += self._not_in_use(release, used, known=known)
-        found += (missing_prompt(release, use) for use in missing)
+        found += missing_prompts(release, missing)
         found += own_prompts(used)
         found += unused_prompts(release, used, missing, graphs)
         if previous is not None:
@@ -153,11 +154,11 @@ class Checker:
         found = [*alone, *unread_parts(one, facts)]
         if schema_problem is not None and b"schema" in prompt.data:
             found = self._with_schema(prompt, found, schema_problem)
-        for finding in found:
-            if judged := _judged(finding, one, facts):
-                yield judged.at(prompt=prompt.name, file=prompt.file or None)
+        judged = (_judged(finding, one, facts) for finding in found)
+        found = [f.at(prompt=prompt.name, file=prompt.file or None) for f in judged if f]
         if not any(finding.severity == "error" for finding in alone):
-            yield from missing_variables(one, facts)
+            found += missing_variables(one, facts)
+        yield from bounded(found)
 
     def _with_schema(
         self, prompt: Prompt, found: list[Finding], schema_problem: SchemaProblem
@@ -203,13 +204,10 @@ class Checker:
             for key in ("provider", "model"):
                 was, will = (keys[key]["text"] if key in keys else "" for keys in (then, now))
                 if was != will and facts.kind == "dict":
+                    old_name, new_name = (text[:_SHOWN] or "the default" for text in (was, will))
+                    message = f"the {key} changes from {old_name} to {new_name}"
                     finding = key_finding(
-                        facts,
-                        key,
-                        "warning",
-                        f"{key}-changed",
-                        f"the {key} changes from {was or 'the default'} to {will or 'the default'}",
-                        key=False,
+                        facts, key, "warning", f"{key}-changed", message, key=False
                     )
                     yield finding.at(prompt=name, file=prompt.file or None)
 
@@ -228,9 +226,8 @@ check = Checker().check
 """`Checker.check` of one checker that everybody shares."""
 
 
-def _order(finding: Finding) -> tuple[str, int, int, str, str]:
-    place = (finding.line or 0, finding.column or 0)
-    return (finding.prompt or "", *place, finding.code, finding.message)
+def _order(finding: Finding) -> tuple[str, bool, int, int, str, str]:
+    return (finding.prompt or "", *place_order(finding), finding.code, finding.message)
 
 
 def _judged(finding: Finding, one: Used, facts: FileFacts) -> Finding | None:
@@ -251,6 +248,8 @@ def _stops_a_bundle(finding: Finding, one: Used, facts: FileFacts) -> bool:
     if finding.code == "not-a-mapping":
         # It looks for the word `schema` in whatever the file says.
         return one.schema_is_read and facts.kind not in ("str", "list", "set")
+    if finding.code == "shape" and facts.has_foreign_items:
+        return True
     return one.schema_is_read and finding.code in _REFUSED_AT_LOAD
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from functools import cached_property
+from heapq import nsmallest
 from typing import Any, TypedDict
 
 import yaml
@@ -12,21 +13,20 @@ import yaml
 from yamlgraph_prompts.check.prompts import (
     Need,
     Path,
+    Position,
     examine_prompt,
+    has_foreign_items,
     needs,
     read_prompt,
-    variable_position,
+    variable_positions,
 )
-from yamlgraph_prompts.findings import Finding
+from yamlgraph_prompts.findings import MAX_FINDINGS, Finding, FurtherFindings
 from yamlgraph_prompts.prompt_file import parse_yaml
 
 _SCHEMAS = ("schema", "output_schema")
 _DESTINATIONS = ("provider", "model")
 _KEYS = ("system", "system_segments", *_SCHEMAS, *_DESTINATIONS)
 MAX_SCHEMA_BYTES = 32 << 10
-_MAX_VARIABLES = 1_000
-
-Position = tuple[int, int] | None
 
 
 class Key(TypedDict):
@@ -78,13 +78,18 @@ class FileFacts:
             if name in file.content
         }
 
+    @property
+    def has_foreign_items(self) -> bool:
+        """Whether `system` holds what is neither text nor a mapping with a text."""
+        return has_foreign_items(read_prompt(self._data).content)
+
     def schema(self) -> bytes | None:
         """A file with its inline schema; None where that is too large to be built for a check."""
         return self._data
 
-    def variable_position(self, path: Path, variable: str) -> Position:
-        """Where a message first names a variable."""
-        return variable_position(read_prompt(self._data), path, variable)
+    def variable_positions(self, path: Path, variables: Collection[str]) -> Mapping[str, Position]:
+        """Where a message first names each of these variables, as far as that is known."""
+        return variable_positions(read_prompt(self._data), path, variables)
 
 
 class KnownFacts(FileFacts):
@@ -97,13 +102,15 @@ class KnownFacts(FileFacts):
     def __init__(self, facts: Mapping[str, Any]) -> None:
         super().__init__(b"")
         self._facts = facts
-        self.findings = tuple(Finding(**finding) for finding in facts["findings"])
+        self.findings = (
+            *(Finding(**finding) for finding in facts["findings"]),
+            *(FurtherFindings(**finding) for finding in facts["further"]),
+        )
         self.needs = tuple(
             Need(tuple(path), dialect, frozenset(variables))
             for path, dialect, variables in facts["needs"]
         )
-
-        self._positions = {(tuple(path), name): at for path, name, at in facts["positions"]}
+        self._positions = {tuple(path): positions for path, positions in facts["positions"]}
 
     @property
     def kind(self) -> str:
@@ -116,14 +123,20 @@ class KnownFacts(FileFacts):
         found: Mapping[str, Key] = self._facts["keys"]
         return found
 
+    @property
+    def has_foreign_items(self) -> bool:
+        """See `FileFacts.has_foreign_items`."""
+        return bool(self._facts["has_foreign_items"])
+
     def schema(self) -> bytes | None:
         """See `FileFacts.schema`."""
         text = self._facts["schema"]
         return None if text is None else text.encode()
 
-    def variable_position(self, path: Path, variable: str) -> Position:
-        """See `FileFacts.variable_position`."""
-        return self._positions.get((path, variable))
+    def variable_positions(self, path: Path, variables: Collection[str]) -> Mapping[str, Position]:
+        """See `FileFacts.variable_positions`."""
+        found: Mapping[str, Position] = self._positions.get(path, {})
+        return found
 
 
 def told(data: bytes) -> dict[str, Any]:
@@ -132,15 +145,22 @@ def told(data: bytes) -> dict[str, Any]:
     content = read_prompt(data).content
     is_read = not any(finding.severity == "error" for finding in facts.findings)
     needed = facts.needs if is_read else ()
-    variables = [(need.path, name) for need in needed for name in sorted(need.variables)]
+    notes = [finding for finding in facts.findings if isinstance(finding, FurtherFindings)]
+    listed = facts.findings[: len(facts.findings) - len(notes)]  # the notes come last
+    positions, left = [], MAX_FINDINGS
+    for need in needed:
+        variables = nsmallest(left, need.variables)
+        left -= len(variables)
+        positions.append([need.path, facts.variable_positions(need.path, variables)])
+        if not left:
+            break
     return {
-        "findings": [asdict(finding) for finding in facts.findings],
+        "findings": [asdict(finding) for finding in listed],
+        "further": [asdict(finding) for finding in notes],
         "needs": [[need.path, need.dialect, sorted(need.variables)] for need in needed],
-        "positions": [
-            [path, name, facts.variable_position(path, name)]
-            for path, name in variables[:_MAX_VARIABLES]
-        ],
+        "positions": positions,
         "kind": facts.kind,
+        "has_foreign_items": facts.has_foreign_items,
         "keys": dict(facts.keys),
         "schema": _schema({name: content[name] for name in _SCHEMAS if name in content}),
     }

@@ -6,23 +6,30 @@ Depends on nothing but the file's bytes. Knows no graphs, releases or layers.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
+from collections.abc import Collection, Iterator, Mapping
 from functools import lru_cache
+from itertools import chain
 from typing import Any, NamedTuple
 
 from yamlgraph_prompts.check.schemas import schema_troubles
-from yamlgraph_prompts.findings import Finding, Severity
+from yamlgraph_prompts.findings import Finding, FurtherFindings, Severity, bounded
 from yamlgraph_prompts.prompt_file import PromptFile, parse_prompt
+from yamlgraph_prompts.sandbox.examination import loose_brace
+from yamlgraph_prompts.sandbox.positions import Positions
+from yamlgraph_prompts.spelling import nearest
 from yamlgraph_prompts.template import MessageTemplate, examine
 
 Path = tuple[str | int, ...]
+Position = tuple[int, int] | None
 
 _KEYS = (
     *("system", "user", "system_segments", "schema", "output_schema"),
     *("provider", "model", "temperature", "metadata"),
 )
 _SEGMENT_KEYS = ("content", "cache")
+_MAX_ITEMS = 1_000  # of `system` or `system_segments`
+_IN_BRACES = re.compile(r"\{[^{}]*+")
+_NAME = re.compile(r"(?<![\w.])\w++")
 _IN_QUOTES = "Put the value in quotes, or write it as a block under `|`."
 
 # The steps of one check look at the same prompt, one after the other.
@@ -55,8 +62,25 @@ def examine_prompt(data: bytes) -> tuple[Finding, ...]:
     file = read_prompt(data)
     if not file.content and any(finding.severity == "error" for finding in file.findings):
         return file.findings
-    found = [*file.findings, *_shape(file), *_templates(file), *_schema(file)]
-    return tuple(sorted(found, key=lambda f: (f.line or 0, f.column or 0))) if found else ()
+    found = [*file.findings, *_size(file)]
+    if not any(finding.code == "too-large" for finding in found):
+        found += bounded(chain(_shape(file), _templates(file), _schema(file)))
+    return bounded(sorted(found, key=place_order)) if found else ()
+
+
+def place_order(finding: Finding) -> tuple[bool, int, int]:
+    """Sorts a file's findings; the notes of how many further ones there are come last."""
+    is_note = isinstance(finding, FurtherFindings)
+    return is_note, finding.line or 0, finding.column or 0
+
+
+def _size(file: PromptFile) -> Iterator[Finding]:
+    for key in ("system", "system_segments"):
+        items = file.content.get(key)
+        if isinstance(items, list) and len(items) > _MAX_ITEMS:
+            message = f"`{key}` has {len(items):,} items; {_MAX_ITEMS:,} are the most"
+            hint = "Join texts that stand next to each other."
+            yield finding_at(file, (key,), "error", "too-large", message, hint, key=True)
 
 
 def messages(content: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
@@ -77,20 +101,31 @@ def messages(content: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
 def needs(content: Mapping[str, Any]) -> tuple[Need, ...]:
     """The variables that each message needs; path ``()``: what an agent sends without `user`."""
     found = [] if "user" in content else [Need((), "format", frozenset({"input"}))]
+    templates: dict[str, MessageTemplate] = {}  # aliases repeat a text
     for path, text in messages(content):
-        template = MessageTemplate(text)
+        template = templates.setdefault(text, MessageTemplate(text))
         if template.variables:
             found.append(Need(path, template.dialect, frozenset(template.variables)))
     return tuple(found)
 
 
-def variable_position(file: PromptFile, path: Path, variable: str) -> tuple[int, int] | None:
-    """The line and column in the file where a message first names a variable."""
+def variable_positions(
+    file: PromptFile, path: Path, variables: Collection[str]
+) -> dict[str, Position]:
+    """The line and column in the file where a message first names each of these variables."""
     text = dict(messages(file.content)).get(path, "")
-    at = re.search(rf"\{{[^{{}}]*?(?<![\w.])({re.escape(variable)})\b", text)
-    if at is None:
-        return file.position(*path)
-    return file.text_position(path, *_line_and_column(text, at.start(1)))
+    first: dict[str, int] = {}
+    for braces in _IN_BRACES.finditer(text):
+        for name in _NAME.finditer(text, braces.start(), braces.end()):
+            if name[0] in variables:
+                first.setdefault(name[0], name.start())
+    positions = Positions(text)
+    return {
+        name: file.text_position(path, *positions.at(first[name]))
+        if name in first
+        else file.position(*path)
+        for name in variables
+    }
 
 
 def finding_at(
@@ -109,42 +144,31 @@ def finding_at(
 
 
 def _templates(file: PromptFile) -> Iterator[Finding]:
+    examined: dict[str, tuple[Finding, ...]] = {}  # aliases repeat a text
     for path, text in messages(file.content):
         if "{" not in text and "}" not in text:
             continue
-        for finding in examine(text):
-            inside = (finding.line, finding.column)
-            if finding.code == "format-braces" and finding.line is None:
-                inside = _line_and_column(text, _loose_brace(text))
-            line, column = file.text_position(path, inside[0] or 1, inside[1]) or (None, None)
-            is_exact = inside[1] is not None or inside[0] is None
-            yield finding.at(line=line, column=column if is_exact else None)
+        if text not in examined:
+            examined[text] = tuple(_with_brace(text, finding) for finding in examine(text))
+        for finding in examined[text]:
+            place = file.text_position(path, finding.line or 1, finding.column)
+            line, column = place or (None, None)
+            if isinstance(finding, FurtherFindings):
+                yield finding
+            else:
+                yield finding.at(line=line, column=column if finding.column else None)
 
 
-def _loose_brace(text: str) -> int:
-    """Where `str.format` meets a brace that has no partner."""
-    opened: list[int] = []
-    at = 0
-    while at < len(text):
-        if not opened and text[at : at + 2] in ("{{", "}}"):
-            at += 1
-        elif text[at] == "{":
-            opened.append(at)
-        elif text[at] == "}":
-            if not opened:
-                return at
-            opened.pop()
-        at += 1
-    return opened[0] if opened else 0
-
-
-def _line_and_column(text: str, at: int) -> tuple[int, int]:
-    return text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)
+def _with_brace(text: str, finding: Finding) -> Finding:
+    if finding.code != "format-braces" or finding.line:
+        return finding
+    line, column = Positions(text).at(loose_brace(text))
+    return finding.at(line=line, column=column)
 
 
 def _schema(file: PromptFile) -> Iterator[Finding]:
-    for path, message, hint, severity in schema_troubles(file.content):
-        yield finding_at(file, path, severity, "schema", message, hint, key=True)
+    for path, message, hint, severity, code in schema_troubles(file.content):
+        yield finding_at(file, path, severity, code, message, hint, key=True)
 
 
 def _shape(file: PromptFile) -> Iterator[Finding]:
@@ -179,13 +203,13 @@ def _shape(file: PromptFile) -> Iterator[Finding]:
         yield from _segments(file, content["system_segments"])
     yield from _settings(file)
     for key in content:
-        if key not in _KEYS and (near := _near(key, _KEYS)):
+        if key not in _KEYS and (near := nearest(str(key), _KEYS)):
             message, hint = f"the key {key!r} is not read", f"Did you mean {near!r}?"
             yield finding_at(file, (key,), "warning", "shape", message, hint, key=True)
 
 
 def _system(file: PromptFile, system: Any) -> Iterator[Finding]:
-    if not system or isinstance(system, str):
+    if system is None or isinstance(system, str):
         return
     if not isinstance(system, list):
         yield _not_text(file, ("system",), system)
@@ -195,8 +219,9 @@ def _system(file: PromptFile, system: Any) -> Iterator[Finding]:
         if isinstance(item, dict):
             yield from _segment(file, path, item)
         elif not isinstance(item, str):
-            message = f"this item is {_kind(item)} and will be written out as text"
-            yield finding_at(file, path, "warning", "shape", message, _IN_QUOTES)
+            # YAMLGraph alone writes it out and renders what comes of that.
+            message = f"an item must be text or a mapping with `content`, not {_kind(item)}"
+            yield finding_at(file, path, "error", "shape", message, _IN_QUOTES)
 
 
 def _segments(file: PromptFile, segments: Any) -> Iterator[Finding]:
@@ -216,7 +241,7 @@ def _segments(file: PromptFile, segments: Any) -> Iterator[Finding]:
 
 def _segment(file: PromptFile, path: Path, segment: Mapping[Any, Any]) -> Iterator[Finding]:
     for key in segment:
-        if key not in _SEGMENT_KEYS and (near := _near(key, _SEGMENT_KEYS)):
+        if key not in _SEGMENT_KEYS and (near := nearest(str(key), _SEGMENT_KEYS)):
             message, hint = f"the key {key!r} is not read", f"Did you mean {near!r}?"
             yield finding_at(file, (*path, key), "warning", "shape", message, hint, key=True)
     if "content" not in segment:
@@ -225,11 +250,21 @@ def _segment(file: PromptFile, path: Path, segment: Mapping[Any, Any]) -> Iterat
         else:
             message = "the segment has no `content`, so nothing of it is sent"
             yield finding_at(file, path, "error", "shape", message, "Add `content: ...`.")
-    elif not isinstance(segment["content"], str) and segment["content"]:
+    elif not isinstance(segment["content"], str | None):
         yield _not_text(file, (*path, "content"), segment["content"])
     if not isinstance(segment.get("cache", False), bool):
-        message = "`cache` must be true or false"
-        yield finding_at(file, (*path, "cache"), "warning", "shape", message)
+        message = f"`cache` must be true or false, not {_kind(segment['cache'])}"
+        yield finding_at(file, (*path, "cache"), "error", "shape", message)
+
+
+def has_foreign_items(content: Mapping[str, Any]) -> bool:
+    """Whether `system` holds what is neither text nor a mapping with a text."""
+    system = content.get("system")
+    for item in system if isinstance(system, list) else ():
+        is_segment = isinstance(item, dict) and isinstance(item.get("content"), str | None)
+        if not is_segment and not isinstance(item, str):
+            return True
+    return False
 
 
 def _settings(file: PromptFile) -> Iterator[Finding]:
@@ -267,8 +302,3 @@ def _kind(value: Any) -> str:
     words = {"dict": "a mapping", "list": "a list", "str": "text"}
     name = type(value).__name__
     return words.get(name, f"a {name}")
-
-
-def _near(key: Any, known: tuple[str, ...]) -> str | None:
-    near = get_close_matches(str(key).lower(), known, n=1, cutoff=0.8)
-    return near[0] if near else None

@@ -6,7 +6,9 @@ Guesses no line: a finding without one names the line of the rendered text inste
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.release import Release
@@ -25,42 +27,64 @@ def in_templates(
         release: The prompts.
         texts: Prompt name → the text of its ``.yaml.j2``, where it is known.
     """
+    lines: dict[str, _Lines] = {}
     for found in findings:
         prompt = release.prompts.get(found.prompt or "")
         if prompt and found.line and found.file == prompt.file and prompt.file.endswith(".j2"):
-            rendered = prompt.data.decode("utf-8", "replace").splitlines()
-            found = _moved(found, found.line, rendered, texts.get(prompt.name, "").splitlines())
+            if prompt.name not in lines:
+                rendered = prompt.data.decode("utf-8", "replace").splitlines()
+                lines[prompt.name] = _Lines(rendered, texts.get(prompt.name, "").splitlines())
+            found = _moved(found, found.line, lines[prompt.name])
         yield found
 
 
-def _moved(found: Finding, line: int, rendered: list[str], template: list[str]) -> Finding:
-    own = template_line(line, rendered, template)
+def _moved(found: Finding, line: int, lines: _Lines) -> Finding:
+    own = lines.in_template(line)
     if own is None:
         where = f"That is line {line} of what the file renders to; `show` prints it."
         hint = f"{found.hint} {where}" if found.hint else where
         return found.at(line=None, column=None, hint=hint)
-    same = rendered[line - 1] == template[own - 1]
+    same = lines.rendered[line - 1] == lines.template[own - 1]
     return found.at(line=own, column=found.column if same else None)
 
 
-def template_line(line: int, rendered: list[str], template: list[str]) -> int | None:
-    """Which line of a template, from 1, became this line; None where that is not certain.
+class _Lines:
+    def __init__(self, rendered: list[str], template: list[str]) -> None:
+        self.rendered = rendered
+        self.template = template
+        self._same_above = _in_common(rendered, template)
+        self._same_below = _in_common(rendered[::-1], template[::-1])
+        self._in_rendered = Counter(rendered)
+        self._in_template = {text: at for at, text in enumerate(template)}
+        self._template_counts = Counter(template)
 
-    Example:
-        >>> template_line(3, ["", "", "user: Hi"], ["{% if a %}", "{% endif %}", "user: Hi"])
-        3
-        >>> template_line(2, ["a: 1", "a: 1"], ["{% for x in 'ab' %}a: 1", "{% endfor %}"]) is None
-        True
-    """
-    if not 0 < line <= len(rendered):
-        return None
-    if rendered[:line] == template[:line]:
-        return line
-    left = len(rendered) - line + 1
-    if rendered[-left:] == template[-left:]:
-        return len(template) - left + 1
-    text = rendered[line - 1]
-    if text.strip() and rendered.count(text) == 1 == template.count(text):
-        return template.index(text) + 1
-    moves = any(map(_MOVES_LINES.search, template))
-    return line if len(rendered) == len(template) and not moves else None
+    def in_template(self, line: int) -> int | None:
+        """Which line of the template, from 1, became this line; None where that is not certain.
+
+        Example:
+            >>> _Lines(["", "", "a: 1"], ["{% if a %}", "{% endif %}", "a: 1"]).in_template(3)
+            3
+            >>> _Lines(["a", "a"], ["{% for x in 'ab' %}a", "{% endfor %}"]).in_template(2) is None
+            True
+        """
+        if not 0 < line <= len(self.rendered):
+            return None
+        if line <= self._same_above:
+            return line
+        left = len(self.rendered) - line + 1
+        if left <= self._same_below:
+            return len(self.template) - left + 1
+        text = self.rendered[line - 1]
+        if text.strip() and self._in_rendered[text] == 1 == self._template_counts[text]:
+            return self._in_template[text] + 1
+        return line if self._keeps_lines else None
+
+    @cached_property
+    def _keeps_lines(self) -> bool:
+        same = len(self.rendered) == len(self.template)
+        return same and not any(map(_MOVES_LINES.search, self.template))
+
+
+def _in_common(one: list[str], other: list[str]) -> int:
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((at for at, (left, right) in pairs if left != right), min(len(one), len(other)))

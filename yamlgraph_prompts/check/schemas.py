@@ -9,12 +9,16 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from yamlgraph_prompts.findings import Severity
+from yamlgraph_prompts.findings import Severity, shown
 
 Path = tuple[str | int, ...]
 
 _TYPES = ("str", "int", "float", "bool", "dict", "Any")
 _JSON_TYPES = ("string", "integer", "number", "boolean", "array", "object")
+_MAX_FIELDS = 1_000  # nested ones too
+_MAX_DEPTH = 10  # of objects in objects
+_MAX_PATTERNS = 20  # each takes up to 0.1 s to compile
+_MAX_PATTERN = 200  # characters
 _LIST = re.compile(r"list\[(\w+)\]")
 _DICT = re.compile(r"dict\[(\w+),\s*(\w+)\]")
 
@@ -26,6 +30,7 @@ class Trouble(NamedTuple):
     message: str
     hint: str | None = None
     severity: Severity = "error"
+    code: str = "schema"
 
 
 def schema_troubles(content: Mapping[str, Any]) -> Iterator[Trouble]:
@@ -39,13 +44,45 @@ def schema_troubles(content: Mapping[str, Any]) -> Iterator[Trouble]:
         ...     print(trouble.message)
         the field 'n' has no `type`
     """
-    if "schema" in content:
+    key = "schema" if "schema" in content else "output_schema"
+    if problem := _beyond_bounds(content.get(key)):
+        hint = "Split it into schemas of several prompts."
+        yield Trouble((key,), f"`{key}` has {problem}", hint, code="too-large")
+    elif "schema" in content:
         yield from _native(content["schema"])
         if "output_schema" in content:
             message = "`output_schema` is not read: the prompt has a `schema` too"
             yield Trouble(("output_schema",), message, "Keep one of them.", "warning")
     elif "output_schema" in content:
         yield from _json_schema(content["output_schema"], ("output_schema",))
+
+
+def _beyond_bounds(schema: Any) -> str | None:
+    """Why a model of this schema would take too long to build."""
+    fields = patterns = 0
+    todo = [(schema, 0)]
+    while todo:
+        spec, depth = todo.pop()
+        if not isinstance(spec, dict):
+            continue
+        constraints = spec.get("constraints")
+        pattern = constraints.get("pattern") if isinstance(constraints, dict) else None
+        if isinstance(pattern, str):
+            patterns += 1
+            if len(pattern) > _MAX_PATTERN:
+                return f"a pattern of more than {_MAX_PATTERN} characters"
+        todo.append((spec.get("items"), depth))
+        for inner in (spec.get("fields"), spec.get("properties")):
+            if isinstance(inner, dict):
+                fields += len(inner)
+                todo.extend((field, depth + 1) for field in inner.values())
+        if fields > _MAX_FIELDS:
+            return f"more than {_MAX_FIELDS:,} fields"
+        if depth > _MAX_DEPTH:
+            return f"objects that nest more than {_MAX_DEPTH} deep"
+        if patterns > _MAX_PATTERNS:
+            return f"more than {_MAX_PATTERNS} patterns"
+    return None
 
 
 def _native(schema: Any) -> Iterator[Trouble]:
@@ -66,17 +103,21 @@ def _native(schema: Any) -> Iterator[Trouble]:
 def _native_field(name: Any, field: Any, path: Path) -> Iterator[Trouble]:
     yield from _field_name(name, path)
     if not isinstance(field, dict):
-        yield Trouble(path, f"the field {name!r} must be a mapping", "Write `type: str` below it.")
+        yield Trouble(
+            path, f"the field {shown(name)} must be a mapping", "Write `type: str` below it."
+        )
         return
     if "type" not in field:
-        yield Trouble(path, f"the field {name!r} has no `type`", "Add `type: str`, or another.")
+        yield Trouble(
+            path, f"the field {shown(name)} has no `type`", "Add `type: str`, or another."
+        )
     elif not _is_type(field["type"]):
-        message = f"the field {name!r} has the unknown type {field['type']!r}"
+        message = f"the field {shown(name)} has the unknown type {shown(field['type'])}"
         hint = f"Types: {', '.join(_TYPES)}, list[T], dict[K, V]."
         yield Trouble((*path, "type"), message, hint)
     constraints = field.get("constraints")
     if constraints and not isinstance(constraints, dict):
-        message = f"the `constraints` of the field {name!r} must be a mapping"
+        message = f"the `constraints` of the field {shown(name)} must be a mapping"
         yield Trouble((*path, "constraints"), message, "For example `{ge: 0, le: 1}`.")
 
 
@@ -114,20 +155,22 @@ def _required(required: list[Any], properties: Any, path: Path) -> Iterator[Trou
         if isinstance(name, list | dict):
             yield Trouble((*path, at), "`required` must be a list of field names")
         elif name not in properties:
-            message = f"`required` names {name!r}, which is not among the properties"
+            message = f"`required` names {shown(name)}, which is not among the properties"
             yield Trouble((*path, at), message, None, "warning")
 
 
 def _property(name: Any, field: Any, path: Path) -> Iterator[Trouble]:
     yield from _field_name(name, path)
     if not isinstance(field, dict):
-        yield Trouble(path, f"the property {name!r} must be a mapping", "Write `type: string`.")
+        yield Trouble(
+            path, f"the property {shown(name)} must be a mapping", "Write `type: string`."
+        )
         return
     yield from _json_type(name, field, path)
     if field.get("type") == "array":
         items = field.get("items", {})
         if not isinstance(items, dict):
-            yield Trouble((*path, "items"), f"the `items` of {name!r} must be a mapping")
+            yield Trouble((*path, "items"), f"the `items` of {shown(name)} must be a mapping")
             return
         yield from _json_type(name, items, (*path, "items"))
         yield from _nested(items, (*path, "items"))
@@ -142,7 +185,7 @@ def _json_type(name: Any, spec: Mapping[str, Any], path: Path) -> Iterator[Troub
     # A list cannot be looked up in its table of types; anything else is not found there.
     is_fatal = isinstance(kind, list | dict)
     hint = f"Types: {', '.join(_JSON_TYPES)}."
-    message = f"the property {name!r} has the unknown type {kind!r}"
+    message = f"the property {shown(name)} has the unknown type {shown(kind)}"
     if is_fatal:
         yield Trouble((*path, "type"), message, hint)
     else:
@@ -156,7 +199,7 @@ def _nested(spec: Mapping[str, Any], path: Path) -> Iterator[Trouble]:
 
 def _field_name(name: Any, path: Path) -> Iterator[Trouble]:
     if not isinstance(name, str):
-        yield Trouble(path, f"the field name {name!r} is not text", "Put it in quotes.")
+        yield Trouble(path, f"the field name {shown(name)} is not text", "Put it in quotes.")
     elif name.startswith("_"):
-        message = f"the field {name!r} is not asked for: its name begins with an underscore"
+        message = f"the field {shown(name)} is not asked for: its name begins with an underscore"
         yield Trouble(path, message, "Rename it.", "warning")

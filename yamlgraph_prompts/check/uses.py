@@ -7,18 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
+from heapq import nsmallest
 
 from yamlgraph_prompts.check.facts import FileFacts
-from yamlgraph_prompts.check.prompts import Need
-from yamlgraph_prompts.findings import Finding, Severity
+from yamlgraph_prompts.check.prompts import Need, Position
+from yamlgraph_prompts.findings import (
+    MAX_FINDINGS,
+    Finding,
+    FurtherFindings,
+    Severity,
+    bounded,
+    shown,
+)
 from yamlgraph_prompts.release import GraphFacts, GraphFile, Prompt, PromptUse, Release
+from yamlgraph_prompts.spelling import nearest
 
 _NEEDS_USER = frozenset({"llm", "router", "map", "race", "interrupt"})
 _READS_SCHEMA = frozenset({"llm", "router", "map", "race", "agent"})
 _MAX_UNUSED = 100
+_MAX_GUESSES = 100  # looking for a similar name takes a while
 _MAX_COMPARISONS = 20_000
-_MAX_HINTS = 20  # of one prompt; looking for a similar name takes a while
 
 Use = tuple[GraphFacts, GraphFile, PromptUse]
 
@@ -66,8 +74,15 @@ def prompts_in_use(release: Release, graphs: Sequence[GraphFacts]) -> tuple[Used
     return used, missing
 
 
-def missing_prompt(release: Release, asked: Use) -> Finding:
-    """The finding for a node whose prompt is nowhere."""
+def missing_prompts(release: Release, missing: Iterable[Use]) -> tuple[Finding, ...]:
+    """The findings for nodes whose prompts are nowhere."""
+    return bounded(
+        _missing_prompt(release, use, guess=number < _MAX_GUESSES)
+        for number, use in enumerate(missing)
+    )
+
+
+def _missing_prompt(release: Release, asked: Use, *, guess: bool) -> Finding:
     facts, file, use = asked
     places = [place.replace("{name}", use.prompt) for place in file.tried]
     names = [*file.own]
@@ -84,7 +99,7 @@ def missing_prompt(release: Release, asked: Use) -> Finding:
         prompt=use.prompt,
         file=file.file,
         line=use.line,
-        hint=_did_you_mean(use.prompt, names),
+        hint=_did_you_mean(use.prompt, names) if guess else None,
         graph=facts.name,
     )
 
@@ -108,19 +123,26 @@ def own_prompts(used: UsedPrompts) -> Iterator[Finding]:
 
 def missing_variables(one: Used, file_facts: FileFacts) -> Iterator[Finding]:
     """Variables that a prompt needs and a node neither passes nor has in its state."""
-    hints = _MAX_HINTS
+    left = MAX_FINDINGS
     for need in file_facts.needs:
         for facts, file, use in one.uses:
             given = use.passes if use.passes is not None else file.state_keys
             if given is None or not _sends(use, need.path):
                 continue
-            for variable in sorted(need.variables - given):
-                position = file_facts.variable_position(need.path, variable)
-                similar = given if hints > 0 else frozenset[str]()
-                hints -= 1
-                yield _missing_variable(one.prompt, facts, use, need, variable, similar).at(
-                    line=position and position[0], column=position and position[1]
+            missing = need.variables - given
+            listed = nsmallest(left, missing)
+            positions = file_facts.variable_positions(need.path, listed)
+            for number, variable in enumerate(listed, MAX_FINDINGS - left):
+                similar = given if number < _MAX_GUESSES else frozenset[str]()
+                yield _missing_variable(
+                    one.prompt, facts, use, need, variable, similar, positions.get(variable)
                 )
+            left -= len(listed)
+            if len(missing) > len(listed):
+                like = _missing_variable(
+                    one.prompt, facts, use, need, min(missing), frozenset(), None
+                )
+                yield FurtherFindings.of(len(missing) - len(listed), like)
 
 
 def _missing_variable(
@@ -130,6 +152,7 @@ def _missing_variable(
     need: Need,
     variable: str,
     given: frozenset[str],
+    position: Position,
 ) -> Finding:
     stops = use.validates or need.dialect == "format"
     why = "the node does not pass it"
@@ -139,9 +162,11 @@ def _missing_variable(
     return Finding(
         "error" if stops and not facts.bundled else "warning",
         "missing-variable",
-        f"the prompt needs the variable {variable!r} in the node {use.node!r}, and {why}",
+        f"the prompt needs the variable {shown(variable)} in the node {use.node!r}, and {why}",
         prompt=prompt.name,
         file=prompt.file or None,
+        line=position[0] if position else None,
+        column=position[1] if position else None,
         hint=_did_you_mean(variable, given) or f"Add it to {where}, or correct the name.",
         graph=facts.name,
     )
@@ -237,5 +262,5 @@ def _sends(use: PromptUse, path: tuple[str | int, ...]) -> bool:
 
 
 def _did_you_mean(name: str, names: Iterable[str]) -> str | None:
-    near = get_close_matches(name, list(names), n=1, cutoff=0.7)
-    return f"Did you mean {near[0]!r}?" if near else None
+    near = nearest(name, names)
+    return f"Did you mean {near!r}?" if near else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import marshal
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import cache
 from types import CodeType
 
 from yamlgraph_prompts.errors import WorkerDied, WorkerUnavailable, WorkStopped
@@ -15,11 +16,11 @@ from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.isolation import worker
 from yamlgraph_prompts.isolation.pool import Pool
 from yamlgraph_prompts.isolation.worker import Answer
-from yamlgraph_prompts.sandbox import environment, fields
-from yamlgraph_prompts.sandbox.inspection import Inspection
+from yamlgraph_prompts.sandbox import environment
+from yamlgraph_prompts.sandbox.examination import examination
 
 _SECONDS = 10.0
-_NOT_GIVEN = frozenset({"state", "loop", "range", "true", "false", "none", "self"})
+_environment = cache(environment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +75,9 @@ def compile_text(text: str) -> Compiled:
 
 def compile_job(text: str) -> Iterator[Answer]:
     """The job itself."""
-    jinja = environment()
-    found = Inspection(text, jinja)
-    findings, variables, names, body = [*found.findings], set[str](), set[str](), b""
-    if found.tree is not None:
-        simple = fields.scan(fields.without_raw(text)).roots
-        variables = ((found.undeclared - found.assigned) | simple) - _NOT_GIVEN
-        names = {*found.undeclared, *jinja.globals}
+    jinja = _environment()
+    found, body = examination(text, jinja), b""
+    findings = [*found.findings]
     if not any(finding.severity == "error" for finding in findings):
         try:
             body = marshal.dumps(jinja.compile(text))
@@ -89,8 +86,8 @@ def compile_job(text: str) -> Iterator[Answer]:
             findings.append(Finding("error", "template-syntax", message))
     facts = {
         "findings": [asdict(finding) for finding in findings],
-        "variables": sorted(variables),
-        "names": sorted(names),
+        "variables": sorted(found.variables),
+        "names": sorted(found.names),
     }
     yield facts, body
 

@@ -12,16 +12,17 @@ from typing import Any
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from yamlgraph_prompts.findings import Finding
+from yamlgraph_prompts.findings import Finding, bounded
 from yamlgraph_prompts.prompt_file.lines import Place, split_lines
 
 MAX_DEPTH = 100
 MAX_EXPANSION = 100_000
+MAX_CHARACTERS = 4 << 20
 MAX_NUMBER_LENGTH = 1_000
 MAX_NUMBER_KEYS = 5_000
 MAX_MERGE_KEYS = 100
 MAX_TAG_DIRECTIVES = 100
-MAX_DUPLICATES = 100
+MAX_DUPLICATES = 99
 MERGE_TAG = "tag:yaml.org,2002:merge"
 
 # The C parser uses about 450 bytes of stack a level; this many levels fit in any thread's stack.
@@ -67,7 +68,7 @@ def _first_too_deep(text: str, loader_class: Any) -> Finding | None:
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:
-                return too_deep(event)
+                return too_deep(event.start_mark)
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
     return None
@@ -76,37 +77,35 @@ def _first_too_deep(text: str, loader_class: Any) -> Finding | None:
 def in_nodes(root: Node) -> tuple[Finding, ...]:
     """Duplicate keys as warnings, in their order; where a bound is broken, one error alone."""
     warnings: list[Finding] = []
-    seen: set[int] = set()
+    seen: set[Node] = set()
     shared = False
     number_keys = 0
     todo = [(root, 1)]
     while todo:
         node, depth = todo.pop()
+        if node in seen:
+            shared = True
+            continue
+        seen.add(node)
         if type(node) is ScalarNode:
             if len(node.value) > MAX_NUMBER_LENGTH and node.tag in _NUMBER_TAGS:
                 return (_long_number(node),)
             continue
-        if id(node) in seen:
-            shared = True
-            continue
-        seen.add(id(node))
         if depth > MAX_DEPTH:
-            return (too_deep(node),)
+            return (too_deep(node.start_mark),)
         if type(node) is not MappingNode:
             todo.extend((child, depth + 1) for child in node.value)
             continue
         keys: dict[tuple[str, str], Node] = {}
         merges = 0
         for key, value in node.value:
-            if type(value) is not ScalarNode or len(value.value) > MAX_NUMBER_LENGTH:
-                todo.append((value, depth + 1))
-            if type(key) is not ScalarNode or len(key.value) > MAX_NUMBER_LENGTH:
-                todo.append((key, depth + 1))
+            todo += ((value, depth + 1), (key, depth + 1))
+            if type(key) is not ScalarNode:
                 continue
             name = (key.tag, key.value)
             if key.tag == MERGE_TAG:
                 merges += 1
-            elif name in keys and len(warnings) < MAX_DUPLICATES:
+            elif name in keys:
                 warnings.append(_duplicate(key, keys[name]))
             elif key.tag in _NUMBER_TAGS:
                 number_keys += 1
@@ -115,36 +114,43 @@ def in_nodes(root: Node) -> tuple[Finding, ...]:
             return (_bomb(node, "a mapping has too many `<<` or number keys"),)
     if shared and (bomb := _expand(root)):
         return (bomb,)
-    return tuple(sorted(warnings, key=lambda w: (w.line or 0, w.column or 0)))
+    warnings.sort(key=lambda w: (w.line or 0, w.column or 0))
+    return bounded(warnings, MAX_DUPLICATES)
 
 
 def _expand(root: Node) -> Finding | None:
     """What aliases come to when they are written out; each anchor is counted once."""
-    sizes: dict[int, tuple[int, int]] = {}
-    path: set[int] = set()
+    sizes: dict[Node, tuple[int, int, int]] = {}  # values, levels, characters
+    path: set[Node] = set()
     todo = [root]
     while todo:
         node = todo[-1]
-        if id(node) in sizes:
+        if node in sizes:
             todo.pop()
             continue
+        if type(node) is ScalarNode:
+            sizes[node] = (1, 0, len(node.value))
+            continue
         children = _children(node)
-        waiting = [c for c in children if type(c) is not ScalarNode and id(c) not in sizes]
+        waiting = [child for child in children if child not in sizes]
         if waiting:
-            path.add(id(node))
-            if any(id(child) in path for child in waiting):
+            path.add(node)
+            if any(child in path for child in waiting):
                 return _bomb(node, "an anchor contains an alias of itself")
             todo.extend(waiting)
             continue
-        below = [sizes.get(id(child), (1, 0)) for child in children]
-        size = 1 + sum(count for count, _ in below)
-        depth = 1 + max((height for _, height in below), default=0)
-        if size > MAX_EXPANSION + len(sizes):
+        below = [sizes[child] for child in children]
+        values = 1 + sum(count for count, _, _ in below)
+        levels = 1 + max((height for _, height, _ in below), default=0)
+        characters = sum(length for _, _, length in below)
+        if values > MAX_EXPANSION + len(sizes):
             return _bomb(node, f"its aliases stand for more than {MAX_EXPANSION:,} values")
-        if depth > MAX_DEPTH:
-            return too_deep(node)
-        sizes[id(node)] = (size, depth)
-        path.discard(id(node))
+        if characters > MAX_CHARACTERS:
+            return _bomb(node, f"its aliases stand for more than {MAX_CHARACTERS:,} characters")
+        if levels > MAX_DEPTH:
+            return too_deep(node.start_mark)
+        sizes[node] = (values, levels, characters)
+        path.discard(node)
     return None
 
 
@@ -153,14 +159,21 @@ def tab_outside_text(root: Node, data: bytes) -> Finding | None:
     if b"\t" not in data:
         return None
     lines = split_lines(data.decode("utf-8-sig"))
+    texts: dict[int, list[tuple[int, int]]] = {}  # line → the columns of texts in it
     for node in _scalars(root):
-        begin, end = node.start_mark, node.end_mark
+        begin, end = place(node), (node.end_mark.line, node.end_mark.column)
         if node.style in ("|", ">"):
-            _blank_out(lines, (begin.line + 1, 0), (end.line, end.column))
-        elif node.style in ("'", '"'):
-            _blank_out(lines, (begin.line, begin.column), (end.line, end.column))
+            begin = (begin[0] + 1, 0)
+        elif node.style not in ("'", '"'):
+            continue
+        for number in range(begin[0], min(end[0] + 1, len(lines))):
+            left = begin[1] if number == begin[0] else 0
+            right = end[1] if number == end[0] else len(lines[number])
+            texts.setdefault(number, []).append((left, right))
     for number, text in enumerate(lines):
-        column = _COMMENT.sub("", text).find("\t")
+        if "\t" not in text:
+            continue
+        column = _COMMENT.sub("", _blanked(text, texts.get(number, []))).find("\t")
         if column >= 0:
             message = "a tab stands where YAML allows only spaces"
             hint = "Use spaces; a tab may stand inside quotes or in a block under `|`."
@@ -170,23 +183,25 @@ def tab_outside_text(root: Node, data: bytes) -> Finding | None:
 
 
 def _scalars(root: Node) -> Iterator[ScalarNode]:
-    seen: set[int] = set()
+    seen: set[Node] = set()
     todo = [root]
     while todo:
         node = todo.pop()
+        if node in seen:
+            continue
+        seen.add(node)
         if isinstance(node, ScalarNode):
             yield node
-        elif id(node) not in seen:
-            seen.add(id(node))
-            todo.extend(_children(node))
+        todo.extend(_children(node))
 
 
-def _blank_out(lines: list[str], begin: Place, end: Place) -> None:
-    for number in range(begin[0], min(end[0] + 1, len(lines))):
-        text = lines[number]
-        left = begin[1] if number == begin[0] else 0
-        right = end[1] if number == end[0] else len(text)
-        lines[number] = text[:left] + " " * (right - left) + text[right:]
+def _blanked(text: str, spans: list[tuple[int, int]]) -> str:
+    pieces: list[str] = []
+    at = 0
+    for left, right in sorted(spans):
+        pieces += (text[at:left], " " * (right - left))
+        at = right
+    return "".join((*pieces, text[at:]))
 
 
 def _children(node: Node) -> list[Node]:
@@ -205,10 +220,11 @@ def _at(node: Any) -> dict[str, int]:
     return {"line": line + 1, "column": column + 1}
 
 
-def too_deep(node: Any) -> Finding:
-    """The finding for a node that is nested too deep."""
+def too_deep(mark: Any) -> Finding:
+    """The finding for what is nested too deep at `mark`."""
     message = f"the YAML is nested more than {MAX_DEPTH} levels deep"
-    return Finding("error", "too-deep", message, hint="Flatten it.").at(**_at(node))
+    line, column = mark.line + 1, mark.column + 1
+    return Finding("error", "too-deep", message, line=line, column=column, hint="Flatten it.")
 
 
 def _duplicate(key: ScalarNode, first: Node) -> Finding:

@@ -6,13 +6,16 @@ Replays YAML's folding rules over the source and compares; a text that does not 
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator
-from itertools import islice
 
 Place = tuple[int, int]  # line and column, from 0
 Char = tuple[str, int, int]
 
 _BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+_PROPERTIES = re.compile(r"(?:[&!]\S*+|[ \t]++)*+")
+_TEXT = re.compile(r"( *+)[^ ]")
+_FIRST_TEXT = re.compile(r"(?: *+\n)*+( *+)[^ \n]")
 _HEX_DIGITS = {"x": 2, "u": 4, "U": 8}
 _ESCAPES = dict(zip("0abt\tnvfreN_LP", "\0\a\b\t\t\n\v\f\r\x1b\x85\xa0\u2028\u2029", strict=True))
 
@@ -22,8 +25,41 @@ def split_lines(source: str) -> list[str]:
     return _BREAK.split(source)
 
 
-def places(lines: list[str], start: Place, style: str, value: str) -> list[Place] | None:
-    """The place of each character of `value`; None where the source does not explain it.
+class Places:
+    """Where each character of one scalar's text stands in its file."""
+
+    def __init__(self, value: str) -> None:
+        self._breaks = [at for at, char in enumerate(value) if char == "\n"]
+        self._last = len(value) - 1
+        # Characters that stand side by side in the file are one run.
+        self._starts: list[int] = []
+        self._runs: list[Place] = []
+
+    def explained_by(self, chars: Iterator[Char], value: str) -> bool:
+        """Take the places of `chars`; False where they are not `value`."""
+        next_place: Place | None = None
+        for at, expected in enumerate(value):
+            char, line, column = next(chars, ("", 0, 0))
+            if char != expected:
+                return False
+            if (line, column) != next_place:
+                self._starts.append(at)
+                self._runs.append((line, column))
+            next_place = (line, column + 1)
+        return bool(value)
+
+    def at(self, line: int, column: int) -> Place:
+        """The place in the file of a line and column, from 0, of the text."""
+        line = min(max(line, 0), len(self._breaks))
+        begin = self._breaks[line - 1] + 1 if line else 0
+        offset = min(begin + max(column, 0), self._last)
+        run = bisect_right(self._starts, offset) - 1
+        at_line, at_column = self._runs[run]
+        return at_line, at_column + offset - self._starts[run]
+
+
+def places(lines: list[str], start: Place, style: str, value: str) -> Places | None:
+    """The places of the characters of `value`; None where the source does not explain it.
 
     Args:
         lines: The file's lines.
@@ -33,28 +69,20 @@ def places(lines: list[str], start: Place, style: str, value: str) -> list[Place
     """
     line, column = _after_properties(lines, *start)
     if style in ("|", ">"):
-        return _match(_block(lines, line, style == ">", _indent(lines, line, value)), value)
-    return _match(_flow(lines, line, column + bool(style), style), value)
-
-
-def _match(chars: Iterator[Char], value: str) -> list[Place] | None:
-    found = list(islice(chars, len(value)))
-    if "".join(char for char, _, _ in found) != value:
-        return None
-    return [(line, column) for _, line, column in found]
+        chars = _block(lines, line, style == ">", _indent(lines, line, value))
+    else:
+        chars = _flow(lines, line, column + bool(style), style)
+    found = Places(value)
+    return found if found.explained_by(chars, value) else None
 
 
 def _after_properties(lines: list[str], line: int, column: int) -> Place:
     while line < len(lines):
-        rest = lines[line][column:]
-        if rest[:1] in ("&", "!"):
-            column += len(rest.split(None, 1)[0])
-        elif rest[:1] in (" ", "\t"):
-            column += len(rest) - len(rest.lstrip(" \t"))
-        elif not rest or rest.startswith("#"):
-            line, column = line + 1, 0
-        else:
+        text = lines[line]
+        column = _PROPERTIES.match(text, column).end()  # type: ignore[union-attr]
+        if column < len(text) and text[column] != "#":
             break
+        line, column = line + 1, 0
     return line, column
 
 
@@ -97,13 +125,14 @@ def _escape(text: str, column: int) -> tuple[str, int]:
 
 def _indent(lines: list[str], header: int, value: str) -> int:
     """How far a block scalar's text is indented: its first line of text, less the text's own."""
-    in_source = next((text for text in lines[header + 1 :] if text.strip(" ")), "")
-    in_value = next((text for text in value.split("\n") if text.strip(" ")), "")
+    below = (lines[at] for at in range(header + 1, len(lines)))
+    in_source = next(filter(None, map(_TEXT.match, below)), None)
+    in_value = _FIRST_TEXT.match(value)
     return max(1, _leading(in_source) - _leading(in_value))
 
 
-def _leading(text: str) -> int:
-    return len(text) - len(text.lstrip(" "))
+def _leading(found: re.Match[str] | None) -> int:
+    return len(found[1]) if found else 0
 
 
 def _block(lines: list[str], header: int, folded: bool, indent: int) -> Iterator[Char]:

@@ -21,10 +21,11 @@ from yamlgraph_prompts.prompt_file.bounds import (
     place,
     tab_outside_text,
 )
-from yamlgraph_prompts.prompt_file.lines import Place, places, split_lines
+from yamlgraph_prompts.prompt_file.lines import Place, Places, places, split_lines
 from yamlgraph_prompts.prompt_file.words import construct_finding, syntax_finding
 
 Path: TypeAlias = Iterable[str | int]
+Pairs: TypeAlias = dict[str, tuple[Node, Node]]
 
 LIMIT_BYTES = 1024 * 1024
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -64,10 +65,8 @@ class PromptFile:
         """The line and column, from 1, of the key itself; of the item in a list."""
         *parents, last = path
         node = self._node(parents)
-        if isinstance(node, MappingNode):
-            for key, _ in reversed(node.value):
-                if isinstance(key, ScalarNode) and key.value == str(last):
-                    return _from_one(place(key))
+        if isinstance(node, MappingNode) and (pair := self._pairs(node)[0].get(str(last))):
+            return _from_one(place(pair[0]))
         return self.position(*path)
 
     def text_position(
@@ -77,26 +76,39 @@ class PromptFile:
 
         Right for every scalar style.
         """
-        path = tuple(path)
         node = self._node(path)
         if not isinstance(node, ScalarNode):
             return _from_one(place(node)) if node else None
-        if path not in self._places:
-            self._places[path] = places(self._lines, place(node), node.style or "", node.value)
-        known = self._places[path]
-        if not known:
-            return _from_one(place(node))
-        starts = [0, *(at + 1 for at, char in enumerate(node.value) if char == "\n")]
-        at = starts[min(max(line, 1), len(starts)) - 1] + max(column or 1, 1) - 1
-        return _from_one(known[min(at, len(known) - 1)])
+        # By node, not by path: aliases share one.
+        if node not in self._places:
+            self._places[node] = places(self._lines, place(node), node.style or "", node.value)
+        known = self._places[node]
+        return _from_one(known.at(line - 1, (column or 1) - 1) if known else place(node))
 
     @cached_property
     def _lines(self) -> list[str]:
         return split_lines(self.data.decode("utf-8-sig", "replace"))
 
     @cached_property
-    def _places(self) -> dict[tuple[str | int, ...], list[Place] | None]:
+    def _places(self) -> dict[Node, Places | None]:
         return {}
+
+    @cached_property
+    def _mappings(self) -> dict[MappingNode, tuple[Pairs, list[Node]]]:
+        return {}
+
+    def _pairs(self, node: MappingNode) -> tuple[Pairs, list[Node]]:
+        """The pairs of a mapping that count, by key, and what it merges; found once."""
+        if node not in self._mappings:
+            pairs: Pairs = {}
+            merged: list[Node] = []
+            for key, value in node.value:
+                if key.tag == MERGE_TAG:
+                    merged[:0] = value.value if isinstance(value, SequenceNode) else [value]
+                elif isinstance(key, ScalarNode):
+                    pairs[key.value] = key, value
+            self._mappings[node] = pairs, merged
+        return self._mappings[node]
 
     @cached_property
     def _root(self) -> Node | None:
@@ -115,8 +127,19 @@ class PromptFile:
         for step in path:
             if node is None:
                 return None
-            node = _child(node, step)
+            node = self._child(node, step)
         return node
+
+    def _child(self, node: Node, step: str | int) -> Node | None:
+        if isinstance(node, SequenceNode):
+            fits = isinstance(step, int) and -len(node.value) <= step < len(node.value)
+            return node.value[step] if fits else None
+        if not isinstance(node, MappingNode):
+            return None
+        pairs, merged = self._pairs(node)
+        if pair := pairs.get(str(step)):
+            return pair[1]
+        return next((found for other in merged if (found := self._child(other, step))), None)
 
 
 def parse_prompt(data: bytes, *, limit_bytes: int = LIMIT_BYTES) -> PromptFile:
@@ -192,21 +215,6 @@ def _construct(loader: Any, root: Node, data: bytes) -> Any:
         raise
     except Exception as error:  # int(), datetime() and others raise through PyYAML as they are
         raise _Unmakeable(construct_finding(error, data, _Loader)) from error
-
-
-def _child(node: Node, step: str | int) -> Node | None:
-    if isinstance(node, SequenceNode):
-        fits = isinstance(step, int) and -len(node.value) <= step < len(node.value)
-        return node.value[step] if fits else None
-    if not isinstance(node, MappingNode):
-        return None
-    merged: list[Node] = []
-    for key, value in reversed(node.value):
-        if key.tag == MERGE_TAG:
-            merged.extend(value.value if isinstance(value, SequenceNode) else [value])
-        elif isinstance(key, ScalarNode) and key.value == str(step):
-            return value  # type: ignore[no-any-return]
-    return next((found for other in merged if (found := _child(other, step))), None)
 
 
 def _from_one(found: Place) -> tuple[int, int]:

@@ -22,7 +22,7 @@ _ALIGN = (
 _QUOTES = {"'": "''", '"': '\\"'}
 _TAB_INDENT = re.compile(" *\t")
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_VALUE = re.compile(r"""^\s*(?:- +)*(?:[^\s:{}\[\]"']+ *: +)?(?:- +)*(.*)$""")
+_BEFORE_VALUE = re.compile(r"""\s*+(?:- ++)*+(?:[^\s:{}\[\]"']++ *+: ++)?+(?:- ++)*+""")
 
 # For these the place where the construct began is the one to mend.
 _BLAME_THE_CONTEXT = ("unexpected end of stream", "could not find expected ':'", "expected ',' or")
@@ -132,7 +132,7 @@ def syntax_finding(error: yaml.YAMLError, data: bytes) -> Finding:
     line, column = mark.line, mark.column
     lines = split_lines(source)
     text = lines[line] if line < len(lines) else ""
-    value = _value_start(text)
+    value = _BEFORE_VALUE.match(text).end()  # type: ignore[union-attr]
     if indented := _TAB_INDENT.match(text):
         # That is what is wrong, whatever the parser makes of what stands behind it.
         column = indented.end() - 1
@@ -170,11 +170,6 @@ def _misplaced(start: str) -> tuple[str, str]:
         hint = f"Write {_QUOTES[start]} for one inside the text, or write a block under `|`."
         return f"there is text after a closing {start}", hint
     return "this line does not fit what stands above it", _ALIGN
-
-
-def _value_start(text: str) -> int:
-    found = _VALUE.match(text)
-    return found.start(1) if found else len(text)
 
 
 def _unprintable(source: str) -> Finding:

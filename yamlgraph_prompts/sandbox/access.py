@@ -257,5 +257,5 @@ METHODS: Final[Mapping[str, Mapping[str, Method]]] = {
     "text": {**methods.METHODS["text"], **_FORMATS},
     "markup": {**methods.METHODS["markup"], **_FORMATS},
 }
-# The names of all methods, of plain values and of Jinja's own objects.
-METHOD_NAMES: Final = frozenset().union(*METHODS.values(), *_MEMBER_METHODS.values())
+# The names of all methods, of plain values, of Jinja's own objects and of pydantic models.
+METHOD_NAMES: Final = frozenset({"model_dump"}).union(*METHODS.values(), *_MEMBER_METHODS.values())

@@ -11,10 +11,9 @@ from jinja2.exceptions import TemplateNotFound, TemplateSyntaxError, UndefinedEr
 from yamlgraph_prompts.sandbox.budget import Refused
 
 # Python's own words that name only types and operators.
-_HARMLESS = re.compile(
+_OF_TYPES = re.compile(
     r"unsupported operand type\(s\) for \S+( or pow\(\))?: '[\w.]+' and '[\w.]+'"
     r"|'[\w.]+' object is not (iterable|callable|subscriptable|reversible|a mapping|an iterator)"
-    r"|'[\w.]+' object has no attribute '\w+'"
     r"|can only concatenate \w+ \(not \"[\w.]+\"\) to \w+"
     r"|can't multiply sequence by non-int of type '[\w.]+'"
     r"|'\S+' not supported between instances of '[\w.]+' and '[\w.]+'"
@@ -25,53 +24,60 @@ _HARMLESS = re.compile(
     r"|not all arguments converted during string formatting"
     r"|not enough arguments for format string"
     r"|format requires a mapping"
-    r"|macro '\w+' takes (not more than \d+ argument\(s\)|no keyword argument '\w+')"
-    r"|[\w. ]*\(\) (takes|missing|got) [\w ,()']+"
-    r"|No (filter|test) named '\w+'( found)?\."
+    r"|[\w. ]*\(\) (takes|missing) [\w ,()']+"
     r"|cannot assign attribute on non-namespace object"
     r"|Range too big\. The sandbox blocks ranges larger than MAX_RANGE \(\d+\)\."
+)
+# Words that quote names, which may be values: shown where the template itself has them.
+_OF_NAMES = re.compile(
+    r"macro '\w+' takes (not more than \d+ argument\(s\)|no keyword argument '\w+')"
+    r"|[\w. ]*\(\) got [\w ,()']+"
+    r"|'[\w.]+' object has no attribute '\w+'"
+    r"|No (filter|test) named '\w+'( found)?\."
 )
 # Jinja's words for a mistake in the syntax, and what somebody who is no programmer can do.
 _HINTS = (
     (
-        r"unexpected '}'|unexpected end of template, expected",
+        re.compile(r"unexpected '}'|unexpected end of template, expected"),
         "What begins with {{ ends with }}, and what begins with {% ends with %}.",
     ),
     (
-        r"expected token ':', got '}'",
+        re.compile(r"expected token ':', got '}'"),
         "Write a name without braces of its own: {{ name }}.",
     ),
     (
-        r"The innermost block that needs to be closed is '(\w+)'",
+        re.compile(r"The innermost block that needs to be closed is '(\w+)'"),
         r"Write {% end\1 %} where it ends.",
     ),
     (
-        r"Encountered unknown tag '(else|elif)'",
+        re.compile(r"Encountered unknown tag '(else|elif)'"),
         r"{% \1 %} stands between {% if ... %} and {% endif %}.",
     ),
     (
-        r"Encountered unknown tag 'end(\w+)'",
+        re.compile(r"Encountered unknown tag 'end(\w+)'"),
         r"There is no open {% \1 ... %} that it would end: write one, or remove it.",
     ),
     (
-        r"Encountered unknown tag",
+        re.compile(r"Encountered unknown tag"),
         "Tags are if, for, set and a few more; see Jinja's Template Designer Documentation.",
     ),
     (
-        r"Expected an expression, got 'end of",
+        re.compile(r"Expected an expression, got 'end of"),
         "Something is missing before the closing braces.",
     ),
     (
-        r"expected token 'end of print statement'",
+        re.compile(r"expected token 'end of print statement'"),
         "Between {{ and }} stands one name or expression; text stands outside.",
     ),
     (
-        r"expected token 'name', got 'end of",
+        re.compile(r"expected token 'name', got 'end of"),
         "Name a filter behind the |, or remove it.",
     ),
-    (r"unexpected char", "Is a quotation mark missing?"),
+    (re.compile(r"unexpected char"), "Is a quotation mark missing?"),
 )
 _QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
+_NO_ATTRIBUTE = re.compile(" object'? has no attribute ")
+_IS_UNDEFINED = re.compile(r"'(\w+)' is undefined")
 _MAX_SHOWN = 200
 
 
@@ -103,7 +109,7 @@ def syntax_hint(message: str) -> str | None:
         'What begins with {{ ends with }}, and what begins with {% ends with %}.'
     """
     for words, hint in _HINTS:
-        if found := re.search(words, message):
+        if found := words.search(message):
             return found.expand(hint)
     return None
 
@@ -143,7 +149,7 @@ def _words(error: BaseException, text: str) -> tuple[str, str | None]:
     if isinstance(error, UndefinedError):
         if not _shown(said, text):
             return "Something in it is undefined.", None
-        name = re.match(r"'(\w+)' is undefined", said)
+        name = _IS_UNDEFINED.match(said)
         return said, name[1] if name else None
     if isinstance(error, TemplateNotFound):
         named = str(error.name or "")
@@ -157,7 +163,9 @@ def _words(error: BaseException, text: str) -> tuple[str, str | None]:
         said = str(error)
     except Exception:  # noqa: BLE001 - an exception of the app's own
         said = ""
-    if len(said) < _MAX_SHOWN and _HARMLESS.fullmatch(said):
+    if len(said) < _MAX_SHOWN and (
+        _OF_TYPES.fullmatch(said) or (_OF_NAMES.fullmatch(said) and _shown(said, text))
+    ):
         return f"{said[0].upper()}{said[1:]}", None
     return f"{type(error).__name__} while it was filled in.", None
 
@@ -167,6 +175,6 @@ def _shown(said: str, text: str) -> bool:
     if len(said) > _MAX_SHOWN:
         return False
     quoted = [one or other for one, other in _QUOTED.findall(said)]
-    if said.endswith("object is not for prompts.") or " object' has no attribute " in said:
+    if said.endswith("object is not for prompts.") or _NO_ATTRIBUTE.search(said):
         quoted = quoted[:1] if said.startswith("The attribute") else quoted[1:]
     return all(name in text for name in quoted)

@@ -5,18 +5,19 @@ It evaluates nothing: a size is judged only where it is written as a constant.
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Callable, Iterable
-from difflib import get_close_matches
 from typing import Any, Protocol
 
 from jinja2 import nodes
 
-from yamlgraph_prompts.findings import Finding, Severity
+from yamlgraph_prompts.findings import BoundedFindings, Finding, Severity, shown
 from yamlgraph_prompts.sandbox import fields
 from yamlgraph_prompts.sandbox.budget import MAX_BITS
 from yamlgraph_prompts.sandbox.jinja import GuardedEnvironment
+from yamlgraph_prompts.sandbox.positions import word_columns
+from yamlgraph_prompts.sandbox.views import opened_methods
+from yamlgraph_prompts.spelling import nearest
 
 _MAX_EXPRESSION = 90  # parentheses in parentheses, as Python will see them
 _MAX_CONSTANT = 10_000_000
@@ -40,7 +41,7 @@ _INTERNAL = frozenset(
 _SIZED = frozenset(["batch", "center", "expandtabs", "indent", "ljust", "rjust", "slice", "zfill"])
 _BY_ATTRIBUTE = frozenset(["groupby", "rejectattr", "selectattr"])
 _RESERVED = frozenset({"_loop_vars", "_block_vars"})
-_LINE_END = re.compile(r"\r\n|\r|\n")
+_OWN_METHODS = frozenset({"caller", "loop", "self", "super"})  # what Jinja itself makes
 
 
 class Loads(Protocol):
@@ -60,12 +61,23 @@ class Expressions:
     def __init__(self, text: str, environment: GuardedEnvironment) -> None:
         self._text = text
         self._environment = environment
-        self._found: dict[Finding, None] = {}
-        self._lines: list[str] | None = None
+        self._methods = environment.methods | opened_methods()  # that a template may call
+        self._found = BoundedFindings()
+        self._words: dict[Finding, str] = {}
+        self._called: dict[str, nodes.Node] = {}
+        self._modules = {*_OWN_METHODS}
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        return tuple(self._found)
+        """What is wrong, with columns where the word in question stands once in its line."""
+        wanted = {(finding.line or 0, word) for finding, word in self._words.items()}
+        columns = word_columns(self._text, wanted)
+        return tuple(
+            finding.at(column=columns.get((finding.line or 0, self._words[finding])))
+            if finding in self._words
+            else finding
+            for finding in self._found
+        )
 
     def _find(
         self,
@@ -77,15 +89,9 @@ class Expressions:
         at: str | None = None,
         hint: str | None = None,
     ) -> None:
-        column = self._column(line, at) if at and line else None
-        self._found[Finding(severity, code, message, line=line, column=column, hint=hint)] = None
-
-    def _column(self, line: int, word: str) -> int | None:
-        if self._lines is None:
-            self._lines = _LINE_END.split(self._text)
-        if line > len(self._lines) or self._lines[line - 1].count(word) != 1:
-            return None
-        return self._lines[line - 1].index(word) + 1
+        finding = Finding(severity, code, message, line=line, hint=hint)
+        if self._found.add(finding) and at:
+            self._words[finding] = at
 
     def _syntax(self, message: str, node: nodes.Node, at: str | None = None) -> None:
         self._find("error", "template-syntax", message, node.lineno, at=at)
@@ -129,18 +135,19 @@ class Expressions:
 
     def _name(self, name: str, node: nodes.Node, *, item: bool) -> None:
         if name.startswith("__") or name in _INTERNAL or (name.startswith("_") and not item):
-            self._unsafe(f"the attribute {name!r} is not for prompts", node, name)
+            self._unsafe(f"the attribute {shown(name)} is not for prompts", node, name)
         elif name.startswith("_"):
             self._find(
                 "warning",
                 "unsafe-template",
-                f"{name!r} is refused unless it is a key of a mapping",
+                f"{shown(name)} is refused unless it is a key of a mapping",
                 node.lineno,
                 at=name,
             )
 
     def _call(self, node: nodes.Call, soft: bool) -> None:
         self._keywords(node)
+        self._callable(node.node)
         if type(node.node) is nodes.Getattr:
             owner = node.node.node
             if node.node.attr in _SIZED:
@@ -148,12 +155,35 @@ class Expressions:
             if node.node.attr.startswith("format") and type(owner) is nodes.Const:
                 self._format_string(owner)
 
+    def _callable(self, called: nodes.Expr) -> None:
+        if type(called) is nodes.Name:
+            self._called.setdefault(called.name, called)
+        elif type(called) is nodes.Getattr:
+            owner = called.node.name if type(called.node) is nodes.Name else ""
+            if owner not in self._modules and called.attr not in self._methods:
+                self._not_callable(f"the method {shown(called.attr)}", called, called.attr)
+        elif type(called) is nodes.Getitem:
+            for name in _texts([called.arg]):
+                if name not in self._methods:
+                    self._not_callable(f"the method {shown(name)}", called, name)
+
+    def _not_callable(self, what: str, node: nodes.Node, at: str) -> None:
+        self._find(
+            "warning",  # an app may open a class
+            "not-callable",
+            f"prompts cannot call {what}",
+            node.lineno,
+            at=at,
+            hint="Pass its result as a variable, or open its class in the app: `templates.allow`.",
+        )
+
     def _format_string(self, node: nodes.Const) -> None:
         if isinstance(node.value, str):
             try:
                 for name, _spec, _conversion in fields.fields(node.value):
                     if part := fields.private_part(name):
-                        self._unsafe(f"the attribute {part!r} is not for prompts", node, part)
+                        message = f"the attribute {shown(part)} is not for prompts"
+                        self._unsafe(message, node, part)
             except (ValueError, RecursionError):
                 return
 
@@ -184,7 +214,7 @@ class Expressions:
 
     def _path(self, given: list[nodes.Expr], node: nodes.Node) -> None:
         for path in _texts(given):
-            for name in re.split(r"[.,]", path):
+            for name in path.replace(",", ".").split("."):
                 if name.startswith("__") or name in _INTERNAL:
                     self._name(name, node, item=True)
 
@@ -194,14 +224,14 @@ class Expressions:
         self._keywords(node)
 
     def _unknown(self, what: str, node: Any, known: Iterable[str], soft: bool) -> None:
-        near = get_close_matches(node.name, known, n=1)
+        near = nearest(node.name, known)
         self._find(
             "warning" if soft else "error",  # Jinja refuses it only where it is reached
             f"unknown-{what}",
-            f"no {what} named {node.name!r}",
+            f"no {what} named {shown(node.name)}",
             node.lineno,
             at=node.name,
-            hint=f"Did you mean {near[0]!r}?" if near else None,
+            hint=f"Did you mean {near!r}?" if near else None,
         )
 
     def _keywords(self, node: Any) -> None:
@@ -210,7 +240,7 @@ class Expressions:
             self._syntax("a keyword argument is repeated", node)
         for key in keys:
             if key.startswith("__") or key in _RESERVED:
-                self._unsafe(f"the argument {key!r} is not for prompts", node, key)
+                self._unsafe(f"the argument {shown(key)} is not for prompts", node, key)
 
     def _sizes(self, node: Any) -> None:
         values = [*node.args, *(keyword.value for keyword in node.kwargs)]
@@ -220,7 +250,9 @@ class Expressions:
 
     def _size(self, size: int, node: nodes.Node) -> None:
         if size > _MAX_CONSTANT:
-            self._unsafe(f"it makes a text of {size:,} characters", node)
+            # A number in hexadecimal may be too long to be written out.
+            length = f"{size:,}" if size.bit_length() < 64 else "too many"
+            self._unsafe(f"it makes a text of {length} characters", node)
 
     def _mul(self, node: nodes.Mul, soft: bool) -> None:
         for one, other in ((node.left, node.right), (node.right, node.left)):

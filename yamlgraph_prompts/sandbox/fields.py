@@ -18,7 +18,10 @@ from yamlgraph_prompts.sandbox.views import SequenceView, measure, view
 
 _RAW = re.compile(r"\{%-?\s*raw\s*-?%\}")
 _ENDRAW = re.compile(r"\{%-?\s*endraw\s*-?%\}")
-_MAX_RESCANNED = 50_000_000  # characters; a text of nothing but wrong braces is quadratic
+# A wrong brace makes YAMLGraph scan again what follows it: what that may cost, in characters.
+_RESCANS = 60  # of the whole text
+_FEW_RESCANS = 40_000
+_FIELD_COST = 100
 _MAX_DEPTH = 20  # of specs in specs; str.format itself renders two
 _MANY_FIELDS = 1_000
 
@@ -52,32 +55,41 @@ def without_raw(text: str) -> str:
     return "".join(kept)
 
 
-def scan(text: str, depth: int = 0) -> FieldScan:
+def scan(text: str) -> FieldScan:
     """The fields of `text`, and YAMLGraph's complaint about its braces."""
-    roots: set[str] = set()
-    invalid: set[str] = set()
-    brace_error: str | None = None
-    remaining, rescanned = text, 0
-    while remaining:
-        try:
-            for name, spec, _conversion in _parsed(remaining):
-                root = re.split(r"[.\[]", name, maxsplit=1)[0]
-                if not root.isidentifier():
-                    invalid.add(name)
-                    continue
-                roots.add(root)
-                if "{" in spec and depth < _MAX_DEPTH:
-                    roots |= scan(spec, depth + 1).roots
-            break
-        except ValueError as error:
-            brace_error = brace_error or str(error)
-            opening, closing = remaining.find("{"), remaining.find("}")
-            offsets = [offset for offset in (opening, closing) if offset >= 0]
-            rescanned += len(remaining)
-            if not offsets or rescanned > _MAX_RESCANNED:
+    return _Scanner(_FEW_RESCANS + _RESCANS * len(text)).scan(text)
+
+
+class _Scanner:
+    def __init__(self, left: int) -> None:
+        self._left = left
+
+    def scan(self, text: str, depth: int = 0) -> FieldScan:
+        roots: set[str] = set()
+        invalid: set[str] = set()
+        brace_error: str | None = None
+        remaining = text
+        while remaining:
+            self._left -= len(remaining)
+            try:
+                for name, spec, _conversion in _parsed(remaining):
+                    self._left -= _FIELD_COST
+                    root = name.partition(".")[0].partition("[")[0]
+                    if not root.isidentifier():
+                        invalid.add(name)
+                        continue
+                    roots.add(root)
+                    if "{" in spec and depth < _MAX_DEPTH:
+                        roots |= self.scan(spec, depth + 1).roots
                 break
-            remaining = remaining[min(offsets) + 1 :]
-    return FieldScan(frozenset(roots), tuple(sorted(invalid)), brace_error)
+            except ValueError as error:
+                brace_error = brace_error or str(error)
+                opening, closing = remaining.find("{"), remaining.find("}")
+                offsets = [offset for offset in (opening, closing) if offset >= 0]
+                if not offsets or self._left < 0:
+                    break
+                remaining = remaining[min(offsets) + 1 :]
+        return FieldScan(frozenset(roots), tuple(sorted(invalid)), brace_error)
 
 
 def _parsed(text: str) -> Iterator[Field]:
@@ -86,18 +98,32 @@ def _parsed(text: str) -> Iterator[Field]:
             yield name, spec or "", conversion
 
 
-def fields(text: str, depth: int = 2) -> Iterator[Field]:
+def fields(text: str) -> Iterator[Field]:
     """Every field of a text whose braces are right, nested ones too.
 
     Raises:
         ValueError: The braces are wrong, or nest deeper than `str.format` allows.
     """
+    return (field for _offset, field in located_fields(text))
+
+
+def located_fields(text: str, begin: int = 0, depth: int = 2) -> Iterator[tuple[int, Field]]:
+    """As `fields`, each with the offset of its opening brace."""
     if not depth:
         raise ValueError("Max string recursion exceeded")
-    for name, spec, conversion in _parsed(text):
-        yield name, spec, conversion
+    at = 0
+    for literal, name, spec, conversion in Formatter().parse(text):
+        at += len(literal)
+        if name is None:
+            at += 1  # the second of two braces that stand for one
+            continue
+        spec = spec or ""
+        yield begin + at, (name, spec, conversion)
+        at += 1 + len(name) + (2 if conversion else 0)
+        at += text[at] == ":"
         if "{" in spec:
-            yield from fields(spec, depth - 1)
+            yield from located_fields(spec, begin + at, depth - 1)
+        at += len(spec) + 1
 
 
 def private_part(name: str) -> str | None:

@@ -346,7 +346,7 @@ def _attr(context: Context, obj: Any, name: Any) -> Any:
 def _cased(name: str) -> Callable[..., Any]:
     """A filter that a method of texts does; quick for short ones."""
     method = getattr(str, name)
-    charged = _charged(_letters, DEFAULT_FILTERS[name])
+    charged = _charged(_slow_text if name == "capitalize" else _letters, DEFAULT_FILTERS[name])
 
     @pass_context
     def cased(context: Context, s: Any) -> Any:

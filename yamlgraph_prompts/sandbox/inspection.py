@@ -5,13 +5,14 @@ It finds all that compiling would refuse, but generates no code and evaluates no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from jinja2 import nodes
 from jinja2.compiler import find_undeclared
 from jinja2.exceptions import TemplateSyntaxError
 
+from yamlgraph_prompts.findings import shown
 from yamlgraph_prompts.sandbox.explanation import syntax_hint
 from yamlgraph_prompts.sandbox.expressions import Expressions, folded
 from yamlgraph_prompts.sandbox.jinja import GuardedEnvironment
@@ -20,53 +21,74 @@ _MAX_STATEMENTS = 50  # blocks in blocks
 _MAX_LOOPS = 18  # Python allows 20 in one function
 _MAX_BRANCHES = 500  # of one {% if %}
 _MAX_BLOCKS = 200
+_MAX_MESSAGE = 500
 _MAX_COPIED = 50_000  # names that blocks and includes are handed, all together
 _REFERENCES = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)
 
 
 class Names:
-    """The names that one function or loop of the compiled template knows (Jinja's `Symbols`)."""
+    """The names that one function or loop of the compiled template knows (Jinja's `Symbols`).
 
-    __slots__ = ("known", "parent", "stores")
+    Args:
+        parent: The names of the function or loop around it.
+        before: For a branch of an ``{% if %}``: the names that are known where it begins.
+    """
 
-    def __init__(self, parent: Names | None) -> None:
+    __slots__ = ("_seen", "before", "known", "order", "parent", "stores")
+
+    def __init__(self, parent: Names | None, before: Names | None = None) -> None:
         self.parent = parent
+        self.before = before
         self.known: dict[str, bool] = {}  # name → whether it is looked up outside
+        self.order: dict[str, int] = {}
         self.stores: set[str] = set()
+        self._seen = len(before.order) if before else 0
 
-    def copy(self) -> Names:
-        other = Names(self.parent)
-        other.known, other.stores = self.known.copy(), self.stores.copy()
-        return other
+    def branch(self) -> Names:
+        return Names(self.parent, self)
 
     def has(self, name: str) -> bool:
         scope: Names | None = self
+        seen = len(self.order)
         while scope is not None:
-            if name in scope.known:
+            if scope.order.get(name, seen) < seen:
                 return True
-            scope = scope.parent
+            # Of what stands before a branch, only what was known where it begins.
+            seen = scope._seen if scope.before else len(scope.parent.order) if scope.parent else 0
+            scope = scope.before or scope.parent
         return False
 
     def load(self, name: str) -> None:
         if not self.has(name):
-            self.known[name] = True
+            self._know(name, True)
 
     def store(self, name: str) -> None:
         self.stores.add(name)
-        self.known.setdefault(name, False)
+        if not any(name in names.known for names in self._branches()):
+            self._know(name, False)
 
     def declare(self, name: str) -> None:
         self.stores.add(name)
-        self.known[name] = False
+        self._know(name, False)
 
-    def merge(self, branches: Iterable[Names]) -> None:
-        branches = list(branches)
-        new = set().union(*(branch.stores for branch in branches)) - self.stores
+    def merge(self, branches: list[Names]) -> None:
         for branch in branches:
-            self.known.update(branch.known)
-            self.stores |= branch.stores
-        for name in new:
-            self.known[name] = self.parent is None or not self.parent.has(name)
+            for name, asked in branch.known.items():
+                self._know(name, asked)
+            for name in branch.stores:
+                if not any(name in names.stores for names in self._branches()):
+                    self._know(name, self.parent is None or not self.parent.has(name))
+        self.stores.update(*(branch.stores for branch in branches))
+
+    def _know(self, name: str, asked: bool) -> None:
+        self.known[name] = asked
+        self.order.setdefault(name, len(self.order))
+
+    def _branches(self) -> Iterator[Names]:
+        names: Names | None = self
+        while names is not None:
+            yield names
+            names = names.before
 
 
 class Inspection(Expressions):
@@ -98,7 +120,7 @@ class Inspection(Expressions):
         try:
             self.tree = environment._parse(text, None, None)
         except TemplateSyntaxError as error:
-            message = error.message or "syntax error"
+            message = (error.message or "syntax error")[:_MAX_MESSAGE]
             hint = syntax_hint(message)
             self._find("error", "template-syntax", message, error.lineno, hint=hint)
         except RecursionError:
@@ -124,6 +146,8 @@ class Inspection(Expressions):
         while self._later:
             visit, node, names, depth = self._later.pop()
             visit(node, names, depth)
+        for name in (self._called.keys() & self.undeclared) - self.assigned:
+            self._not_callable(f"the variable {shown(name)}", self._called[name], name)
         if self._copies * self._stored > _MAX_COPIED:
             self._syntax("it hands too many names to its blocks and includes", tree)
 
@@ -202,7 +226,7 @@ class Inspection(Expressions):
         self._expression(node.test, names, True)
         branches = []
         for branch in (node.body, node.elif_, node.else_):
-            inner = names.copy()
+            inner = names.branch()
             self._body(branch, inner, depth + (branch is not node.elif_), loops, True)
             branches.append(inner)
         names.merge(branches)
@@ -235,7 +259,9 @@ class Inspection(Expressions):
             for name in node.filter.find_all(nodes.Name):
                 if not names.has(name.name):
                     self._syntax(
-                        f"the filter of a set block cannot use {name.name!r} here", name, name.name
+                        f"the filter of a set block cannot use {shown(name.name)} here",
+                        name,
+                        name.name,
                     )
             self._expression(node.filter, Names(names), False)
         self._close(names)
@@ -278,7 +304,7 @@ class Inspection(Expressions):
 
     def _block(self, node: nodes.Block, depth: int) -> None:
         if node.name in self._blocks:
-            self._syntax(f"block {node.name!r} defined twice", node, node.name)
+            self._syntax(f"block {shown(node.name)} defined twice", node, node.name)
             return
         if len(self._blocks) >= _MAX_BLOCKS:
             self._syntax(f"it has more than {_MAX_BLOCKS} blocks", node)
@@ -311,6 +337,7 @@ class Inspection(Expressions):
         self._expression(node.template, names, soft)
         if type(node) is nodes.Import:
             names.store(node.target)
+            self._modules.add(node.target)
         elif type(node) is nodes.FromImport:
             for name in node.names:
                 names.store(name[1] if isinstance(name, tuple) else name)

@@ -33,6 +33,7 @@ from yamlgraph_prompts.sandbox.views import MappingView, ObjectView, View, is_wi
 
 _MAX_TOKENS = 60_000  # about 240 KB of nothing but Jinja: a second to compile
 _MAX_BRACKETS = 60  # in brackets
+_MAX_NAME = 200
 _MAPPING = METHODS["mapping"]
 _CALL = 10  # steps that a call takes as long as
 _CALLED = frozenset({BlockReference, BoundMethod, Function, Joiner, LoopContext, Macro})
@@ -155,6 +156,9 @@ def _counted(tokens: Iterable[tuple[int, str, str]]) -> Iterator[tuple[int, str,
     for number, token in enumerate(tokens):
         if number > _MAX_TOKENS:
             raise TemplateSyntaxError(f"it has more than {_MAX_TOKENS:,} words of Jinja", token[0])
+        if token[1] == "name" and len(token[2]) > _MAX_NAME:
+            # Python brings names to a normal form, which is quadratic in their accents.
+            raise TemplateSyntaxError(f"a name has more than {_MAX_NAME} characters", token[0])
         if token[1] == "operator":
             depth += (token[2] in "([{") - (token[2] in ")]}")
             if depth > _MAX_BRACKETS:

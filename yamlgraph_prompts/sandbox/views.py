@@ -506,6 +506,11 @@ def open_class(kind: type, fields: Iterable[str], methods: Iterable[str]) -> Non
     _makers.clear()
 
 
+def opened_methods() -> frozenset[str]:
+    """The names of the methods that the app opened, of whatever class."""
+    return frozenset().union(*(methods for _fields, methods in _opened.values()))
+
+
 def _same(value: Any) -> Any:
     return value
 

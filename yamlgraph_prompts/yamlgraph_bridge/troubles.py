@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from difflib import get_close_matches
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.prompt_file import PromptFile, parse_prompt
+from yamlgraph_prompts.spelling import nearest
 
 Keys = tuple[str | int, ...]
 Place = tuple[int, int] | None
 
 _MOST = 20
+_MOST_WORDS = 5  # of a message, that are looked for in the file
 _MOST_BYTES = 4 << 20
 _SHAPES: tuple[tuple[str, type | tuple[type, ...], str], ...] = (
     ("nodes", dict, "a mapping of names to nodes"),
@@ -52,7 +54,7 @@ def troubles(
         graph = PromptFile({})
     else:
         graph = parse_prompt(data, limit_bytes=_MOST_BYTES)
-        found = list(_explained(graph, problem))[:_MOST]
+        found = list(islice(_explained(graph, problem), _MOST))
     return tuple(
         Finding(
             "error",
@@ -149,7 +151,8 @@ def _nearest(graph: PromptFile, path: Keys) -> Place:
 
 def _named_place(graph: PromptFile, text: str) -> Place:
     """Where the first word that the text quotes stands in the file, if it is there once."""
-    for one, other in _QUOTED.findall(text):
+    for quoted in islice(_QUOTED.finditer(text), _MOST_WORDS):
+        one, other = quoted.groups()
         found = [path for path, value in _scalars(graph.content, ()) if value == (one or other)]
         if found:
             return graph.position(*found[0]) if len(found) == 1 else None
@@ -166,11 +169,12 @@ def _did_you_mean(graph: PromptFile, message: str) -> str | None:
     else:
         quoted = [one or other for one, other in _QUOTED.findall(message)]
         # The names of nodes are what edges name; what a message lists besides is what there is.
-        wrong = next((word for word in quoted if word in _words(graph)), None) or ""
+        words_there = _words(graph)
+        wrong = next((word for word in quoted if word in words_there), None) or ""
         nodes = graph.content.get("nodes")
         known = (*(nodes if isinstance(nodes, dict) else ()), *quoted)
-    near = get_close_matches(wrong, [str(k) for k in known if k != wrong], n=1, cutoff=0.7)
-    return f"Did you mean {near[0]!r}?" if wrong and near else None
+    near = nearest(wrong, map(str, known))
+    return f"Did you mean {near!r}?" if near else None
 
 
 def _node_keys() -> tuple[str, ...]:
