@@ -473,3 +473,34 @@ def test_no_expression_escapes_hangs_or_raises_anything_else(expressions: list[s
         assert "SECRET" not in str(error)  # noqa: PT017
     assert given["l"] == [3, 1, 2]
     assert given["d"] == {"a": 1, "list": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        (
+            "{% set l = range(90000)|list %}{% set ns = namespace(a=[]) %}{% for i in range(999) %}"
+            "{% set ns.a = [ns.a, l|list] %}{% endfor %}"
+        ),
+        (
+            "{% set l = range(90000)|list %}{% set ns = namespace(a=[]) %}{% macro m() %}"
+            "{% set ns.a = [ns.a, varargs] %}{% endmacro %}{% for i in range(999) %}{{ m(*l) }}"
+            "{% endfor %}"
+        ),
+        (
+            "{% set l = range(90000)|list %}{% set ns = namespace(a=[]) %}{% for i in range(999) %}"
+            "{% set ns.a = [ns.a, cycler(*l)] %}{% endfor %}"
+        ),
+    ],
+)
+def test_a_copy_of_a_list_is_counted_however_it_is_made(text: str) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(PromptRenderError, match=r"It (makes too|took more)"):
+        MessageTemplate(text).render({})
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024
+
+
+def test_many_numbers_and_dates_can_be_told_apart() -> None:
+    assert MessageTemplate("{{ l|unique|list|length }}").render(
+        {"l": [i / 7 for i in range(20_000)]}
+    ) == str(20_000)

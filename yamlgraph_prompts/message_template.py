@@ -229,7 +229,7 @@ def _filler(jinja: GuardedEnvironment, module: Any, names: frozenset[str]) -> _F
             if name in variables:
                 given[name] = view(variables[name])
             elif name == "state":
-                given[name] = view(state or {})
+                given[name] = view({} if state is None else state)
         return current().output(root(context_class(jinja, given, None, blocks)))
 
     return fill

@@ -471,7 +471,7 @@ FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "format": _charged(_same, _format),
     "join": _join,
     "length": _charged(_same, _length),
-    "list": _charged(_same, lambda value: list(listed(value))),
+    "list": _charged(_container, lambda value: list(listed(value))),
     "pprint": _charged(_pprint, _pretty),
     "reverse": _charged(_same, _reverse),
     "safe": _charged(_same, _safe),

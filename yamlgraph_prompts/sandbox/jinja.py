@@ -296,7 +296,8 @@ class GuardedEnvironment(Environment):
             if isinstance(__obj, Undefined):
                 return __obj(*args, **named)  # its own refusal
             raise Refused(f"A {describe(__obj)!r} object is not to be called by prompts.")
-        budget.spend(_CALL)
+        budget.spend(_CALL + (len(args) + 4 * len(named) >> 1))
+        budget.keep(8 * len(args) + 64 * len(named))
         if kind is BoundMethod:
             return __obj(*args, **named)
         budget.keep(256)

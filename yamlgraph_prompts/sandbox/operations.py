@@ -136,11 +136,11 @@ def hashed(budget: Budget, keys: Iterable[Any], count: int) -> None:
     """Count what looking up these keys in a dictionary or a set takes."""
     budget.elements(4 * count)
     for key in keys:
-        if isinstance(key, str):
+        if isinstance(key, (str, float)) or key is None:
             continue
         if not isinstance(key, int) or abs(key) >= _SMALL_HASH:
             measure(key)
-            budget.spend(count * count >> 2)  # all of them may share one hash
+            budget.spend(count * count >> 3)  # all of them may share one hash
             return
 
 
