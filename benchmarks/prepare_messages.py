@@ -13,6 +13,8 @@ from time import perf_counter
 from typing import Any
 
 import yaml
+from langchain_core.messages import HumanMessage
+from pydantic import create_model
 
 from benchmarks.graphs import Model
 from benchmarks.measure import (
@@ -28,6 +30,8 @@ from benchmarks.measure import (
 )
 
 FASTER, BY_HAND = 40.0, 2.0
+HISTORY = [HumanMessage(f"question {number}") for number in range(200)]
+PROFILE = create_model("Profile", **{f"field_{n}": (str, f"Ada {n}") for n in range(50)})()  # type: ignore[call-overload]
 
 _RULE = """\
 {% if audience == "expert" %}Rule @: use the terms of the trade for {{ topic }}, cite {{ source }}.
@@ -42,7 +46,7 @@ language of the question, and keep quotations in their own.
 
 
 def prompts() -> dict[str, dict[str, str]]:
-    """small: two lines of Jinja; large: 8 KB of it; format: no Jinja."""
+    """small: two lines of Jinja; large: 8 KB of it; objects: of the app's; format: no Jinja."""
     large = "".join(_RULE.replace("@", str(number)) for number in range(13))
     return {
         "small": {
@@ -50,6 +54,10 @@ def prompts() -> dict[str, dict[str, str]]:
             "user": "Tell {{ name }} of {% for t in topics %}{{ t }}, {% endfor %}and no more.\n",
         },
         "large": {"system": large, "user": "Tell me of {{ topic }}, for {{ audience }}s.\n"},
+        "objects": {
+            "system": "You help {{ profile.field_7 }}.{% if tone %} Be {{ tone }}.{% endif %}\n",
+            "user": "Go on from: {{ history[-1].content }} ({{ history[-1].type }})\n",
+        },
         "format": {"system": "You help {name}. Be {tone}.\n", "user": "Tell {name} of {topics}.\n"},
     }
 
@@ -62,7 +70,8 @@ def variables(number: int) -> dict[str, dict[str, Any]]:
         "source": f"atlas {number}",
         "items": [{"name": f"n{at}", "text": f"{number}"} for at in range(8)],
     }
-    return {"small": few, "large": many, "format": few}
+    objects = {"tone": "kind", "history": HISTORY, "profile": PROFILE}
+    return {"small": few, "large": many, "objects": objects, "format": few}
 
 
 def calls_of(load: Callable[[Path], Any], path: Path) -> dict[str, dict[str, Any]]:
@@ -115,7 +124,7 @@ def main() -> None:
     quick = is_quick(__doc__)
     with workplace() as folder:
         import yamlgraph
-        from langchain_core.messages import HumanMessage, SystemMessage
+        from langchain_core.messages import SystemMessage
 
         import yamlgraph_prompts
         from yamlgraph_prompts.template import MessageTemplate

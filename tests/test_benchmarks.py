@@ -17,6 +17,8 @@ NAMES = (
     "first_load",
     "import_time",
     "prepare_messages",
+    "sandbox_holds",
+    "sandbox_walks",
     "save_to_served",
     "ten_thousand",
     "thousand_publications",
