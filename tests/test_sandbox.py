@@ -504,3 +504,25 @@ def test_many_numbers_and_dates_can_be_told_apart() -> None:
     assert MessageTemplate("{{ l|unique|list|length }}").render(
         {"l": [i / 7 for i in range(20_000)]}
     ) == str(20_000)
+
+
+class Meta(type):
+    def __getattribute__(cls, name: str) -> Any:
+        raise AssertionError("code of a metaclass ran")
+
+
+class Hostile(metaclass=Meta):
+    def __init__(self) -> None:
+        object.__setattr__(self, "name", "Ada")
+
+
+def test_no_code_of_a_metaclass_runs() -> None:
+    text = "{{ x.name }}{{ x.nope }}{{ x == x }}"
+    assert MessageTemplate(text).render({"x": Hostile()}) == "AdaTrue"
+    with pytest.raises(PromptRenderError, match="Hostile"):
+        MessageTemplate("{{ x + 1 }}").render({"x": Hostile()})
+
+
+def test_a_block_that_is_not_there_is_undefined() -> None:
+    text = "{% block a %}1{% endblock %}{{ self.a() }}{{ self.b }}{{ self['c'] }}"
+    assert MessageTemplate(text).render({}) == "11"

@@ -158,11 +158,12 @@ def item(obj: Any, key: Any) -> Any:
             return obj.item(key) if kind is MappingView else obj.get(key, missing)
         except TypeError:  # a list is no key
             return missing
-    if kind is TemplateReference or isinstance(obj, Undefined):
-        return obj[key]
-    if isinstance(key, int) and isinstance(obj, (*CONTAINERS, str, range)):
+    if isinstance(obj, Undefined):
+        return obj[key]  # its own refusal
+    is_index = isinstance(key, int) and isinstance(obj, (*CONTAINERS, str, range))
+    if is_index or (is_text and kind is TemplateReference):
         try:
-            return obj[key]  # type: ignore[index]
+            return obj[key]
         except (LookupError, TypeError):
             return missing
     return missing

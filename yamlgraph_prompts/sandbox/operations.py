@@ -26,6 +26,7 @@ from yamlgraph_prompts.sandbox.views import (
     ObjectView,
     View,
     measure,
+    name_of,
     own,
 )
 
@@ -64,7 +65,7 @@ def seek(budget: Budget, text: str, times: int) -> None:
 
 def describe(value: Any) -> str:
     """A value's type as its owner knows it."""
-    return type(value.raw if isinstance(value, (View, Labelled)) else value).__name__
+    return str(name_of(type(value.raw if isinstance(value, (View, Labelled)) else value)))
 
 
 def show(value: Any) -> str:

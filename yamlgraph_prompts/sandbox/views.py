@@ -26,7 +26,10 @@ from markupsafe import Markup
 from yamlgraph_prompts.sandbox.budget import Refused, current
 
 PLAIN: Final[frozenset[type]] = frozenset({str, int, float, bool, type(None)})
+# Past a metaclass, whose own code would run
 _mro = type.__dict__["__mro__"].__get__
+_dict_of = type.__dict__["__dict__"].__get__
+name_of = type.__dict__["__name__"].__get__
 _attribute = object.__getattribute__
 _SEQUENCES = (list, tuple, deque)
 LISTED: Final[tuple[type, ...]] = (type({}.keys()), type({}.values()), type({}.items()))
@@ -106,7 +109,7 @@ class ObjectView(View):
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
         if not self.shape.is_model:
-            raise TypeError(f"{type(self.raw).__name__!r} object is not iterable")
+            raise TypeError(f"{name_of(type(self.raw))!r} object is not iterable")
         names = [*_attribute(self.raw, "__dict__"), *self._extra()]
         current().elements(4 * len(names))
         return iter([(name, self.get(name)) for name in names if not name.startswith("_")])
@@ -287,7 +290,7 @@ def is_withheld(value: Any, name: str) -> bool:
     if not isinstance(value, (View, Labelled)):
         return hasattr(value, name)
     mro = _mro(type(value.raw))
-    return any(name in base.__dict__ for base in mro) or not _OPAQUE.isdisjoint(mro)
+    return any(name in _dict_of(base) for base in mro) or not _OPAQUE.isdisjoint(mro)
 
 
 def own(value: Any) -> Any:
@@ -470,14 +473,14 @@ def _base(raw: Any, bases: tuple[type, ...]) -> Any:
 
 def _has_dict(mro: Iterable[type]) -> bool:
     """Whether instances have a `__dict__` that Python itself gives, not code of the class."""
-    found = next((base.__dict__["__dict__"] for base in mro if "__dict__" in base.__dict__), None)
+    found = next((_dict_of(base)["__dict__"] for base in mro if "__dict__" in _dict_of(base)), None)
     return type(found) in (types.GetSetDescriptorType, types.MemberDescriptorType)
 
 
 def _slots(mro: Iterable[type]) -> Iterator[str]:
     for base in mro:
-        if "__slots__" in base.__dict__:
-            for name, member in base.__dict__.items():
+        if "__slots__" in _dict_of(base):
+            for name, member in _dict_of(base).items():
                 if type(member) is types.MemberDescriptorType:
                     yield name
 
@@ -489,7 +492,7 @@ def _is_message(mro: Iterable[type]) -> bool:
 
 def _fields_of(kind: type) -> tuple[str, ...]:
     for base in _mro(kind):
-        names = base.__dict__.get("_fields")
+        names = _dict_of(base).get("_fields")
         if type(names) is tuple and all(type(name) is str for name in names):
             return names
     return ()
