@@ -8,6 +8,7 @@ from __future__ import annotations
 import pprint
 import re
 from collections.abc import Callable, Iterator, Sized
+from sys import getsizeof
 from typing import Any, Final
 
 from jinja2.defaults import DEFAULT_FILTERS  # type: ignore[attr-defined]
@@ -58,7 +59,6 @@ _SHORT = 256
 _WORD = re.compile(r"\w+")
 
 Before = Callable[..., Any]
-Arguments = tuple[Any, ...]
 
 
 # -- what each takes, and what it costs --------------------------------------------------------
@@ -208,7 +208,7 @@ def _tojson(budget: Budget, value: Any, indent: Any = None) -> Any:
     if indent is not None and (not isinstance(indent, int) or indent > _MAX_INDENT):
         raise Refused(f"The filter 'tojson' indents by at most {_MAX_INDENT}.")
     length = measure(value)
-    budget.spend(length >> 2)
+    budget.spend(length >> 1)
     budget.room(length * (1 + max(0, indent or 0)))
     return _built(value, json=True)
 
@@ -254,19 +254,15 @@ def _attributes(budget: Budget, value: Any, autospace: Any = True) -> Any:
 # -- filters that put things in order ----------------------------------------------------------
 
 
-def _by_keys(
-    context: Context, name: str, value: Any, args: Arguments, named: dict[str, Any]
-) -> Any:
+def _by_keys(context: Context, name: str, value: Any, *args: Any, **named: Any) -> Any:
     """The items of a filter that compares them, after charging what the comparisons take."""
     budget, items = current(), listed(value)
-    bound = _KEYED[name](*args, **named)
-    attribute, case_sensitive = bound
+    attribute, case_sensitive = _KEYED[name](*args, **named)
     postprocess = None if case_sensitive else ignore_case
     make = make_multi_attrgetter if name == "sort" else make_attrgetter
     key = make(context.environment, attribute, postprocess=postprocess)
     keys = [key(item) for item in items]
-    for part in keys:
-        budget.keep(len(part) if isinstance(part, str) else 64)
+    budget.keep(sum(map(getsizeof, keys)))
     (hashed if name == "unique" else ordered)(budget, keys, len(keys))
     return items
 
@@ -285,7 +281,7 @@ def _keyed(name: str) -> Callable[..., Any]:
 
     @pass_context
     def keyed(context: Context, value: Any, *args: Any, **named: Any) -> Any:
-        items = _by_keys(context, name, value, args, named)
+        items = _by_keys(context, name, value, *args, **named)
         result = function(context.environment, items, *args, **named)
         return _ticking(result) if type(result) in _ITERATORS else result
 
@@ -297,8 +293,7 @@ def _dictsort(
 ) -> Any:
     budget, mapping = current(), own(value)
     keys = list(mapping if by == "key" else mapping.values())
-    for part in keys:
-        budget.keep(len(part) if isinstance(part, str) else 64)
+    budget.keep(sum(map(getsizeof, keys)))
     ordered(budget, keys, len(keys))
     return DEFAULT_FILTERS["dictsort"](mapping, case_sensitive, by, reverse)
 
