@@ -80,7 +80,7 @@ class _Generator(CodeGenerator):
             self.write("escape(show(")
         elif isinstance(node, nodes.Name):
             name = frame.symbols.ref(node.name)
-            self.write(f"({name} if type({name}) is str else show(")
+            self.write(f"({name} if {name}.__class__ is str else show(")
         else:
             self.write("(show(")
 
