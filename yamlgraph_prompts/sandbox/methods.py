@@ -217,7 +217,9 @@ def _translate(budget: Budget, text: str, table: Any) -> Any:
 def striptags(text: str) -> Markup:
     """A text without its tags, which takes the square of its length where there are many."""
     budget = current()
-    pieces(budget, text, blanks(text))
+    count = blanks(text)
+    pieces(budget, text, count)
+    budget.spend(2 * count)
     if (text.count("<") + 1) * len(text) > 50 * _SLOW:
         raise budget.too_long()
     seek(budget, text, 8)
