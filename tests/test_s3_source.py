@@ -32,7 +32,7 @@ from tests.files import Heard
 from tests.s3_servers import KEY, SECRET, Shop, credentials
 from tests.scripted_server import Asked, Handler, ScriptedS3, Server, refused, silent
 from yamlgraph_prompts import Layer, LiveGraph, live_graph
-from yamlgraph_prompts.errors import LayerNotFound, LayerUnavailable
+from yamlgraph_prompts.errors import LayerNotFound, LayerUnavailable, ReleaseNotFound
 from yamlgraph_prompts.fetch import LayerReader
 from yamlgraph_prompts.live import Pin
 from yamlgraph_prompts.live_prompts import LivePrompts
@@ -857,9 +857,12 @@ def greets(release: Release) -> StateGraph:
 
 
 @pytest.mark.parametrize("pin", ["run", "thread"])
-def test_a_thread_goes_on_with_its_release_on_a_replica_that_never_had_it(
-    s3: ScriptedS3, tmp_path: Path, pin: Pin
+@pytest.mark.parametrize("key", ["one secret of all the replicas, long", None])
+def test_a_thread_goes_on_with_its_release_on_a_replica_with_the_same_key(
+    s3: ScriptedS3, tmp_path: Path, pin: Pin, key: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if key is not None:
+        monkeypatch.setenv("YAMLGRAPH_PROMPTS_KEY", key)
     saver, config = InMemorySaver(), {"configurable": {"thread_id": "1"}}
 
     def replica(name: str) -> LivePrompts:
@@ -876,8 +879,13 @@ def test_a_thread_goes_on_with_its_release_on_a_replica_that_never_had_it(
     with replica("second") as prompts:
         assert prompts["a"].user == "Good day"
         s3.fetched()
-        said = app(prompts).invoke(Command(resume="Ada"), config)
-        assert said == {"answer": "Hello Ada"}
+        if key is None:  # a client could have made that checkpoint up
+            with pytest.raises(ReleaseNotFound, match="not found") as caught:
+                app(prompts).invoke(Command(resume="Ada"), config)
+            assert "YAMLGRAPH_PROMPTS_KEY" in str(caught.value.hint)
+            return
+        answer = app(prompts).invoke(Command(resume="Ada"), config)
+        assert answer == {"answer": "Hello Ada"}
         assert s3.fetched() == [f"prompts/.releases/packs/{first}.pack"]
 
 

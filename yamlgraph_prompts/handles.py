@@ -179,7 +179,8 @@ class Handle:
                 "The release of this run is not found.",
                 release_id=release,
                 hint="Start the thread anew with a fresh input, or let such runs take the live "
-                'release: missing_release="live".',
+                'release: missing_release="live". Replicas that share threads and no store need '
+                f"the same {KEY_VARIABLE}; the log says where that is it.",
             )
         message = f"Release {release[:12]!r} of a run is not found. The live release is taken."
         logger.warning("%s", message)

@@ -207,10 +207,14 @@ class _Audit:
             return
         if event == "open":
             path, mode, _flags = args
+            if isinstance(path, int):
+                return  # a pipe to a worker of the package: opened before, as a number
             if str(path).endswith((".py", ".pyc")) and mode in (None, "r", "rb"):
                 return
         if event == "subprocess.Popen" and "yamlgraph_prompts" in str(args[1]):
             return  # a worker of the package
+        if event == "object.__setattr__" and "yamlgraph_prompts." in str(args[0]):
+            return  # a frozen fact of the package is made
         self.events.append(f"{event} {args[:1]}"[:200])
 
 
