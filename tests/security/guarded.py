@@ -207,8 +207,8 @@ class _Audit:
             return
         if event == "open":
             path, mode, _flags = args
-            if isinstance(path, int):
-                return  # a pipe to a worker of the package: opened before, as a number
+            if isinstance(path, int) or path == os.devnull:
+                return  # a worker of the package is started: its pipes, and no standard error
             if str(path).endswith((".py", ".pyc")) and mode in (None, "r", "rb"):
                 return
         if event == "subprocess.Popen" and "yamlgraph_prompts" in str(args[1]):
