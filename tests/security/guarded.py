@@ -209,6 +209,10 @@ class _Audit:
             path, mode, _flags = args
             if str(path).endswith((".py", ".pyc")) and mode in (None, "r", "rb"):
                 return
+        if event == "open" and (type(args[0]) is int or args[0] == os.devnull):
+            return  # the pipes of a worker
+        if event == "object.__setattr__" and "yamlgraph_prompts" in str(args[0]):
+            return  # a frozen dataclass of the package
         if event == "subprocess.Popen" and "yamlgraph_prompts" in str(args[1]):
             return  # a worker of the package
         self.events.append(f"{event} {args[:1]}"[:200])
