@@ -719,6 +719,10 @@ FREEZES: list[Row] = [
     ("|map by a path of the limit", "{{ [1, 2, 3]|map(attribute='real.' * 800000 ~ 'real')|list }}", REFUSED),
     ("a recursive loop of much", "{% for i in [0] recursive %}{% if loop.depth == 1 %}{{ loop(range(99999)) }}{% else %}" + "{% if n %}{% endif %}" * 700 + "{% endif %}{% endfor %}", REFUSED),
     ("an expression that is long to compile", "{% set l = [" + "d[n]," * 3200 + "] %}{{ l|length }}", BOUNDED),
+    *(
+        (f"looking up {name}, over and over", "{% for i in range(60000) %}" + ("{% if " + name + " %}{% endif %}") * 60 + "{% endfor %}", REFUSED)
+        for name in ("pair.left", "l[0]", "long_sub.text", "color.value")
+    ),
     ("|first of a long list, over and over", "{% for i in range(3000) %}{{ many|first }}{% endfor %}", "0" * 3000),
     ("strip with many characters", "{{ ('a' * 2000000).strip('b' * 1000000)|length }}", either("2000000")),
     ("strip with many wide characters", "{{ ('é' * 2000000).strip('ж' * 1000000 ~ 'é')|length }}", either("0")),

@@ -364,7 +364,9 @@ def _once(make: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """A view that copies what it shows: made once for each object of a prompt."""
 
     def once(raw: Any) -> Any:
-        known, key = current().known, (id(raw), make)
+        budget, key = current(), (id(raw), make)
+        budget.tick()
+        known = budget.known
         if key not in known:
             known[key] = raw, make(raw)
         return known[key][1]
