@@ -21,7 +21,10 @@ from yamlgraph_prompts.sandbox.explanation import explain
 from yamlgraph_prompts.sandbox.views import view
 
 LIMITS = Limits()  # of all the messages of one prompt
-_QUICKLY_COMPILED = 16_384  # characters; more would hold the interpreter lock for 50 ms
+# Characters of a text, and of the Python that it becomes; more would hold the interpreter lock for
+# 50 ms.
+_QUICKLY_COMPILED = 16_384
+_QUICKLY_COMPILED_SOURCE = 80_000
 _MAX_QUOTED = 500  # characters of a template in an error
 _BRACES = (
     "This message has no Jinja syntax, so it is rendered with str.format and every brace is "
@@ -175,7 +178,9 @@ class MessageTemplate:
 
     def _code(self, jinja: GuardedEnvironment) -> CodeType:
         if len(self.text) <= _QUICKLY_COMPILED:
-            return jinja.compile(self.text)
+            source = jinja.compile(self.text, raw=True)
+            if len(source) <= _QUICKLY_COMPILED_SOURCE:
+                return jinja._compile(source, "<template>")
         from yamlgraph_prompts.isolation.compiling import compile_text
 
         compiled = compile_text(self.text)

@@ -211,6 +211,10 @@ class _Audit:
                 return  # a worker of the package is started: its pipes, and no standard error
             if str(path).endswith((".py", ".pyc")) and mode in (None, "r", "rb"):
                 return
+        if event == "open" and (type(args[0]) is int or args[0] == os.devnull):
+            return  # the pipes of a worker
+        if event == "object.__setattr__" and "yamlgraph_prompts" in str(args[0]):
+            return  # a frozen dataclass of the package
         if event == "subprocess.Popen" and "yamlgraph_prompts" in str(args[1]):
             return  # a worker of the package
         if event == "object.__setattr__" and "yamlgraph_prompts." in str(args[0]):

@@ -193,6 +193,20 @@ HostileDict = _hostile("HostileDict", dict)
 HostileTuple = _hostile("HostileTuple", tuple)
 HostileSet = _hostile("HostileSet", set)
 HostileBytes = _hostile("HostileBytes", bytes)
+HostileSpan = _hostile("HostileSpan", datetime.timedelta)
+
+
+class Zone(datetime.tzinfo):
+    """A zone of the app's, whose answers have classes of their own."""
+
+    def utcoffset(self, _when: Any) -> Any:
+        return HostileSpan(hours=1)
+
+    def tzname(self, _when: Any) -> Any:
+        return HostileStr("CET")
+
+    def dst(self, _when: Any) -> Any:
+        return HostileSpan(0)
 
 
 class Pretender:
@@ -425,6 +439,25 @@ def _conversation() -> list[Any]:
     ]
 
 
+def _packed() -> Any:
+    """A model whose data are in dictionaries of the app's own class."""
+    model = Customer()
+    object.__setattr__(model, "__dict__", HostileDict(name="Eve"))
+    object.__setattr__(model, "__pydantic_extra__", HostileDict(more="yes"))
+    return model
+
+
+def _keyed() -> Any:
+    """An object with a key that is no plain text."""
+    simple = types.SimpleNamespace()
+    simple.__dict__[HostileStr("name")] = "Kay"
+    return simple
+
+
+class LongText(str):
+    """A text of a class of its own."""
+
+
 def _numpy() -> Any:
     try:
         import numpy
@@ -552,6 +585,15 @@ FACTORIES: dict[str, Callable[[], Any]] = {
     "hostile_set": lambda: HostileSet({1}),
     "hostile_bytes": lambda: HostileBytes(b"x"),
     "pretender": Pretender,
+    "zoned": lambda: datetime.time(1, 2, tzinfo=Zone()),
+    "zoned_day": lambda: datetime.datetime(2026, 1, 2, tzinfo=Zone()),
+    "stamped": lambda: datetime.datetime(
+        2026, 1, 2, tzinfo=datetime.timezone(HostileSpan(hours=1), HostileStr("CET"))
+    ),
+    "packed": _packed,
+    "keyed": _keyed,
+    "entries": lambda: {"keys": dict.fromkeys(range(100_000)).keys()},
+    "long_sub": lambda: {"text": LongText("a" * MEBI)},
     "metaclassed": MetaClassed,
     "meta_cls": lambda: MetaClassed,
 }

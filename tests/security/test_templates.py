@@ -386,6 +386,25 @@ OBJECTS: list[Row] = [
     ("an object that claims to be a text, |upper", "{{ pretender|upper }}", either("PRETENDER")),
     ("an object that claims to be a text, added", "{{ 'a' + pretender }}", REFUSED),
     ("an object that claims to be a text, is string", "{{ pretender is string }}", either("False")),
+    *(
+        (f"{what}: {call}", "{{ " + f"{value}.{call}" + " }}", expected)
+        for what, value in {"a zone of a time": "zoned", "a zone of a date": "zoned_day", "a zone's own name": "stamped"}.items()
+        for call, expected in {
+            "tzname()": "CET",
+            "tzname() == 'x'": "False",
+            "tzname().upper() ~ '!'": "CET!",
+            "utcoffset()": "1:00:00",
+            "utcoffset() == 1": "False",
+            "utcoffset() * 1": "1:00:00",
+            "utcoffset().total_seconds()": "3600.0",
+            "strftime('%Z')": "CET",
+            "isoformat()[-6:]": "+01:00",
+        }.items()
+    ),
+    ("dictionaries of a model that fight back", "{{ packed.name }}{{ packed.more }}{{ packed.none_such }}", "Eveyes"),
+    ("dictionaries of a model that fight back, iterated", "{% for pair in packed %}{{ pair }}{% endfor %}", "('name', 'Eve')('more', 'yes')"),
+    ("dictionaries of a model that fight back, dumped", "{{ packed.model_dump() }}", "{'name': 'Eve', 'more': 'yes'}"),
+    ("a key of an object that fights back", "{{ keyed.name }}{{ keyed['name'] }}", "KayKay"),
     ("a metaclass that claims instances", "{{ metaclassed.name }}", "Meta"),
     ("a class with a hostile metaclass", "{{ meta_cls.anything }}", EMPTY),
     ("a class with a hostile metaclass, called", "{{ meta_cls() }}", REFUSED),
@@ -438,6 +457,9 @@ def _kept(expression: str, rounds: int = 99_999) -> str:
         "{% set ns.l = [ns.l, " + expression + "] %}{% endfor %}"
     )
 
+
+# A number of 14,000 bits that no constant shows
+_LARGE = "{% set p = 14000 %}{% set b = 2 ** p %}"
 
 MEMORY_ATTACKS: list[Row] = [
     ("a long separator", "{{ ('x' * 9000000).join('y' * 5000) }}", REFUSED),
@@ -598,6 +620,74 @@ MEMORY_ATTACKS: list[Row] = [
     ("str.format's width", "{n:999999999}", REFUSED),
     ("str.format's nested width", "{n:{huge_int}}", REFUSED),
     ("str.format's list", "{many_texts}" * 100, REFUSED),
+    # what was made and never counted
+    *(
+        (f"{what} that are kept", start + _kept(expression), REFUSED)
+        for what, start, expression in (
+            ("products of large numbers", _LARGE, "i * b"),
+            ("negations of large numbers", _LARGE, "-b"),
+            ("|abs of large numbers", _LARGE, "(b|abs) + i"),
+            ("|int of long texts", "{% set b = '9' * 4000 %}", "b|int"),
+            ("copies of a text of its own class", "", "long_sub.text ~ i"),
+        )
+    ),
+    ("views of a text of its own class that are kept", _kept("long_sub.text", 9_000), BOUNDED),
+    ("the keys of a dictionary that are kept", _kept("entries['keys']", 9_000), REFUSED),
+    *(
+        (f"lists of {what} that are kept", start + _kept("[" + ", ".join([expression] * 300) + "]", 9_000), REFUSED)
+        for what, start, expression in (
+            ("negations", _LARGE, "-b"),
+            ("methods", "{% set t = 'a' %}", "t.upper"),
+            ("undefined items", "", "d.zz"),
+            ("undefined names", "", "zz"),
+            ("views", "", "d.list"),
+        )
+    ),
+    ("varargs of methods that are kept", "{% set ns = namespace(l=[]) %}{% macro m() %}{% set ns.l = [ns.l, varargs] %}{% endmacro %}{% for i in range(9000) %}{{ m(" + ", ".join(["d.get"] * 300) + ") }}{% endfor %}", REFUSED),
+    ("the names of what is not there", "{% set k = 'a' * 4000000 %}{% set l = [" + "d[k], " * 300 + "] %}{{ l|length }}", "300"),
+    *(
+        (f"the pieces of {name}", "{% set e = '' %}" + start + "{% for i in range(99999) %}" + piece * 110 + "{% endfor %}" + end, REFUSED)
+        for name, start, end in (("a {% set %} block", "{% set x %}", "{% endset %}"), ("a macro", "{% macro m() %}", "{% endmacro %}{{ m() }}"), ("a {% filter %} block", "{% filter upper %}", "{% endfilter %}"))
+        for piece in ("{{ e }}",)
+    ),
+    ("the numbers in a {% set %} block", "{% set x %}{% for i in range(99999) %}" + "{{ i }}" * 40 + "{% endfor %}{% endset %}", REFUSED),
+    ("the large numbers in a {% set %} block", _LARGE + "{% set x %}{% for i in range(99999) %}{{ b // 2 ** 4000 }}{% endfor %}{% endset %}", REFUSED),
+    ("|slice into many", "{{ [1]|slice(400000, 'x')|list|length }}", REFUSED),
+    *(
+        (f"|{name} by a long path", "{{ [1]|" + name + call + "|string|length }}", REFUSED)
+        for name, call in {
+            "map": "(attribute='ab.' * 1300000)|list",
+            "selectattr": "('ab.' * 1300000)|list",
+            "groupby": "('ab.' * 1300000)",
+            "sort": "(attribute='ab,' * 1300000)",
+            "unique": "('x', 'ab.' * 1300000)|list",
+            "min": "(attribute='ab.' * 1300000)",
+            "sum": "('ab.' * 1300000)",
+            "join": "('', 'ab.' * 1300000)",
+        }.items()
+    ),
+    *(
+        (f"a list of lists, escaped by {call}", "{% set x = [1] %}" + "{% set x = [x, x] %}" * 40 + "{{ ('a'|safe)." + call + "|length }}", REFUSED)
+        for call in ("join([x])", "replace('a', x)", "center(9, x)", "ljust(9, x)", "rjust(9, x)")
+    ),
+    ("large numbers, escaped by join", _LARGE + "{{ (''|safe).join([b // 2 ** 4000] * 100000)|length }}", REFUSED),
+    *(
+        (f"large numbers in a list, {name}", _LARGE + "{% set c = b // 2 ** 4000 %}{{ " + expression + "|length }}", REFUSED)
+        for name, expression in {
+            "printed": "([c] * 20000)|string",
+            "as JSON": "([c] * 20000)|tojson",
+            "pretty": "([c] * 20000)|pprint",
+            "by %": "('%s' % [[c] * 20000])",
+            "as an attribute": "{'a': [c] * 20000}|xmlattr",
+            "for an address": "{'a': [c] * 20000}|urlencode",
+        }.items()
+    ),
+    ("leading noughts of a width by %", "{{ '%-000000000999999999d' % 1 }}", REFUSED),
+    ("leading noughts of a precision by %", "{{ '%.000000000999999999d' % 1 }}", REFUSED),
+    ("leading noughts of a width", "{{ '{:<0000000000999999999}'.format('x')|length }}", REFUSED),
+    ("leading noughts of a precision", "{n:.0000000000999999999f}", REFUSED),
+    ("ascii of wide letters", "{{ '{!a}'.format('🧑' * 4000000)|length }}", REFUSED),
+    ("repr of controls", "{{ '{!r}'.format('' * 4000000)|length }}", REFUSED),
 ]  # fmt: skip
 
 # -- row 5: freezes, row 6: time -------------------------------------------------------------------
@@ -623,6 +713,17 @@ FREEZES: list[Row] = [
     ("rsplit of one letter", "{{ ('a' * 4000000).rsplit('a')|length }}", BOUNDED),
     ("split of blanks", "{{ (' a' * 2000000).split()|length }}", BOUNDED),
     ("splitlines of ends", "{{ ('\r' * 4000000).splitlines()|length }}", BOUNDED),
+    ("translate with keys that share a hash", "{% set m = 2 ** 61 - 1 %}{% set t = dict(range(233 + 2600 * m, 232, -m)|batch(2, 1)|list) %}{{ ('é' * 240000).translate(t)|length }}", BOUNDED),
+    ("names of what is not there, over and over", "{% set k = 'a' * 4000000 %}{% for i in range(1000) %}" + "{{ d[k] }}" * 10 + "{% endfor %}", BOUNDED),
+    ("|map by a path without an end", "{{ range(90000)|map(attribute='real.' * 80000 ~ 'real')|list|length }}", REFUSED),
+    ("|map by a path of the limit", "{{ [1, 2, 3]|map(attribute='real.' * 800000 ~ 'real')|list }}", REFUSED),
+    ("a recursive loop of much", "{% for i in [0] recursive %}{% if loop.depth == 1 %}{{ loop(range(99999)) }}{% else %}" + "{% if n %}{% endif %}" * 700 + "{% endif %}{% endfor %}", REFUSED),
+    ("an expression that is long to compile", "{% set l = [" + "d[n]," * 3200 + "] %}{{ l|length }}", BOUNDED),
+    *(
+        (f"looking up {name}, over and over", "{% for i in range(60000) %}" + ("{% if " + name + " %}{% endif %}") * 60 + "{% endfor %}", REFUSED)
+        for name in ("pair.left", "l[0]", "long_sub.text", "color.value")
+    ),
+    ("|first of a long list, over and over", "{% for i in range(3000) %}{{ many|first }}{% endfor %}", "0" * 3000),
     ("strip with many characters", "{{ ('a' * 2000000).strip('b' * 1000000)|length }}", either("2000000")),
     ("strip with many wide characters", "{{ ('é' * 2000000).strip('ж' * 1000000 ~ 'é')|length }}", either("0")),
     ("lstrip with many characters", "{{ ('a' * 2000000).lstrip('b' * 1000000 ~ 'a')|length }}", either("0")),

@@ -13,7 +13,7 @@ from jinja2.environment import TemplateModule
 from jinja2.filters import _GroupTuple
 from jinja2.runtime import BlockReference, LoopContext, Macro, TemplateReference, Undefined
 from jinja2.utils import Cycler, Namespace, missing
-from markupsafe import EscapeFormatter, Markup
+from markupsafe import Markup
 
 from yamlgraph_prompts.sandbox import methods
 from yamlgraph_prompts.sandbox.budget import Budget, Refused, current
@@ -107,6 +107,7 @@ class BoundMethod:
 
 def member(obj: Any, name: str) -> Any:
     """The attribute of this name."""
+    current().tick()  # so that the clock is looked at in a loop of nothing else
     kind = type(obj)
     if name.startswith("_"):
         return _private(obj, name)
@@ -146,6 +147,7 @@ def _private(obj: Any, name: str) -> Any:
 
 def item(obj: Any, key: Any) -> Any:
     """The element with this key or index."""
+    current().tick()
     kind = type(obj)
     is_text = isinstance(key, str)
     if is_text and key.startswith("__"):
@@ -230,14 +232,19 @@ class BoundedFormatter(Formatter):
     def convert_field(self, value: Any, conversion: Any) -> Any:
         if conversion is None or (conversion == "s" and isinstance(value, str)):
             return value
-        show(value)
+        current().room(len(show(value)) * (10 if conversion in "ra" else 1))
         return current().made(super().convert_field(value, conversion))
 
 
-class _EscapingFormatter(BoundedFormatter, EscapeFormatter):
+class _EscapingFormatter(BoundedFormatter):
     def __init__(self, text: Markup) -> None:
         BoundedFormatter.__init__(self, Undefined)
         self.escape = text.escape
+
+    def format_field(self, value: Any, format_spec: str) -> Any:
+        text = super().format_field(value, format_spec)
+        current().room(5 * len(text))
+        return text if isinstance(value, Markup) else str(self.escape(text))
 
 
 def _format(budget: Budget, text: str, *args: Any, **named: Any) -> str:

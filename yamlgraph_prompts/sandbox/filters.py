@@ -40,6 +40,7 @@ from yamlgraph_prompts.sandbox.operations import (
 from yamlgraph_prompts.sandbox.views import (
     MappingView,
     ObjectView,
+    SequenceView,
     SetView,
     View,
     measure,
@@ -48,6 +49,7 @@ from yamlgraph_prompts.sandbox.views import (
 
 _MAX_INDENT = 100
 _MAX_DIGITS = 1_000
+_MAX_PARTS = 50
 _MAX_PRINTED = 200_000
 _MAX_RANGE = 100_000  # as Jinja's own sandbox has it
 _MAX_WORDS = 50_000
@@ -98,8 +100,31 @@ def _container(budget: Budget, value: Any, *_: Any, **__: Any) -> Any:
     return value
 
 
+def _mapped(budget: Budget, value: Any, *_: Any, attribute: Any = None, **__: Any) -> Any:
+    _check_path(attribute)
+    return _container(budget, value)
+
+
+def _selected(budget: Budget, value: Any, attribute: Any = None, *_: Any, **__: Any) -> Any:
+    _check_path(attribute)
+    return _container(budget, value)
+
+
+def _check_path(path: Any) -> None:
+    """Refuse a path, such as ``"user.city,name"``, that takes long to follow for each item."""
+    if isinstance(path, str) and path.count(".") + path.count(",") > _MAX_PARTS:
+        raise Refused(f"The path of an attribute has more than {_MAX_PARTS} parts.")
+
+
 def _end(budget: Budget, value: Any, *_: Any, **__: Any) -> Any:
     return own(value) if isinstance(value, (MappingView, SetView)) else value
+
+
+def _first(budget: Budget, value: Any) -> Any:
+    """Its first item alone: to walk over a list of the app's looks at all its items."""
+    if isinstance(value, SequenceView) and len(value):
+        return (value[0],)
+    return _end(budget, value)
 
 
 def _escape(budget: Budget, value: Any) -> Any:
@@ -187,6 +212,7 @@ def _title(budget: Budget, value: Any) -> str:
 def _slices(budget: Budget, value: Any, count: Any, fill_with: Any = None) -> Any:
     if isinstance(count, int):
         budget.elements(max(0, count))
+        budget.keep(100 * max(0, count))
     return _container(budget, value)
 
 
@@ -258,6 +284,7 @@ def _by_keys(context: Context, name: str, value: Any, *args: Any, **named: Any) 
     """The items of a filter that compares them, after charging what the comparisons take."""
     budget, items = current(), listed(value)
     attribute, case_sensitive = _KEYED[name](*args, **named)
+    _check_path(attribute)
     postprocess = None if case_sensitive else ignore_case
     make = make_multi_attrgetter if name == "sort" else make_attrgetter
     key = make(context.environment, attribute, postprocess=postprocess)
@@ -304,7 +331,7 @@ def _dictsort(
 @pass_context
 def _join(context: Context, value: Any, d: Any = "", attribute: Any = None) -> Any:
     if attribute is not None:
-        value = DEFAULT_FILTERS["map"](context, value, attribute=attribute)
+        value = FILTERS["map"](context, value, attribute=attribute)
     budget, items = current(), listed(value)
     separator = d if isinstance(d, str) else show(d)
     budget.spend(len(items) >> 2)
@@ -324,7 +351,7 @@ def _join(context: Context, value: Any, d: Any = "", attribute: Any = None) -> A
 @pass_context
 def _sum(context: Context, iterable: Any, attribute: Any = None, start: Any = 0) -> Any:
     if attribute is not None:
-        iterable = DEFAULT_FILTERS["map"](context, iterable, attribute=attribute)
+        iterable = FILTERS["map"](context, iterable, attribute=attribute)
     total = start
     for item in listed(iterable):
         if isinstance(item, str):  # as Python's own `sum`
@@ -404,12 +431,15 @@ def _ticking(items: Iterator[Any]) -> Iterator[Any]:
 _BEFORE: dict[str, Before] = {
     **dict.fromkeys(("capitalize", "lower", "upper"), _letters),
     **dict.fromkeys(("abs", "d", "default"), _same),
-    **dict.fromkeys(("items", "map", "reject", "rejectattr", "select", "selectattr"), _container),
-    **dict.fromkeys(("first", "last", "random", "truncate"), _end),
+    **dict.fromkeys(("items", "reject", "select"), _container),
+    **dict.fromkeys(("rejectattr", "selectattr"), _selected),
+    **dict.fromkeys(("last", "random", "truncate"), _end),
     **dict.fromkeys(("e", "escape", "forceescape"), _escape),
     **dict.fromkeys(("batch", "slice"), _slices),
     "center": _center,
+    "first": _first,
     "indent": _indent,
+    "map": _mapped,
     "filesizeformat": _number,
     "float": _number,
     "int": _number,
@@ -451,6 +481,8 @@ def _charged(before: Before, function: Callable[..., Any]) -> Callable[..., Any]
             result = run(context, before(budget, value))
         if isinstance(result, str):
             return budget.made(result)
+        if type(result) is int:
+            return check_number(result)
         return _ticking(result) if type(result) in _ITERATORS else result
 
     return charged

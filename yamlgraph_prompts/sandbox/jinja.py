@@ -25,6 +25,7 @@ from yamlgraph_prompts.sandbox.operations import (
     COMPARISONS,
     CONTAINERS,
     calculate,
+    check_number,
     describe,
     hashed,
     show,
@@ -69,6 +70,10 @@ class _Generator(CodeGenerator):
         self.write("environment.built(")
         super().macro_def(macro_ref, frame)
         self.write(")")
+
+    def buffer(self, frame: Frame) -> None:
+        frame.buffer = self.temporary_identifier()
+        self.writeline(f"{frame.buffer} = environment.buffer()")
 
     def _make_finalize(self) -> Any:
         return self._FinalizeInfo(None, "show(")  # no constant is evaluated
@@ -166,13 +171,26 @@ def _counted(tokens: Iterable[tuple[int, str, str]]) -> Iterator[tuple[int, str,
         yield token
 
 
+class _Buffer(list[str]):
+    """The pieces of a macro's or a block's text, each counted as a short text of its own."""
+
+    def append(self, piece: str) -> None:
+        current().keep(64)
+        super().append(piece)
+
+    def extend(self, pieces: Iterable[str]) -> None:
+        before = len(self)
+        super().extend(pieces)
+        current().keep(64 * (len(self) - before))
+
+
 class GuardedEnvironment(Environment):
     """Jinja whose templates do only what this package lists; made by `environment`."""
 
     code_generator_class = _Generator
     sandboxed = True  # so calls and operators come to this object
     intercepted_binops = frozenset({"+", "-", "*", "/", "//", "**", "%"})
-    intercepted_unops = frozenset[str]()
+    intercepted_unops = frozenset({"+", "-"})
     methods = METHOD_NAMES  # that a template may call, whatever they belong to
 
     def __init__(self, **options: Any) -> None:
@@ -193,6 +211,7 @@ class GuardedEnvironment(Environment):
     # -- what compiled templates call
 
     show = staticmethod(show)
+    buffer = _Buffer
     comparisons = COMPARISONS
 
     def each(self, value: Any, weight: int = 1) -> Any:
@@ -220,7 +239,7 @@ class GuardedEnvironment(Environment):
         """A list, dictionary or macro that a template makes."""
         budget = current()
         budget.tick()
-        budget.keep(200 + 8 * len(value) if isinstance(value, CONTAINERS) else 600)  # type: ignore[arg-type]
+        budget.keep(200 + 96 * len(value) if isinstance(value, CONTAINERS) else 600)  # type: ignore[arg-type]
         return value
 
     def mapping(self, pairs: tuple[tuple[Any, Any], ...]) -> dict[Any, Any]:
@@ -249,6 +268,9 @@ class GuardedEnvironment(Environment):
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         return calculate(operator, left, right)
+
+    def call_unop(self, context: Context, operator: str, arg: Any) -> Any:
+        return check_number(-arg if operator == "-" else +arg)
 
     # -- attributes and items
 
@@ -280,10 +302,17 @@ class GuardedEnvironment(Environment):
             raise Refused(
                 f"The attribute {str(name)!r} of a {describe(obj)!r} object is not for prompts."
             )
-        shown = repr(name) if isinstance(name, (str, int)) else describe(name)
-        if isinstance(name, str):
-            return self.undefined(f"'{describe(obj)} object' has no attribute {shown}", name=name)
-        return self.undefined(f"{describe(obj)} object has no element {shown}", name=str(shown))
+        is_text, is_index = isinstance(name, str), isinstance(name, int)
+        if is_text:
+            shown = repr(name[:_MAX_NAME])
+            why = f"'{describe(obj)} object' has no attribute {shown}"
+        else:
+            shown = repr(name) if is_index and name.bit_length() <= 64 else describe(name)
+            why = f"{describe(obj)} object has no element {shown}"
+        budget = current()
+        budget.tick()
+        budget.keep(100)
+        return self.undefined(budget.made(why), name=name if is_text else shown)
 
     # -- calls
 
@@ -297,12 +326,14 @@ class GuardedEnvironment(Environment):
                 return __obj(*args, **named)  # its own refusal
             raise Refused(f"A {describe(__obj)!r} object is not to be called by prompts.")
         budget.spend(_CALL + (len(args) + 4 * len(named) >> 1))
-        budget.keep(8 * len(args) + 64 * len(named))
+        budget.keep(96 * (len(args) + len(named)))
         if kind is BoundMethod:
             return __obj(*args, **named)
         budget.keep(256)
-        if kind is LoopContext and args:
-            args = (__self.each(args[0]), *args[1:])
+        if kind is LoopContext and args and __obj._recurse:
+            # Each round runs the loop's body: it is counted by the size of its code.
+            weight = 1 + (len(__obj._recurse.__code__.co_code) >> 7)
+            args = (__self.each(args[0], weight), *args[1:])
         budget.enter()
         result = __context.call(__obj, *args, **named)
         budget.leave()

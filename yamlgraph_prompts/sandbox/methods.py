@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from sys import maxunicode
 from typing import Any, Final
 
 from markupsafe import Markup
@@ -20,6 +21,7 @@ from yamlgraph_prompts.sandbox.operations import (
     pieces,
     scan,
     seek,
+    show,
     whole_of,
 )
 from yamlgraph_prompts.sandbox.views import View, measure, own
@@ -36,6 +38,11 @@ _SLOW = 1_000_000  # steps of an algorithm that is quadratic
 
 def _native(text: str, name: str) -> Callable[..., Any]:
     return getattr(Markup if isinstance(text, Markup) else str, name)  # type: ignore[no-any-return]
+
+
+def _escapable(text: str, value: Any) -> Any:
+    """What `Markup` would escape: it makes a text of anything."""
+    return show(value) if isinstance(text, Markup) and not isinstance(value, str) else value
 
 
 def _each(name: str, *, is_slow: bool = True) -> Method:
@@ -81,6 +88,7 @@ def _affix(name: str) -> Method:
 def _pad(name: str) -> Method:
     def method(budget: Budget, text: str, width: Any, *args: Any) -> Any:
         check_width(budget, width)
+        args = tuple(_escapable(text, arg) for arg in args)
         return budget.made(_native(text, name)(text, width, *args))
 
     return method
@@ -172,6 +180,7 @@ def _splitlines(budget: Budget, text: str, keepends: Any = False) -> Any:
 
 def _replace(budget: Budget, text: str, old: Any, new: Any, count: Any = -1) -> Any:
     seek(budget, text, 12)
+    new = _escapable(text, new)
     times = text.count(old) if old else len(text) + 1
     if isinstance(count, int) and count >= 0:
         times = min(times, count)
@@ -183,6 +192,8 @@ def _replace(budget: Budget, text: str, old: Any, new: Any, count: Any = -1) -> 
 
 def _join(budget: Budget, separator: str, parts: Any) -> Any:
     parts = listed(parts)
+    if isinstance(separator, Markup):
+        parts = [_escapable(separator, part) for part in parts]
     length = len(separator) * len(parts) + sum(len(part) for part in parts if isinstance(part, str))
     budget.spend(len(parts) >> 2)
     budget.room(length * (_ESCAPED if isinstance(separator, Markup) else 1))
@@ -198,14 +209,15 @@ def _expandtabs(budget: Budget, text: str, tabsize: Any = 8) -> Any:
 
 def _translate(budget: Budget, text: str, table: Any) -> Any:
     table = own(table)
-    values = (
-        table.values()
-        if isinstance(table, dict)
-        else table
-        if isinstance(table, (list, tuple, str))
-        else None
-    )
-    if values is None:
+    if isinstance(table, (list, tuple, str)):
+        values: Any = table
+    elif isinstance(table, dict):
+        # Other keys may share the hashes of letters, and each letter is looked up.
+        table = {
+            key: table[key] for key in table if isinstance(key, int) and 0 <= key <= maxunicode
+        }
+        values = table.values()
+    else:
         raise TypeError("translate() needs a mapping")
     budget.spend(len(values) >> 2)
     widest = max((len(value) for value in values if isinstance(value, str)), default=1)

@@ -39,7 +39,6 @@ _MAX_DIGITS = 1_000  # of precision
 _MAX_EXPONENT = 5_000
 _MAX_FORMAT = 1_000  # characters of a date's format
 _SMALL_HASH = 2**61 - 1  # whole numbers from here on share hashes
-_SLOW = 1_000_000  # steps of an algorithm that is quadratic
 _CONVERSION = re.compile(r"(?:\(([^()]*)\))?[#0\- +]*(\*|\d*)(?:\.(\*|\d*))?[hlL]?(.?)", re.DOTALL)
 _NUMBER = re.compile(r"\d+")
 _BLANKS = "".join(map(chr, (*range(9, 14), *range(28, 33))))
@@ -73,6 +72,9 @@ def show(value: Any) -> str:
     kind = type(value)
     if kind is str or kind is Markup:
         return value  # type: ignore[no-any-return]
+    if kind is int and value.bit_length() > 64:
+        current().spend(value.bit_length() ** 2 >> 16)  # to write it out is quadratic
+        return current().made(str(value))
     if kind in PLAIN or isinstance(value, (View, Labelled, Undefined)):
         return str(value)
     if isinstance(value, CONTAINERS):
@@ -160,9 +162,11 @@ def ordered(budget: Budget, keys: Iterable[Any], count: int) -> None:
 
 
 def check_number(number: Any) -> Any:
-    """Refuse a number that would take long to calculate with or to print."""
+    """Refuse a number that would take long to calculate with or to print; count its size."""
     if isinstance(number, int):
         check_bits(number)
+        if number.bit_length() > 64:
+            current().keep(number.bit_length() >> 3)
     elif (
         isinstance(number, Decimal)
         and number.is_finite()
@@ -310,6 +314,11 @@ COMPARISONS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
 # -- formats -----------------------------------------------------------------------------------
 
 
+def _size(digits: str) -> int:
+    """A size that is written in a format: leading noughts do not make it small."""
+    return int(digits.lstrip("0")[:9] or 0)
+
+
 def _conversions(text: str) -> Iterator[tuple[str | None, str, str | None, str]]:
     """The ``%`` conversions of a text: key, width, precision, type."""
     position = text.find("%")
@@ -330,7 +339,7 @@ def _printf(budget: Budget, text: str, values: Any) -> str:
         budget.tick()
         for size in (width, precision):
             if size:
-                number = next(given, 0) if size == "*" else int(size[:9])
+                number = next(given, 0) if size == "*" else _size(size)
                 if (
                     size is precision
                     and isinstance(number, int)
@@ -366,8 +375,8 @@ def check_spec(budget: Budget, value: Any, spec: str) -> None:
             raise Refused("A date's format is too long.")
         return
     for number in _NUMBER.findall(spec):
-        budget.room(int(number[:9]))
+        budget.room(_size(number))
     precision = _NUMBER.match(spec.rpartition(".")[2]) if "." in spec else None
-    if precision and not isinstance(value, str) and int(precision[0][:9]) > _MAX_DIGITS:
+    if precision and not isinstance(value, str) and _size(precision[0]) > _MAX_DIGITS:
         raise Refused("It prints too many digits.")
     check_number(value)

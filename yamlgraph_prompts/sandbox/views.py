@@ -72,26 +72,27 @@ class View:
 class ObjectView(View):
     """An object as its data: what `vars` and its slots hold, and the names opened for its class."""
 
-    __slots__ = ("shape",)
+    __slots__ = ("_data", "shape")
 
     def __init__(self, shape: Shape, raw: Any) -> None:
         self.shape = shape
         self.raw = raw
+        self._data: MappingView | None = None
 
     def get(self, name: str) -> Any:
         shape = self.shape
         if name in shape.properties:
             return view(getattr(self.raw, name, missing))
         if shape.has_dict:
-            value = dict.get(_attribute(self.raw, "__dict__"), name, missing)
+            value = self._vars().item(name)
             if value is not missing:
-                return view(value)
+                return value
         if name in shape.slots:
             try:
                 return view(_attribute(self.raw, name))
             except AttributeError:
                 return missing
-        return view(dict.get(self._extra(), name, missing)) if shape.is_model else missing
+        return self._extra().item(name) if shape.is_model else missing
 
     def method(self, name: str) -> Callable[..., Any] | None:
         """The method of this name, where the app opened it, or a model's own dump."""
@@ -103,14 +104,20 @@ class ObjectView(View):
         """A model's fields, and those of the models in it, as pydantic's `model_dump` has them."""
         return {name: _dumped(value) for name, value in self}
 
-    def _extra(self) -> dict[str, Any]:
+    def _vars(self) -> MappingView:
+        if self._data is None:
+            self._data = MappingView(_attribute(self.raw, "__dict__"))
+        return self._data
+
+    def _extra(self) -> MappingView:
         """What a pydantic model holds that it does not declare."""
-        return _attribute(self.raw, "__pydantic_extra__") or {}
+        extra = _attribute(self.raw, "__pydantic_extra__")
+        return MappingView({} if extra is None else extra)
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
         if not self.shape.is_model:
             raise TypeError(f"{name_of(type(self.raw))!r} object is not iterable")
-        names = [*_attribute(self.raw, "__dict__"), *self._extra()]
+        names = [*self._vars(), *self._extra()]
         current().elements(4 * len(names))
         return iter([(name, self.get(name)) for name in names if not name.startswith("_")])
 
@@ -185,6 +192,7 @@ class SequenceView(Container):
 
     def get(self, name: str) -> Any:
         names = _fields_of(type(self.raw)) if self.base is tuple else ()
+        current().spend(len(names) >> 2)
         return self[names.index(name)] if name in names else missing
 
     def __len__(self) -> int:
@@ -352,10 +360,26 @@ def _labelled(kind: type, plain: Any, raw: Any) -> Any:
     return labelled
 
 
+def _once(make: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A view that copies what it shows: made once for each object of a prompt."""
+
+    def once(raw: Any) -> Any:
+        budget, key = current(), (id(raw), make)
+        budget.tick()
+        known = budget.known
+        if key not in known:
+            known[key] = raw, make(raw)
+        return known[key][1]
+
+    return once
+
+
+@_once
 def _text_view(raw: str) -> Any:
-    return _labelled(LabelledText, str.__str__(raw), raw)
+    return _labelled(LabelledText, current().made(str.__str__(raw)), raw)
 
 
+@_once
 def _int_view(raw: int) -> Any:
     return _labelled(LabelledInt, int.__add__(raw, 0), raw)
 
@@ -364,20 +388,36 @@ def _float_view(raw: float) -> Any:
     return _labelled(LabelledFloat, float.__add__(raw, 0.0), raw)
 
 
+def _parts_of(kind: type, raw: Any, names: str) -> list[Any]:
+    return [getattr(kind, name).__get__(raw) for name in names.split()]
+
+
+def _zone(kind: Any, raw: Any) -> Any:
+    """A zone of Python's own: one of the app's is asked once, not for each method."""
+    zone = kind.tzinfo.__get__(raw)
+    if zone is None or type(zone) is ZoneInfo or zone is dt.UTC:
+        return zone
+    offset, name = kind.utcoffset(raw), kind.tzname(raw)
+    if type(zone) is dt.timezone and type(offset) is dt.timedelta and type(name) is str:
+        return zone
+    if offset is None:
+        return None
+    offset = dt.timedelta(*_parts_of(dt.timedelta, offset, "days seconds microseconds"))
+    return dt.timezone(offset, "UTC" if name is None else str.__str__(name))
+
+
 def _datetime_view(raw: dt.datetime) -> dt.datetime:
-    names = ("year", "month", "day", "hour", "minute", "second", "microsecond")
-    parts = [getattr(dt.datetime, name).__get__(raw) for name in names]
-    zone = dt.datetime.tzinfo.__get__(raw)
-    if zone is not None and type(zone) not in (dt.timezone, ZoneInfo):
-        # A zone of the app's own is asked once, not for each method that a template calls.
-        offset = dt.datetime.utcoffset(raw) or dt.timedelta()
-        zone = dt.timezone(offset, dt.datetime.tzname(raw) or "UTC")
-    return dt.datetime(*parts, zone, fold=dt.datetime.fold.__get__(raw))  # type: ignore[misc]
+    parts = _parts_of(dt.datetime, raw, "year month day hour minute second microsecond")
+    return dt.datetime(*parts, _zone(dt.datetime, raw), fold=dt.datetime.fold.__get__(raw))  # type: ignore[misc]
+
+
+def _time_view(raw: dt.time) -> dt.time:
+    parts = _parts_of(dt.time, raw, "hour minute second microsecond")
+    return dt.time(*parts, _zone(dt.time, raw), fold=dt.time.fold.__get__(raw))  # type: ignore[misc]
 
 
 def _date_view(raw: dt.date) -> dt.date:
-    names = ("year", "month", "day")
-    return dt.date(*(getattr(dt.date, name).__get__(raw) for name in names))
+    return dt.date(*_parts_of(dt.date, raw, "year month day"))
 
 
 # -- printing ----------------------------------------------------------------------------------
@@ -405,10 +445,16 @@ def measure(value: Any, each: int = 1) -> int:
     while todo:
         for item in todo[-1]:
             count += 1
-            if type(item) is str:
+            kind = type(item)
+            if kind is str:
                 length += len(item) + 2
                 continue
             length += 4
+            if kind is int:
+                if item.bit_length() > 64:
+                    length += item.bit_length() // 3
+                    count += item.bit_length() ** 2 >> 16  # to write it out is quadratic
+                continue
             parts = _parts(item)
             if parts is not None:
                 if len(todo) > _MAX_DEPTH:
@@ -519,6 +565,7 @@ def _same(value: Any) -> Any:
 
 
 def _listed(raw: Any) -> Any:
+    current().elements(len(raw))
     return SequenceView(list(raw))
 
 
@@ -532,7 +579,7 @@ def _scalar(raw: Any) -> Any:
 
 
 _BY_TYPE: Final[dict[type, Callable[[Any], Any]]] = {
-    **dict.fromkeys((*PLAIN, Decimal, Markup, dt.date, dt.time, dt.timedelta, range), _same),
+    **dict.fromkeys((*PLAIN, Decimal, Markup, dt.date, dt.timedelta, range), _same),
     type(missing): _same,
     dict: MappingView,
     **dict.fromkeys(_SEQUENCES, SequenceView),
@@ -540,6 +587,7 @@ _BY_TYPE: Final[dict[type, Callable[[Any], Any]]] = {
     **dict.fromkeys(LISTED, _listed),
     types.MappingProxyType: _proxied,
     dt.datetime: _datetime_view,
+    dt.time: _time_view,
 }
 # The first base that stands here decides.
 _BY_BASE: Final[dict[type, Callable[[Any], Any]]] = {
