@@ -85,7 +85,8 @@ class _Generator(CodeGenerator):
             self.write("escape(show(")
         elif isinstance(node, nodes.Name):
             name = frame.symbols.ref(node.name)
-            self.write(f"({name} if {name}.__class__ is str else show(")
+            self.write(f"({name} if {name}.__class__ is str else ")
+            self.write(f"str({name}) if {name}.__class__ is int else show(")
         else:
             self.write("(show(")
 
