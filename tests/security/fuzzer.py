@@ -490,7 +490,10 @@ class Grammar:
 
 _HEAVY = re.compile("big|long|many|equal|colliding|deep|wide|huge|blank")
 # The names that are expensive to make and to compare stand there less often.
-_POOL = [name for name in FACTORIES for _ in range(1 if _HEAVY.search(name) else 4)]
+# Without the model whose own `str`, which printing may run, calls its dictionaries.
+_POOL = [
+    name for name in FACTORIES for _ in range(1 if _HEAVY.search(name) else 4) if name != "packed"
+]
 
 
 # -- what is looked for --------------------------------------------------------------------------

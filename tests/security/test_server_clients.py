@@ -545,7 +545,7 @@ def test_a_prompt_that_a_release_does_not_have_tells_no_paths(tmp_path: Path, wh
             release[asked[0]]
         return asks(lambda state: {"letter": release[asked[0]].name})
 
-    with LivePrompts(folder, store=tmp_path / "store") as prompts:
+    with LivePrompts(folder, store=tmp_path / "store", watch=False) as prompts:
         saver = InMemorySaver()
         app = live_graph(reads, prompts=prompts).compile(checkpointer=saver)
         app.invoke(GIVEN, thread())

@@ -289,7 +289,7 @@ def _by_keys(context: Context, name: str, value: Any, *args: Any, **named: Any) 
     make = make_multi_attrgetter if name == "sort" else make_attrgetter
     key = make(context.environment, attribute, postprocess=postprocess)
     keys = [key(item) for item in items]
-    budget.keep(sum(map(getsizeof, keys)))
+    budget.keep(300 + sum(map(getsizeof, keys)) + 150 * len(keys))
     (hashed if name == "unique" else ordered)(budget, keys, len(keys))
     return items
 
