@@ -166,18 +166,7 @@ def _check(commands: Any) -> None:
     parser.add_argument(
         "--json", action="store_const", const="json", dest="format", help="--format json"
     )
-    parser.add_argument(
-        "--strict", action="store_true", help="duplicate keys and the like are errors too"
-    )
-    building = parser.add_mutually_exclusive_group()
-    building.add_argument(
-        "--graphs", action="store_true",
-        help="build the graphs that lie among the prompts too: this runs their Python",
-    )  # fmt: skip
-    building.add_argument(
-        "--no-build", action="store_true",
-        help="build no graph, not even one that is named: nothing of them runs",
-    )  # fmt: skip
+    _strictness(parser)
 
 
 def _show(commands: Any) -> None:
@@ -284,18 +273,7 @@ def _push(commands: Any) -> None:
     )  # fmt: skip
     _prompts(parser)
     _pusher(parser)
-    parser.add_argument(
-        "--strict", action="store_true", help="duplicate keys and the like are errors too"
-    )
-    building = parser.add_mutually_exclusive_group()
-    building.add_argument(
-        "--graphs", action="store_true",
-        help="build the graphs that lie among the prompts too: this runs their Python",
-    )  # fmt: skip
-    building.add_argument(
-        "--no-build", action="store_true",
-        help="build no graph, not even one that is named: nothing of them runs",
-    )  # fmt: skip
+    _strictness(parser)
     _json(parser)
 
 
@@ -310,6 +288,21 @@ def _promote(commands: Any) -> None:
     parser.add_argument("--to", required=True, dest="environment", metavar="NAME", help="to where")
     _pusher(parser)
     _json(parser)
+
+
+def _strictness(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--strict", action="store_true", help="duplicate keys and the like are errors too"
+    )
+    building = parser.add_mutually_exclusive_group()
+    building.add_argument(
+        "--graphs", action="store_true",
+        help="build the graphs that lie among the prompts too: this runs their Python",
+    )  # fmt: skip
+    building.add_argument(
+        "--no-build", action="store_true",
+        help="build no graph, not even one that is named: nothing of them runs",
+    )  # fmt: skip
 
 
 def _pusher(parser: argparse.ArgumentParser) -> None:
