@@ -51,6 +51,7 @@ from yamlgraph_prompts.sources import (
 from yamlgraph_prompts.sources.s3 import S3Source
 from yamlgraph_prompts.sources.s3_client import Place, client, forget
 from yamlgraph_prompts.sources.s3_signed import signature
+from yamlgraph_prompts.trigger import Trigger
 
 
 def release(**prompts: str) -> Release:
@@ -579,6 +580,16 @@ def test_names_that_only_capitals_tell_apart_are_a_warning(s3: ScriptedS3) -> No
     with LivePrompts(s3.url(), environment="production", watch=False) as prompts:
         (finding,) = prompts.publish().findings
     assert (finding.severity, finding.code) == ("warning", "case-collision")
+
+
+@pytest.mark.parametrize("reason", [trigger.value for trigger in Trigger])
+def test_a_call_reads_a_remote_layer_whatever_reason_it_gives(s3: ScriptedS3, reason: str) -> None:
+    s3.put(a="user: one")
+    with LivePrompts(s3.url(), environment="production", watch=False) as prompts:
+        s3.put(a="user: two")
+        outcome = prompts.publish(reason)
+        assert (outcome.status, outcome.reason) == ("published", reason)
+        assert prompts["a"].user == "two"
 
 
 def test_a_yml_object_is_a_warning(s3: ScriptedS3) -> None:

@@ -16,6 +16,7 @@ from yamlgraph_prompts.layers import LayerContent
 from yamlgraph_prompts.publisher import Attempt, Live, Publisher
 from yamlgraph_prompts.release import Outcome
 from yamlgraph_prompts.road import Road
+from yamlgraph_prompts.trigger import Trigger
 
 
 class Editor:
@@ -51,8 +52,8 @@ class Editor:
         write: Write | None,
     ) -> tuple[Trial, Outcome]:
         """Write one prompt and publish it; see `LivePrompts.change`."""
-        attempt = Attempt(reason)
-        disobeyed = self._road.obey(reason)
+        attempt = Attempt(Trigger.CHANGE, reason)
+        disobeyed = self._road.obey(attempt)
         live = self._road.started()
         candidate, contents = self._candidates.drafted(self._graphs(), live.release, [draft])
         trial = self._trial(draft, live, candidate, contents, mendable=disobeyed is None)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from yamlgraph_prompts.arrival import Arrival
 from yamlgraph_prompts.candidate import Graph
 from yamlgraph_prompts.fetch import LayerReader
+from yamlgraph_prompts.trigger import Trigger
 
 if TYPE_CHECKING:
     from yamlgraph_prompts.errors import LayerError
@@ -32,9 +33,9 @@ class Following:
         readers: The layers.
         graphs: Gives the attached graphs.
         store_paths: The files by which another process says that it changed what is live.
-        changed: Called with the reason when a layer or a graph may have changed. This and the
+        changed: Called with the trigger when a layer or a graph may have changed. This and the
             others are methods, held weakly: a thread keeps nothing alive that nobody uses.
-        pointed: Called with the reason when the store's pointer may have changed.
+        pointed: Called when the store's pointer may have changed.
         trouble: Called with what happened to the watcher and the same in words.
         unreadable: Called with what is wrong when a remote layer cannot be looked at.
         readable: Called when one can be looked at again.
@@ -47,8 +48,8 @@ class Following:
         readers: Sequence[LayerReader],
         graphs: Callable[[], Iterable[Graph]],
         store_paths: Callable[[], Iterable[Path]],
-        changed: Callable[[str], object],
-        pointed: Callable[[str], object],
+        changed: Callable[[Trigger], object],
+        pointed: Callable[[Trigger], object],
         trouble: Callable[[str, str], object],
         unreadable: Callable[[LayerError], object],
         readable: Callable[[], object],
@@ -102,7 +103,7 @@ class Following:
                 watch.close()
         # What changed between the load and now is no news to a watch.
         if self._watches is watches:
-            self._take("first look")
+            self._take(Trigger.FIRST_LOOK)
 
     def _made(self) -> Iterator[Watch | Poller]:
         from yamlgraph_prompts.polling import Poller
@@ -149,9 +150,9 @@ class Following:
         for watch in watches or ():
             watch.close()
 
-    def _file_changed(self, reason: str) -> None:
+    def _file_changed(self, trigger: Trigger) -> None:
         with self.arrival.taken():
-            self._take(reason)
+            self._take(trigger)
 
     def _paths(self) -> Iterator[Path]:
         for reader in self._readers:

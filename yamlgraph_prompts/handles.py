@@ -22,6 +22,7 @@ from yamlgraph_prompts.lookup import FULL_ID
 from yamlgraph_prompts.publisher import Publisher
 from yamlgraph_prompts.release import Release
 from yamlgraph_prompts.telling import Teller
+from yamlgraph_prompts.trigger import Trigger
 
 if TYPE_CHECKING:
     from yamlgraph_prompts.live_prompts import LivePrompts
@@ -209,7 +210,7 @@ class Handle:
             # A sync call on a loop has to do with the look that following takes in its thread.
             if not on_event_loop():
                 with suppress(PromptsError):
-                    self.owner.publish("first run")
+                    self.owner._publish(Trigger.FIRST_RUN)
 
 
 def _key(store: Store | MemoryStore, environment: str) -> bytes:

@@ -29,10 +29,11 @@ from yamlgraph_prompts.handles import Handle, Parts
 from yamlgraph_prompts.health import Health
 from yamlgraph_prompts.layers import AnyLayer, as_layer, environment_name
 from yamlgraph_prompts.live import LiveGraph, LiveStateGraph, Pin, Recipe
-from yamlgraph_prompts.publisher import Live, Publisher
+from yamlgraph_prompts.publisher import Attempt, Live, Publisher
 from yamlgraph_prompts.release import GraphFacts, Outcome, Prompt, PromptUse, Release, StoredRelease
 from yamlgraph_prompts.road import Road
 from yamlgraph_prompts.telling import Teller
+from yamlgraph_prompts.trigger import Trigger
 from yamlgraph_prompts.workers import Workers, taken_by
 
 if TYPE_CHECKING:
@@ -319,8 +320,7 @@ class LivePrompts:
         Raises:
             PromptsError: There is nothing live yet, and nothing to fall back on.
         """
-        with self._publishing() as road:
-            return road.first() if road.live is None else road.publish(reason)
+        return self._publish(Trigger.CALL, reason)
 
     def activate(self, release_id: str, *, reason: str = "activate") -> Outcome:
         """Make a kept release live and hold it: the layers are not followed until `follow()`.
@@ -564,25 +564,29 @@ class LivePrompts:
 
     # What handles and following call
 
+    def _publish(self, trigger: Trigger, reason: str = "") -> Outcome:
+        with self._publishing() as road:
+            return road.first() if road.live is None else road.publish(Attempt(trigger, reason))
+
     def _reread(self, graph: Graph, release: Release) -> GraphFacts:
         """A graph as its files are now, to run on a release."""
         with self._lock:  # no graph is read twice at once
             return graph.read(release.prompts.__contains__)
 
-    def _changed(self, reason: str) -> None:
+    def _changed(self, trigger: Trigger) -> None:
         try:
-            self.publish(reason)
+            self._publish(trigger)
         except (Exception, SystemExit):
             if not self._closed:
                 logger.exception("A publication failed")
 
-    def _pointed(self, reason: str) -> None:
+    def _pointed(self, _trigger: Trigger) -> None:
         with self._lock:
             if self._road.pointed_elsewhere(only_holds=self._following.will_tell):
-                self._changed("another process")
+                self._changed(Trigger.OTHER_PROCESS)
             elif self._teller.store_refused:
                 # No file tells that there is room again; this is called every now and then.
-                self._changed("poll")
+                self._changed(Trigger.POLL)
 
     def _cannot_look(self, problem: LayerError) -> None:
         with self._publishing() as road:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from yamlgraph_prompts.errors import LayerError, LayerNotFound
 from yamlgraph_prompts.fetch import LayerReader, within
+from yamlgraph_prompts.trigger import Trigger
 
 logger = logging.getLogger("yamlgraph_prompts")
 
@@ -79,7 +80,7 @@ class Poller:
 
     Args:
         reader: The layer.
-        changed: Called with ``"poll"`` when something else is there.
+        changed: Called with `Trigger.POLL` when something else is there.
         trouble: Called with what is wrong, when a look fails that did not fail in this way before.
         well: Called when a look succeeds after one that failed.
         refresh_s: Seconds between two looks.
@@ -88,7 +89,7 @@ class Poller:
     def __init__(
         self,
         reader: LayerReader,
-        changed: Callable[[str], object],
+        changed: Callable[[Trigger], object],
         trouble: Callable[[LayerError], object],
         well: Callable[[], object],
         refresh_s: float,
@@ -134,7 +135,7 @@ class Poller:
                     self._call(self._well)
                 self._pace = self._pace.well()
                 if news:
-                    self._call(self._changed, "poll")
+                    self._call(self._changed, Trigger.POLL)
             delay_s = self._pace.next_s(rand, retry_after_s)
 
     def _tell(self, problem: LayerError) -> None:

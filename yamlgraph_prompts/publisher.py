@@ -19,6 +19,7 @@ from yamlgraph_prompts.history import Pointer
 from yamlgraph_prompts.live import Build
 from yamlgraph_prompts.release import Outcome, Release, Status
 from yamlgraph_prompts.telling import Teller, summary
+from yamlgraph_prompts.trigger import Trigger
 from yamlgraph_prompts.workers import Workers
 
 if TYPE_CHECKING:
@@ -47,10 +48,16 @@ class Live:
 class Attempt:
     """One way down the road, which ends with an outcome."""
 
-    reason: str
+    trigger: Trigger
+    reason: str = ""
     overrules: bool = False
     """Whether it ends a hold."""
     started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def why(self) -> str:
+        """The word for the log and the history."""
+        return self.reason or self.trigger.value
 
 
 class Overtaken(Exception):
@@ -211,7 +218,8 @@ class Publisher:
             findings,
             time.perf_counter() - attempt.started,
             candidate.release.id if candidate else None,
-            attempt.reason,
+            attempt.why,
+            attempt.trigger,
         )
 
     def told(self, outcome: Outcome) -> Outcome:
@@ -236,7 +244,7 @@ class Publisher:
             # It cannot be obeyed here, which ends it for nobody: others may serve it.
             return None
         try:
-            if not self._store.make_live(release, reason=attempt.reason, held=held, since=since):
+            if not self._store.make_live(release, reason=attempt.why, held=held, since=since):
                 raise Overtaken
         except (StoreError, ReleaseNotFound) as problem:
             return self._store_trouble(candidate, attempt, problem)

@@ -13,6 +13,7 @@ from yamlgraph_prompts.errors import PromptNotFound, ReleaseNotFound
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.spelling import nearest
 from yamlgraph_prompts.text_diff import Effort, unified
+from yamlgraph_prompts.trigger import Trigger
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
@@ -251,6 +252,7 @@ class Outcome:
         elapsed_s: How long it took, in seconds.
         candidate: The id of the release that was tried, where one could be made.
         reason: Why it was tried, such as ``"file change"``.
+        trigger: What started the attempt.
     """
 
     status: Status
@@ -259,6 +261,7 @@ class Outcome:
     elapsed_s: float
     candidate: str | None = None
     reason: str = "call"
+    trigger: Trigger = Trigger.CALL
 
     @property
     def errors(self) -> tuple[Finding, ...]:

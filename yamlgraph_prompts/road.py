@@ -7,7 +7,6 @@ Its caller holds the lock.
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ from yamlgraph_prompts.lookup import find
 from yamlgraph_prompts.publisher import Attempt, Live, Overtaken, Publisher
 from yamlgraph_prompts.release import Outcome, Release
 from yamlgraph_prompts.telling import Teller, summary, without_excerpts
+from yamlgraph_prompts.trigger import Trigger
 
 if TYPE_CHECKING:
     from yamlgraph_prompts.memory_store import MemoryStore
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("yamlgraph_prompts")
 
 DEADLINE_S = 30.0  # for reading remote layers, once something is live
-
-# Remote layers are asked by whoever polls them; other news is no reason to ask them.
-_ASKS_NOBODY = ("poll", "file change", "first run", "another process")
 
 
 class Road:
@@ -69,7 +66,7 @@ class Road:
         self._teller = teller
         self._graphs = graphs
         self._startup_deadline_s = startup_deadline_s
-        self._kept_s = {**dict.fromkeys(_ASKS_NOBODY, math.inf), "first look": refresh_s}
+        self._refresh_s = refresh_s
         self._as_stored = as_stored
         # The hold that could not be obeyed: its pointer's serial, and why.
         self._disobeyed = (0, "")
@@ -95,10 +92,10 @@ class Road:
         """The first publication, or the last good release where that fails; raises as `started`."""
         if self._as_stored and (pointer := self._store.pointer()) is not None:
             release = self._store.get(pointer.release)
-            outcome = self._take(release, "as stored", held=pointer.held)
+            outcome = self._take(release, Attempt(Trigger.AS_STORED), held=pointer.held)
             if self.live is not None:
                 return outcome
-        attempt, problem = Attempt("start"), None
+        attempt, problem = Attempt(Trigger.START), None
         try:
             outcome = self._publish(attempt)
         except LayerError as error:
@@ -110,17 +107,18 @@ class Road:
             raise problem or PromptsRejected(summary(outcome), outcome=outcome)
         return replace(outcome, release=self.live.release)
 
-    def publish(self, reason: str) -> Outcome:
+    def publish(self, attempt: Attempt) -> Outcome:
         """Make live what the layers hold, or stay on what somebody holds."""
-        return self._publisher.told(self._publish(Attempt(reason)))
+        return self._publisher.told(self._publish(attempt))
 
     def activate(self, release: Release, reason: str) -> Outcome:
         """Make a kept release live and hold it."""
-        return self._publisher.told(self._take(release, reason, held=True, point=True))
+        attempt = Attempt(Trigger.ACTIVATE, reason)
+        return self._publisher.told(self._take(release, attempt, held=True, point=True))
 
     def follow(self) -> Outcome:
         """End a hold: make live what the layers hold, and follow them from now on."""
-        attempt = Attempt("follow", overrules=True)
+        attempt = Attempt(Trigger.FOLLOW, overrules=True)
         outcome = self._publisher.told(self._publish(attempt))
         if self._is_held():
             # What the layers hold is refused; news is taken from now on all the same.
@@ -157,7 +155,7 @@ class Road:
         Raises:
             PromptsRejected: They do not go together.
         """
-        live, attempt = self.started(), Attempt("attach")
+        live, attempt = self.started(), Attempt(Trigger.ATTACH)
         if self._readers:
             candidate = self._candidates.kept(live.release, self._graphs(), live.release)
             self._publisher.admit(candidate, attempt)
@@ -182,7 +180,7 @@ class Road:
             return False
         return (pointer.release, pointer.held) != (live.release.id, live.held)
 
-    def obey(self, reason: str) -> Outcome | None:
+    def obey(self, attempt: Attempt) -> Outcome | None:
         """Do what another process said of holding; the outcome where that is refused."""
         live, pointer = self.live, self._publisher.pointer()
         if pointer is None:
@@ -193,7 +191,7 @@ class Road:
         if live is not None and live.held and live.release.id == pointer.release:
             return None
         try:
-            outcome = self._take(self.find(pointer.release), reason, held=True)
+            outcome = self._take(self.find(pointer.release), attempt, held=True)
         except PromptsError as problem:
             why = str(problem)
         else:
@@ -217,7 +215,7 @@ class Road:
 
     def unreadable(self, problem: LayerError) -> Outcome:
         """A look at a layer failed while nothing was to be published."""
-        return self._publisher.told(self._unreadable(problem, Attempt("poll")))
+        return self._publisher.told(self._unreadable(problem, Attempt(Trigger.POLL)))
 
     def layers_well(self) -> None:
         """The layers were read; say so of those that could not be read before."""
@@ -228,7 +226,7 @@ class Road:
     def _publish(self, attempt: Attempt) -> Outcome:
         # Before a held release is taken: that does not make this any less a start.
         deadline_s = DEADLINE_S if self.live else self._startup_deadline_s
-        refused = None if attempt.overrules else self.obey(attempt.reason)
+        refused = None if attempt.overrules else self.obey(attempt)
         if refused is not None:
             return refused
         try:
@@ -236,7 +234,7 @@ class Road:
                 self._graphs(),
                 self._publisher.release,
                 deadline_s=deadline_s,
-                kept_s=self._kept_s.get(attempt.reason),
+                kept_s=attempt.trigger.max_age_s(self._refresh_s),
             )
         except LayerError as problem:
             if self.live is None:
@@ -247,7 +245,7 @@ class Road:
 
     def _hold(self, live: Live, news: Candidate, attempt: Attempt) -> Outcome:
         """Stay on the held release, on today's graphs; keep the news for later."""
-        outcome = self._take(live.release, attempt.reason, held=True)
+        outcome = self._take(live.release, attempt, held=True)
         if outcome.status == "rejected" or news.release.id == live.release.id:
             return outcome
         refused = self._publisher.keep(news, attempt)
@@ -257,7 +255,7 @@ class Road:
         last = self._store.last_good()
         if last is None:
             return
-        outcome = self._take(last, "last good", held=self._is_held())
+        outcome = self._take(last, Attempt(Trigger.LAST_GOOD), held=self._is_held())
         if self.live is None:
             why = summary(outcome, show=without_excerpts)
             logger.error("The last good release is refused too: %s", why)
@@ -267,9 +265,10 @@ class Road:
         logger.error(message)
         self._teller.tell("layer-unavailable", message, release=last.id)
 
-    def _take(self, release: Release, reason: str, *, held: bool, point: bool = False) -> Outcome:
+    def _take(
+        self, release: Release, attempt: Attempt, *, held: bool, point: bool = False
+    ) -> Outcome:
         """Make a kept release live, after checking it with today's graphs."""
-        attempt = Attempt(reason)
         candidate = self._candidates.kept(release, self._graphs(), self._publisher.release)
         if candidate.refused:
             return self._publisher.outcome("rejected", attempt, candidate)

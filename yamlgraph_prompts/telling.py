@@ -14,6 +14,7 @@ from yamlgraph_prompts.escaping import Lines
 from yamlgraph_prompts.events import Event, EventKind, Hook, tell
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.release import Outcome
+from yamlgraph_prompts.trigger import Trigger
 
 logger = logging.getLogger("yamlgraph_prompts")
 
@@ -21,9 +22,6 @@ SHOWN_ERRORS = 20
 
 # What findings quote: in braces, or in quotes that are no apostrophes. Bounded, so linear.
 _EXCERPT = re.compile(r"""\{[^{}]{0,200}\}|(?<!\w)'[^']{0,200}'|(?<!\w)"[^"]{0,200}\"""")
-
-# Nobody asked for these looks, and several of them may see one change.
-_UNASKED = {"first run", "first look", "file change", "poll", "another process"}
 
 
 class Teller:
@@ -69,7 +67,7 @@ class Teller:
     def outcome(self, outcome: Outcome) -> None:
         """Log an outcome and hand it to every hook."""
         self.last = (outcome, time.time())
-        if outcome.status != "rejected" and outcome.reason != "last good":
+        if outcome.status != "rejected" and outcome.trigger is not Trigger.LAST_GOOD:
             self._refused = None
         if outcome.status == "published" and outcome.release is not None:
             logger.info(
@@ -99,7 +97,7 @@ class Teller:
     def _told(self, refused: Outcome) -> bool:
         """Whether the log has said this already, of the same content."""
         before, self._refused = self._refused, (refused.candidate, refused.errors)
-        return refused.reason in _UNASKED and before == self._refused
+        return refused.trigger.is_automatic and before == self._refused
 
     def _warn(self, outcome: Outcome) -> None:
         """Log the warnings that the release before did not have."""

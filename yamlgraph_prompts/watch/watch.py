@@ -17,6 +17,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Literal
 
 from yamlgraph_prompts.regular_file import inode
+from yamlgraph_prompts.trigger import Trigger
 from yamlgraph_prompts.watch.burst import Burst
 
 if TYPE_CHECKING:
@@ -45,8 +46,8 @@ class Watch:
     Thread-safe. After a fork the child has no watch until it calls `start`.
 
     Args:
-        on_change: Called with ``"file change"`` or ``"poll"`` from the watch's own thread. What it
-            raises is logged.
+        on_change: Called with `Trigger.FILE_CHANGE` or `Trigger.POLL`, from the watch's own
+            thread. What it raises is logged.
         paths: Which files and folders (with all below) to watch now. They need not exist.
         fingerprint: A digest of what is there now. Without it every poll is a change.
         poll_s: Seconds between two looks at the fingerprint, give or take a tenth.
@@ -62,7 +63,7 @@ class Watch:
         >>> import tempfile
         >>> folder = Path(tempfile.mkdtemp())
         >>> heard = threading.Event()
-        >>> watch = Watch(lambda reason: heard.set(), paths=lambda: [folder])
+        >>> watch = Watch(lambda trigger: heard.set(), paths=lambda: [folder])
         >>> watch.start()
         >>> _ = (folder / "greeting.yaml").write_text("user: Hi")
         >>> heard.wait(5)
@@ -72,7 +73,7 @@ class Watch:
 
     def __init__(
         self,
-        on_change: Callable[[str], object],
+        on_change: Callable[[Trigger], object],
         *,
         paths: Callable[[], Iterable[Path]],
         fingerprint: Callable[[], str] | None = None,
@@ -298,12 +299,12 @@ class Watch:
         # on_change may see what came after this look, and the next look what was there before.
         self._seen = self._candidate = None
         self._poll_at = min(self._poll_at, monotonic() + self._quiet_s)
-        self._call("file change")
+        self._call(Trigger.FILE_CHANGE)
 
-    def _call(self, reason: str) -> None:
+    def _call(self, trigger: Trigger) -> None:
         for _ in range(2):
             try:
-                self._on_change(reason)
+                self._on_change(trigger)
             except (Exception, SystemExit):
                 # A thread that ends by it says nothing, and old prompts would stay for ever.
                 logger.exception("A file change could not be taken")
@@ -331,7 +332,7 @@ class Watch:
             if self._retry_at <= now:
                 self._retry_at = now + self._poll_s
                 if self._listen():
-                    self._call("poll")
+                    self._call(Trigger.POLL)
             return
         if self._turned:
             return  # about to arm anew; a folder that was removed has taken its thread along
@@ -359,14 +360,14 @@ class Watch:
         if self._mode == "events":
             self._tell("watcher-restarted", "the file watcher had stopped; a new one was started")
         self._seen = self._candidate = None
-        self._call("poll")
+        self._call(Trigger.POLL)
 
     # Polling
 
     def _poll(self, now: float) -> None:
         self._poll_later()
         if self._fingerprint is None:
-            self._call("poll")
+            self._call(Trigger.POLL)
             return
         if self._burst.waiting:
             self._poll_at = now + self._quiet_s
@@ -384,7 +385,7 @@ class Watch:
             self._poll_at = monotonic() + max(self._quiet_s, settle_s)
         else:
             self._seen, self._candidate = found, None
-            self._call("poll")
+            self._call(Trigger.POLL)
             if self._look() != found:
                 self._seen = ""
 
