@@ -30,9 +30,9 @@ from yamlgraph_prompts import (
     ReleaseNotFound,
     live_graph,
 )
-from yamlgraph_prompts.drafts import Draft
+from yamlgraph_prompts.model.trigger import Trigger
+from yamlgraph_prompts.publishing.drafts import Draft
 from yamlgraph_prompts.sources.directory import DirectorySource
-from yamlgraph_prompts.trigger import Trigger
 
 
 def folder_of(tmp_path: Path, text: str = "one") -> Path:

@@ -33,12 +33,12 @@ from tests.s3_servers import KEY, SECRET, Shop, credentials
 from tests.scripted_server import Asked, Handler, ScriptedS3, Server, refused, silent
 from yamlgraph_prompts import Layer, LiveGraph, live_graph
 from yamlgraph_prompts.errors import LayerNotFound, LayerUnavailable, ReleaseNotFound
-from yamlgraph_prompts.fetch import LayerReader
+from yamlgraph_prompts.files.regular_file import LIMIT_FILE_BYTES
 from yamlgraph_prompts.live import Pin
 from yamlgraph_prompts.live_prompts import LivePrompts
-from yamlgraph_prompts.pack import encode_pack
-from yamlgraph_prompts.regular_file import LIMIT_FILE_BYTES
-from yamlgraph_prompts.release import Prompt, Release
+from yamlgraph_prompts.model.pack import encode_pack
+from yamlgraph_prompts.model.release import Prompt, Release
+from yamlgraph_prompts.model.trigger import Trigger
 from yamlgraph_prompts.sources import (
     KeepsReleases,
     Source,
@@ -48,10 +48,10 @@ from yamlgraph_prompts.sources import (
     s3_names,
     s3_signed,
 )
+from yamlgraph_prompts.sources.reader import LayerReader
 from yamlgraph_prompts.sources.s3 import S3Source
 from yamlgraph_prompts.sources.s3_client import Place, client, forget
 from yamlgraph_prompts.sources.s3_signed import signature
-from yamlgraph_prompts.trigger import Trigger
 
 
 def release(**prompts: str) -> Release:

@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from yamlgraph_prompts.trigger import Trigger
-from yamlgraph_prompts.watch import Watch, file_events
-from yamlgraph_prompts.watch.burst import GRACE_S, PATIENCE, Burst
-from yamlgraph_prompts.watch.file_events import MOST_ENTRIES, survey
+from yamlgraph_prompts.following.watch import Watch, file_events
+from yamlgraph_prompts.following.watch.burst import GRACE_S, PATIENCE, Burst
+from yamlgraph_prompts.following.watch.file_events import MOST_ENTRIES, survey
+from yamlgraph_prompts.model.trigger import Trigger
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs inotify")
 QUIET_S = 0.1

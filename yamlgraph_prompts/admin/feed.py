@@ -17,8 +17,8 @@ from starlette.types import Receive, Scope, Send
 
 from yamlgraph_prompts.admin.bodies import FindingBody
 from yamlgraph_prompts.admin.problems import Refusal
-from yamlgraph_prompts.escaping import printable
-from yamlgraph_prompts.events import Event
+from yamlgraph_prompts.model.events import Event
+from yamlgraph_prompts.text.escaping import printable
 
 KEPT = 256
 SHOWN_FINDINGS = 20

@@ -358,4 +358,4 @@ def _demo(commands: Any) -> None:
         commands, "demo", "see it work, in ten seconds, without a key",
         "yamlgraph-prompts demo", module="demo",
     )  # fmt: skip
-    parser.set_defaults(module="yamlgraph_prompts.demo")
+    parser.set_defaults(module="yamlgraph_prompts.cli.demo")
