@@ -17,7 +17,7 @@ from tests.files import Heard, codes, write
 from yamlgraph_prompts import Finding, Layer, LivePrompts, PromptNotFound, PromptsRejected
 from yamlgraph_prompts.errors import LayerError, LayerUnavailable
 from yamlgraph_prompts.publishing.drafts import Draft
-from yamlgraph_prompts.sources import Content
+from yamlgraph_prompts.sources import Snapshot
 from yamlgraph_prompts.sources.directory import DirectorySource
 from yamlgraph_prompts.sources.layers import LayerContent, as_layer, environments_pattern, resolve
 
@@ -400,7 +400,7 @@ def test_layers_under_one_link_are_read_as_they_were_together(
     before = prompts.release
     reads, editions, read = count(1), ["new", "old"], DirectorySource.read
 
-    def swapping(source: DirectorySource) -> Content:
+    def swapping(source: DirectorySource) -> Snapshot:
         found = read(source)
         if source.url.endswith("production") and next(reads) <= swaps:
             (tmp_path / "beside").symlink_to(editions[0])

@@ -460,7 +460,7 @@ def test_going_back_to_earlier_content_is_a_change_too(s3: ScriptedS3) -> None:
     versions = []
     for text in ("user: v1", "user: v2", "user: v1"):
         s3.put(a=text)
-        versions.append(source.version())
+        versions.append(source.read().version)
     assert versions[0] == versions[2] != versions[1]
 
 

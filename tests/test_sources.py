@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -33,9 +34,10 @@ from yamlgraph_prompts.files.regular_file import (
     TooLarge,
     read_regular,
 )
-from yamlgraph_prompts.sources import Content, Source, open_source
+from yamlgraph_prompts.sources import Snapshot, Source, open_source
 from yamlgraph_prompts.sources.directory import DirectorySource
 from yamlgraph_prompts.sources.memory import MemorySource
+from yamlgraph_prompts.sources.polling import poll
 
 as_root = pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 
@@ -57,26 +59,23 @@ class ShopSource:
     """What a third party would write."""
 
     shelves: Mapping[str, dict[str, bytes]] = {}
-    remote = True
+    refresh_s = 30.0
 
     def __init__(self, url: str) -> None:
         self.url = url
 
-    def read(self) -> Content:
+    def read(self) -> Snapshot:
         try:
-            return Content(dict(self.shelves[self.url]))
+            return Snapshot.of(dict(self.shelves[self.url]))
         except KeyError:
             raise LayerNotFound(f"Nothing is at {self.url}.", layer=self.url) from None
 
-    def version(self) -> str:
-        return self.read().version
+    def changes(self, stop: Event) -> Iterator[None]:
+        return poll(stop, self.refresh_s)
 
-    def places(self) -> list[str]:
+    def folders(self) -> list[str]:
         begin = self.url.rstrip("/") + "/"
         return sorted({u[len(begin) :].split("/")[0] for u in self.shelves if u.startswith(begin)})
-
-    def watched(self) -> tuple[Path, ...]:
-        return ()
 
     def close(self) -> None:
         pass
@@ -136,8 +135,6 @@ def in_bucket(bucket: Bucket) -> Shelf:
 def test_a_source_is_what_the_protocol_says(shelf: Shelf) -> None:
     assert isinstance(shelf.source, Source)
     assert isinstance(shelf.source.url, str)
-    assert isinstance(shelf.source.remote, bool)
-    assert all(isinstance(path, Path) for path in shelf.source.watched())
 
 
 def test_an_empty_place_gives_no_files_and_no_findings(shelf: Shelf) -> None:
@@ -158,11 +155,11 @@ def test_every_file_comes_back_byte_for_byte(shelf: Shelf) -> None:
 
 def test_the_cheap_version_is_the_version_of_what_is_read(shelf: Shelf) -> None:
     shelf.put("a.yaml", b"user: x")
-    assert shelf.source.version() == shelf.source.read().version
+    assert shelf.source.read().version == shelf.source.read().version
 
 
 def test_the_version_moves_with_every_change_and_comes_back(shelf: Shelf) -> None:
-    versions = [shelf.source.version()]
+    versions = [shelf.source.read().version]
     for act in (
         lambda: shelf.put("a.yaml", b"user: x"),
         lambda: shelf.put("a.yaml", b"user: y"),
@@ -170,24 +167,22 @@ def test_the_version_moves_with_every_change_and_comes_back(shelf: Shelf) -> Non
         lambda: shelf.put("n/b.yaml", b"user: y"),
     ):
         act()
-        versions.append(shelf.source.version())
+        versions.append(shelf.source.read().version)
     assert len(set(versions)) == 5
     shelf.remove("n/b.yaml")
-    assert shelf.source.version() == versions[3]
+    assert shelf.source.read().version == versions[3]
     shelf.remove("b.yaml")
     shelf.put("a.yaml", b"user: x")
-    assert shelf.source.version() == versions[1]
+    assert shelf.source.read().version == versions[1]
 
 
 def test_nothing_there_is_an_error_with_the_layer_in_it(shelf: Shelf) -> None:
     if shelf.unmake is None:
         return
     shelf.unmake()
-    for ask in (shelf.source.read, shelf.source.version):
-        with pytest.raises(LayerNotFound) as caught:
-            ask()
-        assert caught.value.layer == shelf.source.url
-    assert shelf.source.places() == []
+    with pytest.raises(LayerNotFound) as caught:
+        shelf.source.read()
+    assert caught.value.layer == shelf.source.url
 
 
 def test_what_was_read_does_not_change_afterwards(shelf: Shelf) -> None:
@@ -231,7 +226,9 @@ def test_a_file_url_with_a_host_is_refused_instead_of_read_elsewhere() -> None:
 
 def test_the_same_content_has_the_same_version_everywhere(tmp_path: Path) -> None:
     write(tmp_path, {"a.yaml": "user: x"})
-    assert open_source(str(tmp_path)).version() == MemorySource({"a": "user: x"}).version()
+    assert (
+        open_source(str(tmp_path)).read().version == MemorySource({"a": "user: x"}).read().version
+    )
 
 
 @settings(max_examples=50, deadline=None)
@@ -242,17 +239,17 @@ def test_the_same_content_has_the_same_version_everywhere(tmp_path: Path) -> Non
 def test_contents_that_differ_have_versions_that_differ(
     one: dict[str, bytes], other: dict[str, bytes]
 ) -> None:
-    assert (Content(one).version == Content(other).version) == (one == other)
+    assert (Snapshot.of(one).version == Snapshot.of(other).version) == (one == other)
 
 
 # Folders
 
 
-def read(folder: Path) -> Content:
+def read(folder: Path) -> Snapshot:
     return DirectorySource(str(folder)).read()
 
 
-def codes(content: Content) -> list[str]:
+def codes(content: Snapshot) -> list[str]:
     return [finding.code for finding in content.findings]
 
 
@@ -265,7 +262,7 @@ def test_files_and_folders_that_begin_with_a_dot_are_not_looked_at(tmp_path: Pat
     write(tmp_path, {"a.yaml": "", "..data/b.yaml": "", ".git/c.yaml": "", "n/.d.yaml": ""})
     (tmp_path / ".e.yaml").write_text("user: x")
     assert list(read(tmp_path).files) == ["a.yaml"]
-    assert DirectorySource(str(tmp_path)).places() == ["n"]
+    assert DirectorySource(str(tmp_path)).folders() == ["n"]
 
 
 def test_a_yml_file_is_a_warning_that_says_the_new_name(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ PromptsError
 ├── LayerError                           a place that prompts come from
 │   ├── LayerNotFound (LookupError)      nothing is there; lists what is
 │   ├── LayerUnavailable (OSError)       there, but it cannot be read now
-│   └── LayerReadOnly (PermissionError)  there, but it cannot be written
+│   ├── LayerReadOnly (PermissionError)  there, but it cannot be written
+│   └── Stale                            written by somebody else meanwhile
 ├── UnknownScheme (ValueError)           no source reads such a URL
 ├── MissingExtra (ImportError)           a pip extra is not installed
 ├── PromptNotFound (LookupError)         no layer has it; lists every place tried
@@ -133,6 +134,10 @@ class LayerUnavailable(LayerError, OSError):
 
 class LayerReadOnly(LayerError, PermissionError):
     """A prompt cannot be written to this layer."""
+
+
+class Stale(LayerError):
+    """A file of a layer is not what a change was made on; nothing was written."""
 
 
 class UnknownScheme(PromptsError, ValueError):

@@ -103,7 +103,9 @@ class LivePrompts:
                 "YAMLGRAPH_PROMPTS_ENVIRONMENT or ENVIRONMENT.",
                 self.environment,
             )
-        self._readers = tuple(LayerReader(layer, self.environment, _base) for layer in self.layers)
+        self._readers = tuple(
+            LayerReader(layer, self.environment, _base, refresh_s) for layer in self.layers
+        )
         self._teller = Teller(self.environment, hooks)
         self._attached = Attached()
         self._store = _store(self._readers, self.environment, store, _graph)

@@ -33,13 +33,14 @@ from tests.security.hostile_answers import (
 from tests.test_s3_source import publish, release
 from yamlgraph_prompts import Layer
 from yamlgraph_prompts.errors import LayerError, LayerUnavailable
-from yamlgraph_prompts.following.polling import Poller
+from yamlgraph_prompts.following.remote import RemoteFollower
 from yamlgraph_prompts.live_prompts import LivePrompts
 from yamlgraph_prompts.model.pack import MAGIC, encode_pack
 from yamlgraph_prompts.registry.bucket import Bucket
-from yamlgraph_prompts.sources import Content, s3_bucket
+from yamlgraph_prompts.sources import Snapshot, s3_bucket
 from yamlgraph_prompts.sources import reader as fetch
 from yamlgraph_prompts.sources.bounds import Bounds
+from yamlgraph_prompts.sources.deadline import within
 from yamlgraph_prompts.sources.reader import LayerReader
 from yamlgraph_prompts.sources.s3 import S3Source
 from yamlgraph_prompts.sources.s3_client import Place, forget
@@ -385,7 +386,7 @@ def test_a_poll_of_a_server_that_is_good_and_bad_in_turn_backs_off_and_piles_up_
         return looks % 2 == 0 and hostile(handler, asked)
 
     s3.fault = in_turn
-    poller = Poller(reader, lambda _: None, troubles.append, lambda: None, 0.01)
+    poller = RemoteFollower(reader, lambda _: None, troubles.append, lambda: None, 0.01)
     poller.start()
     wait_until(lambda: looks >= 12)
     assert len(ours() - before) <= 2
@@ -407,15 +408,15 @@ def test_sources_that_hang_for_good_are_opened_anew_only_a_few_times(
             super().__init__(s3.url())
             opened.append(self)
 
-        def read(self) -> Content:
+        def read(self) -> Snapshot:
             ended.wait(30)
-            return Content({})
+            return Snapshot.of({})
 
     monkeypatch.setattr(fetch, "_open", lambda *_: Hanging())
     reader = LayerReader(Layer(s3.url()), "x", None)
     for _ in range(20):
         with pytest.raises(LayerUnavailable):
-            fetch.within(0.05, reader.read, reader.url)
+            within(0.05, reader.read, reader.url)
     assert len(opened) <= 1 + fetch.MAX_HANGING
     assert len([one for one in ours() if one.name == "yamlgraph-prompts-ask"]) <= 5
     ended.set()

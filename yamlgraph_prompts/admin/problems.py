@@ -21,6 +21,7 @@ from yamlgraph_prompts.errors import (
     PromptsRejected,
     PushRefused,
     ReleaseNotFound,
+    Stale,
     StoreError,
     WorkerDied,
     WorkerUnavailable,
@@ -33,6 +34,7 @@ logger = logging.getLogger("yamlgraph_prompts")
 
 _STATUS: tuple[tuple[type[PromptsError], int, str], ...] = (
     (LayerReadOnly, 403, "read-only"),
+    (Stale, 412, "stale"),
     (PromptNotFound, 404, "no-such-prompt"),
     (ReleaseNotFound, 404, "no-such-release"),
     (PushRefused, 409, "lost-race"),

@@ -6,8 +6,10 @@ What is refused is not written, and what cannot be kept is put back. Its caller 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 
+from yamlgraph_prompts.errors import Stale
 from yamlgraph_prompts.model.graph import Graph
 from yamlgraph_prompts.model.release import Outcome
 from yamlgraph_prompts.model.trigger import Trigger
@@ -16,6 +18,7 @@ from yamlgraph_prompts.publishing.destinations import Served
 from yamlgraph_prompts.publishing.drafts import Draft, Trial, Write, drafted_files, mends, origin
 from yamlgraph_prompts.publishing.publisher import Attempt, Live, Publisher
 from yamlgraph_prompts.publishing.road import Road
+from yamlgraph_prompts.sources import Change
 from yamlgraph_prompts.sources.layers import LayerContent
 from yamlgraph_prompts.sources.reader import LayerReader
 
@@ -63,7 +66,7 @@ class Editor:
             # Nothing happened: only whoever asked hears of it.
             return trial, disobeyed or self._road.offer(candidate, attempt)
         writing = _Writing(
-            self._readers[draft.layer], draft, contents[draft.layer].files, write, ready
+            self._readers[draft.layer], draft, contents[draft.layer].files, write, ready, reason
         )
         if trial.mends:
             writing.do()
@@ -114,12 +117,14 @@ class _Writing:
         files: Mapping[str, bytes],
         write: Write | None,
         ready: object,
+        reason: str,
     ) -> None:
         self._reader = reader
         self._draft = draft
         self._files = files
         self._write = write
         self._ready = ready
+        self._reason = reason
         self._done = False
 
     def do(self) -> None:
@@ -131,10 +136,13 @@ class _Writing:
 
     def undo(self) -> None:
         if self._done:
-            self._change(drafted_files(self._files, self._draft), self._files)
+            # Who has changed it since keeps that: it is not what was refused.
+            with suppress(Stale):
+                self._change(drafted_files(self._files, self._draft), self._files)
 
     def _change(self, old: Mapping[str, bytes], new: Mapping[str, bytes]) -> None:
         if self._write is not None:
             self._write(old, new)
         else:
-            self._reader.write(self._draft.path, new.get(self._draft.path))
+            path = self._draft.path
+            self._reader.write(Change(path, new.get(path), old.get(path), message=self._reason))

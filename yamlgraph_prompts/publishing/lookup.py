@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from yamlgraph_prompts.errors import LayerError, ReleaseNotFound, StoreError
 from yamlgraph_prompts.model.release import Release
-from yamlgraph_prompts.sources.reader import LayerReader, within
+from yamlgraph_prompts.sources.deadline import within
+from yamlgraph_prompts.sources.reader import LayerReader
 
 if TYPE_CHECKING:
     from yamlgraph_prompts.registry.memory import MemoryStore

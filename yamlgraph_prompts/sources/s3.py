@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
+from threading import Event
 
 from yamlgraph_prompts.errors import LayerUnavailable, PromptsError
-from yamlgraph_prompts.sources import Content, Traffic, Unpack
+from yamlgraph_prompts.sources import Snapshot, Traffic, Unpack
 from yamlgraph_prompts.sources.bounds import Bounds
+from yamlgraph_prompts.sources.polling import poll
 from yamlgraph_prompts.sources.s3_bucket import Bucket
 from yamlgraph_prompts.sources.s3_client import Place, circumstances
 from yamlgraph_prompts.sources.s3_loose import Loose
@@ -29,7 +31,7 @@ class _Kept:
     etag: str
     number: int
     release: str
-    content: Content
+    content: Snapshot
 
 
 class S3Source:
@@ -47,7 +49,7 @@ class S3Source:
         's3://acme-prompts/production/'
     """
 
-    remote = True
+    refresh_s = 30.0
 
     def __init__(
         self,
@@ -66,11 +68,11 @@ class S3Source:
         self._published: _Kept | None = None
         self._is_loose = False
 
-    def read(self) -> Content:
+    def read(self) -> Snapshot:
         """Everything that is there now; see `Source.read`. What is kept is not fetched again."""
         self._bucket.open()
         if self.channel is None or self.unpack is None:
-            return self._loose.read() or Content({})
+            return self._loose.read() or Snapshot.of({})
         for _ in range(2):
             if not self._is_loose:
                 content = self._read_published(self.unpack)
@@ -88,11 +90,11 @@ class S3Source:
             hint=f"The credentials need s3:GetObject for {self.url}{RELEASES}*.",
         )
 
-    def version(self) -> str:
-        """The version of what is there; a change is fetched at once and kept for `read`."""
-        return self.read().version
+    def changes(self, stop: Event) -> Iterator[None]:
+        """A bucket tells no news."""
+        return poll(stop, self.refresh_s)
 
-    def release(self, release_id: str) -> Content | None:
+    def release(self, release_id: str) -> Snapshot | None:
         """A published release by its full id, whichever channel it was for; None if not there.
 
         Raises:
@@ -103,7 +105,7 @@ class S3Source:
         self._bucket.open()
         return self._unpacked(release_id, self.unpack)
 
-    def places(self) -> list[str]:
+    def folders(self) -> list[str]:
         """The names of the folders directly below the prefix."""
         try:
             self._bucket.open()
@@ -123,15 +125,11 @@ class S3Source:
         """What was asked so far; asks nobody."""
         return self._bucket.traffic
 
-    def watched(self) -> tuple[Path, ...]:
-        """Nothing on this machine."""
-        return ()
-
     def close(self) -> None:
         """Let go of the connections."""
         self._bucket.close()
 
-    def _read_published(self, unpack: Unpack) -> Content | None:
+    def _read_published(self, unpack: Unpack) -> Snapshot | None:
         kept = self._published
         answer = self._bucket.get(
             f"{self.place.prefix}{RELEASES}{self.channel}/current",
@@ -176,7 +174,7 @@ class S3Source:
             pass
         raise self._bad("is no pointer to a release")
 
-    def _unpacked(self, release_id: str, unpack: Unpack) -> Content | None:
+    def _unpacked(self, release_id: str, unpack: Unpack) -> Snapshot | None:
         key = f"{self.place.prefix}{RELEASES}packs/{release_id}.pack"
         answer = self._bucket.get(key, limit_bytes=LIMIT_PACK_BYTES)
         if answer.status != 200:
@@ -196,10 +194,8 @@ class S3Source:
                 layer=self.url,
                 hint="It is not served. Push another one.",
             )
-        content = Content(files)
         # Every byte has just been verified against the id, so it is as good a version.
-        content.__dict__["version"] = release_id
-        return content
+        return Snapshot(files, release_id, release=release_id)
 
     def _bad(self, what: str) -> LayerUnavailable:
         current = f"{self.url}{RELEASES}{self.channel}/current"

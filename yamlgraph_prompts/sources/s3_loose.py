@@ -11,7 +11,7 @@ from queue import Empty, SimpleQueue
 from yamlgraph_prompts.errors import LayerNotFound, LayerUnavailable
 from yamlgraph_prompts.files.regular_file import LIMIT_FILE_BYTES
 from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.sources import Content
+from yamlgraph_prompts.sources import Snapshot
 from yamlgraph_prompts.sources.s3_bucket import PARALLEL, Answer, Bucket
 from yamlgraph_prompts.sources.s3_names import RELEASES, channels, sort_out
 from yamlgraph_prompts.sources.s3_page import Listed
@@ -33,12 +33,12 @@ class Loose:
         self._url = bucket.place.url_without_secrets
         self._prefix = bucket.place.prefix
         self._listing: tuple[Listed, ...] | None = None
-        self._content = Content({})
+        self._content = Snapshot.of({})
         self._data: dict[Listed, bytes] = {}
         # Whether a GET's ETag is the listed one; some servers have two for each object.
         self._same_etags = True
 
-    def read(self, channel: str | None = None) -> Content | None:
+    def read(self, channel: str | None = None) -> Snapshot | None:
         """All files as they were together at one moment.
 
         Args:
@@ -80,9 +80,9 @@ class Loose:
 
     def _keep(
         self, listing: tuple[Listed, ...], wanted: dict[str, Listed], findings: tuple[Finding, ...]
-    ) -> Content:
+    ) -> Snapshot:
         files = {path: self._data[one] for path, one in wanted.items()}
-        self._listing, self._content = listing, Content(files, findings)
+        self._listing, self._content = listing, Snapshot.of(files, findings)
         return self._content
 
     def _list(self) -> tuple[tuple[Listed, ...], int]:
