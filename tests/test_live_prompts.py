@@ -33,6 +33,7 @@ from yamlgraph_prompts import (
 from yamlgraph_prompts.model.trigger import Trigger
 from yamlgraph_prompts.publishing.drafts import Draft
 from yamlgraph_prompts.sources.directory import DirectorySource
+from yamlgraph_prompts.sources.reader import LayerReader
 
 
 def folder_of(tmp_path: Path, text: str = "one") -> Path:
@@ -839,7 +840,7 @@ def test_a_layer_that_is_slow_at_the_start_does_not_hold_the_start_up(
         release.wait(30)
         raise LayerUnavailable("gone", layer="x")
 
-    monkeypatch.setattr(DirectorySource, "remote", True)
+    monkeypatch.setattr(LayerReader, "remote", True)
     monkeypatch.setattr(DirectorySource, "read", hangs)
     started = time.monotonic()
     try:

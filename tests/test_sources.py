@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import socket
 import sys
 import types
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 from threading import Event
@@ -21,6 +21,8 @@ from hypothesis import strategies as st
 
 from tests.files import write
 from tests.s3_servers import Shop as Bucket
+from tests.s3_servers import credentials
+from tests.test_bucket import unpacked
 from yamlgraph_prompts import sources
 from yamlgraph_prompts.errors import (
     LayerNotFound,
@@ -34,25 +36,17 @@ from yamlgraph_prompts.files.regular_file import (
     TooLarge,
     read_regular,
 )
+from yamlgraph_prompts.model.pack import encode_pack
+from yamlgraph_prompts.model.release import Prompt, Release
 from yamlgraph_prompts.sources import Snapshot, Source, open_source
+from yamlgraph_prompts.sources.bounds import Bounds
 from yamlgraph_prompts.sources.directory import DirectorySource
 from yamlgraph_prompts.sources.memory import MemorySource
 from yamlgraph_prompts.sources.polling import poll
+from yamlgraph_prompts.sources.s3 import S3Source
+from yamlgraph_prompts.testing import RemoteSourceContract, SourceContract
 
 as_root = pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-
-# The contract: every source, third parties' too, keeps these promises.
-
-
-@dataclass
-class Shelf:
-    """A source under test, and the means to change what it reads."""
-
-    source: Source
-    put: Any
-    remove: Any
-    unmake: Any = None
-    """Takes the whole place away; None for a source whose place cannot be gone."""
 
 
 class ShopSource:
@@ -96,100 +90,149 @@ def shop(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, dict[str, bytes]
     return shelves
 
 
-@pytest.fixture(
-    params=["directory", "file-url", "memory", "third-party", "s3-moto", "s3-rclone", "s3-swift"]
-)
-def shelf(request: pytest.FixtureRequest, tmp_path: Path, shop: dict[str, Any]) -> Iterator[Shelf]:
-    if request.param in ("directory", "file-url"):
-        folder = tmp_path / "a folder"
-        folder.mkdir()
-        source = open_source(str(folder) if request.param == "directory" else folder.as_uri())
-        made = Shelf(
-            source,
-            lambda path, data: write(folder, {path: data}),
-            lambda path: (folder / path).unlink(),
-            lambda: shutil.rmtree(folder),
+# The contract: every source, third parties' too, keeps these promises.
+
+
+class OurContract(SourceContract):
+    """Ours say the same version for the same content, on every machine."""
+
+    def test_the_version_comes_back_with_the_content(self, source: Source, fill: Any) -> None:
+        versions = []
+        for text in (b"user: x", b"user: y", b"user: x"):
+            fill({"a.yaml": text})
+            versions.append(source.read().version)
+        assert versions[0] == versions[2] != versions[1]
+
+
+class TestDirectory(OurContract):
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        return tmp_path / "a folder"
+
+    @pytest.fixture
+    def source(self, folder: Path) -> Source:
+        return open_source(str(folder))
+
+    @pytest.fixture
+    def fill(self, folder: Path) -> Any:
+        def fill(files: Mapping[str, bytes] | None) -> None:
+            shutil.rmtree(folder, ignore_errors=True)
+            if files is not None:
+                folder.mkdir()
+                write(folder, files)
+
+        return fill
+
+
+class TestFileUrl(TestDirectory):
+    @pytest.fixture
+    def source(self, folder: Path) -> Source:
+        return open_source(folder.as_uri())
+
+
+class TestMemory(OurContract):
+    can_be_gone = False
+
+    @pytest.fixture
+    def prompts(self) -> dict[str, bytes]:
+        return {}
+
+    @pytest.fixture
+    def source(self, prompts: dict[str, bytes]) -> Source:
+        return MemorySource(prompts)
+
+    @pytest.fixture
+    def fill(self, prompts: dict[str, bytes]) -> Any:
+        def fill(files: Mapping[str, bytes]) -> None:
+            prompts.clear()
+            prompts.update(files)
+
+        return fill
+
+
+class TestThirdParty(OurContract):
+    @pytest.fixture
+    def source(self, shop: dict[str, Any]) -> Source:
+        return open_source("shop://acme/prompts")
+
+    @pytest.fixture
+    def fill(self, shop: dict[str, Any]) -> Any:
+        def fill(files: Mapping[str, bytes] | None) -> None:
+            shop.clear()
+            if files is not None:
+                shop["shop://acme/prompts"] = dict(files)
+
+        return fill
+
+
+class InBucket(OurContract):
+    @pytest.fixture
+    def bucket(self) -> Bucket:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def source(self, bucket: Bucket) -> Iterator[Source]:
+        source = open_source(bucket.url())
+        yield source
+        source.close()
+
+    @pytest.fixture
+    def fill(self, bucket: Bucket) -> Any:
+        def fill(files: Mapping[str, bytes] | None) -> None:
+            bucket.clear()
+            if files is not None:
+                bucket.put("README.md", b"")  # an empty prefix is not there at all
+                for path, data in files.items():
+                    bucket.put(path, data)
+
+        return fill
+
+
+class TestMoto(InBucket):
+    @pytest.fixture
+    def bucket(self, moto: Bucket) -> Bucket:
+        return moto
+
+
+class TestRclone(InBucket):
+    @pytest.fixture
+    def bucket(self, rclone: Bucket) -> Bucket:
+        return rclone
+
+
+class TestSwift(InBucket):
+    @pytest.fixture
+    def bucket(self, swift: Bucket) -> Bucket:
+        return swift
+
+
+class TestPublishedInS3(RemoteSourceContract):
+    """A published release; its server lists nothing, and a pack holds all files."""
+
+    deadline_s = 3.0
+    can_be_gone = False
+    # A release holds prompts only; an endpoint of one's own may be plain http.
+    test_files_come_back_byte_for_byte = None
+    test_an_empty_place_has_no_files_and_no_findings = None
+    test_plain_http_goes_to_this_machine_only = None
+
+    @pytest.fixture(autouse=True)
+    def keys(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        credentials(monkeypatch)
+
+    def open(self, origin: str) -> Source:
+        bounds = Bounds(seconds=self.deadline_s, patience_s=2.0)
+        url = f"s3://acme/prompts?endpoint={origin}"
+        return S3Source(url, channel="x", unpack=unpacked, bounds=bounds)
+
+    def answers(self, files: Mapping[str, bytes]) -> dict[str, bytes]:
+        release = Release.of(
+            [Prompt(path.removesuffix(".yaml"), data, "x", path) for path, data in files.items()],
+            environment="x",
         )
-    elif request.param == "memory":
-        prompts: dict[str, Any] = {}
-        made = Shelf(MemorySource(prompts), prompts.__setitem__, prompts.__delitem__)
-    elif request.param.startswith("s3-"):
-        made = in_bucket(request.getfixturevalue(request.param[3:]))
-    else:
-        shop["shop://acme/prompts"] = files = {}
-        made = Shelf(
-            open_source("shop://acme/prompts"),
-            files.__setitem__,
-            files.__delitem__,
-            shop.clear,
-        )
-    yield made
-    made.source.close()
-
-
-def in_bucket(bucket: Bucket) -> Shelf:
-    bucket.put("README.md", b"")  # an empty prefix is not there at all
-    return Shelf(open_source(bucket.url()), bucket.put, bucket.remove, bucket.clear)
-
-
-def test_a_source_is_what_the_protocol_says(shelf: Shelf) -> None:
-    assert isinstance(shelf.source, Source)
-    assert isinstance(shelf.source.url, str)
-
-
-def test_an_empty_place_gives_no_files_and_no_findings(shelf: Shelf) -> None:
-    content = shelf.source.read()
-    assert (dict(content.files), content.findings) == ({}, ())
-
-
-def test_every_file_comes_back_byte_for_byte(shelf: Shelf) -> None:
-    files = {
-        "a.yaml": b"user: \xff\x00",
-        "deep/er/b.yaml.j2": b"",
-        "deep/part.j2": "ü\r\n".encode(),
-    }
-    for path, data in files.items():
-        shelf.put(path, data)
-    assert dict(shelf.source.read().files) == files
-
-
-def test_the_cheap_version_is_the_version_of_what_is_read(shelf: Shelf) -> None:
-    shelf.put("a.yaml", b"user: x")
-    assert shelf.source.read().version == shelf.source.read().version
-
-
-def test_the_version_moves_with_every_change_and_comes_back(shelf: Shelf) -> None:
-    versions = [shelf.source.read().version]
-    for act in (
-        lambda: shelf.put("a.yaml", b"user: x"),
-        lambda: shelf.put("a.yaml", b"user: y"),
-        lambda: shelf.put("b.yaml", b"user: y"),
-        lambda: shelf.put("n/b.yaml", b"user: y"),
-    ):
-        act()
-        versions.append(shelf.source.read().version)
-    assert len(set(versions)) == 5
-    shelf.remove("n/b.yaml")
-    assert shelf.source.read().version == versions[3]
-    shelf.remove("b.yaml")
-    shelf.put("a.yaml", b"user: x")
-    assert shelf.source.read().version == versions[1]
-
-
-def test_nothing_there_is_an_error_with_the_layer_in_it(shelf: Shelf) -> None:
-    if shelf.unmake is None:
-        return
-    shelf.unmake()
-    with pytest.raises(LayerNotFound) as caught:
-        shelf.source.read()
-    assert caught.value.layer == shelf.source.url
-
-
-def test_what_was_read_does_not_change_afterwards(shelf: Shelf) -> None:
-    shelf.put("a.yaml", b"user: x")
-    content = shelf.source.read()
-    shelf.put("a.yaml", b"user: y")
-    assert content.files["a.yaml"] == b"user: x"
+        at = "/acme/prompts/.releases/"
+        pointer = json.dumps({"number": 1, "release": release.id}).encode()
+        return {f"{at}x/current": pointer, f"{at}packs/{release.id}.pack": encode_pack(release)}
 
 
 # Opening by URL

@@ -504,7 +504,7 @@ def test_a_name_with_control_characters_is_escaped_wherever_it_is_shown(
         lines = [*caplog.text.splitlines(), *str(problem).split("\n")]
     assert all(line.isprintable() for line in lines)
     with suppress(LayerReadOnly):
-        DirectorySource(str(tmp_path / "layer")).write(f"{name}/x", b"")
+        DirectorySource(str(tmp_path / "layer")).write(Change(f"{name}/x", b"", None))
         pytest.fail(f"{name!a} was written")
 
 

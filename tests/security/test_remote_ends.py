@@ -374,8 +374,9 @@ def test_a_poll_of_a_server_that_is_good_and_bad_in_turn_backs_off_and_piles_up_
     s3: ScriptedS3,
 ) -> None:
     publish(s3, release(a="user: good"))
-    reader = LayerReader(Layer(s3.url()), "production", None)
+    reader = LayerReader(Layer(s3.url()), "production", None, refresh_s=0.01)
     reader._source = published_source(s3, replace(BOUNDS, seconds=5.0))
+    reader._source.refresh_s = 0.01
     reader.read()
     before, looks, troubles = ours(), 0, []
     hostile = Hostile(lambda asked: FLOODS["trailers without end"]())
@@ -386,7 +387,7 @@ def test_a_poll_of_a_server_that_is_good_and_bad_in_turn_backs_off_and_piles_up_
         return looks % 2 == 0 and hostile(handler, asked)
 
     s3.fault = in_turn
-    poller = RemoteFollower(reader, lambda _: None, troubles.append, lambda: None, 0.01)
+    poller = RemoteFollower(reader, lambda _: None, troubles.append, lambda: None)
     poller.start()
     wait_until(lambda: looks >= 12)
     assert len(ours() - before) <= 2

@@ -111,9 +111,7 @@ class Following:
 
         for reader in self._readers:
             if reader.remote:
-                yield RemoteFollower(
-                    reader, self._take, self._unreadable, self._readable, self._refresh_s
-                )
+                yield RemoteFollower(reader, self._take, self._unreadable, self._readable)
         if any(True for _ in self._paths()):
             self._files = Watch(
                 self._file_changed,

@@ -18,11 +18,11 @@ class RemoteFollower:
     """Takes the news of one remote layer, from a thread of its own; waits longer after failures.
 
     Args:
-        reader: The layer. It keeps the news, for the publication that `changed` starts.
+        reader: The layer. It keeps the news, for the publication that `changed` starts; its
+            `refresh_s` is the time until the first look after a failure, and more after several.
         changed: Called with `Trigger.POLL` when something else is there.
         trouble: Called with what is wrong, when a look fails that did not fail in this way before.
         well: Called when a look succeeds after one that failed.
-        refresh_s: Seconds between two looks, and until the first after a failure.
     """
 
     def __init__(
@@ -31,13 +31,12 @@ class RemoteFollower:
         changed: Callable[[Trigger], object],
         trouble: Callable[[LayerError], object],
         well: Callable[[], object],
-        refresh_s: float,
     ) -> None:
         self._reader = reader
         self._changed = changed
         self._trouble = trouble
         self._well = well
-        self._pace = Pace(refresh_s)
+        self._pace = Pace(reader.refresh_s)
         self._told: str | None = None
         self._stop = threading.Event()
 

@@ -29,7 +29,7 @@ from yamlgraph_prompts.sources.layer_files import escapes, sort_out
 from yamlgraph_prompts.sources.polling import poll
 
 # "host=value", several of them with ";" between: each value is sent to its own host only.
-AUTHORIZATION = "YAMLGRAPH_PROMPTS_HTTP_AUTHORIZATION"
+AUTHORIZATION = "YAMLGRAPH_PROMPTS_AUTHORIZATION"
 
 LIMIT_INDEX_BYTES = 8 << 20
 LIMIT_ENTRIES = 30_000

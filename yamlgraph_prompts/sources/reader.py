@@ -54,7 +54,7 @@ class LayerReader:
         self.layer = layer
         self.environment = environment
         self._base = base
-        self._refresh_s = refresh_s
+        self.refresh_s = refresh_s
         self._source = self._open()
         self._seen_s: float | None = None
         self._trouble: str | None = None
@@ -263,7 +263,7 @@ class LayerReader:
     def _open(self) -> Source:
         source = _open(self.layer, self.environment, self._base)
         if hasattr(source, "refresh_s"):
-            source.refresh_s = self._refresh_s
+            source.refresh_s = self.refresh_s
         return source
 
     def close(self) -> None:
