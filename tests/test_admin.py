@@ -20,6 +20,8 @@ from tests.files import Heard, says, write
 from yamlgraph_prompts import Layer, LivePrompts, live_graph, load_and_compile
 from yamlgraph_prompts.admin import admin_app
 from yamlgraph_prompts.live_prompts import LivePrompts as Core
+from yamlgraph_prompts.sources import Change
+from yamlgraph_prompts.sources.directory import DirectorySource
 
 GREETING = "system: Be kind.\nuser: Hi {name}\n"
 GRAPH = """\
@@ -265,6 +267,21 @@ def test_a_write_over_somebody_elses_edit_on_disk_is_stale(client: Client, folde
     write(folder, {"over/farewell.yaml": "user: By hand {name}\n"})
     answer = client.put("/prompts/farewell", "user: Two {name}", headers={"if-match": etag})
     assert (answer.status, answer.json["current"]["text"]) == (412, "user: By hand {name}\n")
+
+
+def test_a_write_over_an_edit_that_came_after_the_check_is_stale(
+    client: Client, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = DirectorySource.write
+
+    def late(source: DirectorySource, change: Change) -> None:
+        write(folder, {"over/farewell.yaml": "user: By hand {name}\n"})
+        real(source, change)
+
+    monkeypatch.setattr(DirectorySource, "write", late)
+    answer = client.put("/prompts/farewell", "user: Two {name}")
+    assert (answer.status, answer.code) == (412, "stale")
+    assert (folder / "over/farewell.yaml").read_text() == "user: By hand {name}\n"
 
 
 def test_of_many_writes_on_one_digest_only_one_wins(client: Client) -> None:
