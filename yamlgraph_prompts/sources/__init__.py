@@ -64,7 +64,7 @@ class Snapshot:
 
         Example:
             >>> Snapshot.of({"a.yaml": b"user: x"}).version[:12]
-            'e20d99d53ffb'
+            '36c128fabf74'
         """
         digest = hashlib.sha256()
         for path in sorted(files):

@@ -12,13 +12,14 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from http.client import HTTPConnection, HTTPException
 from ipaddress import ip_address
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from yamlgraph_prompts.errors import LayerError, LayerNotFound, LayerUnavailable
@@ -27,6 +28,9 @@ from yamlgraph_prompts.sources import Snapshot, Traffic
 from yamlgraph_prompts.sources.http_index import INDEX, VERSION
 from yamlgraph_prompts.sources.layer_files import escapes, sort_out
 from yamlgraph_prompts.sources.polling import poll
+
+if TYPE_CHECKING:
+    import ssl
 
 # "host=value", several of them with ";" between: each value is sent to its own host only.
 AUTHORIZATION = "YAMLGRAPH_PROMPTS_AUTHORIZATION"
@@ -64,7 +68,7 @@ class HttpSource:
         self.url = self._server.url
         self.traffic = Traffic()
         self._deadline_s = deadline_s
-        self._etag: str | None = None
+        self._etag = ""
         self._snapshot: Snapshot | None = None
         self._data: dict[str, bytes] = {}  # SHA-256 → the bytes
 
@@ -74,15 +78,16 @@ class HttpSource:
         with _Reading(self._server, self._deadline_s) as reading:
             for _ in range(ATTEMPTS):
                 # A wrong file says nothing about the index: that is fetched anew, with no ETag.
-                index = self._index(reading, None if wrong else self._etag)
+                index = self._index(reading, "" if wrong else self._etag)
                 if index.status == 304 and self._snapshot is not None:
                     return self._snapshot
                 entries, findings = _entries(index.data, self.url)
-                missing = [one for one in entries if one.sha256 not in self._data]
-                wrong = self._fetch(reading, missing)
+                needed = {one.sha256: one for one in entries}
+                # What the index does not list is not kept: it may be another one each time.
+                self._data = {key: data for key, data in self._data.items() if key in needed}
+                wrong = self._fetch(reading, [needed[key] for key in needed.keys() - self._data])
                 if not wrong:
                     files = {one.path: self._data[one.sha256] for one in entries}
-                    self._data = {one.sha256: self._data[one.sha256] for one in entries}
                     # Only now: until every file is in, the next reading must see the index again.
                     self._snapshot, self._etag = Snapshot.of(files, findings), index.etag
                     return self._snapshot
@@ -99,7 +104,7 @@ class HttpSource:
     def close(self) -> None:
         """No connection is kept between two readings."""
 
-    def _index(self, reading: _Reading, etag: str | None) -> _Answer:
+    def _index(self, reading: _Reading, etag: str) -> _Answer:
         (answer,) = self._asked(reading, [_Request(INDEX, LIMIT_INDEX_BYTES, etag)])
         if len(answer.data) > LIMIT_INDEX_BYTES:
             text = f"{self.url}{INDEX} has more than {LIMIT_INDEX_BYTES >> 20} MiB."
@@ -255,7 +260,7 @@ def _is_loopback(host: str) -> bool:
 class _Request:
     url: str
     limit_bytes: int
-    etag: str | None = None
+    etag: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,11 +269,11 @@ class _Answer:
     status: int
     data: bytes
     """At most one byte more than the request's limit."""
-    etag: str | None
+    etag: str
     retry_after: str
 
 
-class _Reading:
+class _Reading(AbstractContextManager["_Reading"]):
     """The requests of one reading. Its end cuts every connection, whatever is waited for there."""
 
     def __init__(self, server: _Server, deadline_s: float) -> None:
@@ -279,8 +284,11 @@ class _Reading:
         self._headers = {"Accept-Encoding": "identity", **server.authorization()}
         self._connections: list[_Connection] = []
 
-    def __enter__(self) -> _Reading:
-        return self
+    @cached_property
+    def tls(self) -> ssl.SSLContext:
+        import ssl
+
+        return ssl.create_default_context()
 
     def __exit__(self, *_: object) -> None:
         self.is_over = True
@@ -340,7 +348,8 @@ class _Reading:
                 raise ConnectionResetError("the connection ended too early")
             if response.status != 200 or len(data) > request.limit_bytes:
                 connection.close()
-            etag, retry_after = response.getheader("ETag"), response.getheader("Retry-After", "")
+            etag, retry_after = (response.getheader(name, "") for name in ("ETag", "Retry-After"))
+            etag = etag if etag.isprintable() else ""
             return _Answer(request, response.status, data, etag, retry_after)
         raise self._trouble("redirects without end")
 
@@ -349,7 +358,7 @@ class _Reading:
         return LayerUnavailable(f"{url} {what}.", layer=url, hint=hint)
 
 
-class _Connection(HTTPConnection):
+class _Connection(HTTPConnection, AbstractContextManager["_Connection"]):
     """A connection that another thread can cut, in its TLS handshake and in its last answer too."""
 
     def __init__(self, reading: _Reading) -> None:
@@ -358,9 +367,6 @@ class _Connection(HTTPConnection):
         super().__init__(reading.server.host, reading.server.port, timeout=IDLE_S)
         self._reading = reading
         self._wire: socket.socket | None = None
-
-    def __enter__(self) -> _Connection:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -376,10 +382,7 @@ class _Connection(HTTPConnection):
         if self._reading.is_over:
             raise TimeoutError("the reading is over")
         if self._is_tls:
-            import ssl
-
-            context = ssl.create_default_context()
-            self.sock = context.wrap_socket(self.sock, server_hostname=self.host)
+            self.sock = self._reading.tls.wrap_socket(self.sock, server_hostname=self.host)
 
     def cut(self) -> None:
         with suppress(OSError):
@@ -389,8 +392,6 @@ class _Connection(HTTPConnection):
 
 def _words(problem: Exception) -> str:
     """What went wrong, without anything that the server sent."""
-    if isinstance(problem, HTTPException):
+    if not isinstance(problem, OSError):
         return f"its answer is not HTTP ({type(problem).__name__})"
-    return (
-        getattr(problem, "verify_message", "") or getattr(problem, "strerror", "") or str(problem)
-    )
+    return getattr(problem, "verify_message", "") or problem.strerror or str(problem)

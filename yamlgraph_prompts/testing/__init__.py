@@ -91,15 +91,13 @@ class SourceContract:
     ) -> None:
         if not self.can_be_gone:
             return
-        fill(None)
-        with pytest.raises(LayerNotFound) as caught:
-            source.read()
-        assert caught.value.layer == source.url
-        fill({"a.yaml": b"user: x"})
-        assert dict(source.read().files) == {"a.yaml": b"user: x"}
-        fill(None)
-        with pytest.raises(LayerNotFound):
-            source.read()
+        for text in (b"user: x", b"user: y"):
+            fill({"a.yaml": text})
+            assert dict(source.read().files) == {"a.yaml": text}
+            fill(None)
+            with pytest.raises(LayerNotFound) as caught:
+                source.read()
+            assert caught.value.layer == source.url
 
     def test_changes_bring_what_is_new_and_end(self, source: Source, fill: Any) -> None:
         if hasattr(source, "refresh_s"):
