@@ -59,6 +59,17 @@ class Event:
 
 
 Hook = Callable[[Event], object]
+"""An observer. `kinds`, where it has that attribute, are the only events that it gets.
+
+One that also has ``run_started(environment, release)`` is called so at the start of each run, which
+is cheaper than an event.
+"""
+
+
+def wants(hook: Hook, kind: EventKind) -> bool:
+    """Whether `hook` is to get events of this kind."""
+    kinds = getattr(hook, "kinds", None)
+    return kinds is None or kind in kinds
 
 
 def tell(hooks: Iterable[Hook], event: Event) -> None:

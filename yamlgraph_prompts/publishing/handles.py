@@ -111,15 +111,13 @@ class Handle:
         self._marked, self._mark_again = "", 0.0
 
     def at_once(self) -> Build | None:
-        """The live build, unless there is something to wait for or to tell."""
+        """The live build, unless there is something to wait for."""
         arrival = self._arrival
-        if arrival.due or arrival.coming is not None or self._teller.hooks:
+        if arrival.due or arrival.coming is not None:
             return None
         live = self._publisher.live
         assert live is not None
-        build = live.builds[self.token]
-        marked = build.release == self._marked and monotonic() < self._mark_again
-        return build if marked else None
+        return live.builds[self.token]
 
     def current(self) -> Build:
         """The live build.
@@ -216,8 +214,7 @@ class Handle:
         if build.release != self._marked or now >= self._mark_again:
             self._store.mark_used(build.release)
             self._mark_again, self._marked = now + MARK_EVERY_S, build.release
-        if self._teller.hooks:
-            self._teller.tell("run-started", "A run began.", release=build.release)
+        self._teller.run_started(build.release)
 
     def _first_use(self) -> None:
         """After an idle time since the load, the first runs must not get old prompts."""

@@ -7,11 +7,12 @@ import re
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
+from functools import partial
 from typing import Any
 
 from yamlgraph_prompts.errors import LayerError
 from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.model.events import Event, EventKind, Hook, tell
+from yamlgraph_prompts.model.events import Event, EventKind, Hook, tell, wants
 from yamlgraph_prompts.model.release import Outcome
 from yamlgraph_prompts.model.trigger import Trigger
 from yamlgraph_prompts.text.escaping import Lines
@@ -34,7 +35,9 @@ class Teller:
 
     def __init__(self, environment: str, hooks: Iterable[Hook]) -> None:
         self._environment = environment
-        self.hooks = tuple(hooks)
+        self._hooks: tuple[Hook, ...] = ()
+        self._on_run: tuple[Callable[[str], object], ...] = ()
+        self._observed_by(tuple(hooks))
         self._troubled: dict[str, str] = {}
         self._warned: frozenset[Finding] = frozenset()
         self.last: tuple[Outcome, float] | None = None
@@ -51,18 +54,41 @@ class Teller:
     def observe(self, hook: Hook) -> Callable[[], None]:
         """Tell `hook` too from now on; call the answer to stop."""
         with self._lock:
-            self.hooks = (*self.hooks, hook)
+            self._observed_by((*self._hooks, hook))
 
         def stop() -> None:
             with self._lock:
-                self.hooks = tuple(one for one in self.hooks if one is not hook)
+                self._observed_by(tuple(one for one in self._hooks if one is not hook))
 
         return stop
 
+    def _observed_by(self, hooks: tuple[Hook, ...]) -> None:
+        self._hooks = hooks
+        self._on_run = tuple(
+            partial(hook.run_started, self._environment)
+            if hasattr(hook, "run_started")
+            else partial(self._tell_run, hook)
+            for hook in hooks
+            if wants(hook, "run-started")
+        )
+
+    def run_started(self, release: str) -> None:
+        """A run begins; every microsecond here is felt."""
+        for observe in self._on_run:
+            try:
+                observe(release)
+            except (Exception, SystemExit):
+                logger.exception("An observer failed at the start of a run")
+
+    def _tell_run(self, hook: Hook, release: str) -> None:
+        event = Event("run-started", "A run began.", environment=self._environment, release=release)
+        tell((hook,), event)
+
     def tell(self, kind: EventKind, message: str, **facts: Any) -> None:
         """Hand an event to every hook."""
-        if self.hooks:
-            tell(self.hooks, Event(kind, message, environment=self._environment, **facts))
+        hooks = [hook for hook in self._hooks if wants(hook, kind)]
+        if hooks:
+            tell(hooks, Event(kind, message, environment=self._environment, **facts))
 
     def outcome(self, outcome: Outcome) -> None:
         """Log an outcome and hand it to every hook."""
