@@ -880,7 +880,7 @@ def test_not_ready_without_a_live_release_and_ready_on_the_last_good_one(folder:
 
 
 def test_a_watcher_that_had_to_be_started_again_is_told(client: Client, prompts: Core) -> None:
-    prompts._teller.watcher_trouble("watcher-died", "The watcher has died and was started again.")
+    prompts._report.watcher_trouble("watcher-died", "The watcher has died and was started again.")
     assert client.get("/health/ready").json["degraded"] == ["watcher-restarted"]
 
 

@@ -7,15 +7,17 @@ import logging
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from yamlgraph_prompts.errors import LayerUnavailable
 from yamlgraph_prompts.files.regular_file import standing
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.model.graph import Graph, GraphFacts
 from yamlgraph_prompts.model.release import LayerVersion, Prompt, Release
+from yamlgraph_prompts.publishing.decide import State
 from yamlgraph_prompts.publishing.drafts import Draft, laid_over
 from yamlgraph_prompts.sources.layers import LayerContent, Resolved, resolve
 from yamlgraph_prompts.sources.reader import LayerReader, read_within
@@ -52,10 +54,17 @@ class Candidate:
     findings: tuple[Finding, ...]
     graph_files: tuple[str, ...] = ()
 
+    @cached_property
+    def state(self) -> State:
+        """It as a fact for `decide`."""
+        graphs = {ref(graph): revision for graph, revision in self.revisions().items()}
+        refused = any(finding.severity == "error" for finding in self.findings)
+        return State(self.release.id, graphs, refused=refused)
+
     @property
     def refused(self) -> bool:
         """Whether a finding rejects it."""
-        return any(finding.severity == "error" for finding in self.findings)
+        return self.state.refused
 
     def revisions(self) -> dict[Graph, str]:
         """The graph revision of every graph on this release."""
