@@ -25,11 +25,12 @@ from yamlgraph_prompts.model.health import Health
 from yamlgraph_prompts.model.release import Outcome, Prompt, Release, StoredRelease
 from yamlgraph_prompts.model.trigger import Trigger
 from yamlgraph_prompts.publishing.attached import Attached
+from yamlgraph_prompts.publishing.attempt import Attempt
 from yamlgraph_prompts.publishing.builds import Builds
 from yamlgraph_prompts.publishing.candidate import Candidates, Check
 from yamlgraph_prompts.publishing.change import Change
 from yamlgraph_prompts.publishing.drafts import Draft
-from yamlgraph_prompts.publishing.engine import Attempt, Engine
+from yamlgraph_prompts.publishing.engine import Engine
 from yamlgraph_prompts.publishing.handles import Handle, Parts
 from yamlgraph_prompts.publishing.live import Live
 from yamlgraph_prompts.publishing.report import Report

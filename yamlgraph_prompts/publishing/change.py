@@ -11,10 +11,11 @@ from typing import Protocol
 
 from yamlgraph_prompts.model.release import Outcome
 from yamlgraph_prompts.model.trigger import Trigger
+from yamlgraph_prompts.publishing.attempt import Attempt
 from yamlgraph_prompts.publishing.candidate import Candidate
 from yamlgraph_prompts.publishing.destinations import Served
 from yamlgraph_prompts.publishing.drafts import Draft, Trial, Write, drafted_files, mends, origin
-from yamlgraph_prompts.publishing.engine import Attempt, Engine
+from yamlgraph_prompts.publishing.engine import Engine
 from yamlgraph_prompts.publishing.live import Live
 from yamlgraph_prompts.sources.layers import LayerContent
 

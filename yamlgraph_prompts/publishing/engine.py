@@ -6,9 +6,8 @@ Whatever fails leaves what is live untouched. Its caller holds the lock.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from yamlgraph_prompts.errors import (
@@ -21,8 +20,9 @@ from yamlgraph_prompts.errors import (
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.live import Build
 from yamlgraph_prompts.model.graph import Graph
-from yamlgraph_prompts.model.release import Outcome, Release, Status
+from yamlgraph_prompts.model.release import Outcome, Release
 from yamlgraph_prompts.model.trigger import Trigger
+from yamlgraph_prompts.publishing.attempt import Attempt
 from yamlgraph_prompts.publishing.builds import Builds, Handle, does_not_build
 from yamlgraph_prompts.publishing.candidate import Candidate, Candidates
 from yamlgraph_prompts.publishing.decide import Action, State, decide
@@ -40,20 +40,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("yamlgraph_prompts")
 
 DEADLINE_S = 30.0  # for reading remote layers, once something is live
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """One publication under way, which ends with an outcome."""
-
-    trigger: Trigger
-    reason: str = ""
-    started: float = field(default_factory=time.perf_counter)
-
-    @property
-    def why(self) -> str:
-        """The word for the log and the history."""
-        return self.reason or self.trigger.value
 
 
 class Overtaken(Exception):
@@ -198,7 +184,7 @@ class Engine:
         live = self.live
         candidate = self.candidates.kept(live.release, self.graphs(), live.release)
         if candidate.refused:
-            outcome = self.outcome("rejected", attempt, candidate)
+            outcome = attempt.outcome("rejected", self.release, candidate)
             raise PromptsRejected(summary(outcome), outcome=outcome)
         try:
             builds = self._builds.make(candidate, live.builds)
@@ -311,13 +297,13 @@ class Engine:
         live = self.live
         action = decide(None, self._state, candidate.state, attempt.trigger)
         if action is Action.REFUSE:
-            return self.outcome("rejected", attempt, candidate)
+            return attempt.outcome("rejected", self.release, candidate)
         if action is Action.KEEP and live is not None:
             write()
             outcome = self._take(live.release, attempt, held=True)
             if outcome.status == "rejected" or candidate.release.id == live.release.id:
                 return outcome
-            return self.keep(candidate, attempt) or self.outcome("held", attempt, candidate)
+            return self.keep(candidate, attempt) or attempt.outcome("held", self.release, candidate)
         try:
             return self._make_live(candidate, attempt, write=write)
         except Overtaken:
@@ -343,7 +329,7 @@ class Engine:
         """Make a kept release live, after checking it with today's graphs."""
         candidate = self.candidates.kept(release, self.graphs(), self.release)
         if candidate.refused:
-            return self.outcome("rejected", attempt, candidate)
+            return attempt.outcome("rejected", self.release, candidate)
         return self._make_live(candidate, attempt, held=held, point=point)
 
     # -- doing
@@ -366,7 +352,7 @@ class Engine:
         if live is not None and live.state == replace(candidate.state, held=held):
             write()
             self.live = replace(live, candidate=candidate)
-            return self.outcome("unchanged", attempt, candidate)
+            return attempt.outcome("unchanged", self.release, candidate)
         refused = self.keep(candidate, attempt)
         if refused is not None:
             return refused
@@ -385,7 +371,7 @@ class Engine:
                 return refused
         self.live = Live(candidate, builds, held)
         self._builds.sweep(self.graphs())
-        return self.outcome("published", attempt, candidate)
+        return attempt.outcome("published", self.release, candidate)
 
     def keep(self, candidate: Candidate, attempt: Attempt) -> Outcome | None:
         """Keep it in the store; the outcome where that is refused."""
@@ -423,26 +409,6 @@ class Engine:
 
     # -- outcomes
 
-    def outcome(
-        self,
-        status: Status,
-        attempt: Attempt,
-        candidate: Candidate | None = None,
-        findings: tuple[Finding, ...] | None = None,
-    ) -> Outcome:
-        """What became of an attempt."""
-        if findings is None:
-            findings = candidate.findings if candidate else ()
-        return Outcome(
-            status,
-            self.release,
-            findings,
-            time.perf_counter() - attempt.started,
-            candidate.release.id if candidate else None,
-            attempt.why,
-            attempt.trigger,
-        )
-
     def reported(self, outcome: Outcome) -> Outcome:
         """Log the outcome, call the hooks, announce what is served, and return it."""
         self._report.outcome(outcome)
@@ -452,7 +418,7 @@ class Engine:
         return outcome
 
     def _refuse(self, candidate: Candidate, attempt: Attempt, *why: Finding) -> Outcome:
-        return self.outcome("rejected", attempt, candidate, (*candidate.findings, *why))
+        return attempt.outcome("rejected", self.release, candidate, *why)
 
     def _store_trouble(
         self, candidate: Candidate, attempt: Attempt, problem: PromptsError
@@ -465,5 +431,5 @@ class Engine:
         return self._refuse(candidate, attempt, Finding("error", "store", str(problem)))
 
     def _unreadable(self, problem: LayerError, attempt: Attempt) -> Outcome:
-        findings = (self._report.layer_trouble(problem),)
-        return self.outcome("rejected", attempt, findings=findings)
+        finding = self._report.layer_trouble(problem)
+        return attempt.outcome("rejected", self.release, None, finding)
