@@ -82,14 +82,7 @@ class _Found:
 
 
 class Candidates:
-    """Makes candidates from the layers, or from a release that was kept. Not thread-safe.
-
-    Args:
-        readers: The layers, highest priority first.
-        environment: Their environment.
-        checks: Further checks of the user's.
-        known: What the store knows of a release that was checked before.
-    """
+    """Makes candidates from the layers, or from a release that was kept. Not thread-safe."""
 
     def __init__(
         self,
@@ -120,18 +113,7 @@ class Candidates:
         kept_s: float | None = None,
         strict: bool = False,
     ) -> Candidate:
-        """What the layers and graphs hold now.
-
-        Args:
-            graphs: The attached graphs.
-            before: The live release, whose unchanged prompts are taken over as they are.
-            deadline_s: Seconds that remote layers may take together; None for no bound.
-            kept_s: For how many seconds what is known of remote layers will do; None: ask them.
-            strict: Duplicate keys and the like are errors too.
-
-        Raises:
-            LayerError: A layer cannot be read.
-        """
+        """What the layers and graphs hold now."""
         found = self._found(graphs, before, deadline_s=deadline_s, kept_s=kept_s)
         return self._made(found, before, strict=strict)
 

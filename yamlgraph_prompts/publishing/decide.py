@@ -55,12 +55,6 @@ def decide(
 ) -> Action:
     """The next action of a publication.
 
-    Args:
-        entry: The history's current entry; None: there is none.
-        live: What is live in this process; None before the first publication.
-        candidate: What the layers hold; None as long as they were not read.
-        trigger: What started it. `Trigger.FOLLOW` ends a hold.
-
     Example:
         >>> live = State("ab12")
         >>> decide(None, live, None, Trigger.POLL), decide(None, live, State("cd34"), Trigger.POLL)

@@ -47,22 +47,7 @@ class Overtaken(Exception):
 
 
 class Engine:
-    """Publishes releases. `live` is the one reference that a swap replaces.
-
-    Args:
-        readers: The layers; none where the graphs' own prompts are the release.
-        candidates: Makes and checks what could be live.
-        builds: Builds the graphs.
-        store: Keeps releases, and says what other processes hold.
-        replicas: Announces to the host's other processes what this one serves; None without a
-            folder.
-        report: Logs what happened and calls the hooks.
-        graphs: Gives the attached graphs.
-        startup_deadline_s: Seconds that remote layers may take while nothing is live.
-        refresh_s: How old, in seconds, the content of a remote layer may be for a first look.
-        as_stored: Begin with the live release of the store: a command that goes back must not
-            first publish what the layers hold.
-    """
+    """Publishes releases. `live` is the one reference that a swap replaces."""
 
     def __init__(
         self,
@@ -106,12 +91,7 @@ class Engine:
     # -- what callers ask for
 
     def started(self) -> Live:
-        """What is live, after a first publication where there was none.
-
-        Raises:
-            PromptsRejected: The first release is refused and the store has no earlier good one.
-            LayerError: A layer cannot be read and the store has no earlier good release.
-        """
+        """What is live, after a first publication where there was none."""
         if self.live is None:
             self.first()
         assert self.live is not None
@@ -166,11 +146,7 @@ class Engine:
         return outcome
 
     def attach(self) -> None:
-        """Check the live release with a graph that was just attached, and build it.
-
-        Raises:
-            PromptsRejected: They do not go together.
-        """
+        """Check the live release with a graph that was just attached, and build it."""
         if self.live is None:
             self.first()
             return
@@ -287,13 +263,7 @@ class Engine:
     def offer(
         self, candidate: Candidate, attempt: Attempt, write: Callable[[], None] = lambda: None
     ) -> Outcome:
-        """Make a candidate from the layers live, or keep it while another release is held.
-
-        Args:
-            candidate: What the layers hold, or will once `write` was called.
-            attempt: Whose outcome it is.
-            write: Writes the layer, once there is no reason against it.
-        """
+        """Make a candidate from the layers live, or keep it while another release is held."""
         live = self.live
         action = decide(None, self._state, candidate.state, attempt.trigger)
         if action is Action.REFUSE:
@@ -343,11 +313,7 @@ class Engine:
         point: bool = True,
         write: Callable[[], None] = lambda: None,
     ) -> Outcome:
-        """Keep it, build every graph on it, write what it came from, point at it, swap.
-
-        Raises:
-            Overtaken: It is not to be held, and another process holds a release by now.
-        """
+        """Keep it, build every graph on it, write what it came from, point at it, swap."""
         live = self.live
         if live is not None and live.state == replace(candidate.state, held=held):
             write()

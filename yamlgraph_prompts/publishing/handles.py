@@ -70,19 +70,7 @@ class Owner(Protocol):
 
 
 class Handle:
-    """The feed of one compiled graph; see `live.Feed`.
-
-    Args:
-        prompts: Whose handle it is.
-        parts: What it asks there.
-        graph: The graph.
-        recipe: What the user did to it.
-        pin: Which release a run or thread uses when the live one has moved on.
-        allow_release_override: Whether a caller's config may choose a release.
-
-    Raises:
-        ValueError: ``YAMLGRAPH_PROMPTS_KEY`` is too short to be a secret.
-    """
+    """The feed of one compiled graph; see `live.Feed`."""
 
     def __init__(
         self,
@@ -145,9 +133,6 @@ class Handle:
 
         The ids come from checkpoints and callers, and what is raised goes to whoever called, who
         may be a server's client: a full id only, and no word of what is stored, and where.
-
-        Raises:
-            ReleaseNotFound: The release is gone, and `missing_release` is ``"raise"``.
         """
         live = self._engine.live
         assert live is not None
@@ -183,11 +168,7 @@ class Handle:
             ) from problem
 
     def lost(self, release: str) -> Build:
-        """The live build, for a run whose release cannot be had.
-
-        Raises:
-            ReleaseNotFound: `missing_release` is ``"raise"``.
-        """
+        """The live build, for a run whose release cannot be had."""
         if self._missing_release == "raise":
             raise ReleaseNotFound(
                 "The release of this run is not found.",

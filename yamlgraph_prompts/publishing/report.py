@@ -26,12 +26,7 @@ _EXCERPT = re.compile(r"""\{[^{}]{0,200}\}|(?<!\w)'[^']{0,200}'|(?<!\w)"[^"]{0,2
 
 
 class Report:
-    """The log and the hooks of one `LivePrompts`. Thread-safe.
-
-    Args:
-        environment: The environment that every event names.
-        hooks: Observers, each ``hook(event)``.
-    """
+    """The log and the hooks of one `LivePrompts`. Thread-safe."""
 
     def __init__(self, environment: str, hooks: Iterable[Hook]) -> None:
         self._environment = environment
