@@ -18,9 +18,12 @@ from tests.files import Heard, says, write
 from yamlgraph_prompts import LiveGraph, LivePrompts, live_graph, load_and_compile
 from yamlgraph_prompts.model.trigger import Trigger
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs inotify")
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs inotify"),
+]
 
-SOON_S = 5.0
+SOON_S = 20.0
 
 
 class Live:
