@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import kept_workers
 from tests.graphs.catalog import FOLDER
 from tests.model_server import ModelServer
 from tests.s3_servers import (  # noqa: F401 - fixtures: one server of each kind for all tests
@@ -25,6 +26,7 @@ from tests.s3_servers import (  # noqa: F401 - fixtures: one server of each kind
     swift,
     swift_url,
 )
+from yamlgraph_prompts.isolation import pool
 
 ROOT = Path(__file__).parent.parent
 _KEYS = ("_API_KEY", "_API_TOKEN", "_AI_ENDPOINT")
@@ -33,7 +35,7 @@ _PREFIXES = ("YAMLGRAPH_", "LANGSMITH_", "LANGCHAIN_", "LMSTUDIO_", "AWS_")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """How long the fuzzer of tests/security runs, and from which seed."""
-    parser.addoption("--fuzz-seconds", type=float, default=60.0, help="0 leaves the fuzzer out")
+    parser.addoption("--fuzz-seconds", type=float, default=10.0, help="0 leaves the fuzzer out")
     parser.addoption("--fuzz-seed", type=int, default=1)
 
 
@@ -43,6 +45,36 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "filterwarnings", "ignore:Pydantic serializer warnings:UserWarning:pydantic.main"
     )
+
+
+# What is expensive to start → the one worker of pytest-xdist that starts it for all its tests.
+_GROUPS = {
+    "moto_url": "s3",
+    "rclone_url": "s3",
+    "swift_url": "s3",
+    "browser": "browser",
+}
+_MODULES = {
+    "test_sources": "s3",
+    **{
+        name: name
+        for name in (
+            *("test_langgraph_dev", "test_fastapi_app", "test_admin_workers", "test_drop_in"),
+            *("test_server_clients_http", "test_reviewing"),
+        )
+    },
+}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give tests that share something expensive to one worker."""
+    for item in items:
+        names = getattr(item, "fixturenames", ())
+        groups = {group for name, group in _GROUPS.items() if name in names}
+        groups |= {group for name, group in _MODULES.items() if name == item.path.stem}
+        if groups:
+            item.add_marker(pytest.mark.xdist_group(min(groups)))
 
 
 def wait_until(predicate: Callable[[], object], timeout_s: float = 10.0) -> None:
@@ -80,6 +112,22 @@ def run_in(
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cheap_disk_and_workers() -> Iterator[None]:
+    """No test needs to survive a power cut: what is synced, and when, they note by themselves."""
+    with pytest.MonkeyPatch.context() as patch, kept_workers.kept_workers():
+        # 6 ms on a quiet disk, and an admin app's test has dozens.
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
+@pytest.fixture
+def own_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Worker processes start and end as they do outside the tests."""
+    monkeypatch.setattr(pool, "_Worker", kept_workers._Worker)
+    monkeypatch.setattr(pool, "_end_all", kept_workers._end_all)
 
 
 @pytest.fixture(autouse=True)

@@ -17,6 +17,8 @@ import pytest
 
 from yamlgraph_prompts.render import J2Renderer, RenderResult
 
+pytestmark = pytest.mark.usefixtures("own_workers")
+
 
 @pytest.fixture(scope="module")
 def renderer() -> Iterator[J2Renderer]:
