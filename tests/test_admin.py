@@ -919,7 +919,8 @@ def test_writes_go_to_a_layer_that_exists(folder: Path, prompts: LivePrompts) ->
         assert (folder / "new/deep/er/a.yaml").read_text() == "user: x"
 
 
-def test_a_hundred_starts_and_stops_leave_no_thread(folder: Path) -> None:
+@pytest.mark.parametrize("times", [10, pytest.param(100, marks=pytest.mark.nightly)])
+def test_many_starts_and_stops_leave_no_thread(folder: Path, times: int) -> None:
     import asyncio
 
     from fastapi import FastAPI
@@ -937,7 +938,7 @@ def test_a_hundred_starts_and_stops_leave_no_thread(folder: Path) -> None:
 
     asyncio.run(once())
     before = set(threading.enumerate())
-    for _ in range(100):
+    for _ in range(times):
         asyncio.run(once())
     wait_until(lambda: not set(threading.enumerate()) - before)
 
