@@ -1,7 +1,7 @@
-"""Runs the suite: `python -m tests.suite [--check] [what pytest takes]`.
+"""Runs the suite: `python -m tests.suite [--quick] [what pytest takes]`.
 
 First what may share the machine, on all its cores; then what measures wall time, with nothing else
-running. `--check` leaves out what is slow. What is marked `nightly` runs with plain pytest only.
+running. `--quick` leaves out what is slow. What is marked `nightly` runs with plain pytest only.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ _PARTS = {False: ("not alone", "alone"), True: ("not alone and not slow",)}
 
 def main(*arguments: str) -> int:
     """The exit code: that of the first part that failed."""
-    is_check = "--check" in arguments
-    given = [argument for argument in arguments if argument != "--check"]
+    is_quick = "--quick" in arguments
+    given = [argument for argument in arguments if argument != "--quick"]
     codes = []
-    for part in _PARTS[is_check]:
+    for part in _PARTS[is_quick]:
         more = () if part == "alone" else _PARALLEL
         command = [sys.executable, "-m", "pytest", *more, "-m", f"not nightly and {part}", *given]
         codes.append(subprocess.run(command, check=False).returncode)

@@ -120,6 +120,7 @@ def test_one_save_is_one_publication(
     assert {outcome.reason for outcome in live.heard.outcomes("published")[1:]} == {"file change"}
 
 
+@pytest.mark.alone
 def test_a_save_reaches_the_next_run_fast(live: Live, folder: Path) -> None:
     took = []
     for number in range(10):
