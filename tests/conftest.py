@@ -72,7 +72,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         names = getattr(item, "fixturenames", ())
         groups = {group for name, group in _GROUPS.items() if name in names}
-        groups |= {group for name, group in _MODULES.items() if name == item.path.stem}
+        groups |= {_MODULES[name] for name in [item.path.stem] if name in _MODULES}
         if groups:
             item.add_marker(pytest.mark.xdist_group(min(groups)))
 
