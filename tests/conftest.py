@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,37 +48,44 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
-# What is expensive to start → the one worker of pytest-xdist that starts it for all its tests.
+# Module → the tests that one worker of pytest-xdist runs, since they share what is slow to start.
+# A module that is not named here is spread over all workers, test by test.
 _GROUPS = {
-    "moto_url": "s3",
-    "rclone_url": "s3",
-    "swift_url": "s3",
-    "browser": "browser",
+    **dict.fromkeys(
+        [
+            *("test_sources", "test_s3_source", "test_s3_outage", "test_s3_credentials"),
+            *("test_bucket", "test_admin_bucket", "test_cli_push"),
+        ],
+        "servers of S3",
+    ),
+    **dict.fromkeys(["test_page_browser", "test_page_accessibility"], "browser"),
+    "test_admin_workers": "uvicorn",
+    "test_drop_in": "YAMLGraph in a process of its own",
+    "test_fastapi_app": "uvicorn of the example",
+    "test_langgraph_dev": "langgraph dev",
+    "test_pack": "pack",
+    "test_render": "renderer",
+    "test_reviewing": "planted repository",
+    "test_server_clients_http": "langgraph dev for clients",
+    "test_template_corpus": "Jinja's own tests",
 }
-_MODULES = {
-    "test_sources": "s3",
-    **{
-        name: name
-        for name in (
-            *("test_langgraph_dev", "test_fastapi_app", "test_admin_workers", "test_drop_in"),
-            *("test_server_clients_http", "test_reviewing"),
-        )
-    },
-}
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give tests that share something expensive to one worker."""
-    for item in items:
-        names = getattr(item, "fixturenames", ())
-        groups = {group for name, group in _GROUPS.items() if name in names}
-        groups |= {_MODULES[name] for name in [item.path.stem] if name in _MODULES}
-        if groups:
-            item.add_marker(pytest.mark.xdist_group(min(groups)))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Spread the tests over the workers, groups first."""
+    # The groups of `--dist loadgroup` get lost with pytest 9.2 and pytest-xdist 3.8.
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            module = Path(nodeid.partition("::")[0]).stem
+            return _GROUPS.get(module, nodeid)
+
+    return Scheduling(config, log)
 
 
-def wait_until(predicate: Callable[[], object], timeout_s: float = 10.0) -> None:
+def wait_until(predicate: Callable[[], object], timeout_s: float = 30.0) -> None:
     """Return as soon as `predicate()` is true; AssertionError when it is not in time.
 
     Args:

@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-_PARALLEL = ("-n", "auto", "--dist", "loadgroup", "-q")
+_PARALLEL = ("-n", "auto", "-q")
 _PARTS = {False: ("not alone", "alone"), True: ("not alone and not slow",)}
 
 

@@ -672,7 +672,7 @@ def test_a_process_that_follows_changes_ends_at_once(project: Path) -> None:
         "app = load_and_compile('graph.yaml', 'prompts').compile()\n"
         "app.release\n"
         "print('end')\n",
-        timeout_s=20,
+        timeout_s=60,
     )
     assert out == "end\n"
 

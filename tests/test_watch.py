@@ -24,7 +24,7 @@ linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs i
 QUIET_S = 0.1
 
 
-def wait_until(true: Callable[[], object], timeout_s: float = 5.0) -> None:
+def wait_until(true: Callable[[], object], timeout_s: float = 30.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not true():
         assert time.monotonic() < deadline, "it did not happen in time"
