@@ -20,6 +20,7 @@ from yamlgraph_prompts.watch import Watch, file_events
 from yamlgraph_prompts.watch.burst import GRACE_S, PATIENCE, Burst
 from yamlgraph_prompts.watch.file_events import MOST_ENTRIES, survey
 
+pytestmark = pytest.mark.alone
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs inotify")
 QUIET_S = 0.1
 
@@ -211,7 +212,6 @@ def test_a_file_beside_a_single_watched_file_is_not_heard(prompts: Path, listen:
     assert listener.settle() == 1
 
 
-@pytest.mark.alone
 @linux
 def test_back_to_back_saves_of_one_file_do_not_wait(prompts: Path, listen: Listen) -> None:
     listener = listen(prompts)
@@ -225,7 +225,6 @@ def test_back_to_back_saves_of_one_file_do_not_wait(prompts: Path, listen: Liste
     assert time.monotonic() - started < 20 * QUIET_S / 2
 
 
-@pytest.mark.alone
 @linux
 def test_a_rename_is_told_within_milliseconds(prompts: Path, listen: Listen) -> None:
     listener = listen(prompts)
@@ -262,7 +261,6 @@ def test_a_removed_file_is_heard(prompts: Path, listen: Listen) -> None:
     wait_until(lambda: listener.texts[-1:] == [{}])
 
 
-@pytest.mark.alone
 def test_a_file_moved_away_is_heard_and_holds_nothing_up(prompts: Path, listen: Listen) -> None:
     listener = listen(prompts)
     (prompts / "a.yaml").rename(prompts.parent / "a.yaml")
