@@ -48,7 +48,7 @@ def _names(action: argparse.Action) -> str:
     names = [
         f"{option} {value}" if action.nargs != 0 else option for option in action.option_strings
     ]
-    return ", ".join(f"`{one}`" for one in names or [str(value)]).replace("|", "\\|")
+    return ", ".join(f"`{one}`" for one in names or [str(value)])
 
 
 def _plain(text: str) -> str:

@@ -47,6 +47,7 @@ import yamlgraph_prompts
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "yamlgraph_prompts"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+REPOSITORY_PAGES = [ROOT / name for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")]
 UNTIL_S = 10.0
 
 _FENCE = re.compile(r"^```(\w*)([^\n]*)\n(.*?)^```$", re.M | re.S)
@@ -263,7 +264,7 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=page_id)
+@pytest.mark.parametrize("page", [*PAGES, *REPOSITORY_PAGES], ids=page_id)
 def test_every_link_leads_somewhere(page: Path) -> None:
     for link in _LINK.findall(_FENCE.sub("", page.read_text())):
         if re.match(r"https?://", link):
