@@ -155,7 +155,9 @@ def test_the_readme_has_no_link_that_a_package_index_cannot_follow(metadata: Mes
     assert [link for link in links if not link.startswith("https://")] == []
 
 
-def test_the_metadata_says_which_version_it_is_and_which_pythons_are_tested(metadata: Message) -> None:
+def test_the_metadata_says_which_version_it_is_and_which_pythons_are_tested(
+    metadata: Message,
+) -> None:
     assert metadata["Version"] == yamlgraph_prompts.__version__
     assert metadata["Requires-Python"] == "<3.15,>=3.11"
     classifiers = metadata.get_all("Classifier", [])
