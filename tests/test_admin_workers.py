@@ -457,9 +457,9 @@ def test_serve_says_when_no_token_would_let_anybody_in(graph_folder: Path) -> No
         (("-l", "prompts", "--host", "0.0.0.0"), "Without tokens"),
         (("-l", "prompts", "--host", "example.org"), "Without tokens"),
         (("-l", "prompts", "--write-to", "elsewhere"), "none of the layers"),
-        (("-l", "prompts", "--port", "99999999"), "cannot be listened on"),
+        (("-l", "prompts", "--port", "99999999"), "Cannot listen on"),
         (("-l", "prompts", "what"), "only graphs"),
-        ((), "Which prompts?"),
+        ((), "serve needs a graph or a layer"),
     ],
 )
 def test_serve_refuses_what_makes_no_sense(
