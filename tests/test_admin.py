@@ -565,7 +565,7 @@ def test_a_write_that_mends_nothing_is_refused_while_others_are_broken(
     assert (answer.status, answer.code) == (422, "rejected")
     assert snapshot(folder / "over") == before
     if "Fine" in text:
-        assert "Mend what is broken in the layers first: " in answer.json["hint"]
+        assert "First fix what is broken in the layers: " in answer.json["hint"]
 
 
 def test_of_two_prompts_that_a_graph_misses_one_can_be_written(tmp_path: Path) -> None:

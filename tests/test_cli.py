@@ -648,8 +648,8 @@ def test_a_hold_says_the_whole_command_that_ends_it(folder: Path, run: Run) -> N
     publish(folder, "user: Hello {name}, second\n")
     out = run("rollback", "graph.yaml", *LAYERS)[1]
     assert (
-        "until you run: yamlgraph-prompts follow graph.yaml -l 'prompts/{environment}' -l prompts/base "
-        "-e staging\n"
+        "until you run: yamlgraph-prompts follow graph.yaml -l 'prompts/{environment}' "
+        "-l prompts/base -e staging\n"
     ) in out
 
 

@@ -67,4 +67,4 @@ def tell(hooks: Iterable[Hook], event: Event) -> None:
         try:
             hook(event)
         except (Exception, SystemExit):
-            logger.exception("An observer failed on %s", event.kind)
+            logger.exception("A hook failed on %s", event.kind)

@@ -222,7 +222,7 @@ class LayerReader:
                 self._source = _open(self.layer, self.environment, self._base)
                 self.renew()
             raise LayerUnavailable(
-                f"{self.url} is still busy with an earlier question.", layer=self.url
+                f"{self.url} is still busy with an earlier request.", layer=self.url
             )
         self._since, self._holder = time.monotonic(), threading.current_thread()
         try:

@@ -90,9 +90,9 @@ class LivePrompts:
         _as_stored: bool = False,
     ) -> None:
         if missing_release not in ("raise", "live"):
-            raise ValueError(f"missing_release is 'raise' or 'live', not {missing_release!r}.")
+            raise ValueError(f"missing_release must be 'raise' or 'live', not {missing_release!r}.")
         if not isinstance(refresh_s, (int, float)) or not refresh_s > 0:
-            raise ValueError(f"refresh_s is a number of seconds above 0, not {refresh_s!r}.")
+            raise ValueError(f"refresh_s must be a number of seconds above 0, not {refresh_s!r}.")
         self.layers = tuple(as_layer(layer) for layer in layers)
         self.environment, said = environment_name(environment)
         if not said and any(layer.uses_environment for layer in self.layers):
@@ -353,7 +353,7 @@ class LivePrompts:
         now = self._started().release.id
         before = self._store.previous(now)
         if before is None:
-            raise ReleaseNotFound("There is no earlier release to go back to.", release_id=now)
+            raise ReleaseNotFound("There is no earlier release to roll back to.", release_id=now)
         return self.activate(before, reason="rollback")
 
     def follow(self) -> Outcome:
@@ -477,7 +477,7 @@ class LivePrompts:
             marks: Gives the attributes to set on each compiled handle.
         """
         if pin not in ("run", "thread", "none"):
-            raise ValueError(f"pin is 'run', 'thread' or 'none', not {pin!r}.")
+            raise ValueError(f"pin must be 'run', 'thread' or 'none', not {pin!r}.")
         self.attach(graph)
 
         def compiled(recipe: Recipe) -> LiveGraph:
@@ -552,7 +552,7 @@ class LivePrompts:
     def _publishing(self) -> Iterator[Road]:
         with self._lock:
             if self._closed:
-                raise PromptsError("These prompts are closed.", hint="Make a new LivePrompts.")
+                raise PromptsError("These prompts are closed.", hint="Create a new LivePrompts.")
             yield self._road
 
     def _started(self) -> Live:

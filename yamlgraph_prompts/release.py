@@ -278,7 +278,7 @@ class StoredRelease:
     Args:
         id: The release's id.
         environment: The environment that it was published for.
-        at_s: When it was last made live, in seconds since the epoch.
+        at_s: When it last became live, in seconds since the epoch.
         reason: Why it was published.
         live: Whether it is the live one.
         prompts: How many prompts it has.

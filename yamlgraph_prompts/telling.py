@@ -87,7 +87,7 @@ class Teller:
             why = summary(outcome, show=without_excerpts)
             logger.warning("Not published in %s (%s): %s", *where, why)
         elif outcome.status == "held":
-            logger.info("News is kept back until follow() (%s).", outcome.reason)
+            logger.info("Changes are not published until follow() is called (%s).", outcome.reason)
         self.tell(
             "publication",
             f"{outcome.status} ({outcome.reason})",

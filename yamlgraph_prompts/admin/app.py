@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("yamlgraph_prompts")
 
 _ABOUT = """\
-Look at prompts, change, check, activate and roll them back. Every error has the same body.
-A prompt's name may hold slashes."""
+Read, change, check, activate and roll back prompts. Every error has the same body.
+The name of a prompt may contain slashes."""
 
 
 def admin_app(
@@ -198,4 +198,4 @@ def _layer(prompts: LivePrompts, write_to: AnyLayer | None) -> int | None:
         if layer.url == wanted.url or layer.at(prompts.environment) == wanted.text:
             return number
     have = ", ".join(layer.text for layer in prompts.layers) or "none"
-    raise ValueError(f"write_to={wanted.text!r} is none of the layers: {have}.")
+    raise ValueError(f"write_to={wanted.text!r} is not one of the layers: {have}.")
