@@ -127,7 +127,7 @@ def main() -> None:
         from langchain_core.messages import SystemMessage
 
         import yamlgraph_prompts
-        from yamlgraph_prompts.template import MessageTemplate
+        from yamlgraph_prompts.templates.template import MessageTemplate
 
         Model()
         path = write_graph(folder)

@@ -17,8 +17,8 @@ from benchmarks.s3_published import CHANNEL, publish
 
 def look() -> Callable[[], object]:
     """What the poller does, after a first read."""
-    from yamlgraph_prompts.fetch import LayerReader
-    from yamlgraph_prompts.layers import Layer
+    from yamlgraph_prompts.sources.layers import Layer
+    from yamlgraph_prompts.sources.reader import LayerReader
 
     reader = LayerReader(Layer(f"s3://{BUCKET}/{PREFIX}"), CHANNEL, None)
     reader.read()

@@ -30,8 +30,8 @@ CHANNEL = "production"
 PUSHER = """
 import sys, time
 from benchmarks.s3_nginx import BUCKET, PREFIX, prompt_text
-from yamlgraph_prompts.bucket import Bucket
-from yamlgraph_prompts.release import Prompt, Release
+from yamlgraph_prompts.registry.bucket import Bucket
+from yamlgraph_prompts.model.release import Prompt, Release
 def prompt(n, edition):
     return Prompt(f"prompt{n:05}", prompt_text(n, edition).encode())
 bucket = Bucket(f"s3://{BUCKET}/{PREFIX}", environment=sys.argv[1])
@@ -131,8 +131,8 @@ def published(store: Path, count: int, rounds: int) -> list[Row]:
 
 
 def loose(server: Nginx, store: Path, count: int, rounds: int) -> list[Row]:
-    from yamlgraph_prompts.fetch import LayerReader
-    from yamlgraph_prompts.layers import Layer
+    from yamlgraph_prompts.sources.layers import Layer
+    from yamlgraph_prompts.sources.reader import LayerReader
 
     server.put_prompts(count)
     reader = LayerReader(Layer(f"s3://{BUCKET}/{PREFIX}"), CHANNEL, None)

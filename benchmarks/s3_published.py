@@ -23,8 +23,8 @@ CHANNEL = "production"
 
 def publish(server: Nginx) -> str:
     """What `push` leaves in the bucket, of everything that lies there."""
-    from yamlgraph_prompts.pack import encode_pack
-    from yamlgraph_prompts.release import Prompt, Release
+    from yamlgraph_prompts.model.pack import encode_pack
+    from yamlgraph_prompts.model.release import Prompt, Release
 
     root = server.bucket / PREFIX
     release = Release.of(
@@ -47,8 +47,8 @@ def publish(server: Nginx) -> str:
 
 
 def in_memory() -> with_.Sync:
-    from yamlgraph_prompts.fetch import LayerReader
-    from yamlgraph_prompts.layers import Layer
+    from yamlgraph_prompts.sources.layers import Layer
+    from yamlgraph_prompts.sources.reader import LayerReader
     from yamlgraph_prompts.sources.s3_client import Place, client
 
     client(Place.parse(f"s3://{BUCKET}/{PREFIX}"))
@@ -62,10 +62,10 @@ def in_memory() -> with_.Sync:
 
 
 def to_store() -> with_.Sync:
-    from yamlgraph_prompts.fetch import LayerReader
-    from yamlgraph_prompts.layers import Layer
-    from yamlgraph_prompts.release import Prompt, Release
-    from yamlgraph_prompts.store import Store
+    from yamlgraph_prompts.model.release import Prompt, Release
+    from yamlgraph_prompts.registry.store import Store
+    from yamlgraph_prompts.sources.layers import Layer
+    from yamlgraph_prompts.sources.reader import LayerReader
 
     def start(folder: Path) -> None:
         reader = LayerReader(Layer(f"s3://{BUCKET}/{PREFIX}"), CHANNEL, None)

@@ -18,7 +18,7 @@ from benchmarks.measure import Row, duration, is_quick, show
 from yamlgraph_prompts.errors import PromptRenderError
 from yamlgraph_prompts.sandbox.access import METHODS
 from yamlgraph_prompts.sandbox.filters import FILTERS, TESTS
-from yamlgraph_prompts.template import MessageTemplate
+from yamlgraph_prompts.templates.template import MessageTemplate
 
 MEBI = 1024 * 1024
 _SOUGHT = re.compile(r"\bs\b")

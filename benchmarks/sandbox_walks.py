@@ -10,7 +10,7 @@ from langchain_core.messages import HumanMessage
 from pydantic import create_model
 
 from benchmarks.measure import Row, compared, interleaved, is_quick, plain, show
-from yamlgraph_prompts.template import MessageTemplate
+from yamlgraph_prompts.templates.template import MessageTemplate
 
 AT_MOST = 2.0
 TEXTS = [f"item {number}" for number in range(10_000)]

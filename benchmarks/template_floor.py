@@ -13,7 +13,7 @@ from langchain_core.messages import HumanMessage, SystemMessage
 
 from yamlgraph_prompts.sandbox import environment
 from yamlgraph_prompts.sandbox.inspection import Inspection
-from yamlgraph_prompts.template import MessageTemplate, PromptTemplate
+from yamlgraph_prompts.templates.template import MessageTemplate, PromptTemplate
 
 SYSTEM = "You are {{ role }}. Be {{ tone|default('kind') }}.\n"
 USER = "Hi {{ name }}\n{% for i in items %}- {{ i.title }}: {{ loop.index }}\n{% endfor %}"

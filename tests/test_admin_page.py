@@ -38,7 +38,7 @@ from yamlgraph_prompts.admin.page.html import POLICY
 from yamlgraph_prompts.admin.page.last_change import LastChange
 from yamlgraph_prompts.admin.page.picture import HEIGHT, TooLarge, picture
 from yamlgraph_prompts.admin.sessions import ENDED_FILE, KEY_FILE
-from yamlgraph_prompts.text_diff import side_by_side
+from yamlgraph_prompts.text.diff import side_by_side
 
 ROOT = Path(__file__).parents[1]
 HTML = {"accept": "text/html,*/*;q=0.8"}

@@ -13,8 +13,9 @@ import pytest
 
 from tests.conftest import wait_until
 from tests.files import says, write
-from yamlgraph_prompts import LivePrompts, arrival, live_graph
-from yamlgraph_prompts.arrival import Arrival
+from yamlgraph_prompts import LivePrompts, live_graph
+from yamlgraph_prompts.following import arrival
+from yamlgraph_prompts.following.arrival import Arrival
 
 
 def follows(prompts: LivePrompts) -> bool:

@@ -20,7 +20,7 @@ from tests.conftest import ROOT, run_in
 from tests.files import write
 from tests.graphs.catalog import CATALOG, Entry
 from yamlgraph_prompts import LivePrompts, PromptsRejected, UnsupportedYamlgraph, load_and_compile
-from yamlgraph_prompts.regular_file import read_regular
+from yamlgraph_prompts.files.regular_file import read_regular
 from yamlgraph_prompts.yamlgraph_bridge import YamlGraph, adopt, known, peek
 from yamlgraph_prompts.yamlgraph_bridge.facts import GraphReader
 
@@ -568,7 +568,7 @@ def test_importing_the_package_does_not_import_yamlgraph(tmp_path: Path) -> None
 
 
 def test_a_schema_is_built_as_yamlgraph_builds_it_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from yamlgraph_prompts.release import Prompt
+    from yamlgraph_prompts.model.release import Prompt
     from yamlgraph_prompts.yamlgraph_bridge import execute
 
     prompt = Prompt(

@@ -19,9 +19,6 @@ import pytest
 from tests.conftest import ROOT
 from tests.s3_servers import Shop
 from tests.scripted_server import ScriptedS3, cut_in_its_head
-from yamlgraph_prompts.bucket import Bucket, Pushed
-from yamlgraph_prompts.bucket_log import Log, LogEntry
-from yamlgraph_prompts.bucket_objects import Objects
 from yamlgraph_prompts.errors import (
     InvalidEnvironment,
     LayerUnavailable,
@@ -30,8 +27,11 @@ from yamlgraph_prompts.errors import (
     ReleaseNotFound,
     StoreCorrupted,
 )
-from yamlgraph_prompts.pack import decode_pack
-from yamlgraph_prompts.release import Prompt, Release
+from yamlgraph_prompts.model.pack import decode_pack
+from yamlgraph_prompts.model.release import Prompt, Release
+from yamlgraph_prompts.registry.bucket import Bucket, Pushed
+from yamlgraph_prompts.registry.bucket_log import Log, LogEntry
+from yamlgraph_prompts.registry.bucket_objects import Objects
 from yamlgraph_prompts.sources import open_source
 from yamlgraph_prompts.sources.s3 import S3Source
 from yamlgraph_prompts.sources.s3_client import Place, client
@@ -288,8 +288,8 @@ def test_sixteen_racing_pushers_each_win_one_number_or_are_told(url: str) -> Non
 def test_racing_processes_win_no_number_twice(url: str) -> None:
     code = (
         "import sys\n"
-        "from yamlgraph_prompts.bucket import Bucket, PushRefused\n"
-        "from yamlgraph_prompts.release import Prompt, Release\n"
+        "from yamlgraph_prompts.registry.bucket import Bucket, PushRefused\n"
+        "from yamlgraph_prompts.model.release import Prompt, Release\n"
         "made = Release.of([Prompt('greeting', sys.argv[2].encode())])\n"
         "b = Bucket(sys.argv[1], environment='production')\n"
         "b.current(), sys.stdin.readline()\n"

@@ -18,15 +18,8 @@ from yamlgraph_prompts.check import Checker, check
 from yamlgraph_prompts.check import checker as check_module
 from yamlgraph_prompts.check.prompts import examine_prompt
 from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.release import (
-    GraphFacts,
-    GraphFile,
-    LayerVersion,
-    OwnPrompt,
-    Prompt,
-    PromptUse,
-    Release,
-)
+from yamlgraph_prompts.model.graph import GraphFacts, GraphFile, OwnPrompt, PromptUse
+from yamlgraph_prompts.model.release import LayerVersion, Prompt, Release
 
 
 def release(prompts, *, layer="memory:", layers=()):

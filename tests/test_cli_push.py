@@ -12,12 +12,12 @@ import pytest
 
 from tests.files import write
 from tests.s3_servers import Shop
-from yamlgraph_prompts.bucket import Bucket, LogEntry, Pushed
 from yamlgraph_prompts.cli import main
 from yamlgraph_prompts.cli.places import one_place
 from yamlgraph_prompts.cli.published import person
 from yamlgraph_prompts.errors import LayerUnavailable
-from yamlgraph_prompts.release import Prompt, Release
+from yamlgraph_prompts.model.release import Prompt, Release
+from yamlgraph_prompts.registry.bucket import Bucket, LogEntry, Pushed
 
 GRAPH = """\
 name: letter

@@ -238,9 +238,24 @@ def test_python_that_is_not_run_compiles(page: Path) -> None:
             block.code()
 
 
+# Former import path that the docs named → where it is now
+FORMER = {"yamlgraph_prompts.bucket": "yamlgraph_prompts.registry.bucket"}
+
+
 def modules() -> list[str]:
     found = pkgutil.walk_packages([str(PACKAGE)], "yamlgraph_prompts.")
-    return ["yamlgraph_prompts", *(module.name for module in found)]
+    names = [module.name for module in found if module.name not in FORMER]
+    return ["yamlgraph_prompts", *names]
+
+
+@pytest.mark.parametrize("former", FORMER)
+def test_a_former_import_path_works_and_warns(former: str) -> None:
+    sys.modules.pop(former, None)
+    with pytest.warns(DeprecationWarning, match=FORMER[former]):
+        module = importlib.import_module(former)
+    now = importlib.import_module(FORMER[former])
+    for name in module.__all__:
+        assert getattr(module, name) is getattr(now, name)
 
 
 @pytest.mark.parametrize("module", modules())
@@ -355,7 +370,7 @@ def finding_codes() -> set[str]:
         for node in ast.walk(function):
             if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "code":
                 given.append(node.value)
-    from yamlgraph_prompts.render_job import _CODES
+    from yamlgraph_prompts.templates.render_job import _CODES
 
     found = {*map(re.escape, _CODES.values()), *(text for node in given for text in texts(node))}
     # Jinja's compiler has a method of the same name that is given a sentence.
@@ -371,7 +386,7 @@ def test_every_finding_code_is_explained_and_none_is_made_up() -> None:
 
 
 def test_every_kind_of_event_that_is_sent_is_explained() -> None:
-    from yamlgraph_prompts.events import EventKind
+    from yamlgraph_prompts.model.events import EventKind
 
     sent = {
         constant.value
@@ -388,7 +403,7 @@ def test_every_kind_of_event_that_is_sent_is_explained() -> None:
 
 
 def test_every_state_that_an_operator_should_look_at_is_explained() -> None:
-    words = ast.parse((PACKAGE / "health.py").read_text())
+    words = ast.parse((PACKAGE / "model/health.py").read_text())
     named = {
         key.value
         for node in ast.walk(words)
@@ -400,7 +415,7 @@ def test_every_state_that_an_operator_should_look_at_is_explained() -> None:
 
 
 def test_every_outcome_is_explained() -> None:
-    from yamlgraph_prompts.release import Status
+    from yamlgraph_prompts.model.release import Status
 
     assert sorted(column("operations.md", "Outcomes")) == sorted(get_args(Status))
 
@@ -439,10 +454,12 @@ def test_every_module_has_a_purpose_and_a_place_on_the_map() -> None:
 
 
 def test_the_limits_are_the_ones_that_hold() -> None:
-    from yamlgraph_prompts import pack, regular_file, render
-    from yamlgraph_prompts.prompt_file import bounds as yaml_bounds
+    from yamlgraph_prompts.files import regular_file
+    from yamlgraph_prompts.model import pack
     from yamlgraph_prompts.sandbox import budget
     from yamlgraph_prompts.sources import directory
+    from yamlgraph_prompts.templates import render
+    from yamlgraph_prompts.yaml_file import bounds as yaml_bounds
 
     limits = budget.Limits()
     page = " ".join((ROOT / "docs" / "templates.md").read_text().split())

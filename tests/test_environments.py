@@ -21,8 +21,8 @@ from yamlgraph_prompts import (
     LivePrompts,
     load_and_compile,
 )
-from yamlgraph_prompts.fetch import LayerReader
-from yamlgraph_prompts.layers import environment_name
+from yamlgraph_prompts.sources.layers import environment_name
+from yamlgraph_prompts.sources.reader import LayerReader
 
 GRAPH = """
 name: hello

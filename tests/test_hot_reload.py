@@ -16,6 +16,7 @@ import pytest
 from tests.conftest import run_in, wait_until
 from tests.files import Heard, says, write
 from yamlgraph_prompts import LiveGraph, LivePrompts, live_graph, load_and_compile
+from yamlgraph_prompts.model.trigger import Trigger
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs inotify")
 
@@ -172,11 +173,11 @@ def test_what_another_process_read_of_a_half_written_file_goes_live_nowhere_else
         handle.flush()
         another = LivePrompts(folder, store=store, watch=False)
         assert another["a"].user == "half"
-        one._pointed("poll")
+        one._pointed(Trigger.POLL)
         assert one["a"].user == "one"
         held = another.activate(another.release.id)
         assert held.status == "published"
-        one._pointed("poll")
+        one._pointed(Trigger.POLL)
         assert one["a"].user == "half", "what somebody holds is served at once"
         another.follow()
         handle.write(" and half")

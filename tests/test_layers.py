@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from tests.files import Heard, codes, write
 from yamlgraph_prompts import Finding, Layer, LivePrompts, PromptNotFound, PromptsRejected
-from yamlgraph_prompts.drafts import Draft
 from yamlgraph_prompts.errors import LayerError, LayerUnavailable
-from yamlgraph_prompts.layers import LayerContent, as_layer, environments_pattern, resolve
+from yamlgraph_prompts.publishing.drafts import Draft
 from yamlgraph_prompts.sources import Content
 from yamlgraph_prompts.sources.directory import DirectorySource
+from yamlgraph_prompts.sources.layers import LayerContent, as_layer, environments_pattern, resolve
 
 names = st.sampled_from(["a", "b", "c/d", "c/e"])
 bodies = st.text(string.ascii_lowercase, min_size=1, max_size=5)

@@ -29,17 +29,12 @@ from yamlgraph_prompts.findings import (
     bounded,
     shown,
 )
-from yamlgraph_prompts.message_template import MessageTemplate
-from yamlgraph_prompts.release import (
-    GraphFacts,
-    GraphFile,
-    Prompt,
-    PromptUse,
-    Release,
-)
+from yamlgraph_prompts.model.graph import GraphFacts, GraphFile, PromptUse
+from yamlgraph_prompts.model.release import Prompt, Release
 from yamlgraph_prompts.sandbox import environment, examination, fields
-from yamlgraph_prompts.spelling import nearest
 from yamlgraph_prompts.templates import allow
+from yamlgraph_prompts.templates.message_template import MessageTemplate
+from yamlgraph_prompts.text.spelling import nearest
 
 # -- every regular expression of the package --------------------------------------------------
 

@@ -30,7 +30,8 @@ from yamlgraph_prompts import (
     ReleaseNotFound,
     live_graph,
 )
-from yamlgraph_prompts.drafts import Draft
+from yamlgraph_prompts.model.trigger import Trigger
+from yamlgraph_prompts.publishing.drafts import Draft
 from yamlgraph_prompts.sources.directory import DirectorySource
 
 
@@ -988,18 +989,18 @@ def test_the_log_says_once_what_several_looks_refuse(
     with quiet(folder) as prompts:
         assert prompts["a"].user == "one"
         assert said() == ["Not published in development (start)"]
-        for reason in ("first run", "first look", "file change", "poll"):
-            assert prompts.publish(reason).status == "rejected"
+        for trigger in (t for t in Trigger if t.is_automatic):
+            assert prompts._publish(trigger).status == "rejected"
         assert len(said()) == 1
         assert prompts.publish("deploy").status == "rejected"
         assert said()[1:] == ["Not published in development (deploy)"]
         put(folder, BAD + BAD)
-        prompts.publish("file change")
+        prompts._publish(Trigger.FILE_CHANGE)
         assert len(said()) == 3
         put(folder, "two")
-        assert prompts.publish("file change").status == "published"
+        assert prompts._publish(Trigger.FILE_CHANGE).status == "published"
         put(folder, BAD + BAD)
-        prompts.publish("file change")
+        prompts._publish(Trigger.FILE_CHANGE)
         assert len(said()) == 4
 
 

@@ -30,11 +30,11 @@ from yamlgraph_prompts import (
     PromptNotFound,
     PromptRenderError,
     PromptsRejected,
-    builds,
     live_graph,
     load_and_compile,
     load_and_compile_async,
 )
+from yamlgraph_prompts.publishing import builds
 
 GRAPH = """
 name: hello

@@ -15,11 +15,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yamlgraph_prompts import pack
 from yamlgraph_prompts.errors import StoreCorrupted, StoreError
 from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.pack import MAGIC, decode_pack, encode_pack, read_facts, read_head, read_pack
-from yamlgraph_prompts.release import LayerVersion, Prompt, Release
+from yamlgraph_prompts.model import pack
+from yamlgraph_prompts.model.pack import (
+    MAGIC,
+    decode_pack,
+    encode_pack,
+    read_facts,
+    read_head,
+    read_pack,
+)
+from yamlgraph_prompts.model.release import LayerVersion, Prompt, Release
 
 RELEASE = Release.of(
     [

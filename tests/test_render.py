@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from yamlgraph_prompts.render import J2Renderer, RenderResult
+from yamlgraph_prompts.templates.render import J2Renderer, RenderResult
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +198,7 @@ def stuck(monkeypatch: pytest.MonkeyPatch) -> Iterator[J2Renderer]:
     start = (
         "import json, sys, time; path, *facts = json.loads(sys.argv[1])\n"
         "sys.path[:] = path\n"
-        "from yamlgraph_prompts import render_job as job\n"
+        "from yamlgraph_prompts.templates import render_job as job\n"
         "from yamlgraph_prompts.isolation.worker import main\n"
         "inner = job._render\n"
         "def _render(jinja, name, context):\n"
@@ -300,7 +300,7 @@ def test_many_threads_share_one_renderer(renderer: J2Renderer) -> None:
 
 PARENT = """
 import os, sys
-from yamlgraph_prompts.render import J2Renderer
+from yamlgraph_prompts.templates.render import J2Renderer
 renderer = J2Renderer()
 renderer.render(None, {}, {"a": "1"})
 """

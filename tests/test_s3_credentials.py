@@ -14,9 +14,9 @@ from botocore.tokens import SSOTokenProvider
 
 from tests.s3_servers import KEY, SECRET, Shop, credentials
 from tests.scripted_server import Asked, Handler, ScriptedS3
-from yamlgraph_prompts.bucket import Bucket
 from yamlgraph_prompts.errors import LayerUnavailable
-from yamlgraph_prompts.release import Prompt, Release
+from yamlgraph_prompts.model.release import Prompt, Release
+from yamlgraph_prompts.registry.bucket import Bucket
 from yamlgraph_prompts.sources import open_source
 from yamlgraph_prompts.sources.s3 import S3Source
 

@@ -34,13 +34,15 @@ from tests.scripted_server import (
 )
 from tests.simulated_replicas import peak_and_mean, simulated
 from tests.test_s3_source import publish, release
-from yamlgraph_prompts import Layer, fetch, polling
+from yamlgraph_prompts import Layer
 from yamlgraph_prompts.errors import LayerError, LayerUnavailable
-from yamlgraph_prompts.fetch import LayerReader
+from yamlgraph_prompts.following import polling
+from yamlgraph_prompts.following.polling import Pace
 from yamlgraph_prompts.live_prompts import LivePrompts
-from yamlgraph_prompts.polling import Pace
 from yamlgraph_prompts.sources import open_source, s3_loose
+from yamlgraph_prompts.sources import reader as fetch
 from yamlgraph_prompts.sources.bounds import Bounds
+from yamlgraph_prompts.sources.reader import LayerReader
 from yamlgraph_prompts.sources.s3 import S3Source
 from yamlgraph_prompts.sources.s3_client import Place, forget
 

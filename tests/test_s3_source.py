@@ -33,12 +33,12 @@ from tests.s3_servers import KEY, SECRET, Shop, credentials
 from tests.scripted_server import Asked, Handler, ScriptedS3, Server, refused, silent
 from yamlgraph_prompts import Layer, LiveGraph, live_graph
 from yamlgraph_prompts.errors import LayerNotFound, LayerUnavailable, ReleaseNotFound
-from yamlgraph_prompts.fetch import LayerReader
+from yamlgraph_prompts.files.regular_file import LIMIT_FILE_BYTES
 from yamlgraph_prompts.live import Pin
 from yamlgraph_prompts.live_prompts import LivePrompts
-from yamlgraph_prompts.pack import encode_pack
-from yamlgraph_prompts.regular_file import LIMIT_FILE_BYTES
-from yamlgraph_prompts.release import Prompt, Release
+from yamlgraph_prompts.model.pack import encode_pack
+from yamlgraph_prompts.model.release import Prompt, Release
+from yamlgraph_prompts.model.trigger import Trigger
 from yamlgraph_prompts.sources import (
     KeepsReleases,
     Source,
@@ -48,6 +48,7 @@ from yamlgraph_prompts.sources import (
     s3_names,
     s3_signed,
 )
+from yamlgraph_prompts.sources.reader import LayerReader
 from yamlgraph_prompts.sources.s3 import S3Source
 from yamlgraph_prompts.sources.s3_client import Place, client, forget
 from yamlgraph_prompts.sources.s3_signed import signature
@@ -579,6 +580,16 @@ def test_names_that_only_capitals_tell_apart_are_a_warning(s3: ScriptedS3) -> No
     with LivePrompts(s3.url(), environment="production", watch=False) as prompts:
         (finding,) = prompts.publish().findings
     assert (finding.severity, finding.code) == ("warning", "case-collision")
+
+
+@pytest.mark.parametrize("reason", [trigger.value for trigger in Trigger])
+def test_a_call_reads_a_remote_layer_whatever_reason_it_gives(s3: ScriptedS3, reason: str) -> None:
+    s3.put(a="user: one")
+    with LivePrompts(s3.url(), environment="production", watch=False) as prompts:
+        s3.put(a="user: two")
+        outcome = prompts.publish(reason)
+        assert (outcome.status, outcome.reason) == ("published", reason)
+        assert prompts["a"].user == "two"
 
 
 def test_a_yml_object_is_a_warning(s3: ScriptedS3) -> None:

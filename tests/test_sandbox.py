@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from yamlgraph_prompts.errors import PromptRenderError, PromptsError
 from yamlgraph_prompts.sandbox import environment
 from yamlgraph_prompts.sandbox.budget import Budget, LimitReached, Limits, Refused, current, using
-from yamlgraph_prompts.template import MessageTemplate
+from yamlgraph_prompts.templates.template import MessageTemplate
 
 MEBI = 1024 * 1024
 

@@ -27,7 +27,12 @@ from yamlgraph_prompts.errors import (
     MissingExtra,
     UnknownScheme,
 )
-from yamlgraph_prompts.regular_file import LIMIT_FILE_BYTES, SpecialFile, TooLarge, read_regular
+from yamlgraph_prompts.files.regular_file import (
+    LIMIT_FILE_BYTES,
+    SpecialFile,
+    TooLarge,
+    read_regular,
+)
 from yamlgraph_prompts.sources import Content, Source, open_source
 from yamlgraph_prompts.sources.directory import DirectorySource
 from yamlgraph_prompts.sources.memory import MemorySource

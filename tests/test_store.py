@@ -24,11 +24,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import ROOT
-from yamlgraph_prompts import disk, history
 from yamlgraph_prompts.errors import ReleaseNotFound, StoreCorrupted, StoreError
+from yamlgraph_prompts.files import disk
 from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.release import LayerVersion, Prompt, Release
-from yamlgraph_prompts.store import Pointer, Store
+from yamlgraph_prompts.model.release import LayerVersion, Prompt, Release
+from yamlgraph_prompts.registry import history
+from yamlgraph_prompts.registry.store import Pointer, Store
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 needs_root = pytest.mark.skipif(
@@ -399,9 +400,9 @@ def test_a_store_that_was_cleared_while_in_use_works_on(store: Store) -> None:
 KILLED = """
 import os, shutil, signal, sys
 from pathlib import Path
-from yamlgraph_prompts import history
-from yamlgraph_prompts.release import Prompt, Release
-from yamlgraph_prompts.store import Store
+from yamlgraph_prompts.registry import history
+from yamlgraph_prompts.model.release import Prompt, Release
+from yamlgraph_prompts.registry.store import Store
 
 base, copy, scenario = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 CALLS = ("open", "write", "fsync", "replace", "rename", "link", "mkdir", "unlink", "utime")
@@ -771,8 +772,8 @@ class Child:
     def __init__(self, folder: Path, script: str) -> None:
         head = (
             "import sys, os, time\nfrom pathlib import Path\n"
-            "from yamlgraph_prompts.release import Prompt, Release\n"
-            "from yamlgraph_prompts.store import Store\n"
+            "from yamlgraph_prompts.model.release import Prompt, Release\n"
+            "from yamlgraph_prompts.registry.store import Store\n"
             f"store = Store(Path({str(folder)!r}))\n"
         )
         self.process = subprocess.Popen(
@@ -914,8 +915,8 @@ def test_readers_beside_a_writer_see_only_whole_releases(store: Store, folder: P
 FORKED = """
 import os, sys, threading
 from pathlib import Path
-from yamlgraph_prompts.release import Prompt, Release
-from yamlgraph_prompts.store import Store
+from yamlgraph_prompts.model.release import Prompt, Release
+from yamlgraph_prompts.registry.store import Store
 
 folder = Path(sys.argv[1])
 

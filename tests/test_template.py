@@ -19,7 +19,7 @@ from yamlgraph.utils.template import extract_variables, scan_simple_fields
 
 from yamlgraph_prompts.errors import PromptRenderError, PromptsError
 from yamlgraph_prompts.sandbox import fields
-from yamlgraph_prompts.template import (
+from yamlgraph_prompts.templates.template import (
     MessageTemplate,
     PromptTemplate,
     Text,

@@ -21,7 +21,7 @@ from tests import corpus_templates, jinja_own_tests
 from tests.conftest import ROOT
 from tests.files import write
 from yamlgraph_prompts import LivePrompts
-from yamlgraph_prompts.template import MessageTemplate, examine, is_jinja
+from yamlgraph_prompts.templates.template import MessageTemplate, examine, is_jinja
 
 STATE = {"topic": "cats", "history": ["a", "b"], "user": {"name": "Ada"}}
 

@@ -18,22 +18,16 @@ import pytest
 from tests.admin_client import TOKENS, Client
 from tests.files import write
 from tests.test_admin import only
-from yamlgraph_prompts import LivePrompts, untrusted
+from yamlgraph_prompts import LivePrompts
 from yamlgraph_prompts.admin import admin_app
 from yamlgraph_prompts.admin.desk import Desk
 from yamlgraph_prompts.admin.gate import Limits
 from yamlgraph_prompts.admin.problems import Refusal
-from yamlgraph_prompts.check import Checker
+from yamlgraph_prompts.check import Checker, untrusted
 from yamlgraph_prompts.check.facts import KnownFacts
-from yamlgraph_prompts.release import (
-    GraphFacts,
-    GraphFile,
-    OwnPrompt,
-    Prompt,
-    PromptUse,
-    Release,
-)
-from yamlgraph_prompts.text_diff import side_by_side, unified
+from yamlgraph_prompts.model.graph import GraphFacts, GraphFile, OwnPrompt, PromptUse
+from yamlgraph_prompts.model.release import Prompt, Release
+from yamlgraph_prompts.text.diff import side_by_side, unified
 
 NUMBERS = Random(7)
 SLOW, ALSO = ("".join(f"  {NUMBERS.randrange(150)}\n" for _ in range(20_000)) for _ in range(2))
@@ -106,8 +100,8 @@ def test_the_app_itself_reads_nothing_of_a_draft(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from yamlgraph_prompts import load_and_compile
-    from yamlgraph_prompts.prompt_file import parse
     from yamlgraph_prompts.sandbox import inspection
+    from yamlgraph_prompts.yaml_file import parse
 
     graph = """
 name: g
@@ -204,7 +198,7 @@ PROMPTS = [
 
 @pytest.mark.parametrize("content", PROMPTS)
 def test_a_preview_is_what_a_run_would_send(client: Client, content: dict[str, Any]) -> None:
-    from yamlgraph_prompts.template import PromptTemplate
+    from yamlgraph_prompts.templates.template import PromptTemplate
 
     variables = {"name": "Ada", "state": {"x": [1, 2.5, None, {"y": True}]}}
     there = client.post("/preview/a", json={"text": content, "variables": variables}).json

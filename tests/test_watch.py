@@ -16,9 +16,10 @@ from typing import Any
 
 import pytest
 
-from yamlgraph_prompts.watch import Watch, file_events
-from yamlgraph_prompts.watch.burst import GRACE_S, PATIENCE, Burst
-from yamlgraph_prompts.watch.file_events import MOST_ENTRIES, survey
+from yamlgraph_prompts.following.watch import Watch, file_events
+from yamlgraph_prompts.following.watch.burst import GRACE_S, PATIENCE, Burst
+from yamlgraph_prompts.following.watch.file_events import MOST_ENTRIES, survey
+from yamlgraph_prompts.model.trigger import Trigger
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs inotify")
 QUIET_S = 0.1
@@ -53,7 +54,7 @@ class Listener:
     """Notes every call of a watch, with what the folder held at that moment."""
 
     def __init__(self, *paths: Path, **options: Any) -> None:
-        self.calls: list[str] = []
+        self.calls: list[Trigger] = []
         self.trouble: list[tuple[str, str]] = []
         self.texts: list[dict[str, str]] = []
         self.at: list[float] = []
@@ -66,10 +67,10 @@ class Listener:
             **options,
         )
 
-    def on_change(self, reason: str) -> None:
+    def on_change(self, trigger: Trigger) -> None:
         self.at.append(time.monotonic())
         self.texts.append(self.read())
-        self.calls.append(reason)
+        self.calls.append(trigger)
 
     def read(self) -> dict[str, str]:
         texts: dict[str, str] = {}
@@ -185,7 +186,7 @@ def test_one_save_is_one_call(save: Callable[[Path], None], prompts: Path, liste
     listener = listen(prompts)
     listener.hears(lambda: save(prompts / "a.yaml"), "a.yaml", "new")
     assert listener.settle() == 1
-    assert listener.calls == ["file change"]
+    assert listener.calls == [Trigger.FILE_CHANGE]
 
 
 @linux
@@ -333,7 +334,7 @@ def test_polling_takes_only_what_stays_the_same(prompts: Path, listen: Listen) -
             file.flush()
             time.sleep(0.05)
     wait_until(lambda: listener.saw("a.yaml", "one, two, three, four"))
-    assert listener.calls == ["poll"]
+    assert listener.calls == [Trigger.POLL]
 
 
 # Calls
@@ -345,7 +346,7 @@ def test_on_change_never_runs_twice_at_once_and_runs_again_for_what_came_meanwhi
     running, most, calls, threads = 0, 0, 0, set()
     first, go_on = threading.Event(), threading.Event()
 
-    def on_change(reason: str) -> None:
+    def on_change(trigger: Trigger) -> None:
         nonlocal running, most, calls
         running += 1
         most = max(most, running)
@@ -377,8 +378,8 @@ def test_a_callback_that_raises_does_not_end_the_watch(
 ) -> None:
     calls: list[str] = []
 
-    def on_change(reason: str) -> None:
-        calls.append(reason)
+    def on_change(trigger: Trigger) -> None:
+        calls.append(trigger)
         raise problem
 
     watch = Watch(on_change, paths=lambda: [prompts])
@@ -395,7 +396,7 @@ def test_a_callback_that_raises_does_not_end_the_watch(
 def test_the_watch_can_be_closed_from_its_own_callback(prompts: Path) -> None:
     closed = threading.Event()
 
-    def on_change(reason: str) -> None:
+    def on_change(trigger: Trigger) -> None:
         watch.close()
         closed.set()
 
@@ -688,7 +689,7 @@ def test_a_watcher_that_dies_is_restarted_and_reported(
     kill()
     replace(prompts / "a.yaml", "missed")
     wait_until(lambda: listeners[0].saw("a.yaml", "missed"))
-    wait_until(lambda: any("poll" in listener.calls for listener in listeners))
+    wait_until(lambda: any(Trigger.POLL in listener.calls for listener in listeners))
     for listener in listeners:
         told = ["watcher-restarted"] * listener.watch.restarts
         wait_until(lambda li=listener, told=told: [kind for kind, _ in li.trouble] == told)
@@ -733,7 +734,7 @@ def test_without_inotify_the_watch_polls_and_says_so(
     time.sleep(1.5)  # it tries again, and does not tell again
     assert [kind for kind, _ in listener.trouble] == ["watcher-polling"]
     assert "inotify instance limit reached" in listener.trouble[0][1]
-    assert set(listener.calls) == {"poll"}
+    assert set(listener.calls) == {Trigger.POLL}
     monkeypatch.undo()
     wait_until(lambda: listener.watch.mode == "events")
 
@@ -769,14 +770,14 @@ def test_the_slow_poll_hears_what_events_do_not(
     listener.hears(lambda: replace(prompts / "a.yaml", "new"), "a.yaml", "new")
     listener.hears(lambda: replace(prompts / "a.yaml", "old"), "a.yaml", "old")
     listener.settle()
-    assert listener.calls == ["poll", "poll"]
+    assert listener.calls == [Trigger.POLL, Trigger.POLL]
 
 
 def test_a_poll_after_an_event_is_not_a_second_call(prompts: Path, listen: Listen) -> None:
     listener = listen(prompts, poll_s=0.3)
     listener.hears(lambda: replace(prompts / "a.yaml", "new"), "a.yaml", "new")
     time.sleep(1.0)
-    assert listener.calls == ["file change"]
+    assert listener.calls == [Trigger.FILE_CHANGE]
 
 
 @linux
@@ -818,7 +819,7 @@ def test_a_fingerprint_that_raises_is_news_once(prompts: Path, listen: Listen) -
 
     listener = listen(prompts, events=False, poll_s=0.05, fingerprint=fingerprint)
     away.set()
-    wait_until(lambda: listener.calls == ["poll"])
+    wait_until(lambda: listener.calls == [Trigger.POLL])
     assert listener.settle() == 1
 
 

@@ -26,13 +26,13 @@ if TYPE_CHECKING:
         UnknownScheme,
         UnsupportedYamlgraph,
     )
-    from yamlgraph_prompts.events import Event
     from yamlgraph_prompts.findings import Finding
-    from yamlgraph_prompts.layers import Layer
     from yamlgraph_prompts.live import LiveGraph
     from yamlgraph_prompts.live_prompts import LivePrompts
     from yamlgraph_prompts.load import live_graph, load_and_compile, load_and_compile_async
-    from yamlgraph_prompts.release import Outcome, Prompt, Release, StoredRelease
+    from yamlgraph_prompts.model.events import Event
+    from yamlgraph_prompts.model.release import Outcome, Prompt, Release, StoredRelease
+    from yamlgraph_prompts.sources.layers import Layer
 
 _HOMES = {
     "errors": (
@@ -56,13 +56,13 @@ _HOMES = {
         "UnknownScheme",
         "UnsupportedYamlgraph",
     ),
-    "events": ("Event",),
+    "model.events": ("Event",),
     "findings": ("Finding",),
-    "layers": ("Layer",),
+    "sources.layers": ("Layer",),
     "live": ("LiveGraph",),
     "live_prompts": ("LivePrompts",),
     "load": ("live_graph", "load_and_compile", "load_and_compile_async"),
-    "release": ("Outcome", "Prompt", "Release", "StoredRelease"),
+    "model.release": ("Outcome", "Prompt", "Release", "StoredRelease"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -27,14 +27,45 @@ PromptsError
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from yamlgraph_prompts.escaping import Lines, escaped
+from yamlgraph_prompts.findings import Finding
+from yamlgraph_prompts.text.escaping import Lines, escaped
 
-if TYPE_CHECKING:
-    from yamlgraph_prompts.bucket_log import LogEntry
-    from yamlgraph_prompts.findings import Finding
-    from yamlgraph_prompts.release import Outcome
+
+class Rejected(Protocol):
+    """What `PromptsRejected.outcome` has; it is an `Outcome`."""
+
+    @property
+    def findings(self) -> tuple[Finding, ...]: ...
+
+    @property
+    def errors(self) -> tuple[Finding, ...]: ...
+
+    @property
+    def candidate(self) -> str | None: ...
+
+    @property
+    def reason(self) -> str: ...
+
+
+class Published(Protocol):
+    """What `PushRefused.winner` has; it is an entry of the history."""
+
+    @property
+    def number(self) -> int: ...
+
+    @property
+    def release(self) -> str: ...
+
+    @property
+    def at_s(self) -> float: ...
+
+    @property
+    def who(self) -> str: ...
+
+    @property
+    def message(self) -> str: ...
 
 
 class PromptsError(Exception):
@@ -126,7 +157,7 @@ class PromptNotFound(PromptsError, LookupError):
 class PromptsRejected(PromptsError, ValueError):
     """The check rejected a release and there is no earlier good one. `outcome` has the findings."""
 
-    def __init__(self, message: str, *, outcome: Outcome, hint: str | None = None) -> None:
+    def __init__(self, message: str, *, outcome: Rejected, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.outcome = outcome
 
@@ -166,7 +197,7 @@ class PushRefused(PromptsError, RuntimeError):
         self,
         message: str,
         *,
-        winner: LogEntry | None = None,
+        winner: Published | None = None,
         changed: Sequence[str] = (),
         hint: str | None = None,
     ) -> None:

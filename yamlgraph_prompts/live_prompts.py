@@ -15,32 +15,34 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from yamlgraph_prompts.attached import Attached
-from yamlgraph_prompts.builds import Builds
-from yamlgraph_prompts.candidate import Candidates, Check, Graph
-from yamlgraph_prompts.drafts import Draft, Trial, Write
-from yamlgraph_prompts.editor import Editor
 from yamlgraph_prompts.errors import LayerError, PromptsError, ReleaseNotFound
-from yamlgraph_prompts.events import Hook
-from yamlgraph_prompts.fetch import LayerReader
 from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.following import Following
-from yamlgraph_prompts.handles import Handle, Parts
-from yamlgraph_prompts.health import Health
-from yamlgraph_prompts.layers import AnyLayer, as_layer, environment_name
+from yamlgraph_prompts.following.follower import Following
 from yamlgraph_prompts.live import LiveGraph, LiveStateGraph, Pin, Recipe
-from yamlgraph_prompts.publisher import Live, Publisher
-from yamlgraph_prompts.release import GraphFacts, Outcome, Prompt, PromptUse, Release, StoredRelease
-from yamlgraph_prompts.road import Road
-from yamlgraph_prompts.telling import Teller
-from yamlgraph_prompts.workers import Workers, taken_by
+from yamlgraph_prompts.model.events import Hook
+from yamlgraph_prompts.model.graph import Graph, GraphFacts, PromptUse
+from yamlgraph_prompts.model.health import Health
+from yamlgraph_prompts.model.release import Outcome, Prompt, Release, StoredRelease
+from yamlgraph_prompts.model.trigger import Trigger
+from yamlgraph_prompts.publishing.attached import Attached
+from yamlgraph_prompts.publishing.builds import Builds
+from yamlgraph_prompts.publishing.candidate import Candidates, Check
+from yamlgraph_prompts.publishing.drafts import Draft, Trial, Write
+from yamlgraph_prompts.publishing.editor import Editor
+from yamlgraph_prompts.publishing.handles import Handle, Parts
+from yamlgraph_prompts.publishing.publisher import Attempt, Live, Publisher
+from yamlgraph_prompts.publishing.report import Teller
+from yamlgraph_prompts.publishing.road import Road
+from yamlgraph_prompts.registry.replicas import Workers, taken_by
+from yamlgraph_prompts.sources.layers import AnyLayer, as_layer, environment_name
+from yamlgraph_prompts.sources.reader import LayerReader
 
 if TYPE_CHECKING:
     from langchain_core.runnables.graph import Graph as Drawing
 
-    from yamlgraph_prompts.memory_store import MemoryStore
-    from yamlgraph_prompts.store import Store
-    from yamlgraph_prompts.untrusted import Known
+    from yamlgraph_prompts.check.untrusted import Known
+    from yamlgraph_prompts.registry.memory import MemoryStore
+    from yamlgraph_prompts.registry.store import Store
 
 logger = logging.getLogger("yamlgraph_prompts")
 
@@ -319,8 +321,7 @@ class LivePrompts:
         Raises:
             PromptsError: There is nothing live yet, and nothing to fall back on.
         """
-        with self._publishing() as road:
-            return road.first() if road.live is None else road.publish(reason)
+        return self._publish(Trigger.CALL, reason)
 
     def activate(self, release_id: str, *, reason: str = "activate") -> Outcome:
         """Make a kept release live and hold it: the layers are not followed until `follow()`.
@@ -564,25 +565,29 @@ class LivePrompts:
 
     # What handles and following call
 
+    def _publish(self, trigger: Trigger, reason: str = "") -> Outcome:
+        with self._publishing() as road:
+            return road.first() if road.live is None else road.publish(Attempt(trigger, reason))
+
     def _reread(self, graph: Graph, release: Release) -> GraphFacts:
         """A graph as its files are now, to run on a release."""
         with self._lock:  # no graph is read twice at once
             return graph.read(release.prompts.__contains__)
 
-    def _changed(self, reason: str) -> None:
+    def _changed(self, trigger: Trigger) -> None:
         try:
-            self.publish(reason)
+            self._publish(trigger)
         except (Exception, SystemExit):
             if not self._closed:
                 logger.exception("A publication failed")
 
-    def _pointed(self, reason: str) -> None:
+    def _pointed(self, _trigger: Trigger) -> None:
         with self._lock:
             if self._road.pointed_elsewhere(only_holds=self._following.will_tell):
-                self._changed("another process")
+                self._changed(Trigger.OTHER_PROCESS)
             elif self._teller.store_refused:
                 # No file tells that there is room again; this is called every now and then.
-                self._changed("poll")
+                self._changed(Trigger.POLL)
 
     def _cannot_look(self, problem: LayerError) -> None:
         with self._publishing() as road:
@@ -602,7 +607,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def _examined(drafts: Iterable[Draft]) -> Known:
-    from yamlgraph_prompts.untrusted import examined
+    from yamlgraph_prompts.check.untrusted import examined
 
     return examined(draft.data for draft in drafts)
 
@@ -614,10 +619,10 @@ def _store(
     graph: Path | None,
 ) -> Store | MemoryStore:
     if folder is None and readers and all(reader.url == "memory:" for reader in readers):
-        from yamlgraph_prompts.memory_store import MemoryStore
+        from yamlgraph_prompts.registry.memory import MemoryStore
 
         return MemoryStore()
-    from yamlgraph_prompts.store import Store
+    from yamlgraph_prompts.registry.store import Store
 
     root = Path(folder) if folder is not None else None
     return Store.default(environment, [reader.place for reader in readers], root, graph=graph)

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from yamlgraph_prompts.errors import GraphNotFound
-from yamlgraph_prompts.layers import PLACEHOLDER, AnyLayer, as_layer, environment_name
 from yamlgraph_prompts.live import LiveGraph, LiveStateGraph, Pin
 from yamlgraph_prompts.live_prompts import LivePrompts
-from yamlgraph_prompts.release import GraphFacts, Prompt, Release
+from yamlgraph_prompts.model.graph import GraphFacts
+from yamlgraph_prompts.model.release import Prompt, Release
+from yamlgraph_prompts.sources.layers import PLACEHOLDER, AnyLayer, as_layer, environment_name
 
 if TYPE_CHECKING:
     from langgraph.graph import StateGraph

@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from yamlgraph_prompts.errors import MissingExtra
-from yamlgraph_prompts.escaping import printable
-from yamlgraph_prompts.events import Event
+from yamlgraph_prompts.model.events import Event
+from yamlgraph_prompts.text.escaping import printable
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-    from yamlgraph_prompts.health import LayerState
-    from yamlgraph_prompts.release import Outcome, Release
+    from yamlgraph_prompts.model.health import LayerState
+    from yamlgraph_prompts.model.release import Outcome, Release
 
     Layers = Callable[[], Iterable[LayerState]]
 
@@ -58,7 +58,7 @@ class Metrics:
         self._several = "PROMETHEUS_MULTIPROC_DIR" in os.environ
         self._layers: dict[str | None, dict[str, str]] = {}
         self._live: dict[str | None, tuple[str, float]] = {}
-        self._runs_of: dict[tuple[str, str], None] = {}
+        self._runs_of: dict[tuple[str, str], prometheus.Counter] = {}
         self._synced: dict[tuple[str, ...], Layers] = {}
         self._told = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
         self._process = os.getpid()
@@ -152,16 +152,13 @@ class Metrics:
 
     def __call__(self, event: Event) -> None:
         environment = printable(event.environment or "")
-        if event.kind == "run-started":
-            self._run(environment, event.release or "")
-        elif event.kind == "publication" and event.outcome is not None:
+        if event.kind == "publication" and event.outcome is not None:
             self._published(environment, event.outcome, event.at_s)
         elif event.kind in ("held", "following"):
             self._held.labels(environment).set(event.kind == "held")
         elif event.kind in _TROUBLE or event.kind == "missing-release":
             self._trouble.labels(environment, event.kind, printable(event.layer or "")).inc()
-        if event.kind != "run-started":
-            self._sync()
+        self._sync()
 
     def refused(self, environment: str, reason: str) -> None:
         """Count a request to the admin API that was refused.
@@ -260,12 +257,18 @@ class Metrics:
                     if many > before[labels] and not forked:
                         metric.labels(*labels).inc(many - before[labels])
 
-    def _run(self, environment: str, release: str) -> None:
-        key = (environment, release)
-        if key not in self._runs_of:
-            self._runs_of[key] = None
-            if len(self._runs_of) > KEPT_RELEASES and not self._several:
-                oldest = next(iter(self._runs_of))
-                del self._runs_of[oldest]
-                self._runs.remove(*oldest)
-        self._runs.labels(environment, release).inc()
+    def run_started(self, environment: str, release: str) -> None:
+        """Count a run that begins on a release."""
+        counter = self._runs_of.get((environment, release))
+        if counter is None:
+            counter = self._counter(environment, release)
+        counter.inc()
+
+    def _counter(self, environment: str, release: str) -> prometheus.Counter:
+        counter = self._runs.labels(printable(environment), release)
+        self._runs_of[environment, release] = counter
+        if len(self._runs_of) > KEPT_RELEASES and not self._several:
+            oldest = next(iter(self._runs_of))
+            del self._runs_of[oldest]
+            self._runs.remove(printable(oldest[0]), oldest[1])
+        return counter

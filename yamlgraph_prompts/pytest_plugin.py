@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from yamlgraph_prompts.layers import AnyLayer
     from yamlgraph_prompts.live_prompts import LivePrompts
+    from yamlgraph_prompts.sources.layers import AnyLayer
 
 
 @pytest.fixture

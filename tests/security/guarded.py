@@ -257,7 +257,7 @@ def _watch_causes() -> None:
 
 
 def _render(template: str | Mapping[str, Any], values: dict[str, Any]) -> list[Any]:
-    from yamlgraph_prompts.template import MessageTemplate, PromptTemplate
+    from yamlgraph_prompts.templates.template import MessageTemplate, PromptTemplate
 
     if template == PROBE:
         return [_misbehave(**values)]

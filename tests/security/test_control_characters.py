@@ -23,12 +23,12 @@ from yamlgraph_prompts.admin.problems import Refusal, of_core
 from yamlgraph_prompts.cli.check import annotation
 from yamlgraph_prompts.cli.terminal import finding_lines, note, paint, say, table, tell_problem
 from yamlgraph_prompts.errors import LayerUnavailable, PromptsRejected
-from yamlgraph_prompts.escaping import LIMIT_CHARS, Lines, printable
-from yamlgraph_prompts.events import tell
-from yamlgraph_prompts.health import LayerState
 from yamlgraph_prompts.metrics import Metrics
-from yamlgraph_prompts.release import Outcome
-from yamlgraph_prompts.telling import Teller
+from yamlgraph_prompts.model.events import tell
+from yamlgraph_prompts.model.health import LayerState
+from yamlgraph_prompts.model.release import Outcome
+from yamlgraph_prompts.publishing.report import Teller
+from yamlgraph_prompts.text.escaping import LIMIT_CHARS, Lines, printable
 
 CHARACTERS = {
     "line ends": ["\n", "\r", "\r\n", "\v", "\f", "\x1c", "\x85", "\u2028", "\u2029"],

@@ -15,8 +15,8 @@ from tests.admin_client import TOKENS, Client
 from tests.files import write
 from yamlgraph_prompts import LivePrompts, load_and_compile
 from yamlgraph_prompts.admin import admin_app
-from yamlgraph_prompts.destinations import DEFAULT, KEYS, destination
-from yamlgraph_prompts.store import Store
+from yamlgraph_prompts.publishing.destinations import DEFAULT, KEYS, destination
+from yamlgraph_prompts.registry.store import Store
 
 FILES = {
     "prompts/a.yaml": "user: a\n",

@@ -31,15 +31,16 @@ from tests.security.hostile_answers import (
     silence,
 )
 from tests.test_s3_source import publish, release
-from yamlgraph_prompts import Layer, fetch
-from yamlgraph_prompts.bucket import Bucket
+from yamlgraph_prompts import Layer
 from yamlgraph_prompts.errors import LayerError, LayerUnavailable
-from yamlgraph_prompts.fetch import LayerReader
+from yamlgraph_prompts.following.polling import Poller
 from yamlgraph_prompts.live_prompts import LivePrompts
-from yamlgraph_prompts.pack import MAGIC, encode_pack
-from yamlgraph_prompts.polling import Poller
+from yamlgraph_prompts.model.pack import MAGIC, encode_pack
+from yamlgraph_prompts.registry.bucket import Bucket
 from yamlgraph_prompts.sources import Content, s3_bucket
+from yamlgraph_prompts.sources import reader as fetch
 from yamlgraph_prompts.sources.bounds import Bounds
+from yamlgraph_prompts.sources.reader import LayerReader
 from yamlgraph_prompts.sources.s3 import S3Source
 from yamlgraph_prompts.sources.s3_client import Place, forget
 

@@ -24,7 +24,7 @@ from yamlgraph_prompts import (
     ReleaseNotFound,
     live_graph,
 )
-from yamlgraph_prompts.store import Store
+from yamlgraph_prompts.registry.store import Store
 
 CONF = "configurable"
 OLD, NEW = "user: Old {name}", "user: New {name}"

@@ -33,7 +33,7 @@ from tests.security.guarded import (
 )
 from tests.security.objects import PRINTING, Money, User
 from yamlgraph_prompts import LivePrompts, PromptRenderError, PromptsError, templates
-from yamlgraph_prompts.template import MessageTemplate
+from yamlgraph_prompts.templates.template import MessageTemplate
 
 NOISE = 2.0  # the machine is shared
 MAX_TEXT = 4 * MEBI

@@ -14,7 +14,6 @@ import anyio.to_thread
 from fastapi import FastAPI, Security
 from fastapi.security import APIKeyHeader, HTTPBearer
 
-from yamlgraph_prompts import untrusted
 from yamlgraph_prompts.admin.audit import Audit
 from yamlgraph_prompts.admin.auth import Attempts, Role, Tokens
 from yamlgraph_prompts.admin.changing import changing, note_refusal
@@ -28,12 +27,13 @@ from yamlgraph_prompts.admin.problems import add_handlers
 from yamlgraph_prompts.admin.reading import reading
 from yamlgraph_prompts.admin.sessions import Sessions
 from yamlgraph_prompts.admin.watching import watching
-from yamlgraph_prompts.layers import AnyLayer, as_layer
+from yamlgraph_prompts.check import untrusted
 from yamlgraph_prompts.live_prompts import LivePrompts
 from yamlgraph_prompts.metrics import Metrics
+from yamlgraph_prompts.sources.layers import AnyLayer, as_layer
 
 if TYPE_CHECKING:
-    from yamlgraph_prompts.bucket import Bucket
+    from yamlgraph_prompts.registry.bucket import Bucket
 
 logger = logging.getLogger("yamlgraph_prompts")
 
@@ -184,7 +184,7 @@ def _bucket(prompts: LivePrompts, number: int, timeout_s: float) -> Bucket | Non
     if not url.startswith("s3://"):
         return None
     # Imported when used: most apps have no bucket, and its client takes a while to load.
-    from yamlgraph_prompts.bucket import Bucket
+    from yamlgraph_prompts.registry.bucket import Bucket
 
     # One request asks it up to three times, and holds here even if it says nothing.
     return Bucket(url, environment=prompts.environment, timeout_s=timeout_s)

@@ -15,11 +15,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from yamlgraph_prompts import disk
 from yamlgraph_prompts.admin.auth import Who
 from yamlgraph_prompts.admin.bodies import AuditLine
 from yamlgraph_prompts.errors import StoreError
-from yamlgraph_prompts.escaping import printable
+from yamlgraph_prompts.files import disk
+from yamlgraph_prompts.text.escaping import printable
 
 logger = logging.getLogger("yamlgraph_prompts")
 

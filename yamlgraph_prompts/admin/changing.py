@@ -33,10 +33,10 @@ from yamlgraph_prompts.admin.texts import JSON_TYPE, YAML_TYPES, of_body
 from yamlgraph_prompts.admin.writing import Wish, rejected, write
 from yamlgraph_prompts.errors import PromptsError, ReleaseNotFound
 from yamlgraph_prompts.findings import printable
-from yamlgraph_prompts.release import Outcome
+from yamlgraph_prompts.model.release import Outcome
 
 if TYPE_CHECKING:
-    from yamlgraph_prompts.bucket import Bucket
+    from yamlgraph_prompts.registry.bucket import Bucket
 
 # How long an activation waits for the other workers, in seconds.
 TAKEN_WITHIN_S = 1.0

@@ -21,7 +21,7 @@ from yamlgraph_prompts.live_prompts import LivePrompts
 from yamlgraph_prompts.metrics import Metrics
 
 if TYPE_CHECKING:
-    from yamlgraph_prompts.bucket import Bucket
+    from yamlgraph_prompts.registry.bucket import Bucket
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,15 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from yamlgraph_prompts.admin.bodies import FindingBody
 from yamlgraph_prompts.admin.problems import Refusal
-from yamlgraph_prompts.escaping import printable
-from yamlgraph_prompts.events import Event
+from yamlgraph_prompts.model.events import Event, EventKind
+from yamlgraph_prompts.text.escaping import printable
 
 KEPT = 256
 SHOWN_FINDINGS = 20
@@ -27,7 +27,6 @@ BEAT_S = 10.0
 STREAM_S = 25.0
 # How much longer it may take to send what was told.
 UNREAD_S = 5.0
-_QUIET = frozenset({"run-started"})
 
 
 class Feed:
@@ -43,9 +42,9 @@ class Feed:
         self._listeners: dict[asyncio.Queue[bytes], asyncio.AbstractEventLoop] = {}
         self._lock = threading.Lock()
 
+    kinds = frozenset(get_args(EventKind)) - {"run-started"}
+
     def __call__(self, event: Event) -> None:
-        if event.kind in _QUIET:
-            return
         with self._lock:
             number = time.time_ns()
             data = _encoded(number, event)

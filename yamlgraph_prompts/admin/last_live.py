@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from yamlgraph_prompts import disk
-from yamlgraph_prompts.destinations import DEFAULT, Destination, destination
 from yamlgraph_prompts.errors import ReleaseNotFound, StoreCorrupted
+from yamlgraph_prompts.files import disk
 from yamlgraph_prompts.live_prompts import LivePrompts
-from yamlgraph_prompts.release import Release
+from yamlgraph_prompts.model.release import Release
+from yamlgraph_prompts.publishing.destinations import DEFAULT, Destination, destination
 
 if TYPE_CHECKING:
-    from yamlgraph_prompts.bucket import Bucket
+    from yamlgraph_prompts.registry.bucket import Bucket
 
 FILE = "destinations.json"
 # How far back a bucket's history is searched: each entry may be a download.

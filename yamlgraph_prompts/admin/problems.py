@@ -26,8 +26,8 @@ from yamlgraph_prompts.errors import (
     WorkerUnavailable,
     WorkStopped,
 )
-from yamlgraph_prompts.escaping import escaped
 from yamlgraph_prompts.findings import Finding
+from yamlgraph_prompts.text.escaping import escaped
 
 logger = logging.getLogger("yamlgraph_prompts")
 

@@ -6,10 +6,10 @@ import logging
 from collections.abc import Mapping
 from contextlib import suppress
 
-from yamlgraph_prompts.bucket import Bucket, LogEntry
-from yamlgraph_prompts.drafts import Write
 from yamlgraph_prompts.errors import LayerReadOnly, PromptsError, PushRefused
-from yamlgraph_prompts.release import Prompt, Release
+from yamlgraph_prompts.model.release import Prompt, Release
+from yamlgraph_prompts.publishing.drafts import Write
+from yamlgraph_prompts.registry.bucket import Bucket, LogEntry
 
 logger = logging.getLogger("yamlgraph_prompts")
 

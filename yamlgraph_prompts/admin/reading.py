@@ -10,7 +10,6 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
-from yamlgraph_prompts import untrusted
 from yamlgraph_prompts.admin.bodies import (
     AuditPage,
     CheckAsked,
@@ -33,10 +32,12 @@ from yamlgraph_prompts.admin.context import Admin, AnyName, Viewer, answers
 from yamlgraph_prompts.admin.problems import Refusal
 from yamlgraph_prompts.admin.texts import JSON_TYPE, need_json, unfit
 from yamlgraph_prompts.admin.writing import locked
-from yamlgraph_prompts.drafts import Draft
+from yamlgraph_prompts.check import untrusted
 from yamlgraph_prompts.errors import PromptRenderError, PromptsError
 from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.release import Prompt, PromptUse, Release
+from yamlgraph_prompts.model.graph import PromptUse
+from yamlgraph_prompts.model.release import Prompt, Release
+from yamlgraph_prompts.publishing.drafts import Draft
 
 LIVE, LAYERS = "live", "layers"
 SMALL_BYTES, MAX_LARGE = 256 << 10, 4

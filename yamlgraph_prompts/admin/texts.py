@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from yamlgraph_prompts.admin.problems import Refusal
-from yamlgraph_prompts.untrusted import Unfit, as_yaml
+from yamlgraph_prompts.check.untrusted import Unfit, as_yaml
 
 YAML_TYPES = (
     "application/yaml",

@@ -11,14 +11,14 @@ from yamlgraph_prompts.admin.bodies import MAX_NAME, NAME_PATTERN, Change, Curre
 from yamlgraph_prompts.admin.conditions import ANY, Conditions
 from yamlgraph_prompts.admin.context import Admin, Caller
 from yamlgraph_prompts.admin.problems import Refusal, of_core
-from yamlgraph_prompts.destinations import Destination, redirected
-from yamlgraph_prompts.drafts import Draft, Origin, Trial, Write
 from yamlgraph_prompts.errors import PromptsError
 from yamlgraph_prompts.findings import Finding, printable
-from yamlgraph_prompts.release import Outcome, Prompt
+from yamlgraph_prompts.model.release import Outcome, Prompt
+from yamlgraph_prompts.publishing.destinations import Destination, redirected
+from yamlgraph_prompts.publishing.drafts import Draft, Origin, Trial, Write
 
 if TYPE_CHECKING:
-    from yamlgraph_prompts.bucket import Bucket
+    from yamlgraph_prompts.registry.bucket import Bucket
 
 _NAMED = 5
 

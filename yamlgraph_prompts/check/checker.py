@@ -25,7 +25,8 @@ from yamlgraph_prompts.check.uses import (
     unused_prompts,
 )
 from yamlgraph_prompts.findings import Finding, bounded
-from yamlgraph_prompts.release import GraphFacts, Prompt, Release
+from yamlgraph_prompts.model.graph import GraphFacts
+from yamlgraph_prompts.model.release import Prompt, Release
 
 __all__ = ["CHECK_VERSION", "Checker", "check"]
 
@@ -67,7 +68,7 @@ class Checker:
     """Checks releases, and examines a file again only when its bytes changed. Thread-safe.
 
     Example:
-        >>> from yamlgraph_prompts.release import Prompt, Release
+        >>> from yamlgraph_prompts.model.release import Prompt, Release
         >>> release = Release.of([Prompt("greeting", b"user: Hi {{ name | uper }}")])
         >>> for finding in Checker().check(release):
         ...     print(finding.prompt, finding.line, finding.code)

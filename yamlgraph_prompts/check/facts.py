@@ -21,7 +21,7 @@ from yamlgraph_prompts.check.prompts import (
     variable_positions,
 )
 from yamlgraph_prompts.findings import MAX_FINDINGS, Finding, FurtherFindings
-from yamlgraph_prompts.prompt_file import parse_yaml
+from yamlgraph_prompts.yaml_file import parse_yaml
 
 _SCHEMAS = ("schema", "output_schema")
 _DESTINATIONS = ("provider", "model")

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 from yamlgraph_prompts.check.schemas import schema_troubles
 from yamlgraph_prompts.findings import Finding, FurtherFindings, Severity, bounded
-from yamlgraph_prompts.prompt_file import PromptFile, parse_prompt
 from yamlgraph_prompts.sandbox.examination import loose_brace
 from yamlgraph_prompts.sandbox.positions import Positions
-from yamlgraph_prompts.spelling import nearest
-from yamlgraph_prompts.template import MessageTemplate, examine
+from yamlgraph_prompts.templates.template import MessageTemplate, examine
+from yamlgraph_prompts.text.spelling import nearest
+from yamlgraph_prompts.yaml_file import PromptFile, parse_prompt
 
 Path = tuple[str | int, ...]
 Position = tuple[int, int] | None

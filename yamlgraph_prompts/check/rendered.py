@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 
 from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.release import Release
+from yamlgraph_prompts.model.release import Release
 
 # After one of these, lines of the output need not stand where the template has them.
 _MOVES_LINES = re.compile(r"\{%[-+]?\s*(for|include|extends|import|from|macro|call|block)\b")

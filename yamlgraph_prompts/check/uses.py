@@ -19,8 +19,9 @@ from yamlgraph_prompts.findings import (
     bounded,
     shown,
 )
-from yamlgraph_prompts.release import GraphFacts, GraphFile, Prompt, PromptUse, Release
-from yamlgraph_prompts.spelling import nearest
+from yamlgraph_prompts.model.graph import GraphFacts, GraphFile, PromptUse
+from yamlgraph_prompts.model.release import Prompt, Release
+from yamlgraph_prompts.text.spelling import nearest
 
 _NEEDS_USER = frozenset({"llm", "router", "map", "race", "interrupt"})
 _READS_SCHEMA = frozenset({"llm", "router", "map", "race", "agent"})

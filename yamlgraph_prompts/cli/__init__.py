@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from yamlgraph_prompts.errors import PromptsError
-from yamlgraph_prompts.escaping import printable
+from yamlgraph_prompts.text.escaping import printable
 
 __all__ = ["main"]
 

@@ -386,4 +386,4 @@ def _demo(commands: Any) -> None:
         commands, "demo", "show the package at work in ten seconds, without an API key",
         "yamlgraph-prompts demo", module="demo",
     )  # fmt: skip
-    parser.set_defaults(module="yamlgraph_prompts.demo")
+    parser.set_defaults(module="yamlgraph_prompts.cli.demo")

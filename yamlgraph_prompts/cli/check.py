@@ -8,14 +8,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from yamlgraph_prompts.builds import does_not_build
 from yamlgraph_prompts.cli.places import Place, places, seems_graph
 from yamlgraph_prompts.cli.terminal import finding_lines, note, paint, say, say_json
 from yamlgraph_prompts.errors import PromptsError
 from yamlgraph_prompts.findings import Finding, printable
+from yamlgraph_prompts.publishing.builds import does_not_build
 
 if TYPE_CHECKING:
-    from yamlgraph_prompts.candidate import Candidate
+    from yamlgraph_prompts.publishing.candidate import Candidate
 
 
 class _Words(NamedTuple):
@@ -233,7 +233,7 @@ def _is_there(path: Path) -> bool:
 
 def building(candidate: Candidate) -> Iterator[Finding]:
     """The findings that only a build of the graphs shows; a publication builds them too."""
-    from yamlgraph_prompts.memory_store import MemoryStore
+    from yamlgraph_prompts.registry.memory import MemoryStore
 
     store, found = MemoryStore(), candidate.findings
     try:

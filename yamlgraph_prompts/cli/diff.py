@@ -9,7 +9,7 @@ from yamlgraph_prompts.cli.places import LAYERS, one_place, split
 from yamlgraph_prompts.cli.published import bucket, buckets, released_as
 from yamlgraph_prompts.cli.terminal import paint, say, say_json
 from yamlgraph_prompts.errors import PromptsError
-from yamlgraph_prompts.release import Release
+from yamlgraph_prompts.model.release import Release
 
 _STYLES = {"+++": "bold", "---": "bold", "@@": "cyan", "+": "green", "-": "red"}
 

@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from yamlgraph_prompts.cli import published
 from yamlgraph_prompts.cli.places import Place, one_place, split
@@ -19,7 +19,7 @@ from yamlgraph_prompts.errors import PromptsError, PromptsRejected, ReleaseNotFo
 
 if TYPE_CHECKING:
     from yamlgraph_prompts.live_prompts import LivePrompts
-    from yamlgraph_prompts.release import Outcome
+    from yamlgraph_prompts.model.release import Outcome
 
 TAKEN_WITHIN_S = 3.0
 
@@ -52,7 +52,7 @@ def run(arguments: Any) -> int:
     try:
         prompts = place.live(as_stored=True)
     except PromptsRejected as problem:
-        return _refused(place, arguments, problem.outcome)
+        return _refused(place, arguments, cast("Outcome", problem.outcome))
     with prompts:
         outcome = _act(place, prompts, arguments.command, words)
         taken, workers = prompts.reach(TAKEN_WITHIN_S)

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from yamlgraph_prompts.errors import PromptsError, ReleaseNotFound, StoreError
-from yamlgraph_prompts.fetch import LayerReader
-from yamlgraph_prompts.layers import AnyLayer, Layer, as_layer, environment_name
-from yamlgraph_prompts.release import Release
+from yamlgraph_prompts.model.release import Release
+from yamlgraph_prompts.sources.layers import AnyLayer, Layer, as_layer, environment_name
+from yamlgraph_prompts.sources.reader import LayerReader
 
 if TYPE_CHECKING:
-    from yamlgraph_prompts.candidate import Candidate, Candidates
     from yamlgraph_prompts.live_prompts import LivePrompts
-    from yamlgraph_prompts.store import Store
+    from yamlgraph_prompts.publishing.candidate import Candidate, Candidates
+    from yamlgraph_prompts.registry.store import Store
     from yamlgraph_prompts.yamlgraph_bridge import YamlGraph
 
 LIMIT_GRAPH_BYTES = 4 << 20
@@ -81,7 +81,7 @@ class Place:
     @cached_property
     def store(self) -> Store:
         """The store of every process that runs on the same layers and environment."""
-        from yamlgraph_prompts.store import Store
+        from yamlgraph_prompts.registry.store import Store
 
         places = [reader.place for reader in self.readers]
         # The app makes the folder of its releases; a misspelt one must not be made here.
@@ -170,7 +170,7 @@ class Place:
         )
 
     def _candidates(self) -> Candidates:
-        from yamlgraph_prompts.candidate import Candidates
+        from yamlgraph_prompts.publishing.candidate import Candidates
 
         return Candidates(self.readers, self.environment, (), lambda _: None)
 
@@ -251,7 +251,7 @@ def is_graph(path: Path, *, broken: bool = False) -> bool:
     Raises:
         PromptsError: It cannot be read.
     """
-    from yamlgraph_prompts.prompt_file import parse_yaml
+    from yamlgraph_prompts.yaml_file import parse_yaml
 
     try:
         content, findings = parse_yaml(path.read_bytes(), limit_bytes=LIMIT_GRAPH_BYTES)

@@ -8,15 +8,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from yamlgraph_prompts.cli.terminal import note, paint, say, say_json, table, tell_problem
 from yamlgraph_prompts.errors import PromptsError, PushRefused, ReleaseNotFound, StoreCorrupted
-from yamlgraph_prompts.layers import environment_name
-from yamlgraph_prompts.release import Release, ReleaseDiff
+from yamlgraph_prompts.model.release import Release, ReleaseDiff
+from yamlgraph_prompts.sources.layers import environment_name
 
 if TYPE_CHECKING:
-    from yamlgraph_prompts.bucket import Bucket, LogEntry, Pushed
+    from yamlgraph_prompts.registry.bucket import Bucket, LogEntry, Pushed
 
 SHOWN = 20
 GIT_TIMEOUT_S = 5.0
@@ -34,7 +34,7 @@ def bucket(arguments: Any, urls: Sequence[str]) -> Bucket:
     Raises:
         PromptsError: No bucket is named, or several.
     """
-    from yamlgraph_prompts.bucket import Bucket
+    from yamlgraph_prompts.registry.bucket import Bucket
 
     if len(urls) != 1:
         raise PromptsError(
@@ -134,7 +134,7 @@ def attempt(place: Bucket, arguments: Any, act: Any, findings: Sequence[Any] = (
             facts = {
                 "status": "refused",
                 "why": str(problem),
-                "winner": asdict(problem.winner) if problem.winner else None,
+                "winner": asdict(cast("LogEntry", problem.winner)) if problem.winner else None,
                 "changed": problem.changed,
             }
             say_json(facts)

@@ -19,8 +19,8 @@ from yamlgraph_prompts.cli.terminal import finding_lines, note, paint, say_json
 from yamlgraph_prompts.errors import PromptsError
 
 if TYPE_CHECKING:
-    from yamlgraph_prompts.bucket import Bucket, Pushed
     from yamlgraph_prompts.findings import Finding
+    from yamlgraph_prompts.registry.bucket import Bucket, Pushed
 
 
 def run(arguments: Any) -> int:
@@ -85,7 +85,7 @@ def _promote(arguments: Any, place: Bucket, url: str, others: Sequence[str]) -> 
             f"promote takes one bucket and at most one release, not {' '.join(others)}.",
             hint="Without a release it takes the live one.",
         )
-    from yamlgraph_prompts.bucket import Bucket
+    from yamlgraph_prompts.registry.bucket import Bucket
 
     there = Bucket(url, environment=arguments.source)
     entry = {"message": message(arguments), "who": person(arguments)}

@@ -18,11 +18,12 @@ from yamlgraph_prompts.cli.terminal import (
     table,
 )
 from yamlgraph_prompts.errors import GraphNotFound, PromptRenderError, PromptsError
-from yamlgraph_prompts.layers import resolve
-from yamlgraph_prompts.release import GraphFacts, Prompt, Release
+from yamlgraph_prompts.model.graph import GraphFacts
+from yamlgraph_prompts.model.release import Prompt, Release
+from yamlgraph_prompts.sources.layers import resolve
 
 if TYPE_CHECKING:
-    from yamlgraph_prompts.candidate import Candidate
+    from yamlgraph_prompts.publishing.candidate import Candidate
 
 _NOT_READ = frozenset(
     {"unreadable", "special-file", "escaping-link", "escaping-name", "too-large", "twin-files"}
@@ -160,7 +161,7 @@ def _say_list(release: Release, prompts: list[dict[str, Any]]) -> None:
 def _rendered(prompts: list[Prompt], arguments: Any) -> int:
     if not prompts:
         raise PromptsError("--rendered needs the name of a prompt.")
-    from yamlgraph_prompts.untrusted import preview
+    from yamlgraph_prompts.check.untrusted import preview
 
     variables = dict(map(_variable, arguments.variables))
     rendered, wanted = [], set()

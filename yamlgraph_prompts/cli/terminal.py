@@ -14,8 +14,8 @@ from itertools import groupby
 from typing import Any, TextIO
 
 from yamlgraph_prompts.errors import PromptsError, PromptsRejected
-from yamlgraph_prompts.escaping import Lines, escaped, printable
 from yamlgraph_prompts.findings import Finding
+from yamlgraph_prompts.text.escaping import Lines, escaped, printable
 
 _CODES = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33, "cyan": 36}
 _PAINTS = {"error": "red", "warning": "yellow"}

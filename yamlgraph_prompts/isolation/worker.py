@@ -21,12 +21,12 @@ Job = Callable[[Any], Iterator[Answer]]
 
 JOBS = {
     "compile": "yamlgraph_prompts.isolation.compiling:compile_job",
-    "render": "yamlgraph_prompts.render_job:render_all",
-    "preview": "yamlgraph_prompts.untrusted_jobs:preview",
-    "examine": "yamlgraph_prompts.untrusted_jobs:examine",
-    "drafts": "yamlgraph_prompts.untrusted_jobs:drafts",
-    "yaml": "yamlgraph_prompts.untrusted_jobs:as_yaml",
-    "diff": "yamlgraph_prompts.untrusted_jobs:diff",
+    "render": "yamlgraph_prompts.templates.render_job:render_all",
+    "preview": "yamlgraph_prompts.check.untrusted_jobs:preview",
+    "examine": "yamlgraph_prompts.check.untrusted_jobs:examine",
+    "drafts": "yamlgraph_prompts.check.untrusted_jobs:drafts",
+    "yaml": "yamlgraph_prompts.check.untrusted_jobs:as_yaml",
+    "diff": "yamlgraph_prompts.check.untrusted_jobs:diff",
 }
 """Kind of job → the function that does it. It is imported in the worker only."""
 

@@ -20,9 +20,10 @@ from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 
 RELEASE = "prompts_release"
 GRAPH = "prompts_graph"
+ARM = "prompts_arm"
 MARK = "release_mark"
 
-_STAMP = frozenset({RELEASE, GRAPH, MARK})
+_STAMP = frozenset({RELEASE, GRAPH, ARM, MARK})
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from yamlgraph_prompts.sandbox.budget import MAX_BITS
 from yamlgraph_prompts.sandbox.jinja import GuardedEnvironment
 from yamlgraph_prompts.sandbox.positions import word_columns
 from yamlgraph_prompts.sandbox.views import opened_methods
-from yamlgraph_prompts.spelling import nearest
+from yamlgraph_prompts.text.spelling import nearest
 
 _MAX_EXPRESSION = 90  # parentheses in parentheses, as Python will see them
 _MAX_CONSTANT = 10_000_000

@@ -9,14 +9,14 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from yamlgraph_prompts.errors import LayerError, LayerNotFound, LayerReadOnly, LayerUnavailable
-from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.regular_file import (
+from yamlgraph_prompts.files.regular_file import (
     SpecialFile,
     TooLarge,
     inode,
     read_regular,
     standing,
 )
+from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.sources import Content
 from yamlgraph_prompts.sources.layer_files import (
     LIMIT_BYTES,

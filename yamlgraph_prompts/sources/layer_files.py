@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from yamlgraph_prompts.files.regular_file import LIMIT_FILE_BYTES
 from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.regular_file import LIMIT_FILE_BYTES
 
 LIMIT_BYTES = 64 << 20
 # What ends a line, turns it round or steers a terminal; the last are bytes that are not UTF-8.

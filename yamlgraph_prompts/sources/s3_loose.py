@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from queue import Empty, SimpleQueue
 
 from yamlgraph_prompts.errors import LayerNotFound, LayerUnavailable
+from yamlgraph_prompts.files.regular_file import LIMIT_FILE_BYTES
 from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.regular_file import LIMIT_FILE_BYTES
 from yamlgraph_prompts.sources import Content
 from yamlgraph_prompts.sources.s3_bucket import PARALLEL, Answer, Bucket
 from yamlgraph_prompts.sources.s3_names import RELEASES, channels, sort_out

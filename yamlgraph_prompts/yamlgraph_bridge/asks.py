@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from yamlgraph_prompts.release import PromptUse
+from yamlgraph_prompts.model.graph import PromptUse
 
 # The prompt that YAMLGraph gives to an agent that names none.
 _AGENT_PROMPT = "agent"

@@ -15,8 +15,8 @@ from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from yamlgraph_prompts.errors import PromptNotFound, PromptRenderError, ReleaseNotFound
-from yamlgraph_prompts.release import Prompt
-from yamlgraph_prompts.template import Text
+from yamlgraph_prompts.model.release import Prompt
+from yamlgraph_prompts.templates.template import Text
 
 # The beginning of the name of every folder that we make for YAMLGraph to read.
 VIEW = "yamlgraph-prompts-view-"

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from yamlgraph_prompts.errors import GraphNotFound
+from yamlgraph_prompts.files.regular_file import read_regular, standing
 from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.layers import PLACEHOLDER
-from yamlgraph_prompts.regular_file import read_regular, standing
-from yamlgraph_prompts.release import GraphFacts, GraphFile, OwnPrompt, PromptUse
+from yamlgraph_prompts.model.graph import GraphFacts, GraphFile, OwnPrompt, PromptUse
+from yamlgraph_prompts.sources.layers import PLACEHOLDER
 from yamlgraph_prompts.yamlgraph_bridge.asks import (
     can_be,
     children_named,
@@ -66,7 +66,7 @@ def peek(path: Path) -> Said:
     # yamlgraph loads .env when it is imported, and .env may name the environment.
     import yamlgraph.config  # noqa: F401
 
-    from yamlgraph_prompts.prompt_file import parse_yaml
+    from yamlgraph_prompts.yaml_file import parse_yaml
 
     try:
         content, _ = parse_yaml(
@@ -186,7 +186,7 @@ class GraphReader:
             return ()
         if known is not None and known.digest == _digest(data, known.beside):
             return known
-        from yamlgraph_prompts.prompt_file import parse_yaml
+        from yamlgraph_prompts.yaml_file import parse_yaml
 
         # YAMLGraph's own loader neither bounds nesting nor says where an error is.
         content, problems = parse_yaml(data, limit_bytes=LIMIT_GRAPH_BYTES)
@@ -354,7 +354,7 @@ def _trouble(path: Path, message: str) -> Finding:
 
 def _placed(uses: Iterable[PromptUse], missing: set[str], data: bytes) -> Iterator[PromptUse]:
     """The uses; those of a missing prompt with the line of the graph's file that names it."""
-    from yamlgraph_prompts.prompt_file import parse_prompt
+    from yamlgraph_prompts.yaml_file import parse_prompt
 
     file = parse_prompt(data, limit_bytes=LIMIT_GRAPH_BYTES)
     for use in uses:

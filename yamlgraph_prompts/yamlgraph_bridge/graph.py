@@ -10,10 +10,10 @@ from weakref import WeakSet
 
 from langgraph.graph import StateGraph
 
-from yamlgraph_prompts.candidate import View
 from yamlgraph_prompts.errors import GraphRefused, PromptsError
-from yamlgraph_prompts.regular_file import standing
-from yamlgraph_prompts.release import GraphFacts, GraphFile, Prompt, Release
+from yamlgraph_prompts.files.regular_file import standing
+from yamlgraph_prompts.model.graph import GraphFacts, GraphFile, View
+from yamlgraph_prompts.model.release import Prompt, Release
 from yamlgraph_prompts.yamlgraph_bridge import adopt, execute
 from yamlgraph_prompts.yamlgraph_bridge.facts import GraphReader, GraphYaml
 from yamlgraph_prompts.yamlgraph_bridge.known import supported

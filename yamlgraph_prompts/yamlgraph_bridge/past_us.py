@@ -8,9 +8,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from yamlgraph_prompts.files.regular_file import read_regular
 from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.regular_file import read_regular
-from yamlgraph_prompts.release import PromptUse
+from yamlgraph_prompts.model.graph import PromptUse
 
 _READERS = re.compile(
     rb"\b(execute_prompt(?:_async|_streaming|s_concurrent)?|load_prompt(?:_path)?"

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.prompt_file import PromptFile, parse_prompt
-from yamlgraph_prompts.spelling import nearest
+from yamlgraph_prompts.text.spelling import nearest
+from yamlgraph_prompts.yaml_file import PromptFile, parse_prompt
 
 Keys = tuple[str | int, ...]
 Place = tuple[int, int] | None

@@ -15,7 +15,7 @@ from starlette.responses import HTMLResponse, Response
 
 from yamlgraph_prompts.admin.auth import Who
 from yamlgraph_prompts.admin.page import files, words
-from yamlgraph_prompts.escaping import printable
+from yamlgraph_prompts.text.escaping import printable
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "

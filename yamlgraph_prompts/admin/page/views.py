@@ -17,9 +17,10 @@ from yamlgraph_prompts.admin.problems import Refusal
 from yamlgraph_prompts.admin.reading import LAYERS, prompt_body, release_of
 from yamlgraph_prompts.admin.watching import readiness
 from yamlgraph_prompts.admin.writing import locked
+from yamlgraph_prompts.check.untrusted import side_by_side
 from yamlgraph_prompts.errors import PromptsError
-from yamlgraph_prompts.release import Prompt, PromptUse
-from yamlgraph_prompts.untrusted import side_by_side
+from yamlgraph_prompts.model.graph import PromptUse
+from yamlgraph_prompts.model.release import Prompt
 
 MAX_ROWS = 5_000
 MAX_DIFFS = 100

@@ -1,0 +1,170 @@
+"""Previews, checks and diffs of text that is not trusted, in worker processes and nowhere else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+from yamlgraph_prompts.check.facts import FileFacts, KnownFacts
+from yamlgraph_prompts.errors import WorkStopped
+from yamlgraph_prompts.isolation import Pool
+from yamlgraph_prompts.model.release import ReleaseDiff
+from yamlgraph_prompts.text.diff import too_different
+
+SECONDS = 5.0
+DIFF_CHARACTERS = 4 << 20  # of the texts that are compared for one answer
+
+pool = Pool(["preview", "examine", "drafts", "yaml", "diff"], processes=2, nice=10)
+"""The worker processes of previews, checks and diffs, of which there are two."""
+
+Known = Mapping[str, FileFacts]
+
+
+class Unfit(Exception):
+    """What was sent does not fit; its text says where and why."""
+
+
+@dataclass
+class Drafts:
+    """Drafts that were sent to be checked.
+
+    Args:
+        files: Prompt name → the bytes of its file; None to remove it.
+        known: The SHA-256 digest of each file → what the file says by itself.
+        strict: Whether warnings of some kinds are errors.
+    """
+
+    files: dict[str, bytes | None] = field(default_factory=dict)
+    known: dict[str, FileFacts] = field(default_factory=dict)
+    strict: bool = False
+
+
+def preview(name: str, data: bytes | None, asked: bytes | Mapping[str, Any]) -> tuple[Any, bytes]:
+    """Render a prompt's messages.
+
+    Args:
+        name: The prompt's name.
+        data: The bytes of its file.
+        asked: The variables, with the text to use in place of the file, as JSON or as a mapping.
+
+    Returns:
+        The facts of the answer, and its body: a JSON text with the messages. Without a body the
+        facts say why: ``unfit``, ``missing``, ``rejected`` with findings, or ``failed``.
+
+    Raises:
+        WorkStopped: It took too long, or too much memory.
+        WorkerUnavailable: No worker process can be started.
+    """
+    return pool.answer("preview", (name, data, asked), seconds=SECONDS)
+
+
+def read_drafts(body: bytes) -> Drafts:
+    """The drafts that a JSON text holds, each examined.
+
+    Raises:
+        Unfit: It holds something else.
+        WorkStopped: It took too long, or too much memory.
+        WorkerUnavailable: No worker process can be started.
+    """
+    drafts = Drafts()
+
+    def take(facts: Mapping[str, Any], data: bytes) -> None:
+        if "unfit" in facts:
+            raise Unfit(facts["unfit"])
+        if "strict" in facts:
+            drafts.strict = facts["strict"]
+            return
+        drafts.files[facts["name"]] = None if facts["facts"] is None else data
+        if facts["facts"] is not None:
+            drafts.known[sha256(data).hexdigest()] = KnownFacts(facts["facts"])
+
+    pool.run("drafts", body, take, seconds=SECONDS)
+    return drafts
+
+
+def examined(files: Iterable[bytes | None]) -> Known:
+    """What each file says by itself, by its SHA-256 digest.
+
+    Raises:
+        WorkStopped: It took too long, or too much memory.
+        WorkerUnavailable: No worker process can be started.
+    """
+    wanted = [data for data in files if data is not None]
+    if not wanted:
+        return {}
+    found: list[FileFacts] = []
+    pool.run("examine", wanted, lambda facts, _: found.append(KnownFacts(facts)), seconds=SECONDS)
+    digests = (sha256(data).hexdigest() for data in wanted)
+    return dict(zip(digests, found, strict=True))
+
+
+def as_yaml(body: bytes) -> bytes:
+    """The file of a prompt whose content was sent as JSON.
+
+    Raises:
+        Unfit: It holds something else.
+        WorkStopped: It took too long, or too much memory.
+        WorkerUnavailable: No worker process can be started.
+    """
+    facts, data = pool.answer("yaml", body, seconds=SECONDS)
+    if "unfit" in facts:
+        raise Unfit(facts["unfit"])
+    return data
+
+
+def unified(diff: ReleaseDiff) -> bytes:
+    """Each prompt's name and unified diff, as a JSON text; a statement for those too different."""
+    pairs, rest = _pairs(diff, diff.names)
+    shown = b""
+    try:
+        _, body = pool.answer("diff", ("unified", pairs), seconds=SECONDS)
+        shown = body[1:-1]
+    except WorkStopped:
+        rest = {**{name: _statement(texts) for name, texts in pairs}, **rest}
+    more = [{"name": name, "diff": f"@@ {statement} @@\n"} for name, statement in rest.items()]
+    parts = [part for part in (shown, json.dumps(more)[1:-1].encode()) if part]
+    return b"[" + b",".join(parts) + b"]"
+
+
+def side_by_side(diff: ReleaseDiff, names: Iterable[str]) -> dict[str, list[Any]]:
+    """Each prompt's name → rows; see `text_diff.Row`."""
+    pairs, rest = _pairs(diff, names)
+    found: dict[str, list[Any]] = {}
+
+    def take(facts: Mapping[str, Any], _: bytes) -> None:
+        found[facts["name"]] = facts["rows"]
+
+    with suppress(WorkStopped):
+        pool.run("diff", ("rows", pairs), take, seconds=SECONDS)
+    rest = {**{name: _statement(texts) for name, texts in pairs if name not in found}, **rest}
+    for name, statement in rest.items():
+        found[name] = [{"kind": "too-different", "text": f"{statement}."}]
+    return found
+
+
+Texts = tuple[str, str, str, str]
+
+
+def _pairs(
+    diff: ReleaseDiff, names: Iterable[str]
+) -> tuple[list[tuple[str, Texts]], dict[str, str]]:
+    """What is compared, and a statement for each text that is too long for that."""
+    left = DIFF_CHARACTERS
+    pairs: list[tuple[str, Texts]] = []
+    rest: dict[str, str] = {}
+    for name in names:
+        texts = diff.texts(name)
+        left -= len(texts[0]) + len(texts[1])
+        if left < 0:
+            rest[name] = _statement(texts)
+        else:
+            pairs.append((name, texts))
+    return pairs, rest
+
+
+def _statement(texts: Texts) -> str:
+    return too_different(len(texts[0].splitlines()), len(texts[1].splitlines()))

@@ -1,0 +1,227 @@
+"""The jobs on text that came over the admin API or stands in a layer; they run in a worker."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, cast
+
+import yaml
+
+from yamlgraph_prompts.check.facts import told
+from yamlgraph_prompts.check.prompts import examine_prompt
+from yamlgraph_prompts.errors import PromptRenderError
+from yamlgraph_prompts.isolation.worker import Answer
+from yamlgraph_prompts.templates.template import PromptTemplate
+from yamlgraph_prompts.text.diff import Effort, Row, side_by_side, unified
+from yamlgraph_prompts.yaml_file import parse_prompt
+
+MAX_DEPTH = 50
+MAX_DRAFTS = 1_000
+MAX_NAME = 250
+
+
+class _Unfit(Exception):
+    """What was sent does not fit; the text says where and why, and never what was sent."""
+
+
+# -- previews --------------------------------------------------------------------------------------
+
+
+def preview(request: tuple[str, bytes | None, bytes | Mapping[str, Any]]) -> Iterator[Answer]:
+    """The messages of a prompt.
+
+    Args:
+        request: The prompt's name; its file's bytes; and what was asked for: the variables, with
+            the text to use in place of the file, as a JSON text or as a mapping.
+    """
+    name, data, asked = request
+    try:
+        if isinstance(asked, bytes):
+            asked = _shaped(asked, {"variables": dict, "text": (str, dict, type(None))})
+        text, variables = asked.get("text"), asked.get("variables", {})
+        if text is not None:
+            data = _file(text)
+    except _Unfit as problem:
+        yield {"unfit": str(problem)}, b""
+        return
+    if data is None:
+        yield {"missing": True}, b""
+        return
+    findings = examine_prompt(data) if text is not None else ()
+    found = [asdict(finding.at(prompt=name)) for finding in findings]
+    if any(finding.severity == "error" for finding in findings):
+        yield {"rejected": found}, b""
+        return
+    template = PromptTemplate(parse_prompt(data).content, prompt=name)
+    try:
+        system, user = template.rendered(variables, state=variables.get("state"))
+        messages = [{"role": "system", "content": system}] if system is not None else []
+        shown = {
+            "messages": [*messages, {"role": "human", "content": user}],
+            "variables": sorted(template.variables),
+            "findings": found,
+        }
+    except PromptRenderError as problem:
+        needed = sorted(template.variables - variables.keys())
+        yield {"failed": problem.message, "hint": problem.hint, "needed": needed}, b""
+        return
+    yield {}, _json(shown)
+
+
+def _json(value: Any) -> bytes:
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:  # half a character
+        return json.dumps(value).encode()
+
+
+# -- drafts ----------------------------------------------------------------------------------------
+
+
+def drafts(body: bytes) -> Iterator[Answer]:
+    """What is to be checked: drafts, each with its file and what the file says by itself.
+
+    Args:
+        body: What was sent, as a JSON text.
+    """
+    try:
+        asked = _shaped(body, {"prompts": dict, "strict": bool})
+        texts = asked.get("prompts", {})
+        if len(texts) > MAX_DRAFTS:
+            raise _Unfit("body.prompts (too_long)")
+        yield {"strict": asked.get("strict", False)}, b""
+        for name, text in texts.items():
+            if name.rpartition("/")[2].partition(".")[0] == "vars":
+                raise _Unfit("body.prompts: vars are no prompts.")
+            if len(name) > MAX_NAME:
+                raise _Unfit("body.prompts (string_too_long)")
+            if not isinstance(text, str | dict | None):
+                raise _Unfit("body.prompts (type_error)")
+            data = None if text is None else _file(text)
+            facts = None if data is None else told(data)
+            yield {"name": name, "facts": facts}, data or b""
+    except _Unfit as problem:
+        yield {"unfit": str(problem)}, b""
+
+
+def examine(files: Sequence[bytes]) -> Iterator[Answer]:
+    """What each of some files says by itself."""
+    for data in files:
+        yield told(data), b""
+
+
+def as_yaml(body: bytes) -> Iterator[Answer]:
+    """A prompt's content as a JSON text → its file."""
+    try:
+        content = _parsed(body)
+        if not isinstance(content, dict):
+            raise _Unfit("As JSON a prompt is an object.")
+        data = _file(content)
+    except _Unfit as problem:
+        yield {"unfit": str(problem)}, b""
+    else:
+        yield {}, data
+
+
+# -- diffs -----------------------------------------------------------------------------------------
+
+
+def diff(request: tuple[str, Sequence[tuple[str, tuple[str, str, str, str]]]]) -> Iterator[Answer]:
+    """What differs between texts, all of them for one effort.
+
+    Args:
+        request: ``"unified"`` or ``"rows"``; and for each name the texts and what they are called.
+    """
+    form, pairs = request
+    effort = Effort()
+    if form == "unified":
+        yield {}, _json([{"name": name, "diff": unified(*texts, effort)} for name, texts in pairs])
+        return
+    for name, (old, new, *_) in pairs:
+        rows = side_by_side(old, new, effort)
+        yield {"name": name, "rows": [_plain(row) for row in rows]}, b""
+
+
+def _plain(row: Row) -> dict[str, Any]:
+    sides = {
+        name: side and {"number": side.number, "pieces": side.pieces}
+        for name, side in (("old", row.old), ("new", row.new))
+    }
+    return {"kind": row.kind, "text": row.text, **sides}
+
+
+# -- JSON and YAML ---------------------------------------------------------------------------------
+
+
+def _shaped(body: bytes, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON object with some of these fields, each of its type."""
+    value = _parsed(body)
+    if not isinstance(value, dict):
+        raise _Unfit("body (model_type)")
+    for name, item in value.items():
+        if name not in fields:
+            raise _Unfit("body: a field is not known (extra_forbidden)")
+        if not isinstance(item, fields[name]):
+            raise _Unfit(f"body.{name} (type_error)")
+    return value
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return json.loads(body, object_pairs_hook=_once, parse_constant=_no_number)
+    except (ValueError, RecursionError):
+        raise _Unfit("The body is no JSON.") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        # Readers differ on which of them counts.
+        raise _Unfit("An object in the body has the same key twice.")
+    return found
+
+
+def _no_number(_: str) -> Any:
+    raise _Unfit("NaN and Infinity are no JSON.")
+
+
+def _file(text: str | dict[str, Any]) -> bytes:
+    """The file that a text or an object means."""
+    try:
+        return (text if isinstance(text, str) else _yaml(text)).encode()
+    except UnicodeEncodeError:
+        raise _Unfit("The text holds half a character (a surrogate).") from None
+
+
+def _yaml(content: dict[str, Any]) -> str:
+    if _depth(content) > MAX_DEPTH:
+        raise _Unfit(f"The object is nested more than {MAX_DEPTH} deep.")
+
+    class Dumper(yaml.SafeDumper):
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
+
+    def text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+        style = "|" if "\n" in value else None
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+    Dumper.add_representer(str, text)
+    made: str = yaml.dump(
+        content, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=1 << 20
+    )
+    return made
+
+
+def _depth(content: object) -> int:
+    depth, level = 0, [cast(Any, content)]
+    while level and depth <= MAX_DEPTH:
+        depth += 1
+        level = [
+            inner
+            for one in level
+            for inner in (one.values() if isinstance(one, dict) else one)
+            if isinstance(inner, dict | list)
+        ]
+    return depth

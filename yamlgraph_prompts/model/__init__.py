@@ -1,0 +1,1 @@
+"""Frozen facts: prompts, releases, what graphs ask of them, outcomes."""

@@ -1,0 +1,1 @@
+"""The pipeline of a publication, from the layers to the swap."""

@@ -1,0 +1,1 @@
+"""Releases, and which of them was live when: on disk, in memory, in a bucket."""

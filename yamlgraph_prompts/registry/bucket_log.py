@@ -1,0 +1,210 @@
+"""One environment's history in a bucket: an append-only log, and the hint at its end.
+
+Each number is written once, by one pusher; the hint may be late and never counts against the log.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from yamlgraph_prompts.errors import LayerUnavailable
+from yamlgraph_prompts.registry.bucket_objects import Objects
+
+LIMIT_ENTRY_BYTES = 64 << 10
+LIMIT_MESSAGE = 4_000
+LIMIT_WHO = 400
+ROUNDS = 10
+
+# In the year 5138; no calendar goes much further.
+_LIMIT_TIME_S = 1e11
+_NUMBER = re.compile(r"([0-9]{20})\.json")
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """One line of an environment's history.
+
+    Args:
+        number: Its place in the history, from 1, without gaps.
+        release: The id of the release that became live.
+        previous: The id of the one before; None for the first.
+        at_s: When, in seconds since the epoch, by the pusher's clock.
+        who: Who made it live.
+        message: What for, in that person's words.
+        why: ``"push"``, ``"rollback"``, or ``"promote from staging"``.
+        prompts: How many prompts the release has.
+        push: A word that no two pushes share.
+
+    Example:
+        >>> LogEntry(1, "ab12", None, 0.0, "Ada", "first", "push", 3, "f00").number
+        1
+    """
+
+    number: int
+    release: str
+    previous: str | None
+    at_s: float
+    who: str
+    message: str
+    why: str
+    prompts: int
+    push: str
+
+
+class Log:
+    """The history below ``<environment>/``.
+
+    Args:
+        objects: The objects below ``.releases/``.
+        environment: The environment's name.
+    """
+
+    def __init__(self, objects: Objects, environment: str) -> None:
+        self._objects = objects
+        self._folder = f"{environment}/"
+
+    def newest(self, known: LogEntry | None = None) -> LogEntry | None:
+        """The last entry, whatever the hint says; None where there is none.
+
+        Args:
+            known: An entry that is in the log, to look from there on.
+        """
+        start = known or self.entry(self.pointed()[0])
+        after = self._key(start.number) if start else ""
+        last = max(
+            (
+                int(found[1])
+                for key in self._objects.keys(f"{self._folder}log/", after)
+                if (found := _NUMBER.fullmatch(key.rpartition("/")[2]))
+            ),
+            default=None,
+        )
+        return start if last is None else self.entry(last)
+
+    def entry(self, number: int) -> LogEntry | None:
+        """The entry of this number; None where there is none.
+
+        Raises:
+            LayerUnavailable: It cannot be read, or is none of ours.
+        """
+        if not 0 < number < 10**20:
+            return None
+        data = self._objects.get(self._key(number), LIMIT_ENTRY_BYTES)
+        if data is None:
+            return None
+        known = _mapping(data)
+        try:
+            made = LogEntry(**{name: _right(name, known[name]) for name in _TYPES})
+        except (LookupError, TypeError) as problem:
+            raise self._damaged(number) from problem
+        fits = len(made.message) <= LIMIT_MESSAGE and len(made.who) <= LIMIT_WHO
+        if made.number != number or not 0 <= made.at_s < _LIMIT_TIME_S or not fits:
+            raise self._damaged(number)
+        return made
+
+    def entries(self) -> Iterator[LogEntry]:
+        """Every entry, newest first; the old ones that somebody removed are left out."""
+        found = self.newest()
+        while found is not None:
+            yield found
+            found = self.entry(found.number - 1)
+
+    def append(self, entry: LogEntry, *, conditional: bool) -> bool:
+        """Write the next entry; whether it is in the log now, and not another pusher's.
+
+        Args:
+            entry: The entry.
+            conditional: Whether the server knows ``If-None-Match: *``.
+        """
+        data = json.dumps(asdict(entry), indent=1).encode()
+        key = self._key(entry.number)
+        if not conditional:
+            if self.entry(entry.number) is not None:
+                return False
+            self._objects.put(key, data)
+            return True
+        if self._objects.put_new(key, data):
+            return True
+        # An answer that got lost is asked for again, and then our own entry is in the way.
+        there = self.entry(entry.number)
+        return there is not None and there.push == entry.push
+
+    def pointed(self) -> tuple[int, str]:
+        """What the hint says: the number and the release; ``(0, "")`` where there is none."""
+        known = _mapping(self._objects.get(self._hint, LIMIT_ENTRY_BYTES) or b"")
+        number, release = known.get("number"), known.get("release")
+        if isinstance(number, int) and isinstance(release, str):
+            return number, release
+        return 0, ""
+
+    def point(self, entry: LogEntry) -> bool:
+        """Make the hint say what the log says; whether it did not.
+
+        Args:
+            entry: The last entry that is known. If others followed, the hint follows them.
+        """
+        moved = False
+        for _ in range(ROUNDS):
+            pointed = self.pointed()
+            if pointed[0] > entry.number:
+                entry = self.newest(entry) or entry
+            if pointed != (entry.number, entry.release):
+                moved = True
+                hint = {"release": entry.release, "number": entry.number, "at_s": entry.at_s}
+                self._objects.put(self._hint, json.dumps(hint).encode())
+            # A pusher that was faster may have moved the hint on before we moved it back.
+            newest = self.newest(entry)
+            if newest is None or newest.number == entry.number:
+                break
+            entry = newest
+        return moved
+
+    def ignores_conditions(self) -> bool:
+        """Whether the server lets a second writer of one name win; finds out by trying."""
+        probe = f"{self._folder}probe"
+        try:
+            return self._objects.put_new(probe, b"") and self._objects.put_new(probe, b"")
+        except NotImplementedError:
+            return True
+
+    @property
+    def _hint(self) -> str:
+        return f"{self._folder}current"
+
+    def _key(self, number: int) -> str:
+        return f"{self._folder}log/{number:020d}.json"
+
+    def _damaged(self, number: int) -> LayerUnavailable:
+        url = self._objects.url(self._key(number))
+        return LayerUnavailable(
+            f"{url} is no entry of a history.",
+            layer=url,
+            hint="Something else wrote it; look at it, and remove it if it is the last one.",
+        )
+
+
+_TYPES: Mapping[str, type | tuple[type, ...]] = {
+    **{field.name: str for field in fields(LogEntry)},
+    "number": int,
+    "previous": (str, type(None)),
+    "at_s": (int, float),
+    "prompts": int,
+}
+
+
+def _mapping(data: bytes) -> Mapping[str, Any]:
+    try:
+        known = json.loads(data)
+    except (ValueError, RecursionError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _right(name: str, value: Any) -> Any:
+    if not isinstance(value, _TYPES[name]) or isinstance(value, bool):
+        raise TypeError(name)
+    return value

@@ -1,0 +1,346 @@
+"""Layers and an environment → the prompts of one release, with where each came from. No I/O."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from yamlgraph_prompts.errors import InvalidEnvironment, LayerError
+from yamlgraph_prompts.findings import Finding
+from yamlgraph_prompts.model.release import Prompt
+from yamlgraph_prompts.text.spelling import nearest
+
+PLACEHOLDER = "{environment}"
+DEFAULT_ENVIRONMENT = "development"
+
+_FIRST_FOLDER = 3  # in a URL that is split at its slashes
+
+_ENVIRONMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_IN_BRACES = re.compile(r"(?<!\{)\{++\s*+(\w++)\s*+\}++")
+_VARS = re.compile(r"vars(\.[^/]+)?\.yaml")
+_GRAPH_NODES = re.compile(rb"^nodes[ \t]*:", re.M)
+_GRAPH_EDGES = re.compile(rb"^edges[ \t]*:", re.M)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One place that prompts come from.
+
+    Args:
+        url: A path, a URL, or a mapping of prompts; a path or URL may hold ``{environment}``.
+        optional: Nothing there is no error.
+
+    Example:
+        >>> Layer("prompts/{environment}").at("staging")
+        'prompts/staging'
+    """
+
+    url: str | os.PathLike[str] | Mapping[str, Any]
+    optional: bool = False
+
+    @property
+    def text(self) -> str:
+        """The URL as text; ``"memory:"`` for a mapping."""
+        return "memory:" if isinstance(self.url, Mapping) else os.fspath(self.url)
+
+    @property
+    def uses_environment(self) -> bool:
+        """Whether the URL holds ``{environment}``."""
+        return PLACEHOLDER in self.text
+
+    def at(self, environment: str) -> str:
+        """The URL for one environment."""
+        return self.text.replace(PLACEHOLDER, environment)
+
+
+AnyLayer = Layer | str | os.PathLike[str] | Mapping[str, Any]
+
+
+def as_layer(layer: AnyLayer) -> Layer:
+    """Whatever a user may give for a layer, as a `Layer`.
+
+    Raises:
+        LayerError: It names no place.
+        TypeError: It is of a type that cannot be one.
+
+    Example:
+        >>> as_layer("prompts").text
+        'prompts'
+    """
+    made = layer if isinstance(layer, Layer) else Layer(layer)
+    if isinstance(made.url, Mapping):
+        odd = next((name for name in made.url if not isinstance(name, str)), None)
+        if odd is not None:
+            text = f"A prompt's name must be a text, and {odd!r} is none."
+            raise LayerError(text, layer="memory:")
+        return made
+    if not isinstance(made.url, (str, os.PathLike)):
+        raise TypeError(
+            "A layer is a path, a URL, a mapping of prompts or a Layer, and "
+            f"a {type(made.url).__name__} is none of them: "
+            "give several layers one after the other, as in LivePrompts('local', 'base')."
+        )
+    text = made.text
+    if not text.strip() or "\0" in text:
+        raise LayerError(
+            f"The layer {text!r} names no place.",
+            layer=text,
+            hint="Is it from a variable that is not set? For the working directory say '.'.",
+        )
+    for found in _IN_BRACES.finditer(text):
+        said, word = found[0], found[1].lower()
+        near = word in ("env", "environment") or nearest(word, ["environment"])
+        if said != PLACEHOLDER and near:
+            hint = f"Did you mean {PLACEHOLDER}?"
+            raise LayerError(f"The layer {text!r} has {said} in it.", layer=text, hint=hint)
+    return made
+
+
+def environment_name(given: str | None) -> tuple[str, bool]:
+    """The environment, and whether it was said by anybody.
+
+    The argument counts first, then ``YAMLGRAPH_PROMPTS_ENVIRONMENT``, then ``ENVIRONMENT``, then
+    ``development``.
+
+    Raises:
+        InvalidEnvironment: The name is not one.
+
+    Example:
+        >>> environment_name("staging")
+        ('staging', True)
+    """
+    for origin, name in (
+        ("environment=", given),
+        ("YAMLGRAPH_PROMPTS_ENVIRONMENT", os.environ.get("YAMLGRAPH_PROMPTS_ENVIRONMENT")),
+        ("ENVIRONMENT", os.environ.get("ENVIRONMENT")),
+    ):
+        if name is None or (name == "" and given is None):
+            continue
+        if not isinstance(name, str) or not _ENVIRONMENT.fullmatch(name):
+            raise InvalidEnvironment(
+                f"{name!r} (from {origin}) cannot be the name of an environment.",
+                hint="Letters, digits, '.', '_' and '-', beginning with a letter or a digit.",
+            )
+        return name, True
+    return DEFAULT_ENVIRONMENT, False
+
+
+def environments_pattern(url: str) -> tuple[str, re.Pattern[str]] | None:
+    """The place whose folders are the environments, and what an environment's folder looks like.
+
+    Example:
+        >>> place, pattern = environments_pattern("conf/app-{environment}/prompts")
+        >>> place, pattern.fullmatch("app-staging")["environment"]
+        ('conf', 'staging')
+    """
+    if PLACEHOLDER not in url:
+        return None
+    parts = url.split("/")
+    index = next(i for i, part in enumerate(parts) if PLACEHOLDER in part)
+    if "://" in url and index < _FIRST_FOLDER:
+        # In a bucket's name, say: nobody can list what others there are.
+        return None
+    before, _, after = parts[index].partition(PLACEHOLDER)
+    name = f"(?P<environment>{_ENVIRONMENT.pattern})"
+    place = "/".join(parts[:index]) or ("/" if url.startswith("/") else ".")
+    return place, re.compile(
+        re.escape(before) + name + re.escape(after).replace(r"\{environment\}", ".*")
+    )
+
+
+@dataclass(frozen=True)
+class LayerContent:
+    """What one layer held when it was read."""
+
+    url: str
+    version: str
+    files: Mapping[str, bytes]
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True)
+class Template:
+    """A ``.yaml.j2`` that won its name: it becomes the prompt `name` when it is rendered.
+
+    Args:
+        name: The prompt's name.
+        path: The file's path within its layer.
+        layer: The layer's URL.
+        shown: The file, as a person would name it.
+        text: What it says.
+    """
+
+    name: str
+    path: str
+    layer: str
+    shown: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """The winners: ready prompts, templates that still have to be rendered, and what they need.
+
+    Args:
+        prompts: Prompt name → the prompt.
+        templates: Prompt name → the ``.yaml.j2`` that will make it.
+        parts: Path → text of everything that a template can include, import or extend.
+        variables: The layers' vars, merged by top-level key.
+        findings: What was wrong on the way.
+        graphs: Files that are graphs and so no prompts.
+    """
+
+    prompts: Mapping[str, Prompt]
+    templates: Mapping[str, Template]
+    parts: Mapping[str, str]
+    variables: Mapping[str, Any]
+    findings: tuple[Finding, ...] = field(default=())
+    graphs: tuple[str, ...] = ()
+
+
+def resolve(
+    layers: Sequence[LayerContent], environment: str, known: Mapping[str, Prompt] | None = None
+) -> Resolved:
+    """The prompts that these layers give, the first layer that has a name wins.
+
+    Args:
+        layers: What each layer holds, highest priority first.
+        environment: Names the ``vars.{environment}.yaml`` that counts.
+        known: Prompts by their names, from an earlier time; one that is still the same is taken as
+            it is, since it may be parsed and compiled already.
+
+    Example:
+        >>> over = LayerContent("over", "1", {"a.yaml": b"user: over"})
+        >>> base = LayerContent("base", "1", {"a.yaml": b"user: base", "b.yaml": b"user: b"})
+        >>> {name: prompt.layer for name, prompt in resolve([over, base], "x").prompts.items()}
+        {'a': 'over', 'b': 'base'}
+    """
+    known = known or {}
+    prompts: dict[str, Prompt] = {}
+    templates: dict[str, Template] = {}
+    parts: dict[str, str] = {}
+    findings: list[Finding] = []
+    graphs: list[str] = []
+    for layer in layers:
+        findings += layer.findings
+        above = "" if layer.url == "memory:" else f"{layer.url.rstrip('/')}/"
+        for path, data in layer.files.items():
+            shown = above + path
+            same = known.get(path.removesuffix(".yaml"))
+            if same and (same.data, same.layer, same.file) == (data, layer.url, shown):
+                if same.name not in prompts and same.name not in templates:
+                    prompts[same.name] = same
+                continue
+            if not _encodable(path):
+                findings.append(_unreadable_name(layer.url, path))
+                continue
+            if path.endswith(".j2"):
+                text = _text(data, path, shown, findings)
+                if text is None:
+                    continue
+                key = path
+                while key in parts:
+                    # What a higher layer's file of this very name may extend.
+                    key = f"super:{key}"
+                parts[key] = text
+                name = path.removesuffix(".yaml.j2")
+                if path.endswith(".yaml.j2") and name not in prompts and name not in templates:
+                    templates[name] = Template(name, path, layer.url, shown, text)
+                if path.endswith(".yaml.j2") and f"{name}.yaml" in layer.files:
+                    findings.append(_twins(name, shown))
+            elif path.endswith(".yaml") and not _VARS.fullmatch(path.rpartition("/")[2]):
+                name = path.removesuffix(".yaml")
+                if _is_graph(data):
+                    graphs.append(shown)
+                elif name not in prompts and name not in templates:
+                    prompts[name] = Prompt(name, data, layer=layer.url, file=shown)
+    variables = _variables(layers, environment, findings)
+    return Resolved(prompts, templates, parts, variables, tuple(findings), tuple(graphs))
+
+
+def _encodable(path: str) -> bool:
+    return path.isascii() or not any("\ud800" <= char <= "\udfff" for char in path)
+
+
+def _unreadable_name(url: str, path: str) -> Finding:
+    shown = path.encode("utf-8", "backslashreplace").decode()
+    return Finding(
+        "error",
+        "escaping-name",
+        "This file's name is not UTF-8.",
+        file=f"{url}/{shown}",
+        hint="Rename the file.",
+    )
+
+
+def _is_graph(data: bytes) -> bool:
+    # Every file of every layer comes by here; most do not even have the words.
+    if b"nodes" not in data or b"edges" not in data:
+        return False
+    return bool(_GRAPH_NODES.search(data) and _GRAPH_EDGES.search(data))
+
+
+def _text(data: bytes, path: str, shown: str, findings: list[Finding]) -> str | None:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as problem:
+        findings.append(
+            Finding(
+                "error",
+                "not-utf8",
+                f"This file is not UTF-8: byte {problem.start} is 0x{data[problem.start]:02x}.",
+                prompt=path.removesuffix(".j2").removesuffix(".yaml"),
+                file=shown,
+                line=data.count(b"\n", 0, problem.start) + 1,
+            )
+        )
+        return None
+
+
+def _twins(name: str, shown: str) -> Finding:
+    return Finding(
+        "error",
+        "twin-files",
+        f"{name}.yaml and {name}.yaml.j2 stand side by side, so it is not clear which is meant.",
+        prompt=name,
+        file=shown,
+        hint="Keep one of them.",
+    )
+
+
+def _variables(
+    layers: Sequence[LayerContent], environment: str, findings: list[Finding]
+) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    # Lowest first, so that whatever counts more is written over it.
+    for layer in reversed(layers):
+        for path in ("vars.yaml", f"vars.{environment}.yaml"):
+            if path in layer.files:
+                merged.update(_vars_file(layer, path, findings))
+    return merged
+
+
+def _vars_file(layer: LayerContent, path: str, findings: list[Finding]) -> Mapping[str, Any]:
+    from yamlgraph_prompts.yaml_file import parse_yaml
+
+    shown = f"{layer.url.rstrip('/')}/{path}" if layer.url != "memory:" else path
+    value, problems = parse_yaml(layer.files[path])
+    findings += [problem.at(file=shown) for problem in problems]
+    if any(problem.severity == "error" for problem in problems) or value is None:
+        return {}
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        findings.append(
+            Finding(
+                "error",
+                "vars",
+                "A vars file must be a mapping of names to values.",
+                file=shown,
+                line=1,
+                hint="For example: company: Acme",
+            )
+        )
+        return {}
+    return value

@@ -1,0 +1,376 @@
+"""Reads layers for one environment, within a bounded time; says what exists instead."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+from functools import partial
+from pathlib import Path
+from typing import TypeVar, cast
+
+from yamlgraph_prompts.errors import LayerError, LayerNotFound, LayerReadOnly, LayerUnavailable
+from yamlgraph_prompts.findings import Finding
+from yamlgraph_prompts.model.health import LayerState
+from yamlgraph_prompts.model.release import Prompt, Release
+from yamlgraph_prompts.sources import (
+    Content,
+    KeepsReleases,
+    Source,
+    Traffic,
+    Writable,
+    open_source,
+)
+from yamlgraph_prompts.sources.layers import Layer, LayerContent, environments_pattern
+
+T = TypeVar("T")
+
+# Seconds that a thread waits for another one's question to a source to be answered.
+BUSY_S = 5.0
+# Seconds after which that answer is not hoped for any more, and the source is opened anew.
+GIVE_UP_S = 120.0
+# Questions that hang for good at one time; beyond them no source is opened anew.
+MAX_HANGING = 3
+
+
+class LayerReader:
+    """One layer's source for one environment.
+
+    Args:
+        layer: The layer.
+        environment: What ``{environment}`` stands for.
+        base: What a relative path is relative to; the working directory when left out.
+    """
+
+    def __init__(self, layer: Layer, environment: str, base: Path | None) -> None:
+        self.layer = layer
+        self.environment = environment
+        self._base = base
+        self._source = _open(layer, environment, base)
+        self._seen_s: float | None = None
+        self._trouble: str | None = None
+        self._kept: LayerContent | None = None
+        self._taken: str | None = None
+        # What is to be said of an optional one while it is not there.
+        self._absent: tuple[Finding, ...] | None = None
+        self._asked = -math.inf
+        self._hanging: list[threading.Thread] = []
+        self._earlier = Traffic()
+        self.renew()
+        # A URL's parameters say how to get there, and may hold what is nobody else's business.
+        self.url = self._source.url if self._source.remote else layer.at(environment)
+        # The same place said in two ways, or from two working directories, is told apart right.
+        folders = self._source.watched()
+        self.place = str(folders[0].absolute()) if folders else layer.at(environment)
+
+    @property
+    def remote(self) -> bool:
+        """Whether reading goes over a network."""
+        return self._source.remote
+
+    def read(self) -> LayerContent:
+        """What the layer holds now.
+
+        Raises:
+            LayerNotFound: Nothing is there and the layer is not optional; the environments that
+                do exist are listed.
+            LayerUnavailable: It cannot be read now.
+        """
+        self._taken = None
+        found = self._ask()
+        self._taken = found.version
+        return found
+
+    def kept(self, for_s: float) -> LayerContent:
+        """What `read` or `look` found last; asks only when that was more than `for_s` seconds ago.
+
+        Raises:
+            LayerError: As `read`; or nothing was ever found, and asking failed not long ago.
+        """
+        if time.monotonic() - self._asked > for_s:
+            return self.read()
+        if self._kept is None:
+            raise LayerUnavailable(self._trouble or "It was never read.", layer=self.url)
+        self._taken = self._kept.version
+        return self._kept
+
+    def look(self) -> bool:
+        """Whether there is something else now than what was read last; it is kept at once.
+
+        Raises:
+            LayerError: As `read`.
+        """
+        return self._ask().version != self._taken
+
+    def release(self, release_id: str) -> Release | None:
+        """A release that was published to the layer, by its full id; None if it has none such.
+
+        Raises:
+            LayerUnavailable: It cannot be read now, or is not what its id says.
+        """
+        source = self._source
+        if not isinstance(source, KeepsReleases):
+            return None
+        with self._alone():
+            content = source.release(release_id)
+        if content is None:
+            return None
+        base = self.url.rstrip("/")
+        found = Release.of(
+            (
+                Prompt(path.removesuffix(".yaml"), data, self.url, f"{base}/{path}")
+                for path, data in content.files.items()
+            ),
+            environment=self.environment,
+        )
+        return found if found.id == release_id else None
+
+    def _ask(self) -> LayerContent:
+        try:
+            with self._alone():
+                content = self._source.read()
+        except LayerNotFound as problem:
+            if not self.layer.optional:
+                raise self._missing(problem) from None
+            if self._absent is None:
+                self._absent = tuple(self._misspelt(problem))
+            content = Content({}, self._absent)
+        else:
+            self._absent = None
+        finally:
+            self._asked = time.monotonic()
+        self._kept = LayerContent(self.url, content.version, content.files, content.findings)
+        return self._kept
+
+    def version(self) -> str:
+        """Which version is there; a word for the trouble where it cannot be read."""
+        try:
+            with self._alone():
+                return self._source.version()
+        except (LayerNotFound, LayerUnavailable) as problem:
+            return type(problem).__name__
+
+    @property
+    def about(self) -> str:
+        """What else its errors should name."""
+        return getattr(self._source, "about", "")
+
+    @property
+    def writable(self) -> bool:
+        """Whether its files can be changed through it."""
+        return isinstance(self._source, Writable)
+
+    @property
+    def state(self) -> LayerState:
+        """When it was last looked at, what was wrong then, and what it has asked so far."""
+        told = self._traffic
+        return LayerState(
+            self.url,
+            self._seen_s,
+            self._trouble,
+            self.writable,
+            told.requests,
+            told.received_bytes,
+        )
+
+    @property
+    def _traffic(self) -> Traffic:
+        return self._earlier + getattr(self._source, "traffic", Traffic())
+
+    def write(self, path: str, data: bytes | None) -> None:
+        """Change or remove one file; see `sources.Writable`.
+
+        Raises:
+            LayerReadOnly: It cannot be written, and why.
+            LayerUnavailable: It is another folder than the one that was read last.
+        """
+        source = self._source
+        if not isinstance(source, Writable):
+            raise LayerReadOnly(
+                f"Prompts cannot be written to {self.url}: it is only read.", layer=self.url
+            )
+        with self._alone():
+            source.write(path, data)
+
+    def watched(self) -> tuple[Path, ...]:
+        """The local paths whose change is news."""
+        return self._source.watched()
+
+    def troubled(self, problem: LayerError) -> None:
+        """Nobody waits for its answer any more."""
+        self._trouble, self._asked = problem.message, time.monotonic()
+
+    def renew(self) -> None:
+        """Make the lock anew, after a fork."""
+        self._lock = threading.Lock()
+        self._since = 0.0
+        self._holder: threading.Thread | None = None
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        # A source is used by one thread at a time: a publication, or the watch.
+        lock = self._lock
+        if not lock.acquire(timeout=BUSY_S):
+            self._hanging = [thread for thread in self._hanging if thread.is_alive()]
+            is_over = time.monotonic() - self._since > GIVE_UP_S
+            if is_over and self._holder and len(self._hanging) < MAX_HANGING:
+                self._hanging.append(self._holder)
+                self._earlier = self._traffic
+                self._source = _open(self.layer, self.environment, self._base)
+                self.renew()
+            raise LayerUnavailable(
+                f"{self.url} is still busy with an earlier request.", layer=self.url
+            )
+        self._since, self._holder = time.monotonic(), threading.current_thread()
+        try:
+            yield
+            self._seen_s, self._trouble = time.time(), None
+        except (LayerNotFound, LayerUnavailable) as problem:
+            if self.layer.optional and isinstance(problem, LayerNotFound):
+                self._seen_s, self._trouble = time.time(), None
+            else:
+                self._trouble = problem.message
+            raise
+        finally:
+            lock.release()
+
+    def close(self) -> None:
+        """Let go of the source."""
+        self._source.close()
+
+    def _misspelt(self, problem: LayerNotFound) -> Iterator[Finding]:
+        """Another environment of nearly this name must not be passed over in silence."""
+        try:
+            missing = self._missing(problem)
+        except LayerError:
+            return
+        if missing.available and missing.hint:
+            yield Finding("warning", "layer", missing.message, file=self.url, hint=missing.hint)
+
+    def _missing(self, problem: LayerNotFound) -> LayerNotFound:
+        text, parameters = self.layer.text, ""
+        if self.remote:
+            text, mark, given = text.partition("?")
+            parameters = (mark + given).replace("{environment}", self.environment)
+        where = environments_pattern(text)
+        if where is None:
+            return problem
+        place, pattern = where
+        source = open_source(place + parameters, base=self._base)
+        found = [m["environment"] for name in source.places() if (m := pattern.fullmatch(name))]
+        source.close()
+        if self.environment in found:
+            # The environment is there, and something below it is not.
+            return problem
+        near = get_close_matches(self.environment, found, n=1)
+        # Whoever says prod means production.
+        near += [name for name in found if name.startswith(self.environment)]
+        exist = f"These exist: {', '.join(found)}." if found else f"None is in {place} yet."
+        return LayerNotFound(
+            f"There is no environment {self.environment!r} in {self.layer.text}. {exist}",
+            layer=self.url,
+            available=found,
+            hint=f"Did you mean {near[0]!r}?" if near else None,
+        )
+
+
+def _open(layer: Layer, environment: str, base: Path | None) -> Source:
+    if isinstance(layer.url, Mapping):
+        from yamlgraph_prompts.sources.memory import MemorySource
+
+        return MemorySource(layer.url)
+    return open_source(layer.at(environment), base=base, channel=environment, unpack=_Unpacking())
+
+
+class _Unpacking:
+    """Packed releases → names and bytes. What the one before had too is not made again."""
+
+    def __init__(self) -> None:
+        self._before: Mapping[str, Prompt] = {}
+
+    def __call__(self, data: bytes, release_id: str) -> Mapping[str, bytes]:
+        from yamlgraph_prompts.model.pack import decode_pack
+
+        about, known = release_id[:12], self._before
+        self._before = decode_pack(data, release_id, about, known=known).prompts
+        return {name: prompt.data for name, prompt in self._before.items()}
+
+
+def read_within(
+    readers: Sequence[LayerReader],
+    deadline_s: float | None,
+    *,
+    kept_s: float | None = None,
+    meanwhile: Callable[[], object] = lambda: None,
+) -> list[LayerContent]:
+    """What every layer holds, remote ones together within a deadline.
+
+    Args:
+        readers: The layers, highest priority first.
+        deadline_s: Seconds that the remote ones may take together; None for no bound.
+        kept_s: For how many seconds what is known of the remote ones will do, so that they are not
+            asked again; None: they are asked.
+        meanwhile: Done while a remote one that has a deadline is waited for.
+
+    Raises:
+        LayerUnavailable: A remote layer did not answer in time.
+    """
+    ends = None if deadline_s is None else time.monotonic() + deadline_s
+
+    def read(reader: LayerReader) -> LayerContent:
+        if not reader.remote:
+            return reader.read()
+        ask = reader.read if kept_s is None else partial(reader.kept, kept_s)
+        if ends is None:
+            return ask()
+        try:
+            left_s = ends - time.monotonic()
+            return within(left_s, ask, reader.url, lambda: reader.about, meanwhile)
+        except LayerUnavailable as problem:
+            reader.troubled(problem)
+            raise
+
+    return [read(reader) for reader in readers]
+
+
+def within(
+    seconds: float,
+    ask: Callable[[], T],
+    url: str,
+    about: Callable[[], str] = str,
+    meanwhile: Callable[[], object] = lambda: None,
+) -> T:
+    """The answer to a question that may never be answered; it is not waited for any longer.
+
+    Raises:
+        LayerUnavailable: There is no answer in time.
+    """
+    # A daemon thread: a call that hangs in a client must not keep the process from ending.
+    answer: list[tuple[T | None, BaseException | None]] = []
+
+    def answered() -> None:
+        try:
+            answer.append((ask(), None))
+        except BaseException as problem:  # noqa: BLE001 - handed to the caller's thread
+            answer.append((None, problem))
+
+    ends = time.monotonic() + seconds
+    thread = threading.Thread(target=answered, name="yamlgraph-prompts-ask", daemon=True)
+    thread.start()
+    meanwhile()
+    thread.join(max(0.0, ends - time.monotonic()))
+    if not answer:
+        # Only now: which credentials are used is found out while they are waited for.
+        further = about()
+        raise LayerUnavailable(
+            f"{url} did not answer in time{f' ({further})' if further else ''}.",
+            layer=url,
+            hint="Check the endpoint and the network, or raise startup_deadline_s.",
+        )
+    found, problem = answer[0]
+    if problem is not None:
+        raise problem
+    return cast(T, found)

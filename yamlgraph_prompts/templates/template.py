@@ -1,0 +1,268 @@
+"""A prompt's messages, built at run time exactly as YAMLGraph builds them.
+
+The dialect (Jinja or `str.format`) is decided for each message. Nothing here reads a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from yamlgraph_prompts.errors import PromptRenderError
+from yamlgraph_prompts.sandbox.budget import Budget
+from yamlgraph_prompts.sandbox.examination import is_jinja
+from yamlgraph_prompts.templates.message_template import (
+    LIMITS,
+    MessageTemplate,
+    examine,
+    missing_variables,
+)
+
+__all__ = ["MessageTemplate", "PromptTemplate", "Text", "examine", "is_jinja"]
+
+if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
+
+Path = tuple[str | int, ...]
+Blocks = list[str | dict[str, Any]]
+
+_NOT_FILLED_IN = "(a message that yamlgraph-prompts has not filled in)"
+
+
+class PromptTemplate:
+    """All messages of one prompt. Thread-safe.
+
+    Args:
+        content: The prompt's mapping, as YAMLGraph reads it.
+        prompt: The prompt's name, for errors.
+
+    Example:
+        >>> hello = PromptTemplate({"system": "Be kind.", "user": "Hi {name}"}, prompt="hello")
+        >>> [message.content for message in hello.messages({"name": "Ada"})]
+        ['Be kind.', 'Hi Ada']
+    """
+
+    def __init__(self, content: Mapping[str, Any], *, prompt: str) -> None:
+        self.prompt = prompt
+        self._content = content
+        self._provider = content.get("provider")
+        self._wrong: str | None = None
+        self._scalar = False
+        self._no_segments = False
+        self._segments: list[tuple[MessageTemplate, bool]] = []
+        self._parts: list[tuple[Path, MessageTemplate]] = []
+        self._required: frozenset[str] | None = None
+        self._read_system(content)
+        self._user = self._read_user(content)
+
+    @property
+    def parts(self) -> tuple[tuple[Path, MessageTemplate], ...]:
+        """Where each text stands in the mapping, such as ``("system", 0, "content")``."""
+        return tuple(self._parts)
+
+    @property
+    def system_texts(self) -> tuple[str, ...]:
+        """The texts of the system message that are not empty."""
+        return tuple(template.text for template, _cache in self._segments)
+
+    @property
+    def user_text(self) -> str:
+        """The text of the user message; ``""`` without one."""
+        return self._user.text if self._user else ""
+
+    @property
+    def variables(self) -> frozenset[str]:
+        """The names that must be given to `messages`."""
+        return frozenset().union(*(template.variables for _path, template in self._parts))
+
+    def messages(
+        self,
+        variables: Mapping[str, Any] | None,
+        *,
+        state: Mapping[str, Any] | None = None,
+        provider: str | None = None,
+    ) -> list[BaseMessage]:
+        """The LangChain messages, as YAMLGraph's `prepare_messages` builds them.
+
+        Args:
+            variables: Name → value.
+            state: What ``{{ state.field }}`` reads.
+            provider: The provider that the messages are for; the prompt's own by default. For
+                ``"anthropic"`` segments become blocks, with `cache_control` where asked for.
+
+        Returns:
+            A system message, where there is one, and a human message.
+
+        Raises:
+            PromptRenderError: A variable is missing, or a text cannot be filled in.
+        """
+        from langchain_core.messages import HumanMessage, SystemMessage
+
+        system, user = self.rendered(variables, state=state, provider=provider)
+        return (
+            [HumanMessage(user)] if system is None else [SystemMessage(system), HumanMessage(user)]
+        )
+
+    def rendered(
+        self,
+        variables: Mapping[str, Any] | None,
+        *,
+        state: Mapping[str, Any] | None = None,
+        provider: str | None = None,
+    ) -> tuple[str | Blocks | None, str]:
+        """What the system message and the human message say; None without a system message."""
+        variables = variables or {}
+        if self._required is None or not variables.keys() >= self._required:
+            self._check(variables)
+        if self._user is None:
+            raise self._error("has no 'user' text.")
+        budget = Budget(LIMITS)
+        user = self._user.render(variables, state, budget)
+        return self._system(variables, state, provider, budget), user
+
+    def loaded(self) -> dict[str, Any]:
+        """The prompt's mapping for YAMLGraph, as its `load_prompt` returns it.
+
+        Returns:
+            A copy in which each message is a `Text`; all of them share one budget.
+
+        Raises:
+            PromptRenderError: A message is no text.
+        """
+        if self._wrong:
+            raise PromptRenderError(self._wrong, prompt=self.prompt)
+        budget = Budget(LIMITS)
+        copy = dict(self._content)
+        for key in ("system", "system_segments"):
+            if isinstance(copy.get(key), list):
+                copy[key] = [dict(item) if isinstance(item, dict) else item for item in copy[key]]
+        for path, template in self._parts:
+            place: Any = copy
+            for step in path[:-1]:
+                place = place[step]
+            place[path[-1]] = Text(template, budget)
+        return copy
+
+    # -- reading
+
+    def _read_system(self, content: Mapping[str, Any]) -> None:
+        system = content.get("system")
+        if "system_segments" in content:
+            segments = content["system_segments"]
+            if system:
+                self._wrong = (
+                    "Cannot specify both 'system' and 'system_segments' fields in prompt "
+                    f"'{self.prompt}'"
+                )
+            elif not isinstance(segments, list):
+                self._wrong = f"Prompt '{self.prompt}': system_segments must be a list."
+            else:
+                self._no_segments = not segments
+                for number, segment in enumerate(segments):
+                    self._read_segment(("system_segments", number), segment)
+        elif isinstance(system, list):
+            for number, item in enumerate(system):
+                if isinstance(item, dict):
+                    self._read_segment(("system", number), item)
+                else:
+                    self._add(("system", number), item, False)
+        elif system:
+            self._scalar = True
+            self._add(("system",), system, False)
+
+    def _read_segment(self, path: Path, segment: Any) -> None:
+        if not isinstance(segment, dict):
+            self._wrong = f"Prompt '{self.prompt}': a system segment must be a mapping."
+            return
+        self._add((*path, "content"), segment.get("content", ""), bool(segment.get("cache")))
+
+    def _add(self, path: Path, text: Any, cache: bool) -> None:
+        if template := self._message(path, text):
+            self._segments.append((template, cache))
+
+    def _read_user(self, content: Mapping[str, Any]) -> MessageTemplate | None:
+        user = content.get("user")
+        if user == "":
+            return MessageTemplate("", prompt=self.prompt)
+        return None if user is None else self._message(("user",), user)
+
+    def _message(self, path: Path, text: Any) -> MessageTemplate | None:
+        if type(text) is not str:
+            place = ".".join(map(str, path))
+            self._wrong = f"Prompt '{self.prompt}': {place} must be a text."
+            return None
+        if not text:
+            return None
+        template = MessageTemplate(text, prompt=self.prompt)
+        self._parts.append((path, template))
+        return template
+
+    # -- building
+
+    def _check(self, variables: Mapping[str, Any]) -> None:
+        if self._wrong:
+            raise PromptRenderError(self._wrong, prompt=self.prompt)
+        for _path, template in self._parts:
+            for finding in template.findings:
+                if finding.code == "format-braces":
+                    raise template.braces(finding)
+            missing = template.variables - variables.keys()
+            if missing:
+                raise missing_variables(self.prompt, missing)
+        self._required = self.variables
+
+    def _system(
+        self,
+        variables: Mapping[str, Any],
+        state: Mapping[str, Any] | None,
+        provider: str | None,
+        budget: Budget,
+    ) -> str | Blocks | None:
+        if self._no_segments:
+            return ""
+        if not self._segments:
+            return None
+        texts = [template.render(variables, state, budget) for template, _cache in self._segments]
+        if self._scalar:
+            return texts[0] or None
+        if (self._provider if provider is None else provider) != "anthropic":
+            return "\n".join(texts)
+        blocks: Blocks = []
+        for text, (_template, cache) in zip(texts, self._segments, strict=True):
+            block: dict[str, Any] = {"type": "text", "text": text}
+            if cache:
+                block["cache_control"] = {"type": "ephemeral"}
+            blocks.append(block)
+        return blocks
+
+    def _error(self, message: str) -> PromptRenderError:
+        return PromptRenderError(f"Prompt '{self.prompt}' {message}", prompt=self.prompt)
+
+
+class Text(str):
+    """A message that is still to be filled in, as YAMLGraph holds it, with its prompt's budget.
+
+    As a text it says only that. So where YAMLGraph, or code of the app's, makes another text of it,
+    nothing of the prompt reaches a renderer that is not ours.
+    """
+
+    __slots__ = ("budget", "template")
+
+    budget: Budget
+    template: MessageTemplate
+
+    def __new__(cls, template: MessageTemplate, budget: Budget) -> Text:
+        self = super().__new__(cls, _NOT_FILLED_IN)
+        self.template = template
+        self.budget = budget
+        return self
+
+    def __str__(self) -> str:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return str, (_NOT_FILLED_IN,)
+
+    def render(self, variables: Mapping[str, Any], state: Mapping[str, Any] | None = None) -> str:
+        """The text, filled in."""
+        return self.template.render(variables, state, self.budget)
