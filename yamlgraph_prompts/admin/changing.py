@@ -162,7 +162,7 @@ def changing(admin: Admin) -> APIRouter:
 
     @routes.post("/follow", responses=answers(400, 408, 413), tags=["releases"])
     async def follow(caller: Operator, message: Message = None) -> Activation:
-        """End a hold: take what the layers hold now, and follow them again."""
+        """End a hold: publish the current content of the layers, and follow them again."""
         return await command(_act, admin, caller, "follow", message, lambda _: prompts.follow())
 
     return routes

@@ -29,7 +29,7 @@ class Admin:
     """The parts of one admin app.
 
     Args:
-        prompts: What it administers.
+        prompts: The prompts to administer.
         write_to: The layer that writes go to, counted from the highest; None: there is none.
         bucket: Where that layer's releases are published; None for a layer of another kind.
         audit: The audit log.

@@ -118,7 +118,7 @@ class Candidates:
             before: The live release, whose unchanged prompts are taken over as they are.
             deadline_s: Seconds that remote layers may take together; None for no bound.
             kept_s: For how many seconds what is known of remote layers will do; None: ask them.
-            strict: Duplicate keys and the like are errors too.
+            strict: Report `duplicate-key`, `unused-prompt` and `missing-variable` as errors.
 
         Raises:
             LayerError: A layer cannot be read.

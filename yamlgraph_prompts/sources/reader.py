@@ -41,7 +41,7 @@ class LayerReader:
 
     Args:
         layer: The layer.
-        environment: What ``{environment}`` stands for.
+        environment: The value of ``{environment}``.
         base: What a relative path is relative to; the working directory when left out.
     """
 
