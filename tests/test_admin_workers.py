@@ -441,7 +441,7 @@ def test_serve_says_when_no_token_would_let_anybody_in(graph_folder: Path) -> No
     try:
         assert process.stdout is not None
         said = ""
-        while "/docs" not in said or "answered 401" not in said:
+        while "/docs" not in said or "gets 401" not in said:
             line = process.stdout.readline()
             assert line, said
             said += line
@@ -456,7 +456,7 @@ def test_serve_says_when_no_token_would_let_anybody_in(graph_folder: Path) -> No
     [
         (("-l", "prompts", "--host", "0.0.0.0"), "Without tokens"),
         (("-l", "prompts", "--host", "example.org"), "Without tokens"),
-        (("-l", "prompts", "--write-to", "elsewhere"), "none of the layers"),
+        (("-l", "prompts", "--write-to", "elsewhere"), "not one of the layers"),
         (("-l", "prompts", "--port", "99999999"), "Cannot listen on"),
         (("-l", "prompts", "what"), "only graphs"),
         ((), "serve needs a graph or a layer"),
