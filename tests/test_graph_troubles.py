@@ -86,8 +86,8 @@ def test_nodes_that_are_no_nodes_are_all_named(
     monkeypatch.chdir(tmp_path)
     found = refused(tmp_path, "name: g\nnodes:\n  a: llm\n  b:\nedges: []\n")
     assert [(finding.line, finding.message) for finding in found] == [
-        (3, "nodes.a: a node must be a mapping, and is a text"),
-        (4, "nodes.b: a node must be a mapping, and is nothing"),
+        (3, "nodes.a: a node must be a mapping, but is a text"),
+        (4, "nodes.b: a node must be a mapping, but is nothing"),
     ]
 
 

@@ -941,7 +941,7 @@ def test_a_warning_is_logged_when_it_is_new_and_not_again(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     def told() -> int:
-        return sum("no graph uses" in r.getMessage() for r in caplog.records)
+        return sum("nothing reads" in r.getMessage() for r in caplog.records)
 
     write(folder, {"misspelt.yaml": "user: never"})
     caplog.set_level(logging.WARNING, "yamlgraph_prompts")

@@ -127,12 +127,12 @@ def _wrong_shapes(graph: PromptFile) -> Iterator[tuple[str, Place]]:
     for key, shape, words in _SHAPES:
         value = graph.content.get(key)
         if value is not None and not isinstance(value, shape):
-            yield f"`{key}:` must be {words}, not {_kind(value)}", graph.key_position(key)
+            yield f"`{key}:` must be {words}, but is {_kind(value)}", graph.key_position(key)
     nodes = graph.content.get("nodes")
     for name, node in nodes.items() if isinstance(nodes, dict) else ():
         if not isinstance(node, dict):
             place = graph.key_position("nodes", name)
-            yield f"nodes.{name}: a node must be a mapping, not {_kind(node)}", place
+            yield f"nodes.{name}: a node must be a mapping, but is {_kind(node)}", place
 
 
 def _kind(value: Any) -> str:
