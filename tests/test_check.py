@@ -447,7 +447,7 @@ def test_a_prompt_that_no_graph_names_is_told():
     (finding,) = fresh(made, [graph(use("a"))])
     assert facts_of(finding) == ("warning", "unused-prompt", None, None)
     assert finding.prompt == "b"
-    assert "nothing reads this prompt" in finding.message
+    assert "no graph uses this prompt" in finding.message
     assert finding.hint is None
 
 

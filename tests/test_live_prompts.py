@@ -925,7 +925,7 @@ def test_code_of_the_users_that_wants_to_exit_ends_neither_the_process_nor_the_f
         leaving = ""
         put(folder, "followed")
         wait_until(lambda: app.invoke({}) == {"said": ["followed"]})
-    assert "An observer failed" in caplog.text
+    assert "A hook failed" in caplog.text
 
 
 def test_a_check_that_gives_something_else_rejects_with_its_name(folder: Path) -> None:
@@ -1007,7 +1007,7 @@ def test_the_log_says_once_what_several_looks_refuse(
 
 @pytest.mark.parametrize("wrong", [0, -1.0, "30", float("nan")])
 def test_a_time_between_looks_that_is_none_is_refused_at_once(wrong: Any) -> None:
-    with pytest.raises(ValueError, match="refresh_s is a number of seconds above 0"):
+    with pytest.raises(ValueError, match="refresh_s must be a number of seconds above 0"):
         LivePrompts({"a": "user: x"}, refresh_s=wrong)
 
 

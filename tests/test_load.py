@@ -472,7 +472,7 @@ def test_a_run_outlives_the_commit_that_it_began_on(
     waiting: Callable[[str], Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     assert waiting(WAITING)["greeting"] == "echo: greeting 1"
-    (told,) = [r for r in caplog.records if "cannot be built any more" in r.message]
+    (told,) = [r for r in caplog.records if "can no longer be built" in r.message]
     assert "child/graph.yaml" in told.message
 
 

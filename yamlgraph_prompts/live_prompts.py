@@ -49,27 +49,27 @@ logger = logging.getLogger("yamlgraph_prompts")
 
 
 class LivePrompts:
-    """Prompts that stay fresh: the live release of some layers, for one environment.
+    """The live release of some layers, for one environment.
 
-    Share one between several graphs and the admin app. All methods are thread-safe; they are plain
-    blocking calls, so call them through ``asyncio.to_thread`` on an event loop.
+    Share one between several graphs and the admin app. All methods are thread-safe and blocking: on
+    an event loop, call them through ``asyncio.to_thread``.
 
     Args:
-        layers: Paths, URLs, mappings or `Layer`s, highest priority first. With none, the attached
-            graph's own prompts are the release.
-        environment: What ``{environment}`` stands for; else ``YAMLGRAPH_PROMPTS_ENVIRONMENT``,
+        layers: Paths, URLs, mappings or `Layer`s, highest priority first. Without any, the
+            attached graph's own prompts are the release.
+        environment: The value of ``{environment}``; default: ``YAMLGRAPH_PROMPTS_ENVIRONMENT``,
             else ``ENVIRONMENT``, else ``development``.
-        store: The folder that keeps releases; a per-user cache folder when left out.
+        store: The folder that keeps releases; default: a cache folder of the user.
         watch: Whether to follow changes. Threads start with the first use.
-        refresh_s: Seconds between two looks at what tells no news by itself.
-        startup_deadline_s: Seconds that reading remote layers may take at the start, together.
-        missing_release: What a run does whose pinned release is gone: ``"raise"`` or take the
-            ``"live"`` one.
-        checks: Further checks, each ``check(release, graphs) -> Iterable[Finding]``.
+        refresh_s: Seconds between two polls of layers that send no events.
+        startup_deadline_s: Seconds that all remote layers together may take at startup.
+        missing_release: What a run does if its release is gone: ``"raise"``, or use the ``"live"``
+            one.
+        checks: Additional checks, each ``check(release, graphs) -> Iterable[Finding]``.
         hooks: Observers, each ``hook(event)``.
 
     Raises:
-        InvalidEnvironment: The environment's name cannot be one.
+        InvalidEnvironment: The name of the environment is invalid.
 
     Example:
         >>> with LivePrompts({"greeting": "user: Hi {name}"}) as prompts:
@@ -93,9 +93,9 @@ class LivePrompts:
         _as_stored: bool = False,
     ) -> None:
         if missing_release not in ("raise", "live"):
-            raise ValueError(f"missing_release is 'raise' or 'live', not {missing_release!r}.")
+            raise ValueError(f"missing_release must be 'raise' or 'live', not {missing_release!r}.")
         if not isinstance(refresh_s, (int, float)) or not refresh_s > 0:
-            raise ValueError(f"refresh_s is a number of seconds above 0, not {refresh_s!r}.")
+            raise ValueError(f"refresh_s must be a number of seconds above 0, not {refresh_s!r}.")
         self.layers = tuple(as_layer(layer) for layer in layers)
         self.environment, said = environment_name(environment)
         if not said and any(layer.uses_environment for layer in self.layers):
@@ -154,7 +154,7 @@ class LivePrompts:
         """The live release.
 
         Raises:
-            PromptsRejected: The first release was refused and the store has no earlier good one.
+            PromptsRejected: The first release was rejected and the store has no earlier good one.
             LayerError: A layer cannot be read and the store has no earlier good release.
         """
         release = self._started().release
@@ -178,7 +178,7 @@ class LivePrompts:
         return self._closed
 
     def releases(self) -> list[StoredRelease]:
-        """The releases that are kept, newest first. Publishes nothing."""
+        """The kept releases, newest first. Publishes nothing."""
         return self._store.releases()
 
     def find(self, release_id: str) -> Release:
@@ -196,12 +196,12 @@ class LivePrompts:
 
     @property
     def store_folder(self) -> Path | None:
-        """The folder that keeps releases; None where they are kept in memory."""
+        """The folder that keeps releases; None if they are kept in memory."""
         return self._store.folder
 
     @property
     def health(self) -> Health:
-        """How these prompts fare. Asks nobody, never raises, never blocks."""
+        """The state of these prompts. Makes no request, never raises, never blocks."""
         live, last = self._engine.live, self._report.last
         return Health(
             release=live.release.id if live else None,
@@ -217,7 +217,7 @@ class LivePrompts:
         )
 
     def uses(self) -> dict[str, list[tuple[str, PromptUse]]]:
-        """Prompt name → every place that asks for it: the graph's file, and the place."""
+        """Prompt name → every place that uses it: the graph's file, and the place."""
         found: dict[str, list[tuple[str, PromptUse]]] = {}
         for facts in self._started().candidate.graphs.values():
             for file in facts.files:
@@ -228,7 +228,7 @@ class LivePrompts:
 
     @property
     def previous(self) -> str | None:
-        """The id of the release that `rollback` would make live; None: there is none."""
+        """The id of the release that `rollback` would activate; None if there is none."""
         return self._store.previous(self._started().release.id)
 
     def digests(self, release_id: str) -> Mapping[str, str]:
@@ -255,7 +255,7 @@ class LivePrompts:
                     yield self._store.get(line.id)[name].data
 
     def graphs(self) -> tuple[GraphFacts, ...]:
-        """What every attached graph asks of its prompts."""
+        """The requirements of each attached graph."""
         return tuple(self._started().candidate.graphs.values())
 
     def drawing(self, facts: GraphFacts) -> Drawing:
@@ -275,9 +275,9 @@ class LivePrompts:
         return self._builds.state_graph(graph, facts, live.release).compile().get_graph()
 
     def reach(self, within_s: float = 0.0) -> tuple[int, int]:
-        """How many processes of this host serve what this one does, and how many there are.
+        """How many processes of this host serve the same release, and how many there are.
 
-        Counted are those that share the store and have used their prompts.
+        Counts processes that share the store and have used their prompts.
 
         Args:
             within_s: How long to wait until all of them do, in seconds.
@@ -289,30 +289,30 @@ class LivePrompts:
         return taken_by(self._replicas, live.release.id, live.held, within_s)
 
     def observe(self, hook: Hook) -> Callable[[], None]:
-        """Tell a further observer of every event from now on.
+        """Add a hook.
 
         Args:
-            hook: Called with each event.
+            hook: Called with each event from now on.
 
         Returns:
-            Call it to stop.
+            A function that removes the hook.
         """
         return self._report.observe(hook)
 
     # The road
 
     def publish(self, reason: str = "call") -> Outcome:
-        """Look at the layers and graphs now, and make live what they hold.
+        """Read the layers and graphs now, and publish their content.
 
         Args:
-            reason: Why, for the log and the history.
+            reason: The reason, for the log and the history.
 
         Returns:
-            What became of it. Nothing is raised for a bad prompt or a layer that cannot be read:
-            the outcome says it, and what was live still is.
+            The outcome. A bad prompt or an unreadable layer raises nothing: the outcome has the
+            findings, and the live release stays live.
 
         Raises:
-            PromptsError: There is nothing live yet, and nothing to fall back on.
+            PromptsError: Nothing is live yet, and no earlier good release is kept.
         """
         return self._publish(Trigger.CALL, reason)
 
@@ -320,11 +320,11 @@ class LivePrompts:
         """Make a kept release live and hold it: the layers are not followed until `follow()`.
 
         Args:
-            release_id: The id, or the beginning of it.
-            reason: Why, for the history.
+            release_id: The id, or its beginning.
+            reason: The reason, for the history.
 
         Returns:
-            What became of it; ``"rejected"`` when it does not go together with today's graphs.
+            The outcome; ``"rejected"`` if the release does not fit the current graphs.
 
         Raises:
             ReleaseNotFound: There is no such release.
@@ -335,31 +335,31 @@ class LivePrompts:
             return engine.activate(release, reason)
 
     def rollback(self) -> Outcome:
-        """Activate the release that was live before this one.
+        """Activate the previously live release.
 
         Raises:
-            ReleaseNotFound: There was none.
+            ReleaseNotFound: There is none.
         """
         now = self._started().release.id
         before = self._store.previous(now)
         if before is None:
-            raise ReleaseNotFound("There is no earlier release to go back to.", release_id=now)
+            raise ReleaseNotFound("There is no earlier release to roll back to.", release_id=now)
         return self.activate(before, reason="rollback")
 
     def follow(self) -> Outcome:
-        """End a hold: take what the layers hold now, and follow them again."""
+        """End a hold: publish the current content of the layers, and follow them again."""
         self._started()
         with self._publishing() as engine:
             return engine.follow()
 
     def check(self, *, strict: bool = False) -> tuple[Release, tuple[Finding, ...]]:
-        """What the layers hold now and what is to be said of it; nothing becomes live.
+        """Check the current content of the layers; publishes nothing.
 
         Args:
-            strict: Duplicate keys and the like are errors too.
+            strict: Report `duplicate-key`, `unused-prompt` and `missing-variable` as errors.
 
         Returns:
-            The release that a publication would make, and its findings.
+            The release that a publication would build, and its findings.
 
         Raises:
             LayerError: A layer cannot be read.
@@ -376,7 +376,7 @@ class LivePrompts:
 
         Args:
             drafts: The drafts; their files are examined in a worker process.
-            strict: Duplicate keys and the like are errors too.
+            strict: Report `duplicate-key`, `unused-prompt` and `missing-variable` as errors.
             known: What the files say by themselves, where they are examined already.
 
         Raises:
@@ -425,10 +425,10 @@ class LivePrompts:
     # Graphs
 
     def attach(self, graph: Graph) -> None:
-        """Let `graph` run on these prompts; from now on every release is checked with it.
+        """Attach `graph` to these prompts; from now on every release is checked with it.
 
         Raises:
-            PromptsRejected: The graph and the live release do not go together.
+            PromptsRejected: The live release does not fit the graph.
         """
         with self._publishing() as engine:
             if graph in self._graphs:
@@ -449,7 +449,7 @@ class LivePrompts:
         allow_release_override: bool = False,
         marks: Callable[[], Mapping[str, Any]] = dict,
     ) -> LiveStateGraph:
-        """`graph` as a StateGraph whose `.compile()` gives a `LiveGraph`.
+        """`graph` as a StateGraph whose `.compile()` returns a `LiveGraph`.
 
         Args:
             graph: The graph; it is attached.
@@ -458,7 +458,7 @@ class LivePrompts:
             marks: Gives the attributes to set on each compiled handle.
         """
         if pin not in ("run", "thread", "none"):
-            raise ValueError(f"pin is 'run', 'thread' or 'none', not {pin!r}.")
+            raise ValueError(f"pin must be 'run', 'thread' or 'none', not {pin!r}.")
         self.attach(graph)
 
         def compiled(recipe: Recipe) -> LiveGraph:
@@ -478,13 +478,13 @@ class LivePrompts:
     # Life
 
     def follow_changes(self) -> None:
-        """Begin to follow changes, once in each process; every use of the prompts calls it."""
+        """Start following changes, once in each process; every use of the prompts calls this."""
         if self._following.arrival.due:
             self._following.start()
             self._engine.announce()
 
     def close(self) -> None:
-        """Stop following changes and let go of everything. What runs goes on with what it has."""
+        """Stop following changes and release all resources. Runs in progress keep their release."""
         self._closed = True
         self._following.close()
         with self._lock:
@@ -532,7 +532,7 @@ class LivePrompts:
     def _publishing(self) -> Iterator[Engine]:
         with self._lock:
             if self._closed:
-                raise PromptsError("These prompts are closed.", hint="Make a new LivePrompts.")
+                raise PromptsError("These prompts are closed.", hint="Create a new LivePrompts.")
             yield self._engine
 
     def _started(self) -> Live:

@@ -66,7 +66,7 @@ class Metrics:
         registry = self.registry
         self._publications = prometheus.Counter(
             f"{_PREFIX}_publications",
-            "Attempts to publish, by what became of them and the layer that changed.",
+            "Attempts to publish, by outcome and changed layer.",
             ["environment", "outcome", "layer"],
             registry=registry,
         )
@@ -121,7 +121,7 @@ class Metrics:
         )
         self._runs = prometheus.Counter(
             f"{_PREFIX}_runs",
-            "Runs of graphs that began, by release.",
+            "Runs of graphs that started, by release.",
             ["environment", "release"],
             registry=registry,
         )
@@ -133,13 +133,13 @@ class Metrics:
         )
         self._refused = prometheus.Counter(
             f"{_PREFIX}_refused",
-            "Requests to the admin API that were refused, by the reason: the error's code.",
+            "Refused requests to the admin API, by reason: the code of the error.",
             ["environment", "reason"],
             registry=registry,
         )
         self._requests = prometheus.Counter(
             f"{_PREFIX}_sync_requests",
-            "Requests to remote layers, failed ones and repeated ones too.",
+            "Requests to remote layers, including failed and repeated ones.",
             ["environment", "layer"],
             registry=registry,
         )

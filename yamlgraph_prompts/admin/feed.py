@@ -59,7 +59,7 @@ class Feed:
         """The events from now on, for a while. Close it.
 
         Args:
-            after: The number of the last event that was seen: what came since is told first.
+            after: The number of the last event received: what came since is told first.
 
         Raises:
             Refusal: Too many listen already.
@@ -70,7 +70,7 @@ class Feed:
                 raise Refusal(
                     503,
                     "too-many-listeners",
-                    "Too many clients listen to events already.",
+                    "Too many clients are listening to events.",
                     headers={"Retry-After": "5"},
                 )
             self._listeners[queue] = asyncio.get_running_loop()

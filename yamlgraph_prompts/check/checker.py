@@ -250,7 +250,7 @@ def _names(release: Release) -> Iterator[Finding]:
         twin = seen.setdefault(name.casefold(), name)
         if twin != name:
             message = f"the name differs only in case from {twin!r}"
-            hint = "On macOS and Windows one file would replace the other; rename one."
+            hint = "On macOS and Windows one file would replace the other. Rename one."
             yield Finding("warning", "case-collision", message, prompt=name, file=file, hint=hint)
 
 

@@ -223,7 +223,7 @@ def take_lock(path: Path, timeout_s: float) -> int:
             if time.monotonic() >= deadline:
                 raise StoreError(
                     f"Another process has held the store's lock {path} for {timeout_s:g} s.",
-                    hint="Look for a stopped process that uses the same store.",
+                    hint="Look for a suspended process that uses the same store.",
                 )
             time.sleep(pause_s)
             pause_s = min(pause_s * 2, 0.02)

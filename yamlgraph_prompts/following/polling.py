@@ -128,7 +128,7 @@ class Poller:
                 self._call(self._tell, problem)
             except (Exception, SystemExit):
                 self._pace = self._pace.failed()
-                logger.exception("%s could not be looked at", self._reader.url)
+                logger.exception("%s could not be read", self._reader.url)
             else:
                 if self._pace.failures:
                     self._told = None
@@ -149,4 +149,4 @@ class Poller:
         try:
             tell(*args)
         except (Exception, SystemExit):
-            logger.exception("News could not be taken")
+            logger.exception("A change could not be processed")

@@ -258,8 +258,8 @@ class _Killer:
 
 def _failed(kind: str) -> WorkStopped:
     if kind == "MemoryError":
-        return WorkStopped("It took more memory than it may use.", why="memory")
-    return WorkStopped(f"It failed in its process ({kind}).", why="failed")
+        return WorkStopped("It exceeded its memory limit.", why="memory")
+    return WorkStopped(f"It failed in its worker process ({kind}).", why="failed")
 
 
 def _path() -> list[str]:

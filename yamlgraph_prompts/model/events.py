@@ -35,12 +35,12 @@ class Event:
 
     Args:
         kind: What happened; see `EventKind`.
-        message: The same in words.
+        message: The same as text.
         environment: The environment it happened in.
-        release: The id of the release it is about, if any.
+        release: The id of the release, if any.
         outcome: The outcome, for a ``"publication"``.
-        reason: Why it was tried: ``"start"``, ``"file change"``, ``"poll"``, ``"call"``, ...
-        layer: The layer's URL, where one is concerned.
+        reason: What started the attempt: ``"start"``, ``"file change"``, ``"poll"``, ...
+        layer: The URL of the layer, if any.
         at_s: Seconds since the epoch.
     """
 
@@ -78,4 +78,4 @@ def tell(hooks: Iterable[Hook], event: Event) -> None:
         try:
             hook(event)
         except (Exception, SystemExit):
-            logger.exception("An observer failed on %s", event.kind)
+            logger.exception("A hook failed on %s", event.kind)

@@ -127,8 +127,8 @@ class Builds:
                 if known:
                     known.pop(revision or "", None)
                 logger.warning(
-                    "%s cannot be built any more as it was when a run began, and is taken as it "
-                    "is today: %s",
+                    "%s can no longer be built as it was when a run began, so its current version "
+                    "is used: %s",
                     facts.name,
                     problem.__cause__ or problem,
                 )

@@ -160,24 +160,24 @@ class Handle:
                 tried=problem.tried,
             ) from problem
         except PromptsError as problem:
-            logger.warning("A run cannot go on with release %s: %s", release[:12], problem)
+            logger.warning("A run cannot continue with release %s: %s", release[:12], problem)
             raise GraphRefused(
                 "The graph cannot be built on the release of this run.",
                 findings=getattr(problem, "findings", ()),
-                hint="The log says why.",
+                hint="See the log for the cause.",
             ) from problem
 
     def lost(self, release: str) -> Build:
         """The live build, for a run whose release cannot be had."""
         if self._missing_release == "raise":
             raise ReleaseNotFound(
-                "The release of this run is not found.",
+                "The release of this run was not found.",
                 release_id=release,
                 hint="Start the thread anew with a fresh input, or let such runs take the live "
                 'release: missing_release="live". Replicas that share threads and no store need '
                 f"the same {KEY_VARIABLE}; the log says where that is it.",
             )
-        message = f"Release {release[:12]!r} of a run is not found. The live release is taken."
+        message = f"Release {release[:12]!r} of a run was not found. The live release is used."
         logger.warning("%s", message)
         self._report.event("missing-release", message, release=release)
         live = self._engine.live

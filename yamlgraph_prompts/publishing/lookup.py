@@ -43,7 +43,7 @@ def _published(release_id: str, readers: Sequence[LayerReader], deadline_s: floa
         try:
             found = within(deadline_s, partial(reader.release, release_id), reader.url)
         except LayerError as problem:
-            logger.warning("Release %s is not found: %s", release_id[:12], problem)
+            logger.warning("Release %s was not found: %s", release_id[:12], problem)
             where = f"and a layer cannot give it: {problem.message}"
             todo = "Try again when that is mended"
             continue

@@ -106,7 +106,7 @@ class Report:
             why = summary(outcome, show=without_excerpts)
             logger.warning("Not published in %s (%s): %s", *where, why)
         elif outcome.status == "held":
-            logger.info("News is kept back until follow() (%s).", outcome.reason)
+            logger.info("Changes are not published until follow() is called (%s).", outcome.reason)
         self.event(
             "publication",
             f"{outcome.status} ({outcome.reason})",

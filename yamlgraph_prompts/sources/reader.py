@@ -41,7 +41,7 @@ class LayerReader:
 
     Args:
         layer: The layer.
-        environment: What ``{environment}`` stands for.
+        environment: The value of ``{environment}``.
         base: What a relative path is relative to; the working directory when left out.
     """
 
@@ -222,7 +222,7 @@ class LayerReader:
                 self._source = _open(self.layer, self.environment, self._base)
                 self.renew()
             raise LayerUnavailable(
-                f"{self.url} is still busy with an earlier question.", layer=self.url
+                f"{self.url} is still busy with an earlier request.", layer=self.url
             )
         self._since, self._holder = time.monotonic(), threading.current_thread()
         try:

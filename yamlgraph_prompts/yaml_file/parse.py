@@ -206,7 +206,7 @@ def _from_one(found: Place) -> tuple[int, int]:
 def _too_large(data: bytes, limit_bytes: int) -> Finding | None:
     if len(data) <= limit_bytes:
         return None
-    message = f"the file has {len(data):,} bytes; {limit_bytes:,} are the most that are read"
+    message = f"the file has {len(data):,} bytes; the limit is {limit_bytes:,}"
     hint = "Move long material into a variable that the graph passes."
     return Finding("error", "too-large", message, hint=hint)
 

@@ -110,7 +110,7 @@ def _load_graph_config(
     config = adoption.configs.get(Path(path).resolve())
     if config is None:
         raise UnsupportedYamlgraph(
-            f"YAMLGraph loads {path} while it builds, and the check did not know of that file.",
+            f"YAMLGraph loads {path} during the build, and the check did not know that file.",
             hint="Name the graph in a subgraph node or a graph tool of the parent's YAML.",
         )
     adoption.seen.add(id(config))
@@ -122,7 +122,7 @@ def _compile_graph(adoption: Adoption, original: Callable[..., Any], config: Any
         raise UnsupportedYamlgraph(
             "YAMLGraph built a graph from a config that did not come from its loader, so it would "
             "read its prompts past the release.",
-            hint="Say which yamlgraph this is; it is not one that the bridge knows.",
+            hint="Report this, with the version of yamlgraph: it is not a supported one.",
         )
     return original(config)
 

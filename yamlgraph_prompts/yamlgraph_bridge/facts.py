@@ -110,7 +110,9 @@ class GraphReader:
             facts = self._read_once(has)
             if all(standing(path) == stood for path, stood in self._stood.items()):
                 return facts
-        restless = _trouble(self.path, "It and its prompts change faster than they can be read.")
+        restless = _trouble(
+            self.path, "The graph and its prompts change faster than they can be read."
+        )
         return replace(facts, findings=(*facts.findings, restless))
 
     def _read_once(self, has: Callable[[str], bool]) -> GraphFacts:

@@ -72,7 +72,7 @@ def supported() -> str:
         if _first_parameters(module, name, len(parameters)) != parameters:
             raise UnsupportedYamlgraph(
                 f"yamlgraph {installed} does not have {module}.{name}"
-                f"({', '.join(parameters)}) as this version of yamlgraph-prompts knows it.",
+                f"({', '.join(parameters)}) as this version of yamlgraph-prompts expects.",
                 hint=f"It works with yamlgraph {SUPPORTED}: pip install --upgrade '{REQUIREMENT}'",
             )
     return installed
