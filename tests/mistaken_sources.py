@@ -186,6 +186,9 @@ MISTAKES = {
 
 def _contract(source: type[HttpSource]) -> type[RemoteSourceContract]:
     class Contract(RemoteSourceContract):
+        deadline_s = 1.0
+        slack_s = 30.0 if source is ReadsAnySize else 2.0
+
         def open(self, origin: str) -> HttpSource:
             return source(f"{origin}/prompts", deadline_s=self.deadline_s)
 

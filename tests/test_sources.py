@@ -209,7 +209,7 @@ class TestSwift(InBucket):
 class TestPublishedInS3(RemoteSourceContract):
     """A published release; its server lists nothing, and a pack holds all files."""
 
-    deadline_s = 3.0
+    deadline_s = 8.0
     can_be_gone = False
     # A release holds prompts only; an endpoint of one's own may be plain http.
     test_files_come_back_byte_for_byte = None

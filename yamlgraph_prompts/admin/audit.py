@@ -179,7 +179,7 @@ class Audit:
             try:
                 line = AuditLine.model_validate_json(data)
             except ValidationError:
-                logger.error("A line of the audit log is damaged, so it is not shown.")
+                logger.error("A line of the audit log is damaged and is skipped.")
                 continue
             if prompt in (None, line.prompt):
                 found.append(line)

@@ -50,8 +50,8 @@ class Desk:
             raise Refusal(
                 503,
                 "too-slow",
-                f"This was not done within {self._work_s:g} s; it may be done later.",
-                hint="Look at what is there before you try again.",
+                f"This did not finish within {self._work_s:g} s; it may still take effect.",
+                hint="Check the current state before you try again.",
                 headers={"Retry-After": "5"},
             ) from None
 

@@ -118,7 +118,7 @@ class ByToken:
             StoreError: The session's key could not be written.
         """
         if is_foreign(headers):
-            raise Refusal(403, "cross-site", "Another site may not ask this.")
+            raise Refusal(403, "cross-site", "Requests from other sites are not allowed.")
         return self._counted(scope, lambda: self.sessions.start(token))
 
     def _counted(self, scope: Scope, find: Callable[[], T | None]) -> T:
@@ -129,20 +129,21 @@ class ByToken:
                 429,
                 "too-many-attempts",
                 "Too many wrong tokens came from this address.",
-                hint="Wait, then use a token that counts.",
+                hint="Wait, then use a valid token.",
                 headers={"Retry-After": str(math.ceil(wait_s))},
             )
         found = find()
         if found is None:
             self._attempts.failed(from_)
-            logger.warning("A wrong admin token came from %s.", from_)
-            raise unknown("This token is not known, or no longer.")
+            logger.warning("Invalid admin token from %s.", from_)
+            raise unknown("This token is unknown or has expired.")
         return found
 
     def session(self, headers: Headers) -> Session | None:
         """The session that the cookie stands for."""
+        cookie = self.sessions.cookie
         pairs = (pair.partition("=") for pair in headers.get("cookie", "").split(";"))
-        values = [value for name, _, value in pairs if name.strip() == self.sessions.cookie]
+        values = [value for name, _, value in pairs if name.strip() == cookie]
         return self.sessions.find(values[-1].strip()) if values else None
 
     def _by_cookie(self, scope: Scope, headers: Headers) -> Who | None:
@@ -151,7 +152,7 @@ class ByToken:
             return None
         if scope["method"] not in _SAFE:
             if is_foreign(headers):
-                raise Refusal(403, "cross-site", "Another site may not ask this.")
+                raise Refusal(403, "cross-site", "Requests from other sites are not allowed.")
             shown = headers.get(CSRF, "").encode()
             # The form of a page that signs out has it in a field.
             if route_path(scope) != SIGN_OUT and not hmac.compare_digest(
@@ -160,7 +161,7 @@ class ByToken:
                 raise Refusal(
                     403,
                     "csrf",
-                    f"With a cookie this takes the header {CSRF}.",
+                    f"With a cookie this needs the header {CSRF}.",
                     hint="Load the page again.",
                 )
         return session.who
@@ -181,7 +182,7 @@ class OnLoopback:
         origin = headers.get("origin")
         foreign = origin is not None and origin.partition("://")[2] != host
         if foreign or headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
-            raise Refusal(403, "cross-site", "Another site may not ask this.")
+            raise Refusal(403, "cross-site", "Requests from other sites are not allowed.")
         return Who("local", "operator")
 
 
@@ -259,7 +260,7 @@ class Gate:
             raise Refusal(
                 503,
                 "busy",
-                "Too many requests of this role are under way.",
+                "Too many requests of this role are in progress.",
                 hint="Try again in a moment.",
                 headers={"Retry-After": "1", "Connection": "close"},
             )
@@ -274,13 +275,13 @@ class Gate:
         if length > self._limits.path_bytes:
             raise Refusal(414, "path-too-long", "The path is too long.")
         if sum(len(n) + len(v) for n, v in scope["headers"]) > self._limits.header_bytes:
-            text = f"Headers may have {self._limits.header_bytes} bytes together."
+            text = f"All headers together may have at most {self._limits.header_bytes} bytes."
             raise Refusal(431, "headers-too-large", text)
 
     async def _body(self, headers: Headers, receive: Receive) -> Receive:
         said = headers.get("content-length", "0")
         if not (said.isascii() and said.isdigit()):
-            raise Refusal(400, "bad-request", "The Content-Length is no number.")
+            raise Refusal(400, "bad-request", "The Content-Length is not a number.")
         if len(said) > 18 or int(said) > self._limits.body_bytes:
             raise self._too_large()
         pieces: list[bytes] = []
@@ -297,12 +298,12 @@ class Gate:
                         raise self._too_large()
                     more = message.get("more_body", False)
         except TimeoutError:
-            text = f"The body did not come within {self._limits.body_s:g} s."
+            text = f"The body did not arrive within {self._limits.body_s:g} s."
             raise Refusal(408, "too-slow", text, headers={"Connection": "close"}) from None
         return _again(b"".join(pieces), receive)
 
     def _too_large(self) -> Refusal:
-        text = f"A body may have {self._limits.body_bytes} bytes."
+        text = f"A body may have at most {self._limits.body_bytes} bytes."
         return Refusal(413, "too-large", text, headers={"Connection": "close"})
 
 

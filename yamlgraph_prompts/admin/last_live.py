@@ -70,7 +70,7 @@ class LastLive:
         if folder is None:
             self._in_memory = now
             return
-        with disk.told("Could not remember the removal in", folder):
+        with disk.told("Could not record the removal in", folder):
             disk.replace(folder / FILE, json.dumps(now).encode())
 
     def _removed(self) -> dict[str, Destination]:
@@ -88,7 +88,7 @@ class LastLive:
         except (ValueError, TypeError, AttributeError, RecursionError) as problem:
             raise StoreCorrupted(
                 f"{file} is damaged, so it is not known where the data of removed prompts went.",
-                hint="Let an operator write the prompt. Deleting the file forgets the removals.",
+                hint="Let an operator write the prompt. Deleting the file forgets removals.",
             ) from problem
 
     def _published_texts(self, bucket: Bucket, name: str) -> Iterator[bytes]:

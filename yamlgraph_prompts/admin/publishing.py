@@ -28,7 +28,8 @@ def writer(bucket: Bucket, who: str, message: str | None) -> Write:
     def write(old: Mapping[str, bytes], new: Mapping[str, bytes]) -> None:
         if _release(old).id != live.release:
             raise PushRefused(
-                f"Somebody published to {bucket.url} in between.", hint="Look again, and try again."
+                f"Another push to {bucket.url} came first.",
+                hint="Read the current state and try again.",
             )
         bucket.push(_release(new), message=message or _NO_MESSAGE, who=who, after=live)
 
@@ -48,10 +49,10 @@ def activate(bucket: Bucket, release_id: str, who: str, message: str) -> str | N
     """Make a release live for every reader of the bucket; why it was not, None: it was."""
     try:
         if bucket.current() is None:
-            return f"Loose files in a bucket are only read: nothing is published in {bucket.url}."
+            return f"Loose files in a bucket are read-only: {bucket.url} has no release."
         bucket.rollback(to=release_id, message=message, who=who)
     except PromptsError as problem:
-        logger.error("The readers of %s are not reached: %s", bucket.url, problem)
+        logger.error("The readers of %s do not get the change: %s", bucket.url, problem)
         return problem.message
     return None
 
@@ -60,7 +61,7 @@ def _live(bucket: Bucket) -> LogEntry:
     live = bucket.current()
     if live is None:
         raise LayerReadOnly(
-            f"Loose files in a bucket are only read: nothing is published in {bucket.url}.",
+            f"Loose files in a bucket are read-only: {bucket.url} has no release.",
             layer=bucket.url,
             hint="Publish a release first: yamlgraph-prompts push",
         )

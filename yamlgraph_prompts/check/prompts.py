@@ -47,12 +47,6 @@ class Need(NamedTuple):
 def examine_prompt(data: bytes) -> tuple[Finding, ...]:
     """Everything that is wrong with a prompt file by itself.
 
-    Args:
-        data: The file's bytes.
-
-    Returns:
-        The findings by line. Their `prompt` and `file` are not filled in.
-
     Example:
         >>> for finding in examine_prompt(b"system: Be kind.\\nusr: Hi {name}"):
         ...     print(finding.line, finding.code, finding.message)
@@ -78,8 +72,8 @@ def _size(file: PromptFile) -> Iterator[Finding]:
     for key in ("system", "system_segments"):
         items = file.content.get(key)
         if isinstance(items, list) and len(items) > _MAX_ITEMS:
-            message = f"`{key}` has {len(items):,} items; {_MAX_ITEMS:,} are the most"
-            hint = "Join texts that stand next to each other."
+            message = f"`{key}` has {len(items):,} items; the limit is {_MAX_ITEMS:,}"
+            hint = "Join neighbouring texts."
             yield finding_at(file, (key,), "error", "too-large", message, hint, key=True)
 
 
@@ -184,7 +178,7 @@ def _shape(file: PromptFile) -> Iterator[Finding]:
             key=True,
         )
     elif "user" not in content:
-        hint = "Add `user: ...`; only agent and copilot nodes do without."
+        hint = "Add `user: ...`; only agent and copilot nodes need none."
         yield Finding("warning", "missing-user", "the prompt has no `user`", hint=hint)
     elif not isinstance(content["user"], str):
         yield _not_text(file, ("user",), content["user"])

@@ -1,4 +1,4 @@
-"""`yamlgraph-prompts diff`: what differs between two releases."""
+"""`yamlgraph-prompts diff`: the difference between two releases."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _STYLES = {"+++": "bold", "---": "bold", "@@": "cyan", "+": "green", "-": "red"}
 
 
 def run(arguments: Any) -> int:
-    """Print the difference; 1 where there is one, as diff(1)."""
+    """Print the difference; 1 if there is one, as diff(1)."""
     urls, others = buckets(arguments.words)
-    graphs, said = split(others)
-    if len(said) != 2:
+    graphs, names = split(others)
+    if len(names) != 2:
         raise PromptsError(
-            f"Two releases make a difference; {len(said)} were named.",
-            hint="Name ids, 'live', or 'layers' for what the layers hold now.",
+            f"diff needs two releases, and {len(names)} were named.",
+            hint="Name ids, 'live', or 'layers' for what the layers contain now.",
         )
-    before, after = map(_finder(arguments, urls, graphs, said), said)
+    before, after = map(_finder(arguments, urls, graphs, names), names)
     diff = before.diff(after)
     if arguments.json:
         say_json(
@@ -43,12 +43,12 @@ def run(arguments: Any) -> int:
 
 
 def _finder(
-    arguments: Any, urls: Sequence[str], graphs: Sequence[str], said: Sequence[str]
+    arguments: Any, urls: Sequence[str], graphs: Sequence[str], names: Sequence[str]
 ) -> Callable[[str], Release]:
     if not urls:
         return one_place(arguments, graphs, reading=True).release
     there = bucket(arguments, urls)
-    here = one_place(arguments, graphs, reading=True) if LAYERS in said else None
+    here = one_place(arguments, graphs, reading=True) if LAYERS in names else None
     return lambda word: here.release(word) if here and word == LAYERS else released_as(there, word)
 
 

@@ -1,6 +1,6 @@
-"""`yamlgraph-prompts releases | activate | rollback | follow`: the store that workers share.
+"""`yamlgraph-prompts releases | activate | rollback | follow`, on the store that workers share.
 
-Where a bucket is named, its releases are meant (`published`).
+If a bucket is named, `published` runs the command on its releases.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def run(arguments: Any) -> int:
         return published.run(arguments, urls, others)
     if arguments.command == "rollback" and (arguments.to or arguments.message):
         raise PromptsError(
-            "--to and --message belong to a bucket's history, and none was named.",
-            hint="Name it, such as s3://acme-prompts/app; here it is: activate ID.",
+            "--to and --message are for the history of a bucket, and no bucket was named.",
+            hint="Name the bucket, such as s3://acme-prompts/app. For the store, use: activate ID.",
         )
     graphs, words = split(arguments.words)
     wanted = 1 if arguments.command == "activate" else 0
@@ -41,7 +41,7 @@ def run(arguments: Any) -> int:
         raise PromptsError(
             f"{arguments.command} takes {'one release id' if wanted else 'only graphs'}, "
             f"not {' '.join(words) or 'none'}.",
-            hint=f"For a certain release: yamlgraph-prompts activate {words[0]}."
+            hint=f"To activate a certain release: yamlgraph-prompts activate {words[0]}."
             if to_one
             else "yamlgraph-prompts releases lists the ids.",
         )
@@ -56,8 +56,8 @@ def run(arguments: Any) -> int:
     with prompts:
         outcome = _act(place, prompts, arguments.command, words)
         taken, workers = prompts.reach(TAKEN_WITHIN_S)
-    # This process serves it too, and is about to end.
-    return _told(place, arguments, outcome, taken - 1, workers - 1)
+    # This process serves it too, but is about to end.
+    return _report(place, arguments, outcome, taken - 1, workers - 1)
 
 
 def _list(place: Place, arguments: Any) -> int:
@@ -89,12 +89,12 @@ def _act(place: Place, prompts: LivePrompts, command: str, words: list[str]) -> 
             return prompts.activate(words[0])
         return prompts.rollback() if command == "rollback" else prompts.follow()
     except ReleaseNotFound as problem:
-        looked = f"Looked at {place.shown} ({place.environment}) in {place.store.folder}."
+        looked = f"Searched: {place.shown} ({place.environment}) in {place.store.folder}."
         problem.hint = f"{problem.hint} {looked}" if problem.hint else looked
         raise
 
 
-def _told(place: Place, arguments: Any, outcome: Outcome, taken: int, workers: int) -> int:
+def _report(place: Place, arguments: Any, outcome: Outcome, taken: int, workers: int) -> int:
     release = outcome.release.id if outcome.release else None
     refused = outcome.status == "rejected"
     if arguments.json:
@@ -103,31 +103,31 @@ def _told(place: Place, arguments: Any, outcome: Outcome, taken: int, workers: i
         say(line)
     name = release[:12] if release else "nothing"
     if refused:
-        say(paint(f"✗ Refused: {name} stays live.", "bold", "red"))
+        say(paint(f"✗ Rejected: {name} stays live.", "bold", "red"))
     elif arguments.command != "follow":
         say(paint(f"✓ {name} is live and held for {place.environment}.", "green"))
-        say(f"  News in the layers is checked, not taken, until: {_follow(arguments, place)}")
+        say(f"  Changes are checked but not published until you run: {_follow(arguments, place)}")
     else:
         say(paint(f"✓ {name} is live.", "green"))
     if arguments.command == "follow":
         say("  The layers are followed again.")
     if not refused or arguments.command == "follow":
-        say(f"  Reach: every process that shares the store {place.store.folder}")
+        say(f"  Applies to every process that shares the store {place.store.folder}")
         say(f"  On this machine: {_reached(taken, workers)}")
     return int(refused)
 
 
 def _refused(place: Place, arguments: Any, outcome: Outcome) -> int:
-    """Not even what is live could be loaded here with these graphs; nothing was changed."""
+    """Report that even the live release cannot be loaded with these graphs; nothing was changed."""
     pointer = place.store.pointer()
     if arguments.json:
         return _as_json(place, outcome, pointer.release if pointer else None)
     for line in finding_lines(outcome.findings):
         say(line)
-    name = pointer.release[:12] if pointer else "what is live"
-    say(paint(f"✗ Refused: {name} stays live, and nothing was changed.", "bold", "red"))
+    name = pointer.release[:12] if pointer else "the live release"
+    say(paint(f"✗ Rejected: {name} stays live, and nothing was changed.", "bold", "red"))
     if place.graphs and place.layers:
-        say("  Without the graph it is not checked with it, and can be done all the same.")
+        say("  To do it without checking the graph, run the command without the graph.")
     return 1
 
 
@@ -147,19 +147,19 @@ def _as_json(place: Place, outcome: Outcome, release: str | None, **reach: int) 
 
 def _reached(taken: int, workers: int) -> str:
     if not workers:
-        return "no process that follows changes runs; the next one that starts takes it"
-    return f"{taken} of {workers} that follow changes {'has' if workers == 1 else 'have'} it by now"
+        return "no process follows changes; the next one that starts will serve it"
+    return f"{taken} of {workers} running processes serve it now"
 
 
 def _follow(arguments: Any, place: Place) -> str:
-    """The command that ends the hold, whole: whoever needs it is in a hurry."""
+    """The complete command that ends the hold, ready to copy."""
     words: list[str] = ["yamlgraph-prompts", "follow", *map(str, place.graphs)]
     for url, optional in arguments.layers or ():
         words += ["--optional-layer" if optional else "-l", url]
-    said: Sequence[tuple[str, str | None]] = (
+    options: Sequence[tuple[str, str | None]] = (
         ("-e", arguments.environment),
         ("--store", arguments.store),
     )
-    for option, value in said:
+    for option, value in options:
         words += [option, value] if value else []
     return shlex.join(words)

@@ -23,28 +23,28 @@ GIT_TIMEOUT_S = 5.0
 
 
 def buckets(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """(buckets, other words) among what was given."""
+    """(buckets, other words) of the arguments."""
     urls = [word for word in words if word.startswith("s3://")]
     return urls, [word for word in words if word not in urls]
 
 
 def bucket(arguments: Any, urls: Sequence[str]) -> Bucket:
-    """The releases of the environment that a call means.
+    """The named bucket, for the environment of the call.
 
     Raises:
-        PromptsError: It names no bucket, or several.
+        PromptsError: No bucket is named, or several.
     """
     from yamlgraph_prompts.registry.bucket import Bucket
 
     if len(urls) != 1:
         raise PromptsError(
-            f"Which bucket? {len(urls)} were named.",
+            f"{arguments.command} needs one bucket, and {len(urls)} were named.",
             hint=f"For example: yamlgraph-prompts {arguments.command} "
             f"{'prompts/ ' if arguments.command == 'push' else ''}s3://acme-prompts/app",
         )
-    name, said = environment_name(arguments.environment)
-    if not said:
-        note(f"No environment is set, so {name!r} is used: say --environment.")
+    name, is_set = environment_name(arguments.environment)
+    if not is_set:
+        note(f"No environment is set, so {name!r} is used. Set it with --environment.")
     return Bucket(urls[0], environment=name)
 
 
@@ -52,23 +52,23 @@ def run(arguments: Any, urls: Sequence[str], words: Sequence[str]) -> int:
     """`releases URL` and `rollback URL`."""
     if arguments.command not in ("releases", "rollback"):
         raise PromptsError(
-            f"{arguments.command} is about the store of one machine, not about a bucket.",
+            f"{arguments.command} works on the store of one machine, not on a bucket.",
             hint="For every reader of the bucket: rollback URL --to ID. For this machine: "
             f"{arguments.command} -l URL.",
         )
     if words:
         raise PromptsError(
-            f"{arguments.command} of a bucket takes nothing else, not {' '.join(words)}.",
-            hint="Its releases were checked when they were pushed.",
+            f"{arguments.command} of a bucket takes no further arguments, not {' '.join(words)}.",
+            hint="The releases of a bucket were checked when they were pushed.",
         )
     place = bucket(arguments, urls)
     if arguments.command == "releases":
         return _list(place, arguments)
-    said = {"message": message(arguments), "who": person(arguments)}
+    entry = {"message": message(arguments), "who": person(arguments)}
 
     def rollback() -> Pushed:
         to = None if arguments.to is None else place.find(arguments.to)
-        return place.rollback(**said, to=to, single_writer=arguments.single_writer)
+        return place.rollback(**entry, to=to, single_writer=arguments.single_writer)
 
     return attempt(place, arguments, rollback)
 
@@ -96,24 +96,24 @@ def released(place: Bucket, entry: LogEntry | None) -> Release | None:
     try:
         return place.get(entry.release)
     except (ReleaseNotFound, StoreCorrupted) as problem:
-        note(f"{problem.message} What changes since then cannot be said.")
+        note(f"{problem.message} The changes since then are unknown.")
         return None
 
 
 def message(arguments: Any) -> str:
-    """What the change is for; asked where there is somebody to ask."""
+    """The reason for the change; asked for on a terminal."""
     if arguments.message:
         return str(arguments.message)
     if sys.stdin.isatty():
-        note("What for? (It stands in the history.)")
+        note("What is the reason for this change? (For the history.)")
         return input("> ")
     raise PromptsError(
-        f"{arguments.command} needs a message for the history.", hint="Say it with --message."
+        f"{arguments.command} needs a message for the history.", hint="Give it with --message."
     )
 
 
 def person(arguments: Any) -> str:
-    """Who does it: what was said, else git's user, else the operating system's."""
+    """Who makes the change: --who, else the user of git, else of the operating system."""
     if arguments.who:
         return str(arguments.who)
     name, mail = _git("user.name"), _git("user.email")
@@ -126,7 +126,7 @@ def person(arguments: Any) -> str:
 
 
 def attempt(place: Bucket, arguments: Any, act: Any, findings: Sequence[Any] = ()) -> int:
-    """Do it and say what became of it; 1 where it was refused."""
+    """Do it and report the result; 1 if it was refused."""
     try:
         pushed: Pushed = act()
     except PushRefused as problem:
@@ -150,12 +150,12 @@ def attempt(place: Bucket, arguments: Any, act: Any, findings: Sequence[Any] = (
 
 
 def _difference(place: Bucket, pushed: Pushed) -> ReleaseDiff | None:
-    # It is live by now, whatever becomes of this.
+    # It is live by now; a failure here changes nothing.
     try:
         before = released(place, pushed.before)
         return before.diff(place.get(pushed.entry.release)) if before else None
     except PromptsError as problem:
-        note(f"{problem.message} What changes since then cannot be said.")
+        note(f"{problem.message} The changes since then are unknown.")
         return None
 
 
@@ -182,8 +182,8 @@ def _say(place: Bucket, pushed: Pushed, diff: ReleaseDiff | None) -> None:
         say(paint(f"✓ {entry.release[:12]} is live already {where}.", "green"))
         if pushed.repaired:
             say(
-                "  Readers could not see it, because its pusher had died or its pack was damaged: "
-                "now they do."
+                "  Readers could not see it, because its push was interrupted or its pack was "
+                "damaged. Now they can."
             )
         return
     say(paint(f"✓ {entry.release[:12]} is live {where}.", "green"))
@@ -202,9 +202,9 @@ def _list(place: Bucket, arguments: Any) -> int:
     entries = place.log(None if arguments.all else SHOWN)
     behind = place.behind()
     if arguments.json:
-        told = [{**asdict(entry), "live": at == 0} for at, entry in enumerate(entries)]
+        releases = [{**asdict(entry), "live": at == 0} for at, entry in enumerate(entries)]
         facts = {"bucket": place.url, "environment": place.environment, "behind": behind}
-        say_json({**facts, "releases": told})
+        say_json({**facts, "releases": releases})
         return 0
     if not entries:
         note(f"Nothing is published for {place.environment} in {place.url} yet.")
@@ -222,12 +222,15 @@ def _list(place: Bucket, arguments: Any) -> int:
     if len(entries) == SHOWN and entries[-1].number > 1 and not arguments.all:
         note(f"Older ones are shown with --all ({entries[-1].number - 1} more).")
     if behind:
-        note("Readers do not see the last one yet: its pusher died, or is at it. Push it again.")
+        note(
+            "Readers do not see the last one yet: its push is in progress or was interrupted. "
+            "If it was interrupted, push it again."
+        )
     return 0
 
 
-def _first_line(said: str) -> str:
-    return (said.splitlines() or [""])[0]
+def _first_line(text: str) -> str:
+    return (text.splitlines() or [""])[0]
 
 
 def _git(setting: str) -> str:

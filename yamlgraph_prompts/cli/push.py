@@ -37,12 +37,12 @@ def _push(arguments: Any, place: Bucket, others: Sequence[str]) -> int:
     arguments.layers = [*((folder, False) for folder in folders), *(arguments.layers or ())]
     if not arguments.layers and not one_place(arguments, graphs).layers:
         raise PromptsError(
-            "Which prompts? Only a graph was named.",
-            hint="Name their folder too, for example: yamlgraph-prompts push prompts/ "
+            "push needs prompts, and only a graph was named.",
+            hint="Name the folder of the prompts too, for example: yamlgraph-prompts push prompts/ "
             f"{' '.join(graphs)} {place.url}",
         )
-    said = {"message": message(arguments), "who": person(arguments)}
-    # Before the prompts are read: whoever pushes meanwhile was not taken into account.
+    entry = {"message": message(arguments), "who": person(arguments)}
+    # Read before the prompts: a push in the meantime must count as a conflict.
     live = place.current()
     source = one_place(arguments, graphs)
     candidate = source.candidate(strict=arguments.strict, before=released(place, live))
@@ -62,7 +62,7 @@ def _push(arguments: Any, place: Bucket, others: Sequence[str]) -> int:
 
     def push() -> Pushed:
         return place.push(
-            candidate.release, **said, single_writer=arguments.single_writer, after=live
+            candidate.release, **entry, single_writer=arguments.single_writer, after=live
         )
 
     return attempt(place, arguments, push, findings)
@@ -72,10 +72,10 @@ def _refused(arguments: Any, findings: Sequence[Finding]) -> int:
     if arguments.json:
         from dataclasses import asdict
 
-        told = [asdict(finding) for finding in findings]
-        say_json({"status": "rejected", "findings": told})
+        facts = [asdict(finding) for finding in findings]
+        say_json({"status": "rejected", "findings": facts})
     else:
-        note(paint("✗ Refused: nothing was published.", "bold", "red"))
+        note(paint("✗ Rejected: nothing was published.", "bold", "red"))
     return 1
 
 
@@ -83,17 +83,17 @@ def _promote(arguments: Any, place: Bucket, url: str, others: Sequence[str]) -> 
     if len(others) > 1:
         raise PromptsError(
             f"promote takes one bucket and at most one release, not {' '.join(others)}.",
-            hint="Without a release it takes the one that is live there.",
+            hint="Without a release it takes the live one.",
         )
     from yamlgraph_prompts.registry.bucket import Bucket
 
     there = Bucket(url, environment=arguments.source)
-    said = {"message": message(arguments), "who": person(arguments)}
+    entry = {"message": message(arguments), "who": person(arguments)}
 
     def promote() -> Pushed:
         chosen = there.find(others[0]) if others else None
         return place.promote(
-            arguments.source, **said, release_id=chosen, single_writer=arguments.single_writer
+            arguments.source, **entry, release_id=chosen, single_writer=arguments.single_writer
         )
 
     return attempt(place, arguments, promote)

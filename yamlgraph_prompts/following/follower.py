@@ -39,7 +39,7 @@ class Following:
         trouble: Called with what happened to the watcher and the same in words.
         unreadable: Called with what is wrong when a remote layer cannot be looked at.
         readable: Called when one can be looked at again.
-        refresh_s: Seconds between two looks at what tells no news by itself.
+        refresh_s: Seconds between two polls of layers that send no events.
         wanted: Whether to follow at all. `arrival.due` says that the next use is to start it.
     """
 

@@ -66,7 +66,7 @@ class RemoteFollower:
                 self._call(self._tell, problem)
             except (Exception, SystemExit):
                 self._pace = self._pace.failed()
-                logger.exception("%s could not be looked at", self._reader.url)
+                logger.exception("%s could not be read", self._reader.url)
             delay_s = self._pace.next_s(rand, retry_after_s)
 
     def _looked(self, is_new: bool) -> None:
@@ -88,4 +88,4 @@ class RemoteFollower:
         try:
             tell(*args)
         except (Exception, SystemExit):
-            logger.exception("News could not be taken")
+            logger.exception("A change could not be processed")

@@ -43,7 +43,7 @@ _SHOWN = 80
 _HINTS = {
     "escaping-link": "Copy the file into the layer, or give its folder as a layer.",
     "escaping-name": "Rename the file, or the folder that it is in.",
-    "too-deep": "Nest the folders less deep.",
+    "too-deep": "Use fewer levels of folders.",
 }
 
 LIMIT_ENTRIES = 30_000
@@ -73,7 +73,7 @@ class DirectorySource:
         parts = urlsplit(url)
         if parts.scheme == "file" and parts.netloc not in ("", "localhost"):
             raise LayerUnavailable(
-                f"{url} names {parts.netloc!r} as a host, not as a folder.",
+                f"{url} names the host {parts.netloc!r}, not a folder.",
                 layer=url,
                 hint="Write a plain path, or file:/// before an absolute one.",
             )
@@ -156,15 +156,15 @@ class DirectorySource:
     def _may_write(self, root: Root) -> None:
         if self._inode not in (None, root.inode):
             raise LayerUnavailable(
-                f"{self.url} was swapped for another folder meanwhile; nothing was written.",
+                f"{self.url} was replaced by another folder in the meantime; nothing was written.",
                 layer=self.url,
-                hint="Look at what is there now, and try again.",
+                hint="Read the current state, and try again.",
             )
         if root.leads("..data"):
             raise LayerReadOnly(
-                f"{self.url} is filled by somebody else (a Kubernetes ConfigMap).",
+                f"{self.url} is managed by Kubernetes (a ConfigMap).",
                 layer=self.url,
-                hint="Change what it is filled from, or write to another layer.",
+                hint="Change the ConfigMap, or write to another layer.",
             )
 
     def _read_once(self) -> Snapshot | None:
@@ -177,7 +177,7 @@ class DirectorySource:
             raise LayerNotFound(
                 f"The folder {self.url} does not exist.",
                 layer=self.url,
-                hint="Make it, correct the path, or mark it with Layer(..., optional=True).",
+                hint="Create it, correct the path, or mark it with Layer(..., optional=True).",
             ) from None
         except NotADirectoryError:
             raise LayerUnavailable(f"{self.url} is not a folder.", layer=self.url) from None
@@ -270,7 +270,7 @@ class _Reading:
 
     def _wait(self, real: str, path: str, above: tuple[str, ...]) -> None:
         if len(os.fsencode(path)) > LIMIT_PATH_BYTES:
-            text = f"The path of a folder in a layer may have {LIMIT_PATH_BYTES:,} bytes."
+            text = f"The path of a folder in a layer may have at most {LIMIT_PATH_BYTES:,} bytes."
             self._add("too-deep", text, f"{path[:_SHOWN]}...")
         elif real not in above:
             self._waiting.append((real, f"{path}/", (*above, real)))

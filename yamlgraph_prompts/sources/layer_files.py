@@ -49,7 +49,7 @@ def too_large(path: str, file: str, size: int, *, what: str = "file") -> Finding
     return Finding(
         "error",
         "too-large",
-        f"A prompt may have {LIMIT_FILE_BYTES >> 20} MiB; this {what} has {size} bytes.",
+        f"A prompt may have at most {LIMIT_FILE_BYTES >> 20} MiB; this {what} has {size} bytes.",
         prompt=prompt_name(path),
         file=file,
     )

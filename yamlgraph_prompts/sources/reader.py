@@ -43,7 +43,7 @@ class LayerReader:
 
     Args:
         layer: The layer.
-        environment: What ``{environment}`` stands for.
+        environment: The value of ``{environment}``.
         base: What a relative path is relative to; the working directory when left out.
         refresh_s: Seconds between two looks at a source that tells no news.
     """
@@ -245,7 +245,7 @@ class LayerReader:
                 self._source = self._open()
                 self.renew()
             raise LayerUnavailable(
-                f"{self.url} is still busy with an earlier question.", layer=self.url
+                f"{self.url} is still busy with an earlier request.", layer=self.url
             )
         self._since, self._holder = time.monotonic(), threading.current_thread()
         try:

@@ -72,7 +72,7 @@ class PromptTemplate:
 
     @property
     def variables(self) -> frozenset[str]:
-        """The names that must be given to `messages`."""
+        """The names that `messages` needs."""
         return frozenset().union(*(template.variables for _path, template in self._parts))
 
     def messages(
@@ -91,7 +91,7 @@ class PromptTemplate:
                 ``"anthropic"`` segments become blocks, with `cache_control` where asked for.
 
         Returns:
-            A system message, where there is one, and a human message.
+            A system message, if there is one, and a human message.
 
         Raises:
             PromptRenderError: A variable is missing, or a text cannot be filled in.

@@ -157,13 +157,14 @@ class RemoteSourceContract(SourceContract):
 
     Attributes:
         deadline_s: The deadline of a reading of the source that `open` gives, in seconds.
+        slack_s: Seconds that a reading may take longer, for a machine that does other things too.
         limit_bytes: The most bytes that one reading may take from a server.
         has_digests: False: the place says no digests, so a wrong file cannot be told.
         is_conditional: False: the place says no ETags.
     """
 
-    deadline_s = 1.0
-    slack_s = 2.0
+    deadline_s = 2.0
+    slack_s = 3.0
     limit_bytes = 96 << 20
     has_digests = True
     is_conditional = True

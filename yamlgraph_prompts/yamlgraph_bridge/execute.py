@@ -134,7 +134,7 @@ def _format_prompt(original: Callable[..., Any]) -> Callable[..., Any]:
         if type(template) is Text:
             return template.render(variables, state)
         if type(template) is not str:  # YAMLGraph's own texts are plain
-            raise PromptRenderError("A message of a prompt must be a text.")
+            raise PromptRenderError("A message of a prompt must be text.")
         return original(template, variables, state=state)
 
     return format_prompt
@@ -182,7 +182,7 @@ def _folder(path: str) -> Folder | None:
     if folder is None and VIEW in path:
         # Reading the file instead would go past the sandbox, or find nothing and fall back.
         raise ReleaseNotFound(
-            "This run's release is no longer in memory: its graph was dropped while it ran.",
+            "The release of this run is no longer in memory: its graph was removed during the run.",
             release_id=path.partition(VIEW)[2][:12],
         )
     return folder
