@@ -15,10 +15,14 @@ UV := .venv/uv/bin/uv
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --upgrade \
 	--no-header --no-annotate
 
-.PHONY: help demo test lint bench docs page constraints nightly clean
+# Bytecode makes the hundreds of processes that the tests start twice as quick.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help demo check test lint bench docs page constraints nightly clean
 
 help:
 	@echo "make demo        see it work: no key, no network (ten seconds, once it is set up)"
+	@echo "make check       lint and the quick tests (a minute)"
 	@echo "make test        the whole test suite; ARGS='-k word' for some of it"
 	@echo "make lint        ruff, mypy, and which module may import which"
 	@echo "make bench       the benchmarks"
@@ -31,8 +35,11 @@ help:
 demo: $(VENV)/installed
 	@$(BIN)/yamlgraph-prompts demo
 
+check: lint
+	$(BIN)/python -m tests.suite --quick $(ARGS)
+
 test: $(VENV)/ready
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m tests.suite $(ARGS)
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check

@@ -111,7 +111,7 @@ def observed(folder: Path, rounds: int) -> Iterator[Row]:
     from yamlgraph_prompts.admin import admin_app
 
     with live(folder, trivial) as app:
-        report = app.prompts._teller
+        report = app.prompts._report
         without = report._on_run
         admin_app(app.prompts, tokens={"t" * 32: "viewer"})
 

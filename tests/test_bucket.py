@@ -739,11 +739,16 @@ def test_a_reader_sees_whole_releases_in_their_order_while_two_pushers_push(url:
 
     first = Bucket(url, environment="production")
     first.push(whole("0 x"), message="m", who="w")
-    ends = time.monotonic() + 3
+    begun = time.monotonic()
+    seen: list[str] = []
+
+    def goes_on() -> bool:
+        took = time.monotonic() - begun
+        return took < 3 or (len(set(seen)) < 4 and took < 60)
 
     def pusher(name: str) -> int:
         mine, pushed = Bucket(url, environment="production"), 0
-        while time.monotonic() < ends:
+        while goes_on():
             with suppress(PushRefused):
                 live = mine.current()
                 assert live is not None
@@ -751,12 +756,11 @@ def test_a_reader_sees_whole_releases_in_their_order_while_two_pushers_push(url:
                 pushed += 1
         return pushed
 
-    seen: list[str] = []
     reader = open_source(url, channel="production", unpack=unpacked)
     assert isinstance(reader, S3Source)
     with ThreadPoolExecutor(2) as pool:
         pushers = [pool.submit(pusher, name) for name in "ab"]
-        while time.monotonic() < ends:
+        while goes_on():
             found = texts(reader)
             assert len(found) == 1, f"a mixture of {sorted(found)}"
             seen += found
@@ -932,6 +936,6 @@ def test_a_server_that_never_answers_ends_the_call_in_time(
         started = time.monotonic()
         with pytest.raises(LayerUnavailable, match=r"did not answer within 0\.3 s"):
             Bucket(url, environment="production", timeout_s=0.3).current()
-        assert time.monotonic() - started < 2.0
+        assert time.monotonic() - started < 5.0
         threads = [t for t in threading.enumerate() if t.name == "yamlgraph-prompts-bucket"]
         assert all(thread.daemon for thread in threads)

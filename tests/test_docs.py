@@ -394,7 +394,7 @@ def test_every_kind_of_event_that_is_sent_is_explained() -> None:
         if name != "events.py"
         for node in ast.walk(tree)
         if isinstance(node, ast.Call)
-        and getattr(node.func, "attr", getattr(node.func, "id", "")) in ("tell", "Event")
+        and getattr(node.func, "attr", getattr(node.func, "id", "")) in ("event", "Event")
         and node.args
         for constant in ast.walk(node.args[0])
         if isinstance(constant, ast.Constant)

@@ -424,16 +424,16 @@ def test_a_change_is_not_written_over_an_edition_that_it_was_not_made_on(tmp_pat
     link = tmp_path / "prompts"
     link.symlink_to("old")
 
-    def swap(_: object) -> None:
-        link.unlink()
-        link.symlink_to("new")
-
     with LivePrompts(link, watch=False) as prompts:
-        with pytest.raises(LayerUnavailable, match="swapped"):
-            prompts.change(Draft("a", b"user: mine"), allow=swap)
+        with prompts.change(Draft("a", b"user: mine")) as change:
+            link.unlink()
+            link.symlink_to("new")
+            with pytest.raises(LayerUnavailable, match="swapped"):
+                change.commit()
         assert (tmp_path / "new/a.yaml").read_text() == "user: new"
         assert prompts["a"].user == "old"
-        prompts.change(Draft("a", b"user: mine"))
+        with prompts.change(Draft("a", b"user: mine")) as change:
+            change.commit()
         assert (prompts["a"].user, prompts["b"].user) == ("mine", "new")
 
 

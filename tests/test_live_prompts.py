@@ -525,7 +525,8 @@ def test_a_hold_that_comes_during_a_publication_is_ended_by_a_follow_only(
 
         monkeypatch.setattr(there._store, "put", meanwhile)
         if act == "change":
-            there.change(Draft("a", b"user: three"))
+            with there.change(Draft("a", b"user: three")) as change:
+                change.commit()
         else:
             put(folder, "three")
             getattr(there, act)()
@@ -690,7 +691,7 @@ def test_of_a_graph_that_is_loaded_again_and_again_only_what_is_used_is_built(fo
         prompts.publish()
         assert len(built) <= 2
         assert app.invoke({}) == {"said": ["two"]}
-        assert len(prompts._road.live.builds) == 1  # type: ignore[union-attr]
+        assert len(prompts._engine.live.builds) == 1  # type: ignore[union-attr]
 
 
 # Life

@@ -17,6 +17,8 @@ import pytest
 
 from yamlgraph_prompts.templates.render import J2Renderer, RenderResult
 
+pytestmark = pytest.mark.usefixtures("own_workers")
+
 
 @pytest.fixture(scope="module")
 def renderer() -> Iterator[J2Renderer]:
@@ -24,7 +26,7 @@ def renderer() -> Iterator[J2Renderer]:
         yield renderer
 
 
-def wait_until(predicate: Callable[[], bool], timeout_s: float = 5.0) -> None:
+def wait_until(predicate: Callable[[], bool], timeout_s: float = 30.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not predicate():
         assert time.monotonic() < deadline

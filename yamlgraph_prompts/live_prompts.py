@@ -1,6 +1,6 @@
 """LivePrompts: prompts that stay fresh. The object behind every live graph and the admin app.
 
-It guards the road with its lock: `Road` decides what is to be live, `Publisher` makes it so.
+It guards the engine of publications with its lock.
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ from yamlgraph_prompts.model.health import Health
 from yamlgraph_prompts.model.release import Outcome, Prompt, Release, StoredRelease
 from yamlgraph_prompts.model.trigger import Trigger
 from yamlgraph_prompts.publishing.attached import Attached
+from yamlgraph_prompts.publishing.attempt import Attempt
 from yamlgraph_prompts.publishing.builds import Builds
 from yamlgraph_prompts.publishing.candidate import Candidates, Check
-from yamlgraph_prompts.publishing.drafts import Draft, Trial, Write
-from yamlgraph_prompts.publishing.editor import Editor
+from yamlgraph_prompts.publishing.change import Change
+from yamlgraph_prompts.publishing.drafts import Draft
+from yamlgraph_prompts.publishing.engine import Engine
 from yamlgraph_prompts.publishing.handles import Handle, Parts
-from yamlgraph_prompts.publishing.publisher import Attempt, Live, Publisher
-from yamlgraph_prompts.publishing.report import Teller
-from yamlgraph_prompts.publishing.road import Road
+from yamlgraph_prompts.publishing.live import Live
+from yamlgraph_prompts.publishing.report import Report
 from yamlgraph_prompts.registry.replicas import Workers, taken_by
 from yamlgraph_prompts.sources.layers import AnyLayer, as_layer, environment_name
 from yamlgraph_prompts.sources.reader import LayerReader
@@ -104,30 +105,22 @@ class LivePrompts:
                 self.environment,
             )
         self._readers = tuple(LayerReader(layer, self.environment, _base) for layer in self.layers)
-        self._teller = Teller(self.environment, hooks)
+        self._report = Report(self.environment, hooks)
         self._attached = Attached()
         self._store = _store(self._readers, self.environment, store, _graph)
-        self._workers = _workers(self._store)
-        self._candidates = Candidates(
-            self._readers, self.environment, tuple(checks), self._store.facts
-        )
+        self._replicas = _replicas(self._store)
         self._builds = Builds(self._store.view, self._store.drop_views)
-        self._publisher = Publisher(
-            self._candidates, self._builds, self._store, self._workers, self._teller, self._attached
-        )
-        self._road = Road(
+        self._engine = Engine(
             self._readers,
-            self._candidates,
-            self._publisher,
+            Candidates(self._readers, self.environment, tuple(checks), self._store.facts),
+            self._builds,
             self._store,
-            self._teller,
+            self._replicas,
+            self._report,
             self._attached,
             startup_deadline_s=startup_deadline_s,
             refresh_s=refresh_s,
             as_stored=_as_stored,
-        )
-        self._editor = Editor(
-            self._road, self._publisher, self._candidates, self._readers, self._attached
         )
         self._following = Following(
             self._readers,
@@ -135,18 +128,18 @@ class LivePrompts:
             self._store.changed_paths,
             self._changed,
             self._pointed,
-            self._teller.watcher_trouble,
+            self._report.watcher_trouble,
             self._cannot_look,
-            self._road.layers_well,
+            self._engine.layers_recovered,
             refresh_s,
             watch,
         )
         self._parts = Parts(
-            self._publisher,
+            self._engine,
             self._builds,
             self._store,
-            self._teller,
-            self._following,
+            self._report,
+            self._following.arrival,
             missing_release,
         )
         self._lock = threading.RLock()
@@ -195,7 +188,7 @@ class LivePrompts:
             ReleaseNotFound: It is neither live nor in the store nor, by its full id, published to
                 a layer; or several begin so.
         """
-        return self._road.find(release_id)
+        return self._engine.find(release_id)
 
     def folders(self) -> tuple[Path, ...]:
         """The local folders that the layers are read from."""
@@ -209,7 +202,7 @@ class LivePrompts:
     @property
     def health(self) -> Health:
         """The state of these prompts. Makes no request, never raises, never blocks."""
-        live, last = self._publisher.live, self._teller.last
+        live, last = self._engine.live, self._report.last
         return Health(
             release=live.release.id if live else None,
             live_since_s=live.since_s if live else None,
@@ -217,8 +210,8 @@ class LivePrompts:
             last=last[0] if last else None,
             last_at_s=last[1] if last else None,
             layers=tuple(reader.state for reader in self._readers),
-            watcher_restarts=self._teller.watcher_restarts,
-            polling=self._teller.polling,
+            watcher_restarts=self._report.watcher_restarts,
+            polling=self._report.polling,
             store_trouble=self._store.trouble,
             following=self._following.started,
         )
@@ -290,10 +283,10 @@ class LivePrompts:
             within_s: How long to wait until all of them do, in seconds.
         """
         live = self._started()
-        if self._workers is None:
+        if self._replicas is None:
             return 1, 1
-        self._workers.serve(live.release.id, live.held)
-        return taken_by(self._workers, live.release.id, live.held, within_s)
+        self._replicas.serve(live.release.id, live.held)
+        return taken_by(self._replicas, live.release.id, live.held, within_s)
 
     def observe(self, hook: Hook) -> Callable[[], None]:
         """Add a hook.
@@ -304,7 +297,7 @@ class LivePrompts:
         Returns:
             A function that removes the hook.
         """
-        return self._teller.observe(hook)
+        return self._report.observe(hook)
 
     # The road
 
@@ -338,12 +331,8 @@ class LivePrompts:
         """
         self._started()
         release = self.find(release_id)
-        with self._publishing() as road:
-            outcome = road.activate(release, reason)
-        if outcome.status != "rejected":
-            message = f"Release {release.id[:12]} is held."
-            self._teller.tell("held", message, release=release.id)
-        return outcome
+        with self._publishing() as engine:
+            return engine.activate(release, reason)
 
     def rollback(self) -> Outcome:
         """Activate the previously live release.
@@ -360,8 +349,8 @@ class LivePrompts:
     def follow(self) -> Outcome:
         """End a hold: publish the current content of the layers, and follow them again."""
         self._started()
-        with self._publishing() as road:
-            return road.follow()
+        with self._publishing() as engine:
+            return engine.follow()
 
     def check(self, *, strict: bool = False) -> tuple[Release, tuple[Finding, ...]]:
         """Check the current content of the layers; publishes nothing.
@@ -376,8 +365,8 @@ class LivePrompts:
             LayerError: A layer cannot be read.
         """
         with self._publishing():
-            before = self._publisher.release
-            candidate = self._candidates.fetch(self._graphs, before, strict=strict)
+            before = self._engine.release
+            candidate = self._engine.candidates.fetch(self._graphs, before, strict=strict)
             return candidate.release, candidate.findings
 
     def try_changes(
@@ -398,46 +387,40 @@ class LivePrompts:
         known = _examined(drafts) if known is None else known
         with self._publishing():
             live = self._started()
-            self._candidates.learn(known)
-            candidate, _ = self._candidates.drafted(
+            self._engine.candidates.learn(known)
+            candidate, _ = self._engine.candidates.drafted(
                 self._graphs, live.release, drafts, strict=strict
             )
             return candidate.release, candidate.findings
 
-    def change(
-        self,
-        draft: Draft,
-        *,
-        reason: str = "change",
-        allow: Callable[[Trial], object] = lambda _: None,
-        write: Write | None = None,
-    ) -> tuple[Trial, Outcome]:
-        """Write one prompt and publish it; checked with all graphs before anything is written.
+    @contextmanager
+    def change(self, draft: Draft, *, reason: str = "change") -> Iterator[Change]:
+        """A change of one prompt, checked with all graphs; `Change.commit` writes and publishes it.
+
+        Everybody else's changes wait until the block ends.
 
         Args:
             draft: What to write, and in which layer.
             reason: Why, for the history.
-            allow: Called with what would come of it, before anything is written; raises to stop.
-                What it returns is called right before the file is touched, if it can be called.
-            write: Writes the layer where its source cannot: called with all that it holds now, and
-                all that it shall hold. It raises where that was not done.
-
-        Returns:
-            What was tried, and what became of it: ``"rejected"`` where nothing was written, or
-            where the draft mends some of what is broken (`Trial.mends`): then it is written.
 
         Raises:
-            LayerReadOnly: The layer cannot be written.
             LayerError: A layer cannot be read.
             StoreError: Another process did not finish its change in time.
             WorkStopped: Examining the draft takes too much time or memory.
             WorkerUnavailable: No worker process can be started to examine it.
+
+        Example:
+            >>> from yamlgraph_prompts.publishing.drafts import Draft
+            >>> with LivePrompts({"greeting": "user: Hi"}) as prompts:
+            ...     with prompts.change(Draft("greeting", b"user: Hello")) as change:
+            ...         change.trial.refused
+            False
         """
         known = _examined([draft])
-        # Other processes first: whoever waits for them must not keep this one's runs waiting.
-        with self._store.changing(), self._publishing():
-            self._candidates.learn(known)
-            return self._editor.change(draft, reason, allow, write)
+        # Other processes first: waiting for them must not keep this one's runs waiting.
+        with self._store.changing(), self._publishing() as engine:
+            engine.candidates.learn(known)
+            yield Change(engine, draft, reason)
 
     # Graphs
 
@@ -447,15 +430,12 @@ class LivePrompts:
         Raises:
             PromptsRejected: The live release does not fit the graph.
         """
-        with self._publishing() as road:
+        with self._publishing() as engine:
             if graph in self._graphs:
                 return
             self._attached.add(graph)
             try:
-                if road.live is None:
-                    road.first()
-                else:
-                    road.admit()
+                engine.attach()
             except BaseException:
                 self._attached.remove(graph)
                 raise
@@ -484,8 +464,7 @@ class LivePrompts:
         def compiled(recipe: Recipe) -> LiveGraph:
             handle = Handle(self, self._parts, graph, recipe, pin, allow_release_override)
             with self._publishing():
-                self._started()
-                build = self._publisher.add(handle)
+                build = self._engine.add(handle)
             made = LiveGraph.of(handle, self, like=build.compiled)
             for name, value in marks().items():
                 setattr(made, name, value)
@@ -502,18 +481,18 @@ class LivePrompts:
         """Start following changes, once in each process; every use of the prompts calls this."""
         if self._following.arrival.due:
             self._following.start()
-            self._publisher.say_what_is_served()
+            self._engine.announce()
 
     def close(self) -> None:
         """Stop following changes and release all resources. Runs in progress keep their release."""
         self._closed = True
         self._following.close()
         with self._lock:
-            self._candidates.close()
+            self._engine.candidates.close()
             for reader in self._readers:
                 reader.close()
-            if self._workers is not None:
-                self._workers.close()
+            if self._replicas is not None:
+                self._replicas.close()
             self._store.close()
 
     def __enter__(self) -> Self:
@@ -529,7 +508,7 @@ class LivePrompts:
         self.close()
 
     def __repr__(self) -> str:
-        live = self._publisher.live
+        live = self._engine.live
         now = f"release {live.release.id[:12]}" if live else "not started"
         places = ", ".join(reader.url for reader in self._readers) or "the graph's own prompts"
         return f"<LivePrompts {places}, environment {self.environment!r}, {now}>"
@@ -542,32 +521,32 @@ class LivePrompts:
         """Locks, threads and child processes belong to one process; a fork makes them anew."""
         self._lock = threading.RLock()
         self._builds.renew()
-        self._teller.renew()
+        self._report.renew()
         for reader in self._readers:
             reader.renew()
-        if self._workers is not None:
-            self._workers.forked()
+        if self._replicas is not None:
+            self._replicas.forked()
         self._following.forget()
 
     @contextmanager
-    def _publishing(self) -> Iterator[Road]:
+    def _publishing(self) -> Iterator[Engine]:
         with self._lock:
             if self._closed:
                 raise PromptsError("These prompts are closed.", hint="Create a new LivePrompts.")
-            yield self._road
+            yield self._engine
 
     def _started(self) -> Live:
-        live = self._publisher.live
+        live = self._engine.live
         if live is not None:
             return live
-        with self._publishing() as road:
-            return road.started()
+        with self._publishing() as engine:
+            return engine.started()
 
     # What handles and following call
 
     def _publish(self, trigger: Trigger, reason: str = "") -> Outcome:
-        with self._publishing() as road:
-            return road.first() if road.live is None else road.publish(Attempt(trigger, reason))
+        with self._publishing() as engine:
+            return engine.publish(Attempt(trigger, reason))
 
     def _reread(self, graph: Graph, release: Release) -> GraphFacts:
         """A graph as its files are now, to run on a release."""
@@ -583,15 +562,15 @@ class LivePrompts:
 
     def _pointed(self, _trigger: Trigger) -> None:
         with self._lock:
-            if self._road.pointed_elsewhere(only_holds=self._following.will_tell):
+            if self._engine.pointed_elsewhere(only_holds=self._following.will_tell):
                 self._changed(Trigger.OTHER_PROCESS)
-            elif self._teller.store_refused:
+            elif self._report.store_refused:
                 # No file tells that there is room again; this is called every now and then.
                 self._changed(Trigger.POLL)
 
     def _cannot_look(self, problem: LayerError) -> None:
-        with self._publishing() as road:
-            road.unreadable(problem)
+        with self._publishing() as engine:
+            engine.unreadable(problem)
 
 
 _all: weakref.WeakSet[LivePrompts] = weakref.WeakSet()
@@ -628,7 +607,7 @@ def _store(
     return Store.default(environment, [reader.place for reader in readers], root, graph=graph)
 
 
-def _workers(store: Store | MemoryStore) -> Workers | None:
+def _replicas(store: Store | MemoryStore) -> Workers | None:
     if store.folder is None:
         return None
 

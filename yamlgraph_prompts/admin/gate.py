@@ -141,8 +141,9 @@ class ByToken:
 
     def session(self, headers: Headers) -> Session | None:
         """The session that the cookie stands for."""
+        cookie = self.sessions.cookie
         pairs = (pair.partition("=") for pair in headers.get("cookie", "").split(";"))
-        values = [value for name, _, value in pairs if name.strip() == self.sessions.cookie]
+        values = [value for name, _, value in pairs if name.strip() == cookie]
         return self.sessions.find(values[-1].strip()) if values else None
 
     def _by_cookie(self, scope: Scope, headers: Headers) -> Who | None:

@@ -66,27 +66,27 @@ def write(admin: Admin, caller: Caller, wish: Wish) -> Change:
     # Before the lock: a bucket's history may take seconds.
     last = _last(admin, caller, wish)
 
-    def allow(trial: Trial) -> Callable[[], None]:
-        _placed(trial, layer)
-        _fresh(trial.before, wish.conditions)
-        _sound(trial)
-        if not caller.who.may("operator"):
-            _keeps_destinations(trial, last)
-        # On disk first: no change without its line, no removal that is forgotten.
-        begun = admin.audit.begin(caller.who, caller.address, wish.action, **_facts(wish, trial))
-
-        def ready() -> None:
-            if wish.data is None:
-                live = trial.live.destinations(wish.name)
-                admin.last_live.remove(wish.name, live or trial.today().destinations(wish.name))
-            begun()
-
-        return ready
-
     draft = Draft(wish.name, wish.data, layer)
     reason = f"{wish.action} by {caller.who.name}"
     try:
-        trial, outcome = admin.prompts.change(draft, reason=reason, allow=allow, write=publish)
+        with admin.prompts.change(draft, reason=reason) as change:
+            trial = change.trial
+            _placed(trial, layer)
+            _fresh(trial.before, wish.conditions)
+            _sound(trial)
+            if not caller.who.may("operator"):
+                _keeps_destinations(trial, last)
+            facts = _facts(wish, trial)
+            begun = admin.audit.begin(caller.who, caller.address, wish.action, **facts)
+
+            def on_disk() -> None:
+                """No change without its line, no removal that is forgotten."""
+                if wish.data is None:
+                    live = trial.live.destinations(wish.name)
+                    admin.last_live.remove(wish.name, live or trial.today().destinations(wish.name))
+                begun()
+
+            outcome = change.commit(before_write=on_disk, write=publish)
     except Refusal:
         raise
     except PromptsError as problem:
@@ -100,7 +100,7 @@ def write(admin: Admin, caller: Caller, wish: Wish) -> Change:
         caller.address,
         wish.action,
         "written" if trial.mends else outcome.status,
-        **_facts(wish, trial),
+        **facts,
     )
     if outcome.status == "rejected" and not trial.mends:
         raise rejected(outcome)

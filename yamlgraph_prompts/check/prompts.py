@@ -47,12 +47,6 @@ class Need(NamedTuple):
 def examine_prompt(data: bytes) -> tuple[Finding, ...]:
     """Everything that is wrong with a prompt file by itself.
 
-    Args:
-        data: The file's bytes.
-
-    Returns:
-        The findings by line. Their `prompt` and `file` are not filled in.
-
     Example:
         >>> for finding in examine_prompt(b"system: Be kind.\\nusr: Hi {name}"):
         ...     print(finding.line, finding.code, finding.message)

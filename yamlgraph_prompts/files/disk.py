@@ -53,12 +53,7 @@ def refusal(doing: str, path: Path, error: OSError) -> StoreError:
 
 
 def private_folder(folder: Path) -> None:
-    """Make `folder` (mode 0700) when it is not there; refuse one that others can change.
-
-    Raises:
-        StoreError: It is a link, no folder, another user's, or writable for others.
-        OSError: It cannot be made or looked at.
-    """
+    """Make `folder` (mode 0700) when it is not there; refuse one that others can change."""
     try:
         found = os.lstat(folder)
     except FileNotFoundError:
@@ -121,11 +116,7 @@ def write_new(path: Path | str, data: bytes, mode: int = 0o600, *, sync: bool = 
 
 
 def replace(path: Path, data: bytes, *, stamp_ns: int | None = None) -> None:
-    """Give `path` the content `data`, at once and for good; on an error nothing has changed.
-
-    Args:
-        stamp_ns: The time of modification to set, in nanoseconds.
-    """
+    """Give `path` the content `data`, at once and for good; on an error nothing has changed."""
     beside = path.parent / temporary_name()
     try:
         write_new(beside, data)
@@ -224,11 +215,7 @@ def unlock(fd: int) -> None:
 
 
 def take_lock(path: Path, timeout_s: float) -> int:
-    """A descriptor of `path` that holds its lock.
-
-    Raises:
-        StoreError: Somebody else has held it for `timeout_s` seconds.
-    """
+    """A descriptor of `path` that holds its lock."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
     try:
         deadline, pause_s = time.monotonic() + timeout_s, 0.001

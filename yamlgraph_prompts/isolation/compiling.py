@@ -43,9 +43,6 @@ class Compiled:
 def compile_text(text: str) -> Compiled:
     """Compile a Jinja text in a worker process; here, where no worker can be started.
 
-    Args:
-        text: The text.
-
     Example:
         >>> compiled = compile_text("Hi {{ name }}")
         >>> sorted(compiled.variables), compiled.findings

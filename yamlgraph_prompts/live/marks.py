@@ -59,11 +59,6 @@ class Pair:
 class MarkingSaver(BaseCheckpointSaver[Any]):
     """Another checkpointer that records in what it saves which pair that was made with.
 
-    Args:
-        inner: The checkpointer that saves.
-        pair: The pair. Where it is none of ours, what is saved gets none, whatever a config says.
-        key: What the marks are made with.
-
     Example:
         >>> from langgraph.checkpoint.base import empty_checkpoint
         >>> from langgraph.checkpoint.memory import InMemorySaver

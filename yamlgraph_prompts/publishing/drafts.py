@@ -116,13 +116,7 @@ def origin(contents: Sequence[LayerContent], name: str) -> Origin | None:
 def mends(
     draft: Draft, findings: Iterable[Finding], today: Callable[[], Iterable[Finding]]
 ) -> bool:
-    """Whether a draft that is refused mends something: fewer errors, none new, none of its own.
-
-    Args:
-        draft: The draft.
-        findings: What the check says of the layers with it.
-        today: Gives what it says of them without.
-    """
+    """Whether a draft that is refused mends something: fewer errors, none new, none of its own."""
     errors = Counter(found for found in findings if found.severity == "error")
     if not errors or any(found.prompt == draft.name for found in errors):
         return False

@@ -25,17 +25,7 @@ FULL_ID = re.compile(r"[0-9a-f]{64}")
 def find(
     release_id: str, store: Store | MemoryStore, readers: Sequence[LayerReader], deadline_s: float
 ) -> Release:
-    """The release whose id is, or begins with, `release_id`; a layer's is kept in the store.
-
-    Args:
-        release_id: The id. Layers are asked for a full one only.
-        store: Asked first.
-        readers: The layers.
-        deadline_s: Seconds that one layer may take.
-
-    Raises:
-        ReleaseNotFound: It is nowhere, or several begin so.
-    """
+    """The release whose id is, or begins with, `release_id`; a layer's is kept in the store."""
     try:
         return store.get(store.find(release_id))
     except ReleaseNotFound:

@@ -1,4 +1,4 @@
-"""Tells the log and the hooks what happened; keeps what an operator asks for. Decides nothing."""
+"""Logs what happened and calls the hooks; keeps what an operator asks for. Decides nothing."""
 
 from __future__ import annotations
 
@@ -25,13 +25,8 @@ SHOWN_ERRORS = 20
 _EXCERPT = re.compile(r"""\{[^{}]{0,200}\}|(?<!\w)'[^']{0,200}'|(?<!\w)"[^"]{0,200}\"""")
 
 
-class Teller:
-    """The voice of one `LivePrompts`. Thread-safe.
-
-    Args:
-        environment: The environment that every event names.
-        hooks: Observers, each ``hook(event)``.
-    """
+class Report:
+    """The log and the hooks of one `LivePrompts`. Thread-safe."""
 
     def __init__(self, environment: str, hooks: Iterable[Hook]) -> None:
         self._environment = environment
@@ -52,7 +47,7 @@ class Teller:
         self._lock = threading.Lock()
 
     def observe(self, hook: Hook) -> Callable[[], None]:
-        """Tell `hook` too from now on; call the answer to stop."""
+        """Call `hook` too from now on; call the answer to stop."""
         with self._lock:
             self._observed_by((*self._hooks, hook))
 
@@ -84,7 +79,7 @@ class Teller:
         event = Event("run-started", "A run began.", environment=self._environment, release=release)
         tell((hook,), event)
 
-    def tell(self, kind: EventKind, message: str, **facts: Any) -> None:
+    def event(self, kind: EventKind, message: str, **facts: Any) -> None:
         """Hand an event to every hook."""
         hooks = [hook for hook in self._hooks if wants(hook, kind)]
         if hooks:
@@ -112,7 +107,7 @@ class Teller:
             logger.warning("Not published in %s (%s): %s", *where, why)
         elif outcome.status == "held":
             logger.info("Changes are not published until follow() is called (%s).", outcome.reason)
-        self.tell(
+        self.event(
             "publication",
             f"{outcome.status} ({outcome.reason})",
             outcome=outcome,
@@ -145,23 +140,23 @@ class Teller:
         """A layer cannot be read: told once for each new trouble. Gives the finding for it."""
         if self._troubled.get(problem.layer) != problem.message:
             self._troubled[problem.layer] = problem.message
-            self.tell("layer-unavailable", str(problem), layer=problem.layer)
+            self.event("layer-unavailable", str(problem), layer=problem.layer)
         return Finding("error", "layer", problem.message, file=problem.layer, hint=problem.hint)
 
-    def layers_well(self, still_troubled: Collection[str]) -> None:
+    def layers_recovered(self, still_troubled: Collection[str]) -> None:
         """Every layer but these can be read."""
         for layer in self._troubled.keys() - set(still_troubled):
             del self._troubled[layer]
-            self.tell("layer-recovered", f"{layer} can be read again.", layer=layer)
+            self.event("layer-recovered", f"{layer} can be read again.", layer=layer)
 
     def watcher_trouble(self, kind: str, message: str) -> None:
         """The watcher could only poll, or had to be restarted; it has logged that itself."""
         if kind == "watcher-polling":
             self.polling = True
-            self.tell("watcher-polling", message)
+            self.event("watcher-polling", message)
         else:
             self.watcher_restarts += 1
-            self.tell("watcher-restarted", message)
+            self.event("watcher-restarted", message)
 
 
 def without_excerpts(finding: Finding) -> str:

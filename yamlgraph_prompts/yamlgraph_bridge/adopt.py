@@ -59,11 +59,7 @@ def adopted_config(config: Any, folder: Path) -> Any:
 
 
 def build(root: Path, adoption: Adoption) -> StateGraph[Any, Any, Any, Any]:
-    """The root graph as a fresh StateGraph.
-
-    Raises:
-        UnsupportedYamlgraph: YAMLGraph built a child whose config was not ours.
-    """
+    """The root graph as a fresh StateGraph."""
     install()
     from yamlgraph.compile import graph_loader
 

@@ -104,14 +104,7 @@ class GraphReader:
     _stood: dict[Path, tuple[object, ...]] = field(default_factory=dict)
 
     def read(self, has: Callable[[str], bool]) -> GraphFacts:
-        """What the graph asks for now, and its own prompts as they were together at one moment.
-
-        Args:
-            has: Whether the layers have a prompt; of those the own one is not read.
-
-        Raises:
-            GraphNotFound: The root file is not there, and never was.
-        """
+        """What the graph asks for now, and its own prompts as they were together at one moment."""
         for _ in range(ATTEMPTS):
             self._stood = {self.path: standing(self.path)}
             facts = self._read_once(has)

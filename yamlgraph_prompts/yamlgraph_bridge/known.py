@@ -60,12 +60,7 @@ _EXPECTED: dict[tuple[str, str], tuple[str, ...]] = {
 
 @cache
 def supported() -> str:
-    """The installed yamlgraph's version, after checking that it is one that the bridge knows.
-
-    Raises:
-        MissingExtra: yamlgraph is not installed.
-        UnsupportedYamlgraph: A function that the bridge wraps is gone or takes other arguments.
-    """
+    """The installed yamlgraph's version, after checking that it is one that the bridge knows."""
     try:
         installed = version("yamlgraph")
     except PackageNotFoundError:

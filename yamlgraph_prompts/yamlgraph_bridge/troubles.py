@@ -34,14 +34,7 @@ _QUOTED = re.compile(r"'([^']+)'|\"([^\"]+)\"")
 def troubles(
     file: str, data: bytes, problem: Exception, *, code: str = "graph"
 ) -> tuple[Finding, ...]:
-    """Why YAMLGraph cannot load or build a graph file.
-
-    Args:
-        file: The file, as it is shown.
-        data: What it says; empty where that is not known.
-        problem: What was raised.
-        code: The findings' code.
-    """
+    """Why YAMLGraph cannot load or build a graph file."""
     # Of any other file the system says the name, and Python code that raises it gives no number.
     if isinstance(problem, FileNotFoundError) and problem.errno and problem.filename is None:
         gone = "the working directory of this process no longer exists, and YAMLGraph needs one"
