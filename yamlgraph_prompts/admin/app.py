@@ -84,7 +84,7 @@ def admin_app(
 
 
 def open_app(prompts: LivePrompts, *, write_to: AnyLayer | None = None) -> FastAPI:
-    """The same without tokens, for whoever sits at this machine: only to be served on loopback."""
+    """The same without tokens, for local users: serve it on loopback only."""
     return _app(prompts, OnLoopback(), write_to, "X-API-Key", Limits(), None)
 
 

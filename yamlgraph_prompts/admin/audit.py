@@ -25,7 +25,7 @@ logger = logging.getLogger("yamlgraph_prompts")
 
 FILE = "audit.jsonl"
 READ_BYTES = 8 << 20
-# Refused attempts cost whoever makes them nothing, so they may not fill the disk.
+# Refused attempts cost a client nothing, so their lines are limited.
 REFUSALS, REFUSALS_S = 20, 60.0
 REFUSALS_UP_TO_BYTES = 64 << 20
 _KEPT_IN_MEMORY = 1000

@@ -25,7 +25,7 @@ _MAX_BYTES = 16 << 20
 class LastLive:
     """The last destinations of names. An author may give a name no other one.
 
-    Releases are removed from the store in time, and whoever writes often makes that sooner. So a
+    Releases are removed from the store in time, and frequent writes make that sooner. So a
     removal through the API is remembered in a file of its own, which the store's processes share.
 
     Args:

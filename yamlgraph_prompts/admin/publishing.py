@@ -17,7 +17,7 @@ _NO_MESSAGE = "changed through the admin API"
 
 
 def writer(bucket: Bucket, who: str, message: str | None) -> Write:
-    """Writes to `bucket` for somebody.
+    """Writes to `bucket` in the name of a user.
 
     Raises:
         LayerReadOnly: Nothing was ever published there: it is read as loose files.

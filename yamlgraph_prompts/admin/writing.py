@@ -25,7 +25,7 @@ _NAMED = 5
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What somebody wants written.
+    """A requested change.
 
     Args:
         name: The prompt's name.
