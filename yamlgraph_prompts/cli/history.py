@@ -61,7 +61,7 @@ def run(arguments: Any) -> int:
 
 
 def _list(place: Place, arguments: Any) -> int:
-    pointer = place.store.pointer()
+    pointer = place.store.current()
     held = pointer is not None and pointer.held
     kept = place.store.releases()
     if arguments.json:
@@ -119,7 +119,7 @@ def _told(place: Place, arguments: Any, outcome: Outcome, taken: int, workers: i
 
 def _refused(place: Place, arguments: Any, outcome: Outcome) -> int:
     """Not even what is live could be loaded here with these graphs; nothing was changed."""
-    pointer = place.store.pointer()
+    pointer = place.store.current()
     if arguments.json:
         return _as_json(place, outcome, pointer.release if pointer else None)
     for line in finding_lines(outcome.findings):
@@ -132,7 +132,7 @@ def _refused(place: Place, arguments: Any, outcome: Outcome) -> int:
 
 
 def _as_json(place: Place, outcome: Outcome, release: str | None, **reach: int) -> int:
-    pointer = place.store.pointer()
+    pointer = place.store.current()
     facts = {
         "status": outcome.status,
         "release": release,

@@ -138,7 +138,7 @@ class Place:
         """
         if said == LAYERS:
             return self.candidate().release
-        pointer = self.store.pointer()
+        pointer = self.store.current()
         if said == LIVE and pointer is not None:
             return self.store.get(pointer.release)
         if said == LIVE or not self.store.releases():
@@ -152,7 +152,7 @@ class Place:
             StoreError: The order would be kept in a temporary folder, where nobody looks.
             ReleaseNotFound: No app keeps its releases here.
         """
-        if self.store.pointer() is None and not self.store.releases():
+        if self.store.current() is None and not self.store.releases():
             raise self.nothing_kept()
         if not self.store.writable:
             raise StoreError(

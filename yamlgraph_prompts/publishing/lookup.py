@@ -14,7 +14,6 @@ from yamlgraph_prompts.model.release import Release
 from yamlgraph_prompts.sources.reader import LayerReader, within
 
 if TYPE_CHECKING:
-    from yamlgraph_prompts.registry.memory import MemoryStore
     from yamlgraph_prompts.registry.store import Store
 
 logger = logging.getLogger("yamlgraph_prompts")
@@ -23,7 +22,7 @@ FULL_ID = re.compile(r"[0-9a-f]{64}")
 
 
 def find(
-    release_id: str, store: Store | MemoryStore, readers: Sequence[LayerReader], deadline_s: float
+    release_id: str, store: Store, readers: Sequence[LayerReader], deadline_s: float
 ) -> Release:
     """The release whose id is, or begins with, `release_id`; a layer's is kept in the store.
 

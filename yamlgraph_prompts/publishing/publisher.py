@@ -14,17 +14,16 @@ from typing import TYPE_CHECKING
 from yamlgraph_prompts.errors import PromptsError, PromptsRejected, ReleaseNotFound, StoreError
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.live import Build
+from yamlgraph_prompts.model.entry import Entry
 from yamlgraph_prompts.model.graph import Graph
 from yamlgraph_prompts.model.release import Outcome, Release, Status
 from yamlgraph_prompts.model.trigger import Trigger
 from yamlgraph_prompts.publishing.builds import Builds, Handle, does_not_build
 from yamlgraph_prompts.publishing.candidate import Candidate, Candidates
 from yamlgraph_prompts.publishing.report import Teller, summary
-from yamlgraph_prompts.registry.history import Pointer
 from yamlgraph_prompts.registry.replicas import Workers
 
 if TYPE_CHECKING:
-    from yamlgraph_prompts.registry.memory import MemoryStore
     from yamlgraph_prompts.registry.store import Store
 
 logger = logging.getLogger("yamlgraph_prompts")
@@ -80,7 +79,7 @@ class Publisher:
         self,
         candidates: Candidates,
         builds: Builds,
-        store: Store | MemoryStore,
+        store: Store,
         workers: Workers | None,
         teller: Teller,
         graphs: Callable[[], tuple[Graph, ...]],
@@ -100,10 +99,10 @@ class Publisher:
         """The live release."""
         return self.live.release if self.live else None
 
-    def pointer(self) -> Pointer | None:
+    def pointer(self) -> Entry | None:
         """Which release the store says is live. A hold that comes later is respected."""
-        pointer = self._store.pointer()
-        self._looked_at = pointer.serial if pointer else 0
+        pointer = self._store.current()
+        self._looked_at = pointer.number if pointer else 0
         return pointer
 
     def publish(
@@ -236,11 +235,11 @@ class Publisher:
             self._workers.serve(self.live.release.id, self.live.held)
 
     def _point(self, candidate: Candidate, attempt: Attempt, *, held: bool) -> Outcome | None:
-        pointer, release = self._store.pointer(), candidate.release.id
+        pointer, release = self._store.current(), candidate.release.id
         if pointer is not None and (pointer.release, pointer.held) == (release, held):
             return None
         since = None if held or attempt.overrules else self._looked_at
-        if since is not None and pointer is not None and pointer.held and pointer.serial <= since:
+        if since is not None and pointer is not None and pointer.held and pointer.number <= since:
             # It cannot be obeyed here, which ends it for nobody: others may serve it.
             return None
         try:

@@ -23,7 +23,6 @@ from yamlgraph_prompts.sources.reader import LayerReader
 from yamlgraph_prompts.text.escaping import Lines
 
 if TYPE_CHECKING:
-    from yamlgraph_prompts.registry.memory import MemoryStore
     from yamlgraph_prompts.registry.store import Store
 
 logger = logging.getLogger("yamlgraph_prompts")
@@ -52,7 +51,7 @@ class Road:
         readers: Sequence[LayerReader],
         candidates: Candidates,
         publisher: Publisher,
-        store: Store | MemoryStore,
+        store: Store,
         teller: Teller,
         graphs: Callable[[], tuple[Graph, ...]],
         *,
@@ -91,7 +90,7 @@ class Road:
 
     def first(self) -> Outcome:
         """The first publication, or the last good release where that fails; raises as `started`."""
-        if self._as_stored and (pointer := self._store.pointer()) is not None:
+        if self._as_stored and (pointer := self._store.current()) is not None:
             release = self._store.get(pointer.release)
             outcome = self._take(release, Attempt(Trigger.AS_STORED), held=pointer.held)
             if self.live is not None:
@@ -174,7 +173,7 @@ class Road:
 
     def pointed_elsewhere(self, *, only_holds: bool) -> bool:
         """Whether another process changed what is live or held; with `only_holds`, what is held."""
-        live, pointer = self.live, self._store.pointer()
+        live, pointer = self.live, self._store.current()
         if live is None or pointer is None:
             return False
         if only_holds and not (live.held or pointer.held):
@@ -202,8 +201,8 @@ class Road:
             if live is not None:
                 return outcome
             why = summary(outcome, show=without_excerpts)
-        if self._disobeyed != (pointer.serial, why):
-            self._disobeyed = pointer.serial, why
+        if self._disobeyed != (pointer.number, why):
+            self._disobeyed = pointer.number, why
             first, *more = why.split("\n  ")
             message = Lines.of(
                 f"Release {pointer.release[:12]} is held, but cannot be served: {first}",
@@ -276,7 +275,7 @@ class Road:
         return self._publisher.publish(candidate, attempt, held=held, point=point)
 
     def _is_held(self) -> bool:
-        pointer = self._store.pointer()
+        pointer = self._store.current()
         return pointer is not None and pointer.held
 
     def _unreadable(self, problem: LayerError, attempt: Attempt) -> Outcome:
