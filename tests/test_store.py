@@ -623,12 +623,13 @@ def test_a_full_disk_refuses_a_release_and_leaves_all_as_it_was(small_disk: Path
             store.put(release("large", size=64 << 10))
         assert caught.value.errno == errno.ENOSPC
         assert store.trouble is not None
-        entries = 1
         # There may be room in a block that the history has begun.
-        with pytest.raises(StoreError, match="Free some space"):
-            while entries < 100:
+        with suppress(StoreError):
+            for _ in range(100):
                 store.make_live(made.id, reason="test")
-                entries += 1
+        entries = len(changes(store))
+        with pytest.raises(StoreError, match="Free some space"):
+            store.make_live(made.id, reason="test")
         assert len(changes(store)) == entries < 100
         with pytest.raises(StoreError, match="Free some space"):
             store.view("v", {"a.yaml": b"x"})

@@ -33,7 +33,7 @@ reached; 130 Ctrl-C
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """The arguments of one call; `module` names what runs it.
+    """The arguments of one call; `target` names the module and function that run it.
 
     Raises:
         SystemExit: They make no sense, or only help was asked for.
@@ -69,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for add in (
         _check, _show, _diff, _run, _push, _promote, _releases, _activate, _rollback, _follow,
+        _export,
         _serve,
         _demo,
     ):  # fmt: skip
@@ -97,7 +98,7 @@ def _command(
     help_: str,
     example: str,
     *,
-    module: str,
+    target: str,
     more: str = "",
     short: bool = True,
 ) -> argparse.ArgumentParser:
@@ -110,7 +111,7 @@ def _command(
         allow_abbrev=False,
         add_help=short,
     )
-    made.set_defaults(module=f"{_COMMANDS}.{module}", error=made.error, words=[])
+    made.set_defaults(target=f"{_COMMANDS}.{target}", error=made.error, words=[])
     made.add_argument(
         "--debug", action="store_true", help="tracebacks, and everything that is logged"
     )
@@ -151,7 +152,7 @@ def _json(parser: argparse.ArgumentParser) -> None:
 def _check(commands: Any) -> None:
     parser = _command(
         commands, "check", "check prompts and graphs; nothing becomes live",
-        "yamlgraph-prompts check graph.yaml -l prompts/base --format github", module="check",
+        "yamlgraph-prompts check graph.yaml -l prompts/base --format github", target="check",
     )  # fmt: skip
     _graphs(
         parser, "PATH",
@@ -172,7 +173,7 @@ def _check(commands: Any) -> None:
 def _show(commands: Any) -> None:
     parser = _command(
         commands, "show", "show a prompt as it is served, or list them all",
-        "yamlgraph-prompts show greeting -l prompts/base --rendered --var name=Ada", module="show",
+        "yamlgraph-prompts show greeting -l prompts/base --rendered --var name=Ada", target="show",
     )  # fmt: skip
     _graphs(parser, "NAME | GRAPH", "a prompt's name (none: list them all), and graphs")
     _prompts(parser)
@@ -192,7 +193,7 @@ def _show(commands: Any) -> None:
 def _diff(commands: Any) -> None:
     parser = _command(
         commands, "diff", "what differs between two releases",
-        "yamlgraph-prompts diff live layers -l prompts/base", module="diff",
+        "yamlgraph-prompts diff live layers -l prompts/base", target="reading:diff",
     )  # fmt: skip
     _graphs(
         parser, "A B | GRAPH | BUCKET",
@@ -203,11 +204,30 @@ def _diff(commands: Any) -> None:
     _json(parser)
 
 
+def _export(commands: Any) -> None:
+    parser = _command(
+        commands, "export", "write a release as a folder of ordinary prompt files",
+        "yamlgraph-prompts export s3://acme-prompts/app -e production prompts/",
+        target="reading:export",
+    )  # fmt: skip
+    _graphs(
+        parser, "TARGET | GRAPH | BUCKET",
+        "the folder to make; and whose release: the s3:// URL of published releases, or graphs and "
+        "layers as the app has them. With --store alone: the one store for the environment in it",
+    )  # fmt: skip
+    _prompts(parser)
+    parser.add_argument(
+        "--release", metavar="ID", default="live",
+        help="a release's id, or the beginning of it; the live one when left out",
+    )  # fmt: skip
+    _json(parser)
+
+
 def _run(commands: Any) -> None:
     parser = _command(
         commands, "run", "run a graph once, as `yamlgraph graph run` does",
         "yamlgraph-prompts run graph.yaml --var name=Ada --environment staging",
-        module="run", short=False,
+        target="run", short=False,
     )  # fmt: skip
     parser.add_argument(
         "-h", "--help", action="store_true", help="this, and YAMLGraph's own options"
@@ -219,7 +239,7 @@ def _run(commands: Any) -> None:
 def _releases(commands: Any) -> None:
     parser = _command(
         commands, "releases", "list the releases that are kept, newest first",
-        "yamlgraph-prompts releases -l prompts/base", module="history",
+        "yamlgraph-prompts releases -l prompts/base", target="reading:releases",
         more="With a bucket, its history: every reader's, not only this machine's.",
     )  # fmt: skip
     _graphs(
@@ -235,7 +255,7 @@ def _activate(commands: Any) -> None:
     parser = _command(
         commands, "activate",
         "make a kept release live, and hold it",
-        "yamlgraph-prompts activate 3f2a91 graph.yaml -l prompts/base", module="history",
+        "yamlgraph-prompts activate 3f2a91 graph.yaml -l prompts/base", target="orders:activate",
         more=_REACH,
     )  # fmt: skip
     _graphs(
@@ -249,7 +269,8 @@ def _rollback(commands: Any) -> None:
     parser = _command(
         commands, "rollback",
         "activate the release before the live one",
-        "yamlgraph-prompts rollback graph.yaml -l prompts/base", module="history", more=_REACH,
+        "yamlgraph-prompts rollback graph.yaml -l prompts/base",
+        target="orders:rollback", more=_REACH,
     )  # fmt: skip
     _graphs(
         parser, "GRAPH | BUCKET",
@@ -265,7 +286,8 @@ def _push(commands: Any) -> None:
     parser = _command(
         commands, "push", "check prompts, then publish them to a bucket in one step",
         "yamlgraph-prompts push prompts/ s3://acme-prompts/app -e production -m 'Kinder greeting'",
-        module="push", more="Every reader of the bucket serves all of them or the ones before.",
+        target="orders:push",
+        more="Every reader of the bucket serves all of them or the ones before.",
     )  # fmt: skip
     _graphs(
         parser, "PATH | GRAPH | BUCKET",
@@ -281,7 +303,7 @@ def _promote(commands: Any) -> None:
     parser = _command(
         commands, "promote", "make live in one environment what is live in another, byte for byte",
         "yamlgraph-prompts promote s3://acme-prompts/app --from staging --to production -m Works",
-        module="push",
+        target="orders:promote",
     )  # fmt: skip
     _graphs(parser, "BUCKET | ID", "the s3:// URL; and a release, where not the live one is meant")
     parser.add_argument("--from", required=True, dest="source", metavar="NAME", help="from where")
@@ -320,7 +342,7 @@ def _pusher(parser: argparse.ArgumentParser) -> None:
 def _follow(commands: Any) -> None:
     parser = _command(
         commands, "follow", "end a hold: follow the layers again",
-        "yamlgraph-prompts follow graph.yaml -l prompts/base", module="history", more=_REACH,
+        "yamlgraph-prompts follow graph.yaml -l prompts/base", target="orders:follow", more=_REACH,
     )  # fmt: skip
     _graphs(parser, "GRAPH", "graphs to check it with")
     _prompts(parser)
@@ -330,7 +352,7 @@ def _follow(commands: Any) -> None:
 def _serve(commands: Any) -> None:
     parser = _command(
         commands, "serve", "serve the admin API of some prompts, without an app",
-        "yamlgraph-prompts serve graph.yaml -l prompts/base", module="serve",
+        "yamlgraph-prompts serve graph.yaml -l prompts/base", target="serve",
         more="Without tokens only this machine reaches it, and everybody on it may do everything.",
     )  # fmt: skip
     _graphs(parser, "GRAPH", "graphs that every change is checked with")
@@ -354,8 +376,7 @@ def _serve(commands: Any) -> None:
 
 
 def _demo(commands: Any) -> None:
-    parser = _command(
+    _command(
         commands, "demo", "see it work, in ten seconds, without a key",
-        "yamlgraph-prompts demo", module="demo",
+        "yamlgraph-prompts demo", target="demo",
     )  # fmt: skip
-    parser.set_defaults(module="yamlgraph_prompts.cli.demo")

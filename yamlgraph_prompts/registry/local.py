@@ -51,6 +51,8 @@ class LocalRegistry:
     Args:
         folder: The folder, or its ``file://`` URL; made, with mode 0700, by the first writing.
         behind: Another registry, which is read only: what it has is found here too.
+        timeout_s: How long to wait for another writer, in seconds.
+        single_writer: Of no meaning: the folder's lock says which of two writers is first.
 
     Raises:
         StoreError: On writing: the folder belongs to another user, is a link, or others may write
@@ -61,7 +63,14 @@ class LocalRegistry:
         'file:///srv/prompts'
     """
 
-    def __init__(self, folder: Path | str, *, behind: LocalRegistry | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path | str,
+        *,
+        behind: LocalRegistry | None = None,
+        timeout_s: float = LOCK_TIMEOUT_S,
+        single_writer: bool = False,
+    ) -> None:
         if isinstance(folder, str):
             folder = Path(unquote(urlsplit(folder).path) if "://" in folder else folder)
         self.folder = folder.absolute()
@@ -69,16 +78,17 @@ class LocalRegistry:
         self.packs = self.folder / "packs"
         self.behind = behind
         self._lock = FolderLock(self.folder)
+        self._timeout_s = timeout_s
         self._journals: dict[str, Journal] = {}
         self._unsynced = False
 
-    def lock(self, timeout_s: float = LOCK_TIMEOUT_S) -> AbstractContextManager[None]:
+    def lock(self, timeout_s: float | None = None) -> AbstractContextManager[None]:
         """Keep every other writer out, in this process and in others; gone when the process is.
 
         Raises:
             StoreError: Another writer did not finish in time.
         """
-        return self._lock.held(timeout_s)
+        return self._lock.held(self._timeout_s if timeout_s is None else timeout_s)
 
     # Releases
 

@@ -116,6 +116,17 @@ class Log(Protocol):
 
 
 @runtime_checkable
+class Hinted(Protocol):
+    """What a log has as well whose readers do not read it, but a hint of its last entry."""
+
+    def behind(self, environment: str) -> bool:
+        """Whether the hint is not that of the last entry, because its writer died."""
+
+    def repair(self, environment: str) -> bool:
+        """Make the hint that of the last entry; whether it was not."""
+
+
+@runtime_checkable
 class Presence(Protocol):
     """Which processes serve an environment. Informs people and decides nothing."""
 

@@ -31,7 +31,7 @@ _AS_THE_APP = (
 
 
 @dataclass(frozen=True)
-class Place:
+class Selection:
     """The prompts of some layers, or a graph's own, for one environment.
 
     Args:
@@ -175,8 +175,8 @@ class Place:
         return Candidates(self.readers, self.environment, (), lambda _: None)
 
 
-def places(arguments: Any, graphs: Sequence[str], *, reading: bool = False) -> list[Place]:
-    """The places that a call means, graphs that share their prompts together.
+def selections(arguments: Any, graphs: Sequence[str], *, reading: bool = False) -> list[Selection]:
+    """The selections that a call means, graphs that share their prompts together.
 
     Args:
         arguments: The call's.
@@ -195,7 +195,7 @@ def places(arguments: Any, graphs: Sequence[str], *, reading: bool = False) -> l
                 hint=f"For example: yamlgraph-prompts {arguments.command} graph.yaml, "
                 f"or {arguments.command} -l prompts/base",
             )
-        return [Place(layers, given=arguments.environment, root=arguments.store)]
+        return [Selection(layers, given=arguments.environment, root=arguments.store)]
     # It takes a while to import, which those without a graph need not wait for.
     from yamlgraph_prompts.load import Home, home_of
 
@@ -208,20 +208,20 @@ def places(arguments: Any, graphs: Sequence[str], *, reading: bool = False) -> l
     for path in map(Path, graphs):
         grouped.setdefault(home_of(path, layers or None), []).append(path)
     return [
-        Place(
+        Selection(
             home.layers, tuple(files), home.base, home.graph, arguments.environment, arguments.store
         )
         for home, files in grouped.items()
     ]
 
 
-def one_place(arguments: Any, graphs: Sequence[str], *, reading: bool = False) -> Place:
-    """The one place that a call means; see `places`.
+def one_selection(arguments: Any, graphs: Sequence[str], *, reading: bool = False) -> Selection:
+    """The one place that a call means; see `selections`.
 
     Raises:
         PromptsError: The graphs do not share their prompts.
     """
-    found = places(arguments, graphs, reading=reading)
+    found = selections(arguments, graphs, reading=reading)
     if len(found) > 1:
         raise PromptsError(
             "These graphs do not share their prompts.", hint="Name one graph, or say --layer."
