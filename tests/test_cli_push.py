@@ -445,3 +445,29 @@ def test_json_of_a_push_is_for_a_machine_whatever_becomes_of_it(
     code, out, err = run("push", "prompts/", careless, *PUSH, "--json")
     assert (code, json.loads(out)["status"]) == (1, "rejected")
     assert not err
+
+
+def test_export_writes_what_is_live_in_a_bucket_as_ordinary_prompt_files(
+    folder: Path, run: Run, url: str, bucket: Channel
+) -> None:
+    write(folder, {"prompts/router/classify.yaml": "user: Which\n"})
+    run("push", "prompts/", url, *PUSH)
+    first = live(bucket).id
+    write(folder, {"prompts/bye.yaml": "user: Farewell\n"})
+    run("push", "prompts/", url, *PUSH)
+    code, out, _ = run("export", url, "-e", "production", "out/new")
+    assert code == 0
+    assert out == f"✓ 3 prompts of {live(bucket).id[:12]} in out/new\n"
+    files = {p.relative_to("out/new").as_posix(): p.read_text() for p in Path("out").rglob("*.*")}
+    assert files == {
+        "bye.yaml": "user: Farewell\n",
+        "greeting.yaml": "user: Hi {name}\n",
+        "router/classify.yaml": "user: Which\n",
+    }
+    code, out, _ = run("export", url, "-e", "production", "--release", first[:9], "old", "--json")
+    assert code == 0
+    assert json.loads(out)["release"] == first
+    assert Path("old/bye.yaml").read_text() == "user: Bye\n"
+    code, _, err = run("export", url, "-e", "production", "old")
+    assert code == 2
+    assert "old is there already" in err

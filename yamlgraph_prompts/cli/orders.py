@@ -330,7 +330,7 @@ def _difference(diff: ReleaseDiff | None) -> Mapping[str, Sequence[str]]:
 
 def _say_changes(before: str | None, after: str, diff: ReleaseDiff | None) -> None:
     if before is not None and before != after:
-        say(f"  before   {before[:12]}")
+        say(f"  {before[:12]} → {after[:12]}")
     for what, names in _difference(diff).items():
         if names:
             more = f" and {len(names) - 10} more" if names[10:] else ""
