@@ -238,24 +238,9 @@ def test_python_that_is_not_run_compiles(page: Path) -> None:
             block.code()
 
 
-# Former import path that the docs named → where it is now
-FORMER = {"yamlgraph_prompts.bucket": "yamlgraph_prompts.registry.bucket"}
-
-
 def modules() -> list[str]:
     found = pkgutil.walk_packages([str(PACKAGE)], "yamlgraph_prompts.")
-    names = [module.name for module in found if module.name not in FORMER]
-    return ["yamlgraph_prompts", *names]
-
-
-@pytest.mark.parametrize("former", FORMER)
-def test_a_former_import_path_works_and_warns(former: str) -> None:
-    sys.modules.pop(former, None)
-    with pytest.warns(DeprecationWarning, match=FORMER[former]):
-        module = importlib.import_module(former)
-    now = importlib.import_module(FORMER[former])
-    for name in module.__all__:
-        assert getattr(module, name) is getattr(now, name)
+    return ["yamlgraph_prompts", *(module.name for module in found)]
 
 
 @pytest.mark.parametrize("module", modules())
