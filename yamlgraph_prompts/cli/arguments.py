@@ -293,7 +293,8 @@ def _push(commands: Any) -> None:
     parser = _command(
         commands, "push", "check prompts and publish them to a bucket in one step",
         "yamlgraph-prompts push prompts/ s3://acme-prompts/app -e production -m 'Kinder greeting'",
-        target="orders:push", more="Each reader serves either all new prompts or all previous ones.",
+        target="orders:push",
+        more="Each reader serves all new prompts, or all previous ones.",
     )  # fmt: skip
     _graphs(
         parser, "PATH | GRAPH | BUCKET",
