@@ -85,11 +85,12 @@ def ours() -> Sync:
     """The layer's files, and one fsynced pack of them in a store: all that a start writes."""
     from yamlgraph_prompts.release import Prompt, Release
     from yamlgraph_prompts.sources.s3 import S3Source
-    from yamlgraph_prompts.sources.s3_client import Place, client
+    from yamlgraph_prompts.sources.s3.client import connection
+    from yamlgraph_prompts.sources.s3.location import Location
     from yamlgraph_prompts.store import Store
 
     url = f"s3://{BUCKET}/{PREFIX}"
-    client(Place.parse(url))
+    connection(Location.parse(url))
 
     def sync(folder: Path) -> None:
         source = S3Source(url)

@@ -15,9 +15,9 @@ from yamlgraph_prompts import LivePrompts
 from yamlgraph_prompts.admin import admin_app
 from yamlgraph_prompts.admin.gate import Limits
 from yamlgraph_prompts.bucket import Bucket
-from yamlgraph_prompts.bucket_objects import Objects
 from yamlgraph_prompts.errors import LayerUnavailable
 from yamlgraph_prompts.release import Prompt, Release
+from yamlgraph_prompts.sources.s3.objects import Objects
 
 
 def release(**texts: str) -> Release:

@@ -39,10 +39,11 @@ from yamlgraph_prompts.errors import LayerError, LayerUnavailable
 from yamlgraph_prompts.fetch import LayerReader
 from yamlgraph_prompts.live_prompts import LivePrompts
 from yamlgraph_prompts.polling import Pace
-from yamlgraph_prompts.sources import open_source, s3_loose
-from yamlgraph_prompts.sources.bounds import Bounds
-from yamlgraph_prompts.sources.s3 import S3Source
-from yamlgraph_prompts.sources.s3_client import Place, forget
+from yamlgraph_prompts.sources import open_source
+from yamlgraph_prompts.sources.s3 import S3Source, loose
+from yamlgraph_prompts.sources.s3.bounds import Bounds
+from yamlgraph_prompts.sources.s3.client import forget
+from yamlgraph_prompts.sources.s3.location import Location
 
 DEADLINE_S = 1.0
 SLACK_S = 1.0  # for a machine that runs other things as well
@@ -143,7 +144,7 @@ def test_the_credentials_are_named_though_another_layer_gave_them_up_meanwhile(
     s3: ScriptedS3,
 ) -> None:
     def fault(handler: Handler, asked: Asked) -> bool:
-        forget(Place.parse(s3.url()))
+        forget(Location.parse(s3.url()))
         return refused(403, "InvalidAccessKeyId")(handler, asked)
 
     s3.fault = fault
@@ -430,7 +431,7 @@ class Terminal:
 def test_a_long_sync_shows_its_progress_on_a_terminal_and_wipes_it_off(
     s3: ScriptedS3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(s3_loose, "PROGRESS_AFTER_S", 0.0)
+    monkeypatch.setattr(loose, "PROGRESS_AFTER_S", 0.0)
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     s3.put(**{f"p{number}": "user: x" for number in range(40)})

@@ -6,7 +6,6 @@ Killed between any two steps, it leaves the old release live or the new one.
 
 from __future__ import annotations
 
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -15,10 +14,9 @@ from functools import wraps
 from itertools import islice
 from shlex import quote
 from types import EllipsisType
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from yamlgraph_prompts.bucket_log import LIMIT_MESSAGE, LIMIT_WHO, Log, LogEntry
-from yamlgraph_prompts.bucket_objects import Objects
 from yamlgraph_prompts.errors import (
     LayerUnavailable,
     PromptsError,
@@ -26,12 +24,14 @@ from yamlgraph_prompts.errors import (
     ReleaseNotFound,
     StoreCorrupted,
 )
+from yamlgraph_prompts.fetch import within
 from yamlgraph_prompts.layers import Layer, LayerContent, environment_name, resolve
 from yamlgraph_prompts.pack import MAX_PACK, decode_pack, encode_pack
 from yamlgraph_prompts.release import Release
-from yamlgraph_prompts.sources.bounds import LIMIT_ANSWER_BYTES, Bounds, Operation, allowed
-from yamlgraph_prompts.sources.s3_client import Place
-from yamlgraph_prompts.sources.s3_names import case_collisions, escapes
+from yamlgraph_prompts.sources.s3.bounds import LIMIT_ANSWER_BYTES, Bounds, Operation, allowed
+from yamlgraph_prompts.sources.s3.location import Location
+from yamlgraph_prompts.sources.s3.names import RELEASES, case_collisions, escapes
+from yamlgraph_prompts.sources.s3.objects import Objects
 
 __all__ = ["Bucket", "LogEntry", "Pushed"]
 
@@ -71,31 +71,16 @@ def _bounded(
     """
 
     @wraps(method)
-    def within(self: Bucket, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        answer: list[Any] = []
+    def bounded(self: Bucket, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        def ask() -> T:
+            with allowed(LIMIT_ANSWER_BYTES, Operation(self.bounds)):
+                return method(self, *args, **kwargs)
 
-        def ask() -> None:
-            try:
-                with allowed(LIMIT_ANSWER_BYTES, Operation(self.bounds)):
-                    answer.append((method(self, *args, **kwargs), None))
-            except BaseException as problem:  # noqa: BLE001 - handed to the caller's thread
-                answer.append((None, problem))
+        hint = f"Check what is live before you try again: {self._listing}"
+        when = f"within {self.timeout_s:g} s"
+        return within(self.timeout_s, ask, self.url, when=when, hint=hint)
 
-        thread = threading.Thread(target=ask, name="yamlgraph-prompts-bucket", daemon=True)
-        thread.start()
-        thread.join(self.timeout_s)
-        if not answer:
-            raise LayerUnavailable(
-                f"{self.url} did not answer within {self.timeout_s:g} s.",
-                layer=self.url,
-                hint=f"See what is live before you try again: {self._listing}",
-            )
-        result, problem = answer[0]
-        if problem is not None:
-            raise problem
-        return result  # type: ignore[no-any-return]
-
-    return within
+    return bounded
 
 
 class Bucket:
@@ -129,9 +114,10 @@ class Bucket:
         # Its own thread ends soon after the caller's wait.
         self.bounds = replace(bounds, seconds=timeout_s + 1.0)
         self._given = url
-        self._objects = Objects(Place.parse(Layer(url).at(self.environment)), ".releases/")
+        location = Location.parse(Layer(url).at(self.environment))
+        self._objects = Objects(location, RELEASES, is_patient=True)
         self._log = Log(self._objects, self.environment)
-        self.url = self._objects.place.url_without_secrets
+        self.url = location.url_without_secrets
 
     @_bounded
     def current(self) -> LogEntry | None:
@@ -445,7 +431,7 @@ class Bucket:
         return LayerUnavailable(
             f"{problem.message} Whether the release became live is not known.",
             layer=problem.layer,
-            hint=f"{problem.hint or ''} See what is live before you try again: "
+            hint=f"{problem.hint or ''} Check what is live before you try again: "
             f"{self._listing}".strip(),
         )
 

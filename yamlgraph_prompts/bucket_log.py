@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from yamlgraph_prompts.bucket_objects import Objects
 from yamlgraph_prompts.errors import LayerUnavailable
+from yamlgraph_prompts.sources.s3.objects import Objects
 
 LIMIT_ENTRY_BYTES = 64 << 10
 LIMIT_MESSAGE = 4_000

@@ -342,6 +342,8 @@ def within(
     url: str,
     about: Callable[[], str] = str,
     meanwhile: Callable[[], object] = lambda: None,
+    when: str = "in time",
+    hint: str = "Check the endpoint and the network, or raise startup_deadline_s.",
 ) -> T:
     """The answer to a question that may never be answered; it is not waited for any longer.
 
@@ -366,9 +368,9 @@ def within(
         # Only now: which credentials are used is found out while they are waited for.
         further = about()
         raise LayerUnavailable(
-            f"{url} did not answer in time{f' ({further})' if further else ''}.",
+            f"{url} did not answer {when}{f' ({further})' if further else ''}.",
             layer=url,
-            hint="Check the endpoint and the network, or raise startup_deadline_s.",
+            hint=hint,
         )
     found, problem = answer[0]
     if problem is not None:

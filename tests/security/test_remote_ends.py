@@ -38,10 +38,11 @@ from yamlgraph_prompts.fetch import LayerReader
 from yamlgraph_prompts.live_prompts import LivePrompts
 from yamlgraph_prompts.pack import MAGIC, encode_pack
 from yamlgraph_prompts.polling import Poller
-from yamlgraph_prompts.sources import Content, s3_bucket
-from yamlgraph_prompts.sources.bounds import Bounds
+from yamlgraph_prompts.sources import Content
 from yamlgraph_prompts.sources.s3 import S3Source
-from yamlgraph_prompts.sources.s3_client import Place, forget
+from yamlgraph_prompts.sources.s3.bounds import Bounds
+from yamlgraph_prompts.sources.s3.client import Connection, forget
+from yamlgraph_prompts.sources.s3.location import Location
 
 BOUNDS = Bounds(seconds=1.5, requests=150, received_bytes=256 << 10, pages=40, patience_s=0.2)
 SLACK_S = 6.0  # boto3's pauses, and a machine that runs other things as well
@@ -60,7 +61,7 @@ class End:
 
 def of_source(source: S3Source, hits: Callable[[Asked], bool]) -> End:
     source.read()
-    return End(source._bucket, source.read, hits)
+    return End(source._objects, source.read, hits)
 
 
 def published_source(s3: ScriptedS3, bounds: Bounds = BOUNDS) -> S3Source:
@@ -207,7 +208,7 @@ def test_an_answer_without_end_is_refused(s3: ScriptedS3, maker: Maker, flood: s
 def test_an_answer_without_end_is_refused_through_boto3_too(
     s3: ScriptedS3, maker: Maker, flood: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(s3_bucket._Signed, "of", lambda *_: None)
+    monkeypatch.setattr(Connection, "base", lambda *_: None)
     end = maker(s3)
     refused_clearly(s3, end, Hostile(lambda asked: FLOODS[flood](), end.hits))
 
@@ -315,7 +316,6 @@ PAGES: dict[str, tuple[Callable[[int], str | bytes], str]] = {
 @pytest.mark.parametrize("kind", PAGES)
 @pytest.mark.parametrize("maker", [a_list, a_list_of_the_history], ids=named)
 def test_a_list_that_is_none_is_refused(s3: ScriptedS3, maker: Maker, kind: str) -> None:
-    # The history is listed by boto3.
     end = maker(s3)
     made, words = PAGES[kind]
     answers = itertools.chain([page(made(0))], (page(made(at)) for at in itertools.count(1)))
@@ -447,12 +447,12 @@ def test_the_last_good_release_stays_live(
     publish(s3, release(a="user: good"))
     with LivePrompts(s3.url(), environment="production", store=tmp_path, watch=False) as prompts:
         publish(s3, release(a="user: new"), number=2)
-        source._bucket.bounds = BOUNDS
+        source._objects.bounds = BOUNDS
         s3.fault = Hostile(lambda asked: LIVE[kind](), lambda asked: asked.key.endswith(hit))
         assert prompts.publish().status == "rejected"
         assert prompts["a"].user == "good"
         assert prompts.health.layers[0].trouble
-        source._bucket.bounds, s3.fault = Bounds(), None
+        source._objects.bounds, s3.fault = Bounds(), None
         prompts.publish()
         assert prompts["a"].user == "new"
 
@@ -558,7 +558,7 @@ def test_a_hostile_source_of_credentials_ends(
         with pytest.raises(LayerUnavailable, match=r"s3://acme/prompts/"):
             source.read()
     finally:
-        forget(Place.parse(s3.url()))
+        forget(Location.parse(s3.url()))
     # Clients are made meanwhile.
     assert time.monotonic() - began_s < BOUNDS.seconds + 3 * SLACK_S
     assert 0 < hostile.asked <= 12

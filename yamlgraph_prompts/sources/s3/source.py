@@ -1,6 +1,6 @@
-"""A layer in S3: a published release where one is, else the loose files below the prefix.
+"""A layer in S3: a published release if there is one, else the loose files below the prefix.
 
-Knows no environments: it is told which channel to read, and what unpacks a release.
+Knows no environments: its caller chooses the channel, and unpacks releases.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from pathlib import Path
 
 from yamlgraph_prompts.errors import LayerUnavailable, PromptsError
 from yamlgraph_prompts.sources import Content, Traffic, Unpack
-from yamlgraph_prompts.sources.bounds import Bounds
-from yamlgraph_prompts.sources.s3_bucket import Bucket
-from yamlgraph_prompts.sources.s3_client import Place, circumstances
-from yamlgraph_prompts.sources.s3_loose import Loose
-from yamlgraph_prompts.sources.s3_names import RELEASES, case_collisions, escapes
+from yamlgraph_prompts.sources.s3.bounds import Bounds
+from yamlgraph_prompts.sources.s3.errors import circumstances
+from yamlgraph_prompts.sources.s3.location import Location
+from yamlgraph_prompts.sources.s3.loose import Loose
+from yamlgraph_prompts.sources.s3.names import RELEASES, case_collisions, escapes
+from yamlgraph_prompts.sources.s3.objects import Objects
 
 LIMIT_POINTER_BYTES = 64 << 10  # a log's entry too
 LIMIT_PACK_BYTES = 96 << 20
@@ -33,7 +34,7 @@ class _Kept:
 
 
 class S3Source:
-    """Reads a prefix of a bucket; asks as little as can be when nothing has changed.
+    """Reads a prefix of a bucket, with as few requests as possible if nothing has changed.
 
     Args:
         url: ``s3://bucket/prefix``, with ``?region=``, ``endpoint=`` and ``profile=`` if need be.
@@ -57,18 +58,18 @@ class S3Source:
         unpack: Unpack | None = None,
         bounds: Bounds = Bounds(),  # noqa: B008 - frozen
     ) -> None:
-        self.place = Place.parse(url)
-        self.url = self.place.url_without_secrets
+        self.location = Location.parse(url)
+        self.url = self.location.url_without_secrets
         self.channel = channel
         self.unpack = unpack
-        self._bucket = Bucket(self.place, bounds)
-        self._loose = Loose(self._bucket)
+        self._objects = Objects(self.location, bounds=bounds)
+        self._loose = Loose(self._objects)
         self._published: _Kept | None = None
         self._is_loose = False
 
     def read(self) -> Content:
-        """Everything that is there now; see `Source.read`. What is kept is not fetched again."""
-        self._bucket.open()
+        """All files; see `Source.read`. Fetches only what has changed."""
+        self._objects.open()
         if self.channel is None or self.unpack is None:
             return self._loose.read() or Content({})
         for _ in range(2):
@@ -77,7 +78,7 @@ class S3Source:
                 if content is not None:
                     return content
                 self._published = None
-            # The list says as well whether something has been published since.
+            # The list also shows whether a release has been published since.
             files = self._loose.read(self.channel)
             self._is_loose = files is not None
             if files is not None:
@@ -89,7 +90,7 @@ class S3Source:
         )
 
     def version(self) -> str:
-        """The version of what is there; a change is fetched at once and kept for `read`."""
+        """The current version; a change is fetched at once and kept for `read`."""
         return self.read().version
 
     def release(self, release_id: str) -> Content | None:
@@ -100,41 +101,41 @@ class S3Source:
         """
         if self.unpack is None or not _ID.fullmatch(release_id):
             return None
-        self._bucket.open()
+        self._objects.open()
         return self._unpacked(release_id, self.unpack)
 
     def places(self) -> list[str]:
         """The names of the folders directly below the prefix."""
         try:
-            self._bucket.open()
-            folders = {name for page in self._bucket.pages("/") for name in page.folders}
+            self._objects.open()
+            pages = self._objects.pages(delimiter="/")
+            folders = {name.rstrip("/") for page in pages for name in page.folders}
         except LayerUnavailable:
             return []
-        found = (name.removeprefix(self.place.prefix).rstrip("/") for name in folders)
-        return sorted(name for name in found if name and not name.startswith("."))
+        return sorted(name for name in folders if name and not name.startswith("."))
 
     @property
     def about(self) -> str:
-        """Where it is and which credentials are used, for errors."""
-        return circumstances(self.place)
+        """Where it is and which credentials it uses, for errors."""
+        return circumstances(self.location)
 
     @property
     def traffic(self) -> Traffic:
-        """What was asked so far; asks nobody."""
-        return self._bucket.traffic
+        """The requests so far, and the bytes received for them."""
+        return self._objects.traffic
 
     def watched(self) -> tuple[Path, ...]:
-        """Nothing on this machine."""
+        """No local paths."""
         return ()
 
     def close(self) -> None:
         """Let go of the connections."""
-        self._bucket.close()
+        self._objects.close()
 
     def _read_published(self, unpack: Unpack) -> Content | None:
         kept = self._published
-        answer = self._bucket.get(
-            f"{self.place.prefix}{RELEASES}{self.channel}/current",
+        answer = self._objects.ask(
+            f"{RELEASES}{self.channel}/current",
             limit_bytes=LIMIT_POINTER_BYTES,
             if_none_match=kept.etag if kept else None,
             once=kept is not None,
@@ -161,8 +162,8 @@ class S3Source:
         return content
 
     def _is_logged(self, number: int) -> bool:
-        key = f"{self.place.prefix}{RELEASES}{self.channel}/log/{number:020d}.json"
-        answer = self._bucket.get(key, limit_bytes=LIMIT_POINTER_BYTES, may_be_denied=True)
+        key = f"{RELEASES}{self.channel}/log/{number:020d}.json"
+        answer = self._objects.ask(key, limit_bytes=LIMIT_POINTER_BYTES, may_be_denied=True)
         return answer.status == 200
 
     def _pointed(self, data: bytes) -> tuple[int, str]:
@@ -177,8 +178,8 @@ class S3Source:
         raise self._bad("is no pointer to a release")
 
     def _unpacked(self, release_id: str, unpack: Unpack) -> Content | None:
-        key = f"{self.place.prefix}{RELEASES}packs/{release_id}.pack"
-        answer = self._bucket.get(key, limit_bytes=LIMIT_PACK_BYTES)
+        key = f"{RELEASES}packs/{release_id}.pack"
+        answer = self._objects.ask(key, limit_bytes=LIMIT_PACK_BYTES)
         if answer.status != 200:
             return None
         try:

@@ -1,15 +1,17 @@
-"""One page of a bucket's listing, read from its XML. Pure."""
+"""A bucket's list: its pages, and what is in them. Sends no request."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_plus
 
-from yamlgraph_prompts.sources.bounds import TooMuch
+from yamlgraph_prompts.sources.s3.bounds import NoProgress, TooMuch
 
+LIMIT_PAGE_BYTES = 4 << 20  # 1,000 keys of 1,024 bytes, each quoted
+LIMIT_IDLE_PAGES = 16  # a bucket full of deletion markers lists some empty pages
 LIMIT_MARKS = 100_000  # of elements and attributes; a page of 1,000 keys has about 30,000
 LIMIT_KEY = 1_024  # as S3's own
 LIMIT_ETAG = 256
@@ -22,7 +24,7 @@ _LONG_ATTRIBUTE = re.compile(rb"""=\s*(?:"[^"]{200}|'[^']{200})""")
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One line of a listing. The ETag has no quotes."""
+    """One line of a list: the key without the prefix, the ETag without quotes."""
 
     key: str
     etag: str
@@ -31,27 +33,51 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class ListPage:
-    """One page: its lines, the folders below a delimiter, and where the next page begins."""
+    """One page: its lines, the folders before a delimiter, and the next page's token."""
 
     listed: list[Listed]
     folders: list[str]
     token: str | None
 
-    @property
-    def names(self) -> set[str]:
-        """What it lists."""
-        return {*(one.key for one in self.listed), *self.folders}
+
+class CutOff(Exception):
+    """An answer that is no list, or does not say how the list goes on."""
 
 
-def read_page(data: bytes) -> ListPage | None:
-    """The page in a body; None for what is no such page.
+def all_pages(ask: Callable[[str | None], ListPage], limit: int) -> Iterator[ListPage]:
+    """Every page of a list, as long as they bring something new.
+
+    Args:
+        ask: The page for a token, None for the first.
+        limit: The most pages.
 
     Raises:
-        TooMuch: It is made to grow when it is read.
+        NoProgress: They bring nothing new.
+        TooMuch: There are more.
     """
+    token: str | None = None
+    tokens: set[str] = set()
+    names: set[str] = set()
+    idle = 0
+    for _ in range(limit):
+        page = ask(token)
+        yield page
+        token = page.token
+        if token is None:
+            return
+        before = len(names)
+        names.update((one.key for one in page.listed), page.folders)
+        idle = 0 if len(names) > before else idle + 1
+        if token in tokens or idle > LIMIT_IDLE_PAGES:
+            raise NoProgress("its list is cut off or endless, its pages bring nothing new")
+        tokens.add(token)
+    raise TooMuch(f"its list has more than {limit:,} pages")
+
+
+def read_page(data: bytes, prefix: str) -> ListPage | None:
+    """The page in a body that `refuse_bomb` let pass; None if it is none."""
     from xml.etree import ElementTree
 
-    refuse_bomb(data)
     try:
         # A text is read as UTF-8, whatever it declares, so nothing hides behind an encoding.
         page = ElementTree.fromstring(data.decode())
@@ -64,7 +90,7 @@ def read_page(data: bytes) -> ListPage | None:
     try:
         listed = [
             Listed(
-                decoded(line.findtext(f"{space}Key", "")),
+                decoded(line.findtext(f"{space}Key", "")).removeprefix(prefix),
                 line.findtext(f"{space}ETag", "").strip('"'),
                 int(line.findtext(f"{space}Size", "0")),
             )
@@ -73,7 +99,8 @@ def read_page(data: bytes) -> ListPage | None:
     except ValueError:
         return None
     folders = [
-        decoded(name.text or "") for name in page.findall(f"{space}CommonPrefixes/{space}Prefix")
+        decoded(name.text or "").removeprefix(prefix)
+        for name in page.findall(f"{space}CommonPrefixes/{space}Prefix")
     ]
     if page.findtext(f"{space}IsTruncated") != "true":
         return _plausible(listed, folders, None)
@@ -81,18 +108,18 @@ def read_page(data: bytes) -> ListPage | None:
     return _plausible(listed, folders, token) if token else None
 
 
-def page_of(answer: Mapping[str, Any]) -> ListPage | None:
-    """The page in what boto3 gives; None for one that does not say whether and how it goes on."""
+def page_of(answer: Mapping[str, Any], prefix: str) -> ListPage | None:
+    """The page in boto3's answer; None if it does not say whether and how the list goes on."""
     # boto3 takes any other document for an empty list.
     more = answer.get("IsTruncated")
     token = answer.get("NextContinuationToken") if more else None
     if more is None or (more and not token):
         return None
     listed = [
-        Listed(one["Key"], one.get("ETag", "").strip('"'), one.get("Size", 0))
+        Listed(one["Key"].removeprefix(prefix), one.get("ETag", "").strip('"'), one.get("Size", 0))
         for one in answer.get("Contents", ())
     ]
-    folders = [one["Prefix"] for one in answer.get("CommonPrefixes", ())]
+    folders = [one["Prefix"].removeprefix(prefix) for one in answer.get("CommonPrefixes", ())]
     return _plausible(listed, folders, token)
 
 

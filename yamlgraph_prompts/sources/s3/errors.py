@@ -1,15 +1,20 @@
-"""What botocore raises, in words for a person: what is wrong and what to try. Imports no boto3."""
+"""Errors for what botocore raises: what is wrong, where, and what to try. Imports no boto3."""
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
 
-from yamlgraph_prompts.sources.bounds import BoundExceeded
+from yamlgraph_prompts.errors import LayerError, LayerNotFound, LayerUnavailable
+from yamlgraph_prompts.sources.s3.bounds import BoundExceeded
+from yamlgraph_prompts.sources.s3.client import Connection, known
+from yamlgraph_prompts.sources.s3.location import Location
 
-LIMIT_CODE = 100  # characters of S3's own word for an error
+LIMIT_CODE = 100  # characters of S3's code for an error
 LIMIT_HEADER = 400
 
 _NO_CREDENTIALS = {
@@ -56,14 +61,17 @@ _ELSEWHERE = {
     "IllegalLocationConstraintException",
 }
 _OF_THE_BUCKET = {"NoSuchBucket", "404", "RequestTimeTooSkewed"}
-_OF_ONE_OBJECT = {"CutShort", "TooSlow", "TooMuch", "ResponseStreamingError", "IncompleteReadError"}
+_OF_ONE_OBJECT = {"CutShort", "TooSlow", "TooMuch"}
+_NO_OBJECT = ("there is no such object", "Push a release, or upload prompts there.")
+_TRY_AGAIN = "Try again, or ask the server's operator."
+_CHECK_FILES = "Check AWS_WEB_IDENTITY_TOKEN_FILE, AWS_CA_BUNDLE and the profile."
 _CODES: Mapping[str, tuple[str, str]] = {
     "NoSuchBucket": (
         "there is no such bucket",
         "Correct the bucket's name, the region or the endpoint.",
     ),
-    "NoSuchKey": ("there is no such object", "Push a release, or upload prompts there."),
-    "NoSuchVersion": ("there is no such object", "Push a release, or upload prompts there."),
+    "NoSuchKey": _NO_OBJECT,
+    "NoSuchVersion": _NO_OBJECT,
     "InvalidAccessKeyId": (
         "the server does not know this access key",
         "Check which credentials are meant: AWS_PROFILE, ?profile=NAME or AWS_ACCESS_KEY_ID.",
@@ -74,20 +82,17 @@ _CODES: Mapping[str, tuple[str, str]] = {
     ),
     "AccessDenied": (
         "access is denied",
-        "They need s3:ListBucket for the bucket and s3:GetObject for all below the prefix.",
+        "The credentials need s3:ListBucket for the bucket and s3:GetObject below the prefix.",
     ),
 }
 _REGION = re.compile(r"[a-z0-9-]{1,40}")
-_ROLE_HINT = "Check the role's ARN, whom it trusts, and the token or profile that is to take it."
+_ROLE_HINT = "Check the role's ARN, whom it trusts, and the token or profile that assumes it."
 _CONNECTING: Mapping[str, tuple[str, str]] = {
     "SSLError": (
         "no secure connection could be made",
         "Check the endpoint's certificate, or set AWS_CA_BUNDLE.",
     ),
-    "ProxyConnectionError": (
-        "the proxy could not be reached",
-        "Check HTTPS_PROXY and NO_PROXY.",
-    ),
+    "ProxyConnectionError": ("the proxy could not be reached", "Check HTTPS_PROXY and NO_PROXY."),
     "EndpointConnectionError": (
         "the endpoint refused the connection or does not exist",
         "Check the endpoint, the region and the network.",
@@ -96,18 +101,9 @@ _CONNECTING: Mapping[str, tuple[str, str]] = {
         "no connection could be made in time",
         "Check the endpoint and the network.",
     ),
-    "ReadTimeoutError": ("the server did not answer in time", "Try again, or ask who runs it."),
-    "ConnectionClosedError": ("the connection was cut", "Try again, or ask who runs the server."),
-    "ResponseStreamingError": ("an object was cut short", "Try again, or ask who runs the server."),
-    "IncompleteReadError": ("an object was cut short", "Try again, or ask who runs the server."),
-    "gaierror": ("the endpoint's name is not known", "Check the endpoint and the network."),
-    "ConnectionRefusedError": (
-        "the endpoint refused the connection or does not exist",
-        "Check the endpoint, the region and the network.",
-    ),
-    "TimeoutError": ("the server did not answer in time", "Check the endpoint and the network."),
-    "CutOff": ("the server's list is cut off", "Look at what serves the endpoint."),
-    "CutShort": ("the connection was cut", "Try again, or ask who runs the server."),
+    "ReadTimeoutError": ("the server did not answer in time", _TRY_AGAIN),
+    "ConnectionClosedError": ("the connection was cut", _TRY_AGAIN),
+    "CutOff": ("the server's list is cut off", "Check what serves the endpoint."),
     "NoRegionError": ("no region is known", "Set AWS_REGION, or add ?region=NAME to the URL."),
     "InvalidRegionError": (
         "the region's name cannot be right",
@@ -122,11 +118,11 @@ _CONNECTING: Mapping[str, tuple[str, str]] = {
     "TokenRetrievalError": ("the single sign-on has ended", "Run aws sso login."),
     "FileNotFoundError": (
         "a file that the credentials or certificates need is not there",
-        "Check AWS_WEB_IDENTITY_TOKEN_FILE, AWS_CA_BUNDLE and the profile.",
+        _CHECK_FILES,
     ),
     "PermissionError": (
         "a file that the credentials or certificates need may not be read",
-        "Check AWS_WEB_IDENTITY_TOKEN_FILE, AWS_CA_BUNDLE and the profile.",
+        _CHECK_FILES,
     ),
     "ParamValidationError": (
         "a parameter cannot be right",
@@ -139,7 +135,85 @@ _CONNECTING: Mapping[str, tuple[str, str]] = {
 }
 
 
-def explain(problem: BaseException) -> tuple[str, str]:
+_ORIGINS = {
+    "env": "the environment",
+    "shared-credentials-file": "~/.aws/credentials",
+    "config-file": "~/.aws/config",
+    "assume-role": "an assumed role",
+    "assume-role-with-web-identity": "a web identity (IRSA)",
+    "sso": "single sign-on",
+    "iam-role": "the machine's role",
+    "container-role": "the container's role",
+    "custom-process": "a credential process",
+}
+
+
+def layer_error(
+    problem: Exception,
+    location: Location,
+    used: Connection | None = None,
+    name: str | None = None,
+    *,
+    writes: bool = False,
+) -> LayerError:
+    """One clear error: what is wrong, where, with which credentials, what to try.
+
+    Args:
+        problem: What was raised.
+        location: Where.
+        used: The connection; the one that is known for the location when left out.
+        name: The full key of the object.
+        writes: Whether it was to be written.
+
+    Returns:
+        `LayerNotFound` for an object that does not exist, else `LayerUnavailable`. It holds no
+        secret; of an access key only the last four characters.
+    """
+    what, hint = _explained(problem)
+    code = error_code(problem)
+    if writes and code == "AccessDenied":
+        hint = "Pushing needs s3:PutObject, s3:GetObject and s3:ListBucket there."
+    layer = location.url_without_secrets
+    where = f"s3://{location.bucket}/{name}" if name and _is_about_one_object(problem) else layer
+    message = f"{where}: {what} ({circumstances(location, used)})."
+    if code in ("NoSuchKey", "NoSuchVersion"):
+        return LayerNotFound(message, layer=layer, hint=hint)
+    return LayerUnavailable(message, layer=layer, hint=hint, retry_after_s=_retry_after_s(problem))
+
+
+def circumstances(location: Location, used: Connection | None = None) -> str:
+    """Where, and with which credentials; sends no request, and holds no secret."""
+    made = used or known(location)
+    if made is None:
+        names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+        endpoint = next(filter(None, (location.endpoint, *map(os.getenv, names))), "the default")
+    else:
+        endpoint = made.client.meta.endpoint_url
+    parts = urlsplit(endpoint)
+    if parts.username or parts.password:
+        endpoint = endpoint.replace(f"{parts.netloc.rpartition('@')[0]}@", "")
+    return (
+        f"bucket {location.bucket}, prefix {location.prefix or '(none)'}, endpoint {endpoint}, "
+        f"credentials: {_credentials(location, made)}"
+    )
+
+
+def _credentials(location: Location, made: Connection | None) -> str:
+    profile = location.profile or os.environ.get("AWS_PROFILE")
+    suffix = f", profile {profile}" if profile else ""
+    if made is None:
+        return f"not known yet{suffix}"
+    if made.credentials is None:
+        return f"none{suffix}"
+    # Not the property: it may fetch a new key.
+    facts = vars(made.credentials)
+    key = str(facts.get("_access_key") or facts.get("access_key") or "").strip()
+    ends = f" ending in {key[-4:]}" if len(key) >= 12 else ""
+    origin = _ORIGINS.get(made.credentials.method, made.credentials.method)
+    return f"access key{ends} from {origin}{suffix}"
+
+
+def _explained(problem: BaseException) -> tuple[str, str]:
     """What is wrong, and what to try."""
     code = error_code(problem)
     if _is_for_a_role(problem):
@@ -148,13 +222,12 @@ def explain(problem: BaseException) -> tuple[str, str]:
         return f"this machine's clock is wrong{_skew(problem)}", "Set the clock (NTP)."
     if code in _ELSEWHERE:
         region = _REGION.fullmatch(_headers(problem).get("x-amz-bucket-region", ""))
-        there = f"the bucket is in another region{f', {region[0]}' if region else ''}"
         return (
-            there,
+            f"the bucket is in another region{f', {region[0]}' if region else ''}",
             f"Add ?region={region[0] if region else 'NAME'} to the URL, or set AWS_REGION.",
         )
     if code in _SLOW:
-        return "the server is throttling", "It is asked again later, more and more rarely."
+        return "the server is throttling", "It is asked again later, less and less often."
     if code in ("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "InvalidToken"):
         return "the session token has expired or is not valid", "Log in again (aws sso login)."
     if code in ("404", "NotFound"):
@@ -165,16 +238,16 @@ def explain(problem: BaseException) -> tuple[str, str]:
         if code in _CODES:
             return _CODES[code]
         message = str(problem.response["Error"].get("Message") or "")[:200]  # type: ignore[attr-defined]
-        said = "".join(letter if letter.isprintable() else " " for letter in message)
-        return f"the server answered {code}{f', {said}' if said else ''}", "Ask who runs it."
+        text = "".join(letter if letter.isprintable() else " " for letter in message)
+        return f"the server answered {code}{f', {text}' if text else ''}", "Ask its operator."
     if any(map(_is_unsendable, _chain(problem))):
         return (
             "the access key or the session's token holds a character that cannot be sent",
-            "Look at where it comes from: most often it was saved with a newline at its end.",
+            "Check where it comes from: most often it was saved with a newline at its end.",
         )
     for seen in _chain(problem):
         if isinstance(seen, BoundExceeded):
-            return f"the server was given up: {seen}", seen.hint
+            return f"the request was given up: {seen}", seen.hint
     for name in _lineage(problem):
         if name in _CONNECTING:
             return _CONNECTING[name]
@@ -183,14 +256,14 @@ def explain(problem: BaseException) -> tuple[str, str]:
 
 
 def is_about_credentials(problem: BaseException) -> bool:
-    """Whether other credentials could help."""
+    """Whether other credentials may help."""
     if error_code(problem) in _REFUSED or _is_for_a_role(problem):
         return True
     return not _NO_CREDENTIALS.isdisjoint(_lineage(problem))
 
 
-def is_about_one_object(problem: BaseException) -> bool:
-    """Whether others could be had: it is of use to know which one it is."""
+def _is_about_one_object(problem: BaseException) -> bool:
+    """Whether others may be readable: then the error names this one."""
     code = error_code(problem)
     if code is None:
         return not _OF_ONE_OBJECT.isdisjoint(_lineage(problem))
@@ -198,17 +271,17 @@ def is_about_one_object(problem: BaseException) -> bool:
     return not refused and code not in _SLOW | _ELSEWHERE | _OF_THE_BUCKET
 
 
-def retry_after_s(problem: BaseException) -> float | None:
-    """Seconds that the server asked to be left alone for; None where it did not."""
-    said = _headers(problem).get("retry-after", "")[:LIMIT_HEADER].strip()
-    if said.isascii() and said.isdecimal():
-        return float(said[:12])
-    moment_s = _moment_s(said)
+def _retry_after_s(problem: BaseException) -> float | None:
+    """Seconds to wait as the server's ``Retry-After`` says; None without one."""
+    text = _headers(problem).get("retry-after", "")[:LIMIT_HEADER].strip()
+    if text.isascii() and text.isdecimal():
+        return float(text[:12])
+    moment_s = _moment_s(text)
     return None if moment_s is None else max(0.0, moment_s - time.time())
 
 
 def error_code(problem: BaseException) -> str | None:
-    """S3's own word for it, or the status; None where no server answered."""
+    """S3's code for it, or the status; None if no server answered."""
     response = getattr(problem, "response", None)
     if not isinstance(response, dict):
         return None
@@ -227,13 +300,13 @@ def _headers(problem: BaseException) -> Mapping[str, str]:
     response = getattr(problem, "response", None)
     if not isinstance(response, dict):
         return {}
-    found: Mapping[str, str] = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-    return found
+    headers: Mapping[str, str] = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    return headers
 
 
-def _moment_s(said: str) -> float | None:
+def _moment_s(text: str) -> float | None:
     try:
-        return parsedate_to_datetime(said).timestamp()
+        return parsedate_to_datetime(text).timestamp()
     except (ValueError, TypeError, OverflowError):
         return None
 

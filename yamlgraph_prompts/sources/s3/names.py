@@ -7,20 +7,18 @@ from collections.abc import Iterable
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.regular_file import LIMIT_FILE_BYTES
 from yamlgraph_prompts.sources.layer_files import LIMIT_BYTES, is_read, too_large, yml
-from yamlgraph_prompts.sources.s3_page import Listed
+from yamlgraph_prompts.sources.s3.listing import Listed
 
 RELEASES = ".releases/"
 
 
-def sort_out(
-    listing: Iterable[Listed], prefix: str, url: str
-) -> tuple[dict[str, Listed], tuple[Finding, ...]]:
-    """The files to fetch, by their path within the layer, and what is to be said of others."""
-    wanted: dict[str, Listed] = {}
+def files_of(listing: Iterable[Listed], url: str) -> tuple[dict[str, Listed], tuple[Finding, ...]]:
+    """The files to fetch, by their path within the layer, and the findings about the others."""
+    files: dict[str, Listed] = {}
     findings: list[Finding] = []
     total = 0
     for one in listing:
-        path = one.key.removeprefix(prefix)
+        path = one.key
         shown = f"{url}{path}"
         if path.endswith(".yml") and not is_hidden(path):
             findings.append(yml(shown))
@@ -37,17 +35,17 @@ def sort_out(
             break
         else:
             total += one.size
-            wanted[path] = one
-    return wanted, tuple(findings)
+            files[path] = one
+    return files, tuple(findings)
 
 
-def channels(listing: Iterable[Listed], prefix: str) -> list[str]:
+def channels(listing: Iterable[Listed]) -> list[str]:
     """The channels that have a published release below the prefix."""
-    begin, end = f"{prefix}{RELEASES}", "/current"
+    end = "/current"
     return [
-        one.key[len(begin) : -len(end)]
+        one.key[len(RELEASES) : -len(end)]
         for one in listing
-        if one.key.startswith(begin) and one.key.endswith(end)
+        if one.key.startswith(RELEASES) and one.key.endswith(end)
     ]
 
 

@@ -1,0 +1,172 @@
+"""One client for each server and its credentials, shared by the whole process.
+
+boto3 is imported when the first client is made.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from yamlgraph_prompts.sources.s3.location import Location
+
+USER_AGENT = "yamlgraph-prompts"
+PARALLEL = 48
+ATTEMPTS = 2
+# A push may wait longer than a start: nothing is served from it, and a release may be large.
+CONNECT_TIMEOUT_S, PATIENT_CONNECT_TIMEOUT_S = 1.0, 5.0
+READ_TIMEOUT_S, PATIENT_READ_TIMEOUT_S = 1.5, 20.0
+
+
+@dataclass(frozen=True, eq=False)
+class Connection:
+    """A client, and the facts that signed requests and error messages need.
+
+    Args:
+        client: The boto3 client.
+        credentials: Its credentials, which refresh themselves; None when there are none.
+    """
+
+    client: Any
+    credentials: Any
+    _bases: dict[str, str | None] = field(default_factory=dict)
+
+    def base(self, bucket: str) -> str | None:
+        """The URL before the key of each object; None if only boto3 can sign for this bucket."""
+        if bucket not in self._bases:
+            self._bases[bucket] = self._base(bucket)
+        return self._bases[bucket]
+
+    def leave_to_boto3(self, bucket: str) -> None:
+        """Send no more requests to this bucket past boto3."""
+        self._bases[bucket] = None
+
+    def get(
+        self,
+        url: str,
+        headers: Mapping[str, str] = MappingProxyType({}),
+        *,
+        is_object: bool = False,
+        once: bool = False,
+    ) -> Any:
+        """The answer to a signed GET; None if boto3 should try again.
+
+        Args:
+            url: The whole URL, quoted.
+            headers: Further headers.
+            is_object: Whether the answer is an object, and no XML.
+            once: Raise if the server does not answer, instead of returning None.
+        """
+        from botocore.auth import S3SigV4Auth
+        from botocore.awsrequest import AWSRequest
+        from botocore.exceptions import ConnectionClosedError, ReadTimeoutError, SSLError
+
+        named = {**headers, "User-Agent": USER_AGENT}
+        request = AWSRequest("GET", url, headers=named, stream_output=is_object)
+        region = self.client.meta.region_name
+        region = "us-east-1" if region in (None, "aws-global") else region
+        S3SigV4Auth(self.credentials.get_frozen_credentials(), "s3", region).add_auth(request)
+        try:
+            return self.client._endpoint.http_session.send(request.prepare())
+        except ReadTimeoutError:
+            # One of many servers may be slow.
+            if once:
+                raise
+        except (ConnectionClosedError, SSLError):
+            # The server has closed a kept connection meanwhile, or has cut its answer.
+            pass
+        return None
+
+    def _base(self, bucket: str) -> str | None:
+        if (
+            self.credentials is None
+            or self.client.meta.config.signature_version != "s3v4"
+            or ":" in bucket
+            or bucket.endswith("--x-s3")
+        ):
+            return None
+        # botocore knows all styles of endpoints, and how the bucket's name changes them.
+        example = self.client.generate_presigned_url(
+            "get_object", Params={"Bucket": bucket, "Key": "x"}
+        ).partition("?")[0]
+        return example[:-1] if example.endswith("/x") else None
+
+
+def connection(location: Location, *, is_patient: bool = False) -> Connection:
+    """The client for a location; the same one for equal credentials. Thread-safe.
+
+    The whole credential chain counts, ``AWS_ENDPOINT_URL_S3`` too. A call takes about 4 s at most
+    if the server does not answer, and no more than `bounds.allowed` permits.
+
+    Args:
+        location: Where.
+        is_patient: Whether to wait longer for the server.
+
+    Raises:
+        Exception: What botocore raises for a configuration that it cannot use; see `errors`.
+    """
+    key = (_key(location), is_patient)
+    with _making:
+        if key not in _made:
+            _made[key] = _connect(location, is_patient)
+        return _made[key]
+
+
+def known(location: Location) -> Connection | None:
+    """A connection that was made for it already."""
+    key = _key(location)
+    return next((made for (one, _), made in list(_made.items()) if one == key), None)
+
+
+def forget(location: Location) -> None:
+    """Make the next client anew: credentials that failed may have been corrected since."""
+    for is_patient in (False, True):
+        _made.pop((_key(location), is_patient), None)
+
+
+_made: dict[tuple[object, bool], Connection] = {}
+_making = threading.Lock()
+
+
+def _after_fork() -> None:
+    global _making
+    # The parent's sockets, and a lock that one of its threads held, are of no use.
+    _making = threading.Lock()
+    _made.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _key(location: Location) -> object:
+    variables = sorted(item for item in os.environ.items() if item[0].startswith("AWS_"))
+    return location.region, location.endpoint, location.profile, hash(tuple(variables))
+
+
+def _connect(location: Location, is_patient: bool) -> Connection:
+    import boto3
+    from botocore.config import Config
+
+    from yamlgraph_prompts.sources.s3.session import BoundedSession
+
+    # A session of our own: boto3's default one is not thread-safe.
+    session = BoundedSession(profile=location.profile)
+    config = Config(
+        connect_timeout=PATIENT_CONNECT_TIMEOUT_S if is_patient else CONNECT_TIMEOUT_S,
+        read_timeout=PATIENT_READ_TIMEOUT_S if is_patient else READ_TIMEOUT_S,
+        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+        max_pool_connections=PARALLEL,
+        user_agent_extra=USER_AGENT,
+        # Other servers than AWS's do not know the newer checksums.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
+    made = boto3.Session(botocore_session=session).client(
+        "s3", region_name=location.region, endpoint_url=location.endpoint, config=config
+    )
+    return Connection(made, session.get_credentials())
