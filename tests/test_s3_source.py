@@ -42,6 +42,7 @@ from yamlgraph_prompts.sources.s3 import S3Source, loose, names, session
 from yamlgraph_prompts.sources.s3.client import Connection, connection, forget
 from yamlgraph_prompts.sources.s3.location import Location
 from yamlgraph_prompts.sources.s3.objects import Objects
+from yamlgraph_prompts.sources.s3.signed import SignedBucket
 
 
 def release(**prompts: str) -> Release:
@@ -272,7 +273,7 @@ def test_a_layers_state_counts_what_was_asked_and_what_came(s3: ScriptedS3) -> N
 def test_what_boto3_asks_is_counted_too_and_what_it_asks_again(
     s3: ScriptedS3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Connection, "base", lambda *_: None)
+    monkeypatch.setattr(Connection, "signed", lambda *_: None)
     s3.put(a="user: x", b="user: x")
     source = S3Source(s3.url())
     source.read()
@@ -373,14 +374,14 @@ def test_objects_are_fetched_though_another_thread_leaves_the_bucket_to_boto3_me
 ) -> None:
     s3.put(a="user: x")
     objects = Objects(Location.parse(s3.url()))
-    base = Connection.base
+    signed = Connection.signed
 
-    def meanwhile(made: Connection, bucket: str) -> str | None:
-        found = base(made, bucket)
+    def meanwhile(made: Connection, bucket: str) -> SignedBucket | None:
+        found = signed(made, bucket)
         made.leave_to_boto3(bucket)
         return found
 
-    monkeypatch.setattr(Connection, "base", meanwhile)
+    monkeypatch.setattr(Connection, "signed", meanwhile)
     for agent in ("yamlgraph-prompts", "Boto3/"):
         assert objects.get("a.yaml", 100) == b"user: x"
         assert s3.asked[-1].headers["User-Agent"].startswith(agent)

@@ -208,7 +208,7 @@ def test_an_answer_without_end_is_refused(s3: ScriptedS3, maker: Maker, flood: s
 def test_an_answer_without_end_is_refused_through_boto3_too(
     s3: ScriptedS3, maker: Maker, flood: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Connection, "base", lambda *_: None)
+    monkeypatch.setattr(Connection, "signed", lambda *_: None)
     end = maker(s3)
     refused_clearly(s3, end, Hostile(lambda asked: FLOODS[flood](), end.hits))
 

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from yamlgraph_prompts.sources.s3.location import Location
 
-USER_AGENT = "yamlgraph-prompts"
+if TYPE_CHECKING:
+    from yamlgraph_prompts.sources.s3.signed import SignedBucket
+
 PARALLEL = 48
 ATTEMPTS = 2
 # A push may wait longer than a start: nothing is served from it, and a release may be large.
@@ -22,78 +21,30 @@ CONNECT_TIMEOUT_S, PATIENT_CONNECT_TIMEOUT_S = 1.0, 5.0
 READ_TIMEOUT_S, PATIENT_READ_TIMEOUT_S = 1.5, 20.0
 
 
-@dataclass(frozen=True, eq=False)
 class Connection:
-    """A client, and the facts that signed requests and error messages need.
+    """A client and its credentials.
 
     Args:
         client: The boto3 client.
         credentials: Its credentials, which refresh themselves; None when there are none.
     """
 
-    client: Any
-    credentials: Any
-    _bases: dict[str, str | None] = field(default_factory=dict)
+    def __init__(self, client: Any, credentials: Any) -> None:
+        self.client = client
+        self.credentials = credentials
+        self._signed: dict[str, SignedBucket | None] = {}
 
-    def base(self, bucket: str) -> str | None:
-        """The URL before the key of each object; None if only boto3 can sign for this bucket."""
-        if bucket not in self._bases:
-            self._bases[bucket] = self._base(bucket)
-        return self._bases[bucket]
+    def signed(self, bucket: str) -> SignedBucket | None:
+        """Sends requests to a bucket past boto3; None if only boto3 knows how."""
+        from yamlgraph_prompts.sources.s3.signed import SignedBucket
+
+        if bucket not in self._signed:
+            self._signed[bucket] = SignedBucket.of(self.client, self.credentials, bucket)
+        return self._signed[bucket]
 
     def leave_to_boto3(self, bucket: str) -> None:
         """Send no more requests to this bucket past boto3."""
-        self._bases[bucket] = None
-
-    def get(
-        self,
-        url: str,
-        headers: Mapping[str, str] = MappingProxyType({}),
-        *,
-        is_object: bool = False,
-        once: bool = False,
-    ) -> Any:
-        """The answer to a signed GET; None if boto3 should try again.
-
-        Args:
-            url: The whole URL, quoted.
-            headers: Further headers.
-            is_object: Whether the answer is an object, and no XML.
-            once: Raise if the server does not answer, instead of returning None.
-        """
-        from botocore.auth import S3SigV4Auth
-        from botocore.awsrequest import AWSRequest
-        from botocore.exceptions import ConnectionClosedError, ReadTimeoutError, SSLError
-
-        named = {**headers, "User-Agent": USER_AGENT}
-        request = AWSRequest("GET", url, headers=named, stream_output=is_object)
-        region = self.client.meta.region_name
-        region = "us-east-1" if region in (None, "aws-global") else region
-        S3SigV4Auth(self.credentials.get_frozen_credentials(), "s3", region).add_auth(request)
-        try:
-            return self.client._endpoint.http_session.send(request.prepare())
-        except ReadTimeoutError:
-            # One of many servers may be slow.
-            if once:
-                raise
-        except (ConnectionClosedError, SSLError):
-            # The server has closed a kept connection meanwhile, or has cut its answer.
-            pass
-        return None
-
-    def _base(self, bucket: str) -> str | None:
-        if (
-            self.credentials is None
-            or self.client.meta.config.signature_version != "s3v4"
-            or ":" in bucket
-            or bucket.endswith("--x-s3")
-        ):
-            return None
-        # botocore knows all styles of endpoints, and how the bucket's name changes them.
-        example = self.client.generate_presigned_url(
-            "get_object", Params={"Bucket": bucket, "Key": "x"}
-        ).partition("?")[0]
-        return example[:-1] if example.endswith("/x") else None
+        self._signed[bucket] = None
 
 
 def connection(location: Location, *, is_patient: bool = False) -> Connection:
@@ -161,7 +112,7 @@ def _connect(location: Location, is_patient: bool) -> Connection:
         read_timeout=PATIENT_READ_TIMEOUT_S if is_patient else READ_TIMEOUT_S,
         retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
         max_pool_connections=PARALLEL,
-        user_agent_extra=USER_AGENT,
+        user_agent_extra="yamlgraph-prompts",
         # Other servers than AWS's do not know the newer checksums.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",

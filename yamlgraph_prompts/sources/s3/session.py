@@ -63,11 +63,17 @@ class CutShort(ConnectionClosedError):  # type: ignore[misc]
 def _bound(http: Any, *, is_s3: bool) -> None:
     # Its managers, also those for proxies, share this table.
     http._pool_classes_by_scheme.update({"http": _HTTPPool, "https": _HTTPSPool})
-    http.send = partial(_send, http.send, is_s3)
+    http.send = partial(send_bounded, http.send, is_s3)
 
 
-def _send(send: Callable[[Any], Any], is_s3: bool, request: Any) -> Any:
-    """The answer to a request, with its whole body."""
+def send_bounded(send: Callable[[Any], Any], is_s3: bool, request: Any) -> Any:
+    """The answer to a request, with its whole body.
+
+    Args:
+        send: Sends the request and reads the head of the answer.
+        is_s3: Whether it is for S3, and not for credentials.
+        request: The request. If its ``stream_output`` is false, the answer is XML or JSON.
+    """
     with Exchange(math.inf if is_s3 else LIMIT_ANSWER_BYTES) as exchange:
         is_xml, request.stream_output = not request.stream_output, True
         data = b""
