@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import wraps
 from itertools import islice
@@ -17,16 +17,15 @@ from types import EllipsisType
 from typing import Concatenate, ParamSpec, TypeVar
 
 from yamlgraph_prompts.bucket_log import LIMIT_MESSAGE, LIMIT_WHO, Log, LogEntry
+from yamlgraph_prompts.bucket_packs import Packs
 from yamlgraph_prompts.errors import (
     LayerUnavailable,
     PromptsError,
     PushRefused,
     ReleaseNotFound,
-    StoreCorrupted,
 )
 from yamlgraph_prompts.fetch import within
 from yamlgraph_prompts.layers import Layer, LayerContent, environment_name, resolve
-from yamlgraph_prompts.pack import MAX_PACK, decode_pack, encode_pack
 from yamlgraph_prompts.release import Release
 from yamlgraph_prompts.sources.s3.bounds import LIMIT_ANSWER_BYTES, Bounds, Operation, allowed
 from yamlgraph_prompts.sources.s3.location import Location
@@ -117,6 +116,7 @@ class Bucket:
         location = Location.parse(Layer(url).at(self.environment))
         self._objects = Objects(location, RELEASES, is_patient=True)
         self._log = Log(self._objects, self.environment)
+        self._packs = Packs(self._objects, self._listing)
         self.url = location.url_without_secrets
 
     @_bounded
@@ -146,18 +146,7 @@ class Bucket:
         Raises:
             ReleaseNotFound: There is none, or more than one.
         """
-        wanted = prefix.strip().lower()
-        found = list(islice(self._ids(wanted), 6)) if wanted else []
-        if len(found) == 1:
-            return found[0]
-        if found:
-            shown = ", ".join(release_id[:12] for release_id in found[:5])
-            raise ReleaseNotFound(
-                f"Several releases in {self.url} begin with {prefix!r}.",
-                release_id=prefix,
-                hint=f"Give more of the id: {shown}.",
-            )
-        raise self._missing(prefix)
+        return self._packs.find(prefix)
 
     @_bounded
     def get(self, release_id: str) -> Release:
@@ -167,7 +156,7 @@ class Bucket:
             ReleaseNotFound: The bucket does not have it.
             StoreCorrupted: What is there is not what its name says.
         """
-        return self._get(release_id)
+        return self._packs.get(release_id)
 
     @_bounded
     def push(
@@ -234,7 +223,7 @@ class Bucket:
                 hint="Push to it first.",
             )
         return self._publish(
-            there._get(live.release if release_id is None else release_id),
+            there._packs.get(live.release if release_id is None else release_id),
             message,
             who,
             f"promote from {source}",
@@ -266,7 +255,7 @@ class Bucket:
                 release_id="previous",
                 hint="Push one, or name one that is in the bucket.",
             )
-        release = self._get(target)
+        release = self._packs.get(target)
         return self._publish(
             release, message, who, "rollback", single_writer=single_writer, after=live
         )
@@ -291,12 +280,12 @@ class Bucket:
         conditional = self._conditional(single_writer)
         live = self._log.newest()
         if live is not None and live.release == release.id:
-            mended = self._mend(release)
+            mended = self._packs.repair(release)
             return Pushed(live, published=False, repaired=self._log.point(live) or mended)
         if not isinstance(after, EllipsisType) and live != after:
             raise self._lost(live, after)
         self._refuse_names(release)
-        self._keep(release)
+        self._packs.put(release)
         entry = LogEntry(
             number=live.number + 1 if live else 1,
             release=release.id,
@@ -358,47 +347,6 @@ class Bucket:
             hint="Say --single-writer if this is the only one, or use a server that knows it.",
         )
 
-    def _keep(self, release: Release) -> None:
-        key = _pack(release.id)
-        data = encode_pack(release)
-        try:
-            if self._objects.put_new(key, data):
-                return
-        except NotImplementedError:
-            self._objects.put(key, data)
-            return
-        self._mend(release)
-
-    def _mend(self, release: Release) -> bool:
-        """Put the pack where there is none that readers take; whether there was none."""
-        try:
-            self._get(release.id)
-        except (ReleaseNotFound, StoreCorrupted):
-            # Only this content has this name, so nothing is lost.
-            self._objects.put(_pack(release.id), encode_pack(release))
-            return True
-        return False
-
-    def _get(self, release_id: str) -> Release:
-        key = _pack(release_id)
-        data = self._objects.get(key, MAX_PACK) if _is_id(release_id) else None
-        if data is None:
-            raise self._missing(release_id)
-        return decode_pack(data, release_id, self._objects.url(key))
-
-    def _ids(self, prefix: str) -> Iterator[str]:
-        for key in self._objects.keys(f"packs/{prefix}"):
-            release_id = key.removeprefix("packs/").removesuffix(".pack")
-            if _is_id(release_id):
-                yield release_id
-
-    def _missing(self, said: str) -> ReleaseNotFound:
-        return ReleaseNotFound(
-            f"No release in {self.url} begins with {said[:64]!r}.",
-            release_id=said,
-            hint=f"{self._listing} lists them.",
-        )
-
     def _lost(self, winner: LogEntry | None, before: LogEntry | None) -> PushRefused:
         if winner is None:
             return PushRefused(f"The history in {self.url} was removed meanwhile.")
@@ -414,10 +362,10 @@ class Bucket:
 
     def _changed(self, before: LogEntry | None, winner: LogEntry) -> tuple[str, ...]:
         try:
-            after = self._get(winner.release)
+            after = self._packs.get(winner.release)
             if before is None:
                 return tuple(sorted(after.prompts))
-            diff = self._get(before.release).diff(after)
+            diff = self._packs.get(before.release).diff(after)
         except PromptsError:
             return ()
         return tuple(sorted((*diff.added, *diff.removed, *diff.changed)))
@@ -434,14 +382,6 @@ class Bucket:
             hint=f"{problem.hint or ''} Check what is live before you try again: "
             f"{self._listing}".strip(),
         )
-
-
-def _pack(release_id: str) -> str:
-    return f"packs/{release_id}.pack"
-
-
-def _is_id(word: str) -> bool:
-    return len(word) == 64 and not word.strip("0123456789abcdef")
 
 
 def _text(what: str, said: str, limit: int) -> str:
