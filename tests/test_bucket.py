@@ -236,13 +236,13 @@ def test_the_loser_of_a_race_for_one_number_publishes_nothing(
 ) -> None:
     push(bucket, "a")
     rival = Bucket(url, environment="production")
-    keep = bucket._keep
+    put = bucket._packs.put
 
     def overtaken(made: Release) -> None:
-        keep(made)
+        put(made)
         push(rival, "rival")
 
-    monkeypatch.setattr(bucket, "_keep", overtaken)
+    monkeypatch.setattr(bucket._packs, "put", overtaken)
     with pytest.raises(PushRefused) as caught:
         push(bucket, "mine")
     assert caught.value.changed == ("greeting",)
@@ -256,7 +256,7 @@ def test_losing_to_somebody_with_the_same_release_is_no_loss(
     bucket: Bucket, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rival = Bucket(url, environment="production")
-    monkeypatch.setattr(bucket, "_keep", lambda made: push(rival, "same"))
+    monkeypatch.setattr(bucket._packs, "put", lambda made: push(rival, "same"))
     pushed = push(bucket, "same")
     assert not pushed.published
     assert [e.number for e in bucket.log()] == [1]
@@ -814,7 +814,7 @@ def test_a_single_writer_overwrites_no_entry_that_is_there(
     careless: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bucket, rival = (Bucket(careless, environment="production") for _ in range(2))
-    monkeypatch.setattr(bucket, "_keep", lambda made: push(rival, "rival", single_writer=True))
+    monkeypatch.setattr(bucket._packs, "put", lambda made: push(rival, "rival", single_writer=True))
     with pytest.raises(PushRefused, match="was first"):
         push(bucket, "mine", single_writer=True)
     assert [e.release for e in bucket.log()] == [release("rival").id]

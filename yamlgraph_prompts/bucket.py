@@ -28,8 +28,8 @@ from yamlgraph_prompts.fetch import within
 from yamlgraph_prompts.layers import Layer, LayerContent, environment_name, resolve
 from yamlgraph_prompts.release import Release
 from yamlgraph_prompts.sources.s3.bounds import LIMIT_ANSWER_BYTES, Bounds, Operation, allowed
+from yamlgraph_prompts.sources.s3.listing import RELEASES, case_collisions, escapes
 from yamlgraph_prompts.sources.s3.location import Location
-from yamlgraph_prompts.sources.s3.names import RELEASES, case_collisions, escapes
 from yamlgraph_prompts.sources.s3.objects import Objects
 
 __all__ = ["Bucket", "LogEntry", "Pushed"]

@@ -56,23 +56,14 @@ class LogEntry:
 
 
 class Log:
-    """The history below ``<environment>/``.
-
-    Args:
-        objects: The objects below ``.releases/``.
-        environment: The environment's name.
-    """
+    """The history below ``.releases/<environment>/``."""
 
     def __init__(self, objects: Objects, environment: str) -> None:
         self._objects = objects
         self._folder = f"{environment}/"
 
     def newest(self, known: LogEntry | None = None) -> LogEntry | None:
-        """The last entry, whatever the hint says; None where there is none.
-
-        Args:
-            known: An entry that is in the log, to look from there on.
-        """
+        """The last entry, whatever the hint says; None if there is none. Looks after `known`."""
         start = known or self.entry(self.pointed()[0])
         after = self._key(start.number) if start else ""
         last = max(
@@ -86,11 +77,7 @@ class Log:
         return start if last is None else self.entry(last)
 
     def entry(self, number: int) -> LogEntry | None:
-        """The entry of this number; None where there is none.
-
-        Raises:
-            LayerUnavailable: It cannot be read, or is none of ours.
-        """
+        """The entry of this number; None if there is none. Raises for one that is not ours."""
         if not 0 < number < 10**20:
             return None
         data = self._objects.get(self._key(number), LIMIT_ENTRY_BYTES)
@@ -107,19 +94,14 @@ class Log:
         return made
 
     def entries(self) -> Iterator[LogEntry]:
-        """Every entry, newest first; the old ones that somebody removed are left out."""
+        """Every entry, newest first, up to the first that is missing."""
         found = self.newest()
         while found is not None:
             yield found
             found = self.entry(found.number - 1)
 
     def append(self, entry: LogEntry, *, conditional: bool) -> bool:
-        """Write the next entry; whether it is in the log now, and not another pusher's.
-
-        Args:
-            entry: The entry.
-            conditional: Whether the server knows ``If-None-Match: *``.
-        """
+        """Write the next entry; whether it is in the log now, and not another pusher's."""
         data = json.dumps(asdict(entry), indent=1).encode()
         key = self._key(entry.number)
         if not conditional:
@@ -142,11 +124,7 @@ class Log:
         return 0, ""
 
     def point(self, entry: LogEntry) -> bool:
-        """Make the hint say what the log says; whether it did not.
-
-        Args:
-            entry: The last entry that is known. If others followed, the hint follows them.
-        """
+        """Make the hint say what the log says, from `entry` on; whether it did not."""
         moved = False
         for _ in range(ROUNDS):
             pointed = self.pointed()

@@ -12,12 +12,7 @@ from yamlgraph_prompts.sources.s3.objects import Objects
 
 
 class Packs:
-    """The packs below ``.releases/packs/``.
-
-    Args:
-        objects: The objects below ``.releases/``.
-        listing: The command that lists the releases, for hints.
-    """
+    """The packs below ``.releases/packs/``; `listing` is the command that lists the releases."""
 
     def __init__(self, objects: Objects, listing: str) -> None:
         self._objects = objects
@@ -25,12 +20,7 @@ class Packs:
         self._listing = listing
 
     def get(self, release_id: str) -> Release:
-        """A release, every byte verified.
-
-        Raises:
-            ReleaseNotFound: It does not exist.
-            StoreCorrupted: Its content does not match its id.
-        """
+        """A release, every byte verified; see `Bucket.get`."""
         key = _key(release_id)
         data = self._objects.get(key, MAX_PACK) if _is_id(release_id) else None
         if data is None:
@@ -59,11 +49,7 @@ class Packs:
         return False
 
     def find(self, prefix: str) -> str:
-        """The full id of the one release whose id begins with `prefix`.
-
-        Raises:
-            ReleaseNotFound: There is none, or more than one.
-        """
+        """The full id of the one release whose id begins with `prefix`."""
         wanted = prefix.strip().lower()
         ids = list(islice(self._ids(wanted), 6)) if wanted else []
         if not ids:

@@ -71,10 +71,10 @@ class NoProgress(BoundExceeded):
 
 
 class Operation:
-    """What is left of an operation's bounds; several threads may work on it.
+    """What is left of an operation's bounds, from now on; several threads may work on it.
 
     Args:
-        bounds: Its bounds; the clock starts now.
+        bounds: Its bounds.
         count: Called for each answer of S3 with the number of its body's bytes.
     """
 
@@ -130,12 +130,7 @@ _here = _Here()
 
 @contextmanager
 def allowed(limit_bytes: int, operation: Operation) -> Iterator[None]:
-    """Bound all requests that this thread sends within the block.
-
-    Args:
-        limit_bytes: The most bytes of one answer's body.
-        operation: The operation that the requests belong to.
-    """
+    """Bound what this thread asks within the block: each body, and all together."""
     before, _here.call = _here.call, _Call(limit_bytes, operation)
     try:
         yield
@@ -149,11 +144,7 @@ def operation_here() -> Operation:
 
 
 class Exchange:
-    """What one request and its answer may take. Only this thread uses its sockets meanwhile.
-
-    Args:
-        limit_bytes: The most bytes of the answer's body, whatever the call allows.
-    """
+    """What one request of this thread and its answer may take; the sockets look it up."""
 
     def __init__(self, limit_bytes: int | float) -> None:
         call = _here.call or _Call(LIMIT_ANSWER_BYTES, operation_here())
@@ -212,11 +203,7 @@ class Exchange:
 
 
 class BoundedSocket:
-    """A connected socket that reads and writes no more, and no longer, than the exchange allows.
-
-    Args:
-        connected: The socket, plain or with TLS.
-    """
+    """A socket, plain or with TLS, that moves no more, and no longer, than the exchange allows."""
 
     def __init__(self, connected: socket.socket) -> None:
         self._socket = connected

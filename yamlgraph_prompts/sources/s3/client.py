@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from yamlgraph_prompts.sources.s3.location import Location
 
 if TYPE_CHECKING:
-    from yamlgraph_prompts.sources.s3.signed import SignedBucket
+    from yamlgraph_prompts.sources.s3.session import SignedBucket
 
 PARALLEL = 48
 ATTEMPTS = 2
@@ -22,12 +22,7 @@ READ_TIMEOUT_S, PATIENT_READ_TIMEOUT_S = 1.5, 20.0
 
 
 class Connection:
-    """A client and its credentials.
-
-    Args:
-        client: The boto3 client.
-        credentials: Its credentials, which refresh themselves; None when there are none.
-    """
+    """A boto3 client and its credentials, which refresh themselves; None when there are none."""
 
     def __init__(self, client: Any, credentials: Any) -> None:
         self.client = client
@@ -36,7 +31,7 @@ class Connection:
 
     def signed(self, bucket: str) -> SignedBucket | None:
         """Sends requests to a bucket past boto3; None if only boto3 knows how."""
-        from yamlgraph_prompts.sources.s3.signed import SignedBucket
+        from yamlgraph_prompts.sources.s3.session import SignedBucket
 
         if bucket not in self._signed:
             self._signed[bucket] = SignedBucket.of(self.client, self.credentials, bucket)
@@ -50,15 +45,7 @@ class Connection:
 def connection(location: Location, *, is_patient: bool = False) -> Connection:
     """The client for a location; the same one for equal credentials. Thread-safe.
 
-    The whole credential chain counts, ``AWS_ENDPOINT_URL_S3`` too. A call takes about 4 s at most
-    if the server does not answer, and no more than `bounds.allowed` permits.
-
-    Args:
-        location: Where.
-        is_patient: Whether to wait longer for the server.
-
-    Raises:
-        Exception: What botocore raises for a configuration that it cannot use; see `errors`.
+    The whole credential chain counts, ``AWS_ENDPOINT_URL_S3`` too. Raises what botocore raises.
     """
     key = (_key(location), is_patient)
     with _making:
@@ -120,4 +107,10 @@ def _connect(location: Location, is_patient: bool) -> Connection:
     made = boto3.Session(botocore_session=session).client(
         "s3", region_name=location.region, endpoint_url=location.endpoint, config=config
     )
+    # boto3 takes any document for an empty list, so its answer gets the document as well.
+    made.meta.events.register("after-call.s3.ListObjectsV2", _with_body)
     return Connection(made, session.get_credentials())
+
+
+def _with_body(http_response: Any, parsed: dict[str, Any], **_: object) -> None:
+    parsed["Body"] = http_response.content

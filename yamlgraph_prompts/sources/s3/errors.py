@@ -17,123 +17,88 @@ from yamlgraph_prompts.sources.s3.location import Location
 LIMIT_CODE = 100  # characters of S3's code for an error
 LIMIT_HEADER = 400
 
-_NO_CREDENTIALS = {
-    "NoCredentialsError",
-    "PartialCredentialsError",
-    "CredentialRetrievalError",
-    "TokenRetrievalError",
-    "SSOError",
-    "ProfileNotFound",
-    "InvalidConfigError",
-    "NoAuthTokenError",
-    "FileNotFoundError",
-}
-_REFUSED = {
-    "InvalidAccessKeyId",
-    "SignatureDoesNotMatch",
-    "ExpiredToken",
-    "ExpiredTokenException",
-    "InvalidToken",
-    "TokenRefreshRequired",
-    "InvalidClientTokenId",
-    "AuthFailure",
-    "AccessDenied",
-    "403",
-}
 _SLOW = {
-    "SlowDown",
-    "503",
-    "429",
-    "ServiceUnavailable",
-    "Throttling",
-    "ThrottlingException",
-    "RequestLimitExceeded",
-    "TooManyRequests",
-    "TooManyRequestsException",
-    "ReducePriority",
+    *("SlowDown", "503", "429", "ServiceUnavailable", "Throttling", "ThrottlingException"),
+    *("RequestLimitExceeded", "TooManyRequests", "TooManyRequestsException", "ReducePriority"),
 }
 _ELSEWHERE = {
-    "301",
-    "307",
-    "PermanentRedirect",
-    "TemporaryRedirect",
-    "AuthorizationHeaderMalformed",
+    *("301", "307", "PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed"),
     "IllegalLocationConstraintException",
 }
-_OF_THE_BUCKET = {"NoSuchBucket", "404", "RequestTimeTooSkewed"}
+_EXPIRED = {"ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired"}
+_DENIED = {"AccessDenied", "403", "AuthFailure", "InvalidClientTokenId"}
+_NO_BUCKET = {"NoSuchBucket", "404", "NotFound"}
+_REFUSED = {"InvalidAccessKeyId", "SignatureDoesNotMatch", *_EXPIRED, *_DENIED}
+_NO_OBJECT = {"NoSuchKey", "NoSuchVersion"}
+_OF_ALL_OBJECTS = {"RequestTimeTooSkewed", *_SLOW, *_ELSEWHERE, *_NO_BUCKET}
 _OF_ONE_OBJECT = {"CutShort", "TooSlow", "TooMuch"}
-_NO_OBJECT = ("there is no such object", "Push a release, or upload prompts there.")
-_TRY_AGAIN = "Try again, or ask the server's operator."
-_CHECK_FILES = "Check AWS_WEB_IDENTITY_TOKEN_FILE, AWS_CA_BUNDLE and the profile."
-_CODES: Mapping[str, tuple[str, str]] = {
-    "NoSuchBucket": (
-        "there is no such bucket",
-        "Correct the bucket's name, the region or the endpoint.",
-    ),
-    "NoSuchKey": _NO_OBJECT,
-    "NoSuchVersion": _NO_OBJECT,
-    "InvalidAccessKeyId": (
-        "the server does not know this access key",
-        "Check which credentials are meant: AWS_PROFILE, ?profile=NAME or AWS_ACCESS_KEY_ID.",
-    ),
-    "SignatureDoesNotMatch": (
-        "the secret key is not this access key's",
-        "Check AWS_SECRET_ACCESS_KEY or the profile, and the region.",
-    ),
-    "AccessDenied": (
-        "access is denied",
-        "The credentials need s3:ListBucket for the bucket and s3:GetObject below the prefix.",
-    ),
+_NO_CREDENTIALS = {
+    *("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError"),
+    *("TokenRetrievalError", "NoAuthTokenError", "SSOError", "ProfileNotFound"),
+    *("InvalidConfigError", "FileNotFoundError"),
+}
+_ALIASES = {
+    **dict.fromkeys(_NO_BUCKET, "NoSuchBucket"),
+    **dict.fromkeys(_NO_OBJECT, "NoSuchKey"),
+    **dict.fromkeys(_DENIED, "AccessDenied"),
+    **dict.fromkeys(_EXPIRED, "ExpiredToken"),
+    **dict.fromkeys(_SLOW, "SlowDown"),
+    "NewConnectionError": "EndpointConnectionError",
+    "TokenRetrievalError": "SSOError",
+}
+# By S3's codes and by the names of classes of exceptions: what is wrong, and what to try.
+_PROBLEMS = {
+    "NoSuchBucket": "there is no such bucket",
+    "NoSuchKey": "there is no such object",
+    "InvalidAccessKeyId": "the server does not know this access key",
+    "SignatureDoesNotMatch": "the secret key is not this access key's",
+    "AccessDenied": "access is denied",
+    "ExpiredToken": "the session token has expired or is not valid",
+    "SlowDown": "the server is throttling",
+    "SSLError": "no secure connection could be made",
+    "ProxyConnectionError": "the proxy could not be reached",
+    "EndpointConnectionError": "the endpoint refused the connection or does not exist",
+    "ConnectTimeoutError": "no connection could be made in time",
+    "ReadTimeoutError": "the server did not answer in time",
+    "ConnectionClosedError": "the connection was cut",
+    "CutOff": "the server's list is cut off",
+    "NoRegionError": "no region is known",
+    "InvalidRegionError": "the region's name cannot be right",
+    "ProfileNotFound": "there is no such profile",
+    "NoCredentialsError": "no credentials were found",
+    "SSOError": "the single sign-on has ended",
+    "FileNotFoundError": "a file that the credentials or certificates need is not there",
+    "PermissionError": "a file that the credentials or certificates need may not be read",
+    "ParamValidationError": "a parameter cannot be right",
+    "CredentialRetrievalError": "the credentials could not be had",
+}
+_HINTS = {
+    "NoSuchBucket": "Correct the bucket's name, the region or the endpoint.",
+    "NoSuchKey": "Push a release, or upload prompts there.",
+    "InvalidAccessKeyId": "Check AWS_PROFILE, ?profile=NAME or AWS_ACCESS_KEY_ID.",
+    "SignatureDoesNotMatch": "Check AWS_SECRET_ACCESS_KEY or the profile, and the region.",
+    "AccessDenied": "Reading needs s3:ListBucket, and s3:GetObject for all below the prefix.",
+    "ExpiredToken": "Log in again (aws sso login).",
+    "SlowDown": "It is asked again later, less and less often.",
+    "SSLError": "Check the endpoint's certificate, or set AWS_CA_BUNDLE.",
+    "ProxyConnectionError": "Check HTTPS_PROXY and NO_PROXY.",
+    "EndpointConnectionError": "Check the endpoint, the region and the network.",
+    "ConnectTimeoutError": "Check the endpoint and the network.",
+    "ReadTimeoutError": "Try again, or ask the server's operator.",
+    "ConnectionClosedError": "Try again, or ask the server's operator.",
+    "CutOff": "Check what serves the endpoint.",
+    "NoRegionError": "Set AWS_REGION, or add ?region=NAME to the URL.",
+    "InvalidRegionError": "Correct AWS_REGION, or ?region=NAME in the URL.",
+    "ProfileNotFound": "Check AWS_PROFILE and ~/.aws/config.",
+    "NoCredentialsError": "Set AWS_PROFILE or AWS_ACCESS_KEY_ID, add ?profile=NAME, or use a role.",
+    "SSOError": "Run aws sso login.",
+    "FileNotFoundError": "Check AWS_WEB_IDENTITY_TOKEN_FILE, AWS_CA_BUNDLE and the profile.",
+    "PermissionError": "Check AWS_WEB_IDENTITY_TOKEN_FILE, AWS_CA_BUNDLE and the profile.",
+    "ParamValidationError": "Check the bucket's name, AWS_ROLE_ARN and its token.",
+    "CredentialRetrievalError": "Check the profile's role, token file or credential process.",
 }
 _REGION = re.compile(r"[a-z0-9-]{1,40}")
 _ROLE_HINT = "Check the role's ARN, whom it trusts, and the token or profile that assumes it."
-_CONNECTING: Mapping[str, tuple[str, str]] = {
-    "SSLError": (
-        "no secure connection could be made",
-        "Check the endpoint's certificate, or set AWS_CA_BUNDLE.",
-    ),
-    "ProxyConnectionError": ("the proxy could not be reached", "Check HTTPS_PROXY and NO_PROXY."),
-    "EndpointConnectionError": (
-        "the endpoint refused the connection or does not exist",
-        "Check the endpoint, the region and the network.",
-    ),
-    "ConnectTimeoutError": (
-        "no connection could be made in time",
-        "Check the endpoint and the network.",
-    ),
-    "ReadTimeoutError": ("the server did not answer in time", _TRY_AGAIN),
-    "ConnectionClosedError": ("the connection was cut", _TRY_AGAIN),
-    "CutOff": ("the server's list is cut off", "Check what serves the endpoint."),
-    "NoRegionError": ("no region is known", "Set AWS_REGION, or add ?region=NAME to the URL."),
-    "InvalidRegionError": (
-        "the region's name cannot be right",
-        "Correct AWS_REGION, or ?region=NAME in the URL.",
-    ),
-    "ProfileNotFound": ("there is no such profile", "Check AWS_PROFILE and ~/.aws/config."),
-    "NoCredentialsError": (
-        "no credentials were found",
-        "Set AWS_PROFILE or AWS_ACCESS_KEY_ID, add ?profile=NAME, or give the machine a role.",
-    ),
-    "SSOError": ("the single sign-on has ended", "Run aws sso login."),
-    "TokenRetrievalError": ("the single sign-on has ended", "Run aws sso login."),
-    "FileNotFoundError": (
-        "a file that the credentials or certificates need is not there",
-        _CHECK_FILES,
-    ),
-    "PermissionError": (
-        "a file that the credentials or certificates need may not be read",
-        _CHECK_FILES,
-    ),
-    "ParamValidationError": (
-        "a parameter cannot be right",
-        "Check the bucket's name, and AWS_ROLE_ARN and the token where there is a role.",
-    ),
-    "CredentialRetrievalError": (
-        "the credentials could not be had",
-        "Check the role, the token file or the credential process of this profile.",
-    ),
-}
-
 
 _ORIGINS = {
     "env": "the environment",
@@ -156,7 +121,7 @@ def layer_error(
     *,
     writes: bool = False,
 ) -> LayerError:
-    """One clear error: what is wrong, where, with which credentials, what to try.
+    """One clear error: what is wrong, where, with which credentials, what to try. No secrets.
 
     Args:
         problem: What was raised.
@@ -164,10 +129,6 @@ def layer_error(
         used: The connection; the one that is known for the location when left out.
         name: The full key of the object.
         writes: Whether it was to be written.
-
-    Returns:
-        `LayerNotFound` for an object that does not exist, else `LayerUnavailable`. It holds no
-        secret; of an access key only the last four characters.
     """
     what, hint = _explained(problem)
     code = error_code(problem)
@@ -176,7 +137,7 @@ def layer_error(
     layer = location.url_without_secrets
     where = f"s3://{location.bucket}/{name}" if name and _is_about_one_object(problem) else layer
     message = f"{where}: {what} ({circumstances(location, used)})."
-    if code in ("NoSuchKey", "NoSuchVersion"):
+    if code in _NO_OBJECT:
         return LayerNotFound(message, layer=layer, hint=hint)
     return LayerUnavailable(message, layer=layer, hint=hint, retry_after_s=_retry_after_s(problem))
 
@@ -218,6 +179,7 @@ def _explained(problem: BaseException) -> tuple[str, str]:
     code = error_code(problem)
     if _is_for_a_role(problem):
         return f"the role's credentials could not be had, the server answered {code}", _ROLE_HINT
+    code = _ALIASES.get(code or "", code)
     if code == "RequestTimeTooSkewed":
         return f"this machine's clock is wrong{_skew(problem)}", "Set the clock (NTP)."
     if code in _ELSEWHERE:
@@ -226,17 +188,9 @@ def _explained(problem: BaseException) -> tuple[str, str]:
             f"the bucket is in another region{f', {region[0]}' if region else ''}",
             f"Add ?region={region[0] if region else 'NAME'} to the URL, or set AWS_REGION.",
         )
-    if code in _SLOW:
-        return "the server is throttling", "It is asked again later, less and less often."
-    if code in ("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "InvalidToken"):
-        return "the session token has expired or is not valid", "Log in again (aws sso login)."
-    if code in ("404", "NotFound"):
-        code = "NoSuchBucket"
-    if code in ("403", "AuthFailure", "InvalidClientTokenId"):
-        code = "AccessDenied"
     if code is not None:
-        if code in _CODES:
-            return _CODES[code]
+        if code in _PROBLEMS:
+            return _PROBLEMS[code], _HINTS[code]
         message = str(problem.response["Error"].get("Message") or "")[:200]  # type: ignore[attr-defined]
         text = "".join(letter if letter.isprintable() else " " for letter in message)
         return f"the server answered {code}{f', {text}' if text else ''}", "Ask its operator."
@@ -248,9 +202,9 @@ def _explained(problem: BaseException) -> tuple[str, str]:
     for seen in _chain(problem):
         if isinstance(seen, BoundExceeded):
             return f"the request was given up: {seen}", seen.hint
-    for name in _lineage(problem):
-        if name in _CONNECTING:
-            return _CONNECTING[name]
+    for name in (_ALIASES.get(name, name) for name in _lineage(problem)):
+        if name in _PROBLEMS:
+            return _PROBLEMS[name], _HINTS[name]
     # The text of other errors may hold what a credential process or an URL had in it.
     return f"{type(problem).__name__}", "Check the URL's parameters and ~/.aws/config."
 
@@ -268,7 +222,7 @@ def _is_about_one_object(problem: BaseException) -> bool:
     if code is None:
         return not _OF_ONE_OBJECT.isdisjoint(_lineage(problem))
     refused = is_about_credentials(problem) and code != "AccessDenied"
-    return not refused and code not in _SLOW | _ELSEWHERE | _OF_THE_BUCKET
+    return not refused and code not in _OF_ALL_OBJECTS
 
 
 def _retry_after_s(problem: BaseException) -> float | None:

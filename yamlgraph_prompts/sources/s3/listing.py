@@ -1,14 +1,18 @@
-"""A bucket's list: its pages, and what is in them. Sends no request."""
+"""A bucket's list: its pages, and which keys are files of a layer. Sends no request."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import unquote_plus
 
+from yamlgraph_prompts.findings import Finding
+from yamlgraph_prompts.regular_file import LIMIT_FILE_BYTES
+from yamlgraph_prompts.sources.layer_files import LIMIT_BYTES, is_read, too_large, yml
 from yamlgraph_prompts.sources.s3.bounds import NoProgress, TooMuch
+
+RELEASES = ".releases/"
 
 LIMIT_PAGE_BYTES = 4 << 20  # 1,000 keys of 1,024 bytes, each quoted
 LIMIT_IDLE_PAGES = 16  # a bucket full of deletion markers lists some empty pages
@@ -45,16 +49,7 @@ class CutOff(Exception):
 
 
 def all_pages(ask: Callable[[str | None], ListPage], limit: int) -> Iterator[ListPage]:
-    """Every page of a list, as long as they bring something new.
-
-    Args:
-        ask: The page for a token, None for the first.
-        limit: The most pages.
-
-    Raises:
-        NoProgress: They bring nothing new.
-        TooMuch: There are more.
-    """
+    """Every page of a list, if they bring something new and are at most `limit`."""
     token: str | None = None
     tokens: set[str] = set()
     names: set[str] = set()
@@ -108,27 +103,8 @@ def read_page(data: bytes, prefix: str) -> ListPage | None:
     return _plausible(listed, folders, token) if token else None
 
 
-def page_of(answer: Mapping[str, Any], prefix: str) -> ListPage | None:
-    """The page in boto3's answer; None if it does not say whether and how the list goes on."""
-    # boto3 takes any other document for an empty list.
-    more = answer.get("IsTruncated")
-    token = answer.get("NextContinuationToken") if more else None
-    if more is None or (more and not token):
-        return None
-    listed = [
-        Listed(one["Key"].removeprefix(prefix), one.get("ETag", "").strip('"'), one.get("Size", 0))
-        for one in answer.get("Contents", ())
-    ]
-    folders = [one["Prefix"].removeprefix(prefix) for one in answer.get("CommonPrefixes", ())]
-    return _plausible(listed, folders, token)
-
-
 def refuse_bomb(data: bytes) -> None:
-    """Refuse a document that a parser would make much larger than it is.
-
-    Raises:
-        TooMuch: It defines entities, has a long namespace, or more elements than an answer has.
-    """
+    """Raise `TooMuch` for a document that a parser would make much larger than it is."""
     if (
         b"<!DOCTYPE" in data
         or data.count(b"<") + data.count(b"=") > LIMIT_MARKS
@@ -145,3 +121,79 @@ def _plausible(listed: list[Listed], folders: list[str], token: str | None) -> L
     if any(len(name) > LIMIT_KEY for name in folders) or len(token or "") > LIMIT_TOKEN:
         return None
     return ListPage(listed, folders, token)
+
+
+def files_of(listing: Iterable[Listed], url: str) -> tuple[dict[str, Listed], tuple[Finding, ...]]:
+    """The files to fetch, by their path within the layer, and the findings about the others."""
+    files: dict[str, Listed] = {}
+    findings: list[Finding] = []
+    total = 0
+    for one in listing:
+        path = one.key
+        shown = f"{url}{path}"
+        if path.endswith(".yml") and not is_hidden(path):
+            findings.append(yml(shown))
+        if not is_read(path):
+            continue
+        if escapes(path):
+            findings.append(_escaping(shown))
+        elif is_hidden(path):
+            continue
+        elif one.size > LIMIT_FILE_BYTES:
+            findings.append(too_large(path, shown, one.size, what="object"))
+        elif total + one.size > LIMIT_BYTES:
+            findings.append(_too_much(url))
+            break
+        else:
+            total += one.size
+            files[path] = one
+    return files, tuple(findings)
+
+
+def channels(listing: Iterable[Listed]) -> list[str]:
+    """The channels that have a published release below the prefix."""
+    end = "/current"
+    return [
+        one.key[len(RELEASES) : -len(end)]
+        for one in listing
+        if one.key.startswith(RELEASES) and one.key.endswith(end)
+    ]
+
+
+def escapes(path: str) -> bool:
+    """Whether no file below a folder can have this path."""
+    return (
+        not path.isprintable()
+        or "\\" in path
+        or any(part in ("", ".", "..") for part in path.split("/"))
+    )
+
+
+def is_hidden(path: str) -> bool:
+    """Whether it is, or lies in, something whose name begins with a dot."""
+    return path.startswith(".") or "/." in path
+
+
+def case_collisions(paths: Iterable[str]) -> list[str]:
+    """Those that another one equals but for capitals."""
+    first: dict[str, str] = {}
+    return [path for path in paths if first.setdefault(path.casefold(), path) != path]
+
+
+def _escaping(shown: str) -> Finding:
+    return Finding(
+        "error",
+        "escaping-name",
+        "This object's name cannot be a file's: it leads out of the layer or is not printable.",
+        file=shown if shown.isprintable() else ascii(shown)[1:-1],
+        hint="Rename or remove the object.",
+    )
+
+
+def _too_much(url: str) -> Finding:
+    return Finding(
+        "error",
+        "too-large",
+        f"Below this prefix are more than {LIMIT_BYTES >> 20} MiB of prompts.",
+        file=url,
+    )

@@ -5,16 +5,16 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 
 from yamlgraph_prompts.errors import LayerNotFound, LayerUnavailable
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.regular_file import LIMIT_FILE_BYTES
 from yamlgraph_prompts.sources import Content
 from yamlgraph_prompts.sources.s3.client import PARALLEL
-from yamlgraph_prompts.sources.s3.listing import Listed
-from yamlgraph_prompts.sources.s3.names import RELEASES, channels, files_of
+from yamlgraph_prompts.sources.s3.listing import RELEASES, Listed, channels, files_of
 from yamlgraph_prompts.sources.s3.objects import Answer, Objects
 
 ATTEMPTS = 5
@@ -23,11 +23,7 @@ PROGRESS_AFTER_S = 2.0
 
 
 class Loose:
-    """The loose files below a prefix, kept between two reads. Not thread-safe.
-
-    Args:
-        objects: The objects below that prefix.
-    """
+    """The loose files below a prefix, kept between two reads. Not thread-safe."""
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
@@ -132,16 +128,14 @@ class Loose:
 
     def _fetch(self, wanted: Sequence[Listed]) -> frozenset[Listed]:
         """Keep all that can be fetched exactly as listed; return the rest."""
-        waiting: SimpleQueue[Listed] = SimpleQueue()
+        waiting = deque(wanted)
         answers: SimpleQueue[tuple[Listed, Answer | Exception]] = SimpleQueue()
-        for one in wanted:
-            waiting.put(one)
 
         def work() -> None:
             while True:
                 try:
-                    one = waiting.get_nowait()
-                except Empty:
+                    one = waiting.popleft()
+                except IndexError:
                     return
                 try:
                     answers.put((one, self._get(one)))
@@ -156,7 +150,7 @@ class Loose:
                 progress.show(done)
                 one, answer = answers.get()
                 if isinstance(answer, Exception):
-                    _drain(waiting)
+                    waiting.clear()
                     self._objects.stop()
                     raise answer
                 if self._is_listed(one, answer):
@@ -173,14 +167,6 @@ class Loose:
         if answer.status != 200 or len(answer.data) != one.size:
             return False
         return not self._same_etags or answer.etag == one.etag
-
-
-def _drain(waiting: SimpleQueue[Listed]) -> None:
-    while not waiting.empty():
-        try:
-            waiting.get_nowait()
-        except Empty:
-            return
 
 
 class _Progress:

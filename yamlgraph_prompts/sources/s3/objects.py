@@ -1,4 +1,4 @@
-"""The objects below a prefix: one object's bytes, what is listed, writing.
+"""The objects below a prefix: read, list, write. Raises `LayerUnavailable` for what fails.
 
 Reads with signed requests that cost less than boto3's; boto3 sends again what is not answered
 plainly.
@@ -7,7 +7,6 @@ plainly.
 from __future__ import annotations
 
 import io
-import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -33,7 +32,6 @@ from yamlgraph_prompts.sources.s3.listing import (
     CutOff,
     ListPage,
     all_pages,
-    page_of,
     read_page,
 )
 from yamlgraph_prompts.sources.s3.location import Location
@@ -43,7 +41,6 @@ CONFLICTS = 5
 _NOT_FOUND, _CONFLICT, _FAILED_CONDITION, _NOT_IMPLEMENTED = 404, 409, 412, 501
 _PLAIN = (200, 304, _NOT_FOUND, _FAILED_CONDITION)
 _OVERLOADED = (429, 500, 502, 503, 504)
-_CODE = re.compile(rb"<Code>([^<]{1,100})</Code>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +58,7 @@ class Objects:
     Args:
         location: The bucket and the prefix.
         below: What comes next in every key, such as ``".releases/"``.
-        bounds: What all requests between two calls of `open` may take together; those of the
-            calling thread when left out.
+        bounds: Of all requests from one `open` to the next; the calling thread's when left out.
         is_patient: Whether to wait longer for the server.
     """
 
@@ -84,11 +80,7 @@ class Objects:
         self._connection: Connection | None = None
 
     def open(self) -> None:
-        """Connect, and begin an operation with the bounds.
-
-        Raises:
-            LayerUnavailable: No client can be made.
-        """
+        """Connect, and begin an operation with the bounds."""
         before, self._connection = self._connection, None
         self._operation = Operation(self.bounds or Bounds(), self._count)
         with self._explained(), self._asking(LIMIT_ANSWER_BYTES) as made:
@@ -111,11 +103,7 @@ class Objects:
         return f"s3://{self.location.bucket}/{self._prefix}{key}"
 
     def get(self, key: str, limit_bytes: int) -> bytes | None:
-        """An object's bytes; None if there is none.
-
-        Raises:
-            LayerUnavailable: It cannot be read, or is larger than `limit_bytes`.
-        """
+        """An object's bytes; None if there is none."""
         answer = self.ask(key, limit_bytes=limit_bytes)
         return answer.data if answer.status == 200 else None
 
@@ -129,19 +117,16 @@ class Objects:
         once: bool = False,
         may_be_denied: bool = False,
     ) -> Answer:
-        """One object.
+        """One object. Conditions are ETags.
 
         Args:
             key: Its key.
             limit_bytes: The most bytes to take.
-            if_match: Only if this is its ETag; else the status is 412.
-            if_none_match: Only if this is not its ETag; else the status is 304.
+            if_match: If the object has another one, the status is 412.
+            if_none_match: If the object has this one, the status is 304.
             once: Do not try again if the server is overloaded.
             may_be_denied: Return status 403 instead of an error: S3 answers so for a missing
                 object if the credentials may not list.
-
-        Raises:
-            LayerUnavailable: It cannot be read.
         """
         name = self._prefix + key
         conditions = {}
@@ -167,16 +152,7 @@ class Objects:
     def pages(
         self, below: str = "", *, delimiter: str | None = None, after: str = ""
     ) -> Iterator[ListPage]:
-        """The list of all keys that begin with `below`, page by page.
-
-        Args:
-            below: What the keys begin with.
-            delimiter: What ends a folder's name, to list folders instead of their content.
-            after: Begin behind this key; not every server does so.
-
-        Raises:
-            LayerUnavailable: It cannot be listed.
-        """
+        """All keys that begin with `below`; not every server leaves out those up to `after`."""
         given = {"delimiter": delimiter or "", "start-after": after and self._prefix + after}
         parameters = {name: value for name, value in given.items() if value}
         parameters["prefix"] = self._prefix + below
@@ -185,22 +161,14 @@ class Objects:
             yield from all_pages(partial(self._page, parameters), operation.bounds.pages)
 
     def keys(self, below: str, after: str = "") -> Iterator[str]:
-        """Every key that begins with `below`, in order, from behind `after` on.
-
-        Raises:
-            LayerUnavailable: They cannot be listed, or are too many.
-        """
+        """Every key that begins with `below` and comes after `after`, in order."""
         for page in self.pages(below, after=after):
             for one in page.listed:
                 if one.key > after:
                     yield one.key
 
     def put(self, key: str, data: bytes) -> None:
-        """Write an object, whether or not there is one.
-
-        Raises:
-            LayerUnavailable: It cannot be written.
-        """
+        """Write an object, whether or not there is one."""
         with self._explained(key, writes=True):
             self._put(key, data)
 
@@ -208,7 +176,6 @@ class Objects:
         """Write an object if there is none; whether this call wrote it.
 
         Raises:
-            LayerUnavailable: It cannot be written, or it is unknown whether it was.
             NotImplementedError: The server does not know the condition.
         """
         with self._explained(key, writes=True):
@@ -284,15 +251,13 @@ class Objects:
         with self._asking(LIMIT_PAGE_BYTES) as made:
             signed = made.signed(self.location.bucket)
             response = signed and signed.list(parameters)
+            page = None
             if response and response.status_code == 200:
                 page = read_page(response.content, self._prefix)
-                if page is not None:
-                    return page
-            answer = made.client.list_objects_v2(
-                Bucket=self.location.bucket,
-                **{name.title().replace("-", ""): value for name, value in parameters.items()},
-            )
-        page = page_of(answer, self._prefix)
+            if page is None:
+                given = {name.title().replace("-", ""): parameters[name] for name in parameters}
+                answer = made.client.list_objects_v2(Bucket=self.location.bucket, **given)
+                page = read_page(answer["Body"], self._prefix)
         if page is None:
             raise CutOff
         return page
@@ -301,16 +266,14 @@ class Objects:
 def _refusal(response: Any) -> Exception:
     """What boto3 would raise."""
     from botocore.exceptions import ClientError
+    from botocore.parsers import create_parser
 
-    code = _CODE.search(response.content)
-    facts = {
-        "Error": {"Code": code[1].decode("ascii", "replace") if code else response.status_code},
-        "ResponseMetadata": {
-            "HTTPStatusCode": response.status_code,
-            "HTTPHeaders": {name.lower(): value for name, value in response.headers.items()},
-        },
+    answer = {
+        "body": response.content,
+        "headers": {name.lower(): value for name, value in response.headers.items()},
+        "status_code": response.status_code,
     }
-    refusal: Exception = ClientError(facts, "GetObject")
+    refusal: Exception = ClientError(create_parser("rest-xml").parse(answer, None), "GetObject")
     return refusal
 
 

@@ -14,9 +14,9 @@ from yamlgraph_prompts.errors import LayerUnavailable, PromptsError
 from yamlgraph_prompts.sources import Content, Traffic, Unpack
 from yamlgraph_prompts.sources.s3.bounds import Bounds
 from yamlgraph_prompts.sources.s3.errors import circumstances
+from yamlgraph_prompts.sources.s3.listing import RELEASES, case_collisions, escapes
 from yamlgraph_prompts.sources.s3.location import Location
 from yamlgraph_prompts.sources.s3.loose import Loose
-from yamlgraph_prompts.sources.s3.names import RELEASES, case_collisions, escapes
 from yamlgraph_prompts.sources.s3.objects import Objects
 
 LIMIT_POINTER_BYTES = 64 << 10  # a log's entry too
