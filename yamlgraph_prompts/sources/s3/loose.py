@@ -6,7 +6,8 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from queue import SimpleQueue
 
 from yamlgraph_prompts.errors import LayerNotFound, LayerUnavailable
@@ -145,9 +146,9 @@ class Loose:
         for _ in range(min(PARALLEL, len(wanted))):
             threading.Thread(target=work, name="yamlgraph-prompts-s3", daemon=True).start()
         changed: set[Listed] = set()
-        with _Progress(self._url, len(wanted)) as progress:
+        with _progress(self._url, len(wanted)) as show:
             for done in range(len(wanted)):
-                progress.show(done)
+                show(done)
                 one, answer = answers.get()
                 if isinstance(answer, Exception):
                     waiting.clear()
@@ -169,27 +170,22 @@ class Loose:
         return not self._same_etags or answer.etag == one.etag
 
 
-class _Progress:
-    """A progress line on a terminal, for what takes longer than two seconds."""
+@contextmanager
+def _progress(url: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Shows how many of `total` are done: a line on a terminal, for what takes seconds."""
+    shown, next_s = False, time.monotonic() + PROGRESS_AFTER_S
 
-    def __init__(self, url: str, total: int) -> None:
-        self._url = url
-        self._total = total
-        self._next = time.monotonic() + PROGRESS_AFTER_S
-        self._shown = False
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._shown:
-            sys.stderr.write("\r\x1b[K")
+    def show(done: int) -> None:
+        nonlocal shown, next_s
+        now_s = time.monotonic()
+        if now_s >= next_s and sys.stderr is not None and sys.stderr.isatty():
+            shown, next_s = True, now_s + 0.2
+            sys.stderr.write(f"\r\x1b[K{url}: {done} of {total} objects")
             sys.stderr.flush()
 
-    def show(self, done: int) -> None:
-        now = time.monotonic()
-        if now < self._next or sys.stderr is None or not sys.stderr.isatty():
-            return
-        self._next, self._shown = now + 0.2, True
-        sys.stderr.write(f"\r\x1b[K{self._url}: {done} of {self._total} objects")
-        sys.stderr.flush()
+    try:
+        yield show
+    finally:
+        if shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
