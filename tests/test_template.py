@@ -465,10 +465,6 @@ def test_a_mistake_in_the_syntax_says_what_to_do(text: str, hint: str) -> None:
         ("{{ x|map(attribute='a.__class__') }}", "unsafe-template", 1),
         ("{{ x|map('attr', '_a') }}", "unsafe-template", 1),
         ("{{ '{0.__class__}'.format(x) }}", "unsafe-template", 1),
-        ("{{ 'x' * 10**9 }}{{ 'x' * 1000000000 }}", "unsafe-template", 1),
-        ("{{ 9 ** 9999999 }}", "unsafe-template", 1),
-        ("{{ 'x'|center(500000000) }}", "unsafe-template", 1),
-        ("{{ 'x'.ljust(500000000) }}", "unsafe-template", 1),
         ("{{ f(_loop_vars=1) }}", "unsafe-template", 1),
         ("{% block a %}{% endblock %}{% block a %}{% endblock %}", "template-syntax", 1),
         ("{% for loop in x %}{% endfor %}", "template-syntax", 1),
@@ -485,8 +481,8 @@ def test_a_mistake_in_the_syntax_says_what_to_do(text: str, hint: str) -> None:
         ("{a:{b._c}}", "unsafe-template", 1),
         ("{a:999999999}", "unsafe-template", 1),
         ('x\n{"a": 1}', "format-braces", 2),
-        ("{", "format-braces", None),
-        ("}", "format-braces", None),
+        ("x\n{", "format-braces", 2),
+        ("}", "format-braces", 1),
     ],
 )
 def test_examine_finds(text: str, code: str, line: int | None) -> None:
