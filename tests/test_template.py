@@ -481,8 +481,8 @@ def test_a_mistake_in_the_syntax_says_what_to_do(text: str, hint: str) -> None:
         ("{a:{b._c}}", "unsafe-template", 1),
         ("{a:999999999}", "unsafe-template", 1),
         ('x\n{"a": 1}', "format-braces", 2),
-        ("{", "format-braces", None),
-        ("}", "format-braces", None),
+        ("x\n{", "format-braces", 2),
+        ("}", "format-braces", 1),
     ],
 )
 def test_examine_finds(text: str, code: str, line: int | None) -> None:

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 from yamlgraph_prompts.check.schemas import schema_troubles
 from yamlgraph_prompts.findings import Finding, FurtherFindings, Severity, bounded
 from yamlgraph_prompts.prompt_file import PromptFile, parse_prompt
-from yamlgraph_prompts.sandbox.examination import loose_brace
 from yamlgraph_prompts.sandbox.positions import Positions
 from yamlgraph_prompts.spelling import nearest
 from yamlgraph_prompts.template import MessageTemplate, examine
@@ -149,7 +148,7 @@ def _templates(file: PromptFile) -> Iterator[Finding]:
         if "{" not in text and "}" not in text:
             continue
         if text not in examined:
-            examined[text] = tuple(_with_brace(text, finding) for finding in examine(text))
+            examined[text] = examine(text)
         for finding in examined[text]:
             place = file.text_position(path, finding.line or 1, finding.column)
             line, column = place or (None, None)
@@ -157,13 +156,6 @@ def _templates(file: PromptFile) -> Iterator[Finding]:
                 yield finding
             else:
                 yield finding.at(line=line, column=column if finding.column else None)
-
-
-def _with_brace(text: str, finding: Finding) -> Finding:
-    if finding.code != "format-braces" or finding.line:
-        return finding
-    line, column = Positions(text).at(loose_brace(text))
-    return finding.at(line=line, column=column)
 
 
 def _schema(file: PromptFile) -> Iterator[Finding]:

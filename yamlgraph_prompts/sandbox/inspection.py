@@ -92,6 +92,7 @@ class Inspection:
         self._called: dict[str, nodes.Node] = {}
         try:
             self.tree = environment._parse(text, None, None)
+            self._check(self.tree)
         except TemplateSyntaxError as error:
             message = (error.message or "syntax error")[:_MAX_MESSAGE]
             hint = syntax_hint(message)
@@ -100,8 +101,6 @@ class Inspection:
             self._find("error", "template-syntax", "it nests too deeply", None)
         except (ValueError, OverflowError):
             self._find("error", "template-syntax", "it holds a number that is too large", None)
-        else:
-            self._check(self.tree)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
