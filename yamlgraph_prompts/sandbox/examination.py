@@ -77,30 +77,30 @@ _long_examination = lru_cache(maxsize=2)(_examination)
 def _format_findings(text: str, scan: fields.FieldScan) -> Iterator[Finding]:
     positions = Positions(text)
 
-    def at(offset: int, code: str, message: str, hint: str | None = None) -> Finding:
+    def wrong_at(offset: int, code: str, message: str, hint: str | None = None) -> Finding:
         line, column = positions.at(offset)
         return Finding("error", code, message, line=line, column=column, hint=hint)
 
     if scan.wrong:
         first = text.find("{" + scan.invalid[0]) if scan.invalid else 0
         offset = _loose_brace(text) if scan.brace_error else max(first, 0)
-        yield at(offset, "format-braces", *_brace_words(scan))
+        yield wrong_at(offset, "format-braces", *_brace_words(scan))
         return
     try:
         found = list(fields.located_fields(text))
     except ValueError as error:  # in a format spec, where YAMLGraph does not look
-        yield at(_loose_brace(text), "format-braces", f"in a format spec: {error}")
+        yield wrong_at(_loose_brace(text), "format-braces", f"in a format spec: {error}")
         return
     for offset, (name, spec, _conversion) in found:
         if part := fields.private_part(name):
             message = f"{shown(part)} in a field is not for prompts"
             if len(name) <= _MAX_SHOWN:
                 message = f"{part!r} in the field {{{name}}} is not for prompts"
-            yield at(offset, "unsafe-template", message)
+            yield wrong_at(offset, "unsafe-template", message)
         if any(len(digits) > _MAX_DIGITS for digits in _DIGITS.findall(spec)):
             written = f"{name}:{spec}"
             field = f"the field {{{written}}}" if len(written) <= 2 * _MAX_SHOWN else "a field"
-            yield at(offset, "unsafe-template", f"{field} is too wide")
+            yield wrong_at(offset, "unsafe-template", f"{field} is too wide")
 
 
 def _brace_words(scan: fields.FieldScan) -> tuple[str, str]:
