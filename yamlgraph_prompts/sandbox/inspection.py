@@ -231,10 +231,6 @@ class Inspection:
             self._syntax(f"it has more than {_MAX_BLOCKS} blocks", node)
         self._blocks.add(node.name)
 
-    def _autoescape(self, node: nodes.ScopedEvalContextModifier, place: _Place) -> None:
-        if any(type(option.value) is not nodes.Const for option in node.options):
-            self._unsafe("autoescape needs true or false", node)
-
     def _reference(self, node: Any, place: _Place) -> None:
         if not self._included:
             tag = {nodes.FromImport: "from"}.get(type(node), type(node).__name__.lower())
@@ -325,13 +321,14 @@ class Inspection:
         self._keywords(node)
         if node.name not in known:
             near = nearest(node.name, known)
+            excluded = self._environment.excluded_filters if what == "filter" else {}
             self._find(
                 "warning" if place.is_soft else "error",
                 f"unknown-{what}",
                 f"no {what} named {shown(node.name)}",
                 node.lineno,
                 at=node.name,
-                hint=f"Did you mean {near!r}?" if near else None,
+                hint=excluded.get(node.name) or (f"Did you mean {near!r}?" if near else None),
             )
 
     def _keywords(self, node: Any) -> None:
@@ -347,7 +344,7 @@ def _inner_scopes(body: Iterable[nodes.Node]) -> Iterator[nodes.Node]:
     for node in body:
         if isinstance(node, _SCOPES):
             yield node
-        elif isinstance(node, nodes.If | nodes.ScopedEvalContextModifier):
+        elif isinstance(node, nodes.If):
             yield from _inner_scopes(node.iter_child_nodes())
 
 
@@ -374,6 +371,5 @@ _CHECKS: dict[type, Callable[[Inspection, Any, _Place], None]] = {
     nodes.If: Inspection._if,
     nodes.Macro: Inspection._macro,
     nodes.Name: Inspection._name,
-    nodes.ScopedEvalContextModifier: Inspection._autoescape,
     nodes.Test: Inspection._test,
 }
