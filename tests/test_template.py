@@ -127,7 +127,6 @@ expressions = st.recursive(
                     "batch(2)|list",
                     "slice(2)|list",
                     "trim",
-                    "e",
                     "select|list",
                     "map('string')|list",
                     "abs",
@@ -138,7 +137,6 @@ expressions = st.recursive(
                     "urlencode",
                     "wordwrap(5)",
                     "max",
-                    "xmlattr",
                 ]
             ),
         ),
@@ -188,8 +186,6 @@ bodies = st.recursive(
         st.builds(lambda a: f"{{% macro m(y) %}}<{{{{ caller(y) }}}}>{{% endmacro %}}"
                   f"{{% call(x) m(3) %}}{a}{{% endcall %}}", inner),
         st.builds(lambda a: f"{{% filter upper %}}{a}{{% endfilter %}}", inner),
-        st.builds(lambda a: f"{{% autoescape true %}}{a}<{{{{ '<' ~ name }}}}{{% endautoescape %}}",
-                  inner),
         st.builds(lambda a, i: f"{{% block b{i} %}}{a}{{% endblock %}}", inner,
                   st.integers(0, 10**6)),
     ),

@@ -13,7 +13,6 @@ from jinja2.environment import TemplateModule
 from jinja2.filters import _GroupTuple
 from jinja2.runtime import BlockReference, LoopContext, Macro, TemplateReference, Undefined
 from jinja2.utils import Cycler, Namespace, missing
-from markupsafe import Markup
 
 from yamlgraph_prompts.sandbox import methods
 from yamlgraph_prompts.sandbox.budget import Budget, Refused, current
@@ -23,7 +22,6 @@ from yamlgraph_prompts.sandbox.operations import (
     attributes_of,
     check_spec,
     describe,
-    scan,
     show,
 )
 from yamlgraph_prompts.sandbox.views import (
@@ -39,7 +37,6 @@ from yamlgraph_prompts.sandbox.views import (
 )
 
 _KINDS: Final[tuple[tuple[type | tuple[type, ...], str], ...]] = (
-    (Markup, "markup"),
     (str, "text"),
     (int, "int"),
     (float, "float"),
@@ -203,8 +200,9 @@ class BoundedFormatter(Formatter):
         self._length = 0
 
     def vformat(self, format_string: str, args: Any, kwargs: Any) -> str:
-        scan(current(), format_string, 4)
-        return current().made(super().vformat(format_string, args, kwargs))
+        budget = current()
+        budget.scan(format_string, 4, 64)
+        return budget.made(super().vformat(format_string, args, kwargs))
 
     def get_field(self, field_name: str, args: Any, kwargs: Any) -> tuple[Any, Any]:
         first, rest = formatter_field_name_split(field_name)
@@ -236,34 +234,18 @@ class BoundedFormatter(Formatter):
         return current().made(super().convert_field(value, conversion))
 
 
-class _EscapingFormatter(BoundedFormatter):
-    def __init__(self, text: Markup) -> None:
-        BoundedFormatter.__init__(self, Undefined)
-        self.escape = text.escape
-
-    def format_field(self, value: Any, format_spec: str) -> Any:
-        text = super().format_field(value, format_spec)
-        current().room(5 * len(text))
-        return text if isinstance(value, Markup) else str(self.escape(text))
-
-
 def _format(budget: Budget, text: str, *args: Any, **named: Any) -> str:
-    formatter = (
-        _EscapingFormatter(text) if isinstance(text, Markup) else BoundedFormatter(Undefined)
-    )
-    return (Markup if isinstance(text, Markup) else str)(formatter.vformat(text, args, named))
+    return BoundedFormatter(Undefined).vformat(text, args, named)
 
 
 def _format_map(budget: Budget, text: str, mapping: Any) -> str:
     return _format(budget, text, **own(mapping))
 
 
-_FORMATS: Final = {"format": _format, "format_map": _format_map}
 # Kind → the methods of its values that templates may call.
 METHODS: Final[Mapping[str, Mapping[str, Method]]] = {
     **methods.METHODS,
-    "text": {**methods.METHODS["text"], **_FORMATS},
-    "markup": {**methods.METHODS["markup"], **_FORMATS},
+    "text": {**methods.METHODS["text"], "format": _format, "format_map": _format_map},
 }
 # The names of all methods, of plain values, of Jinja's own objects and of pydantic models.
 METHOD_NAMES: Final = frozenset({"model_dump"}).union(*METHODS.values(), *_MEMBER_METHODS.values())

@@ -106,6 +106,14 @@ class Budget:
         if self._left < self._look_at:
             self._look()
 
+    def scan(self, text: str, rate: int, wide: int = 0) -> None:
+        """Count a look at each character of a text, before it is taken.
+
+        `rate` is the cost of 128 characters, in steps; `wide` that of characters beyond ASCII,
+        where it differs.
+        """
+        self.spend(1 + (len(text) * (rate if not wide or text.isascii() else wide) >> 7))
+
     def rounds(self, count: int) -> None:
         """Count all rounds of a loop, before it begins."""
         self._left -= count
@@ -153,6 +161,11 @@ class Budget:
         """Count the elements of a list that is about to be made."""
         self.spend(count >> 1)
         self.keep(count << 4)
+
+    def pieces(self, text: str, count: int) -> None:
+        """Count the texts that a text is about to be taken apart into."""
+        self.elements(count)
+        self.keep(len(text) + 50 * count)
 
     def output(self, pieces: Iterable[str]) -> str:
         """The pieces as one text of the result."""

@@ -225,13 +225,15 @@ class Expressions:
 
     def _unknown(self, what: str, node: Any, known: Iterable[str], soft: bool) -> None:
         near = nearest(node.name, known)
+        excluded = self._environment.excluded_filters if what == "filter" else {}
+        hint = excluded.get(node.name) or (f"Did you mean {near!r}?" if near else None)
         self._find(
             "warning" if soft else "error",  # Jinja refuses it only where it is reached
             f"unknown-{what}",
             f"no {what} named {shown(node.name)}",
             node.lineno,
             at=node.name,
-            hint=f"Did you mean {near!r}?" if near else None,
+            hint=hint,
         )
 
     def _keywords(self, node: Any) -> None:

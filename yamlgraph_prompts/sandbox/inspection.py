@@ -200,11 +200,6 @@ class Inspection(Expressions):
             self._block(node, depth)
         elif kind is nodes.Scope:
             self._inner(self._scope, node, names, depth, loops)
-        elif kind is nodes.ScopedEvalContextModifier:
-            for option in node.options:
-                if type(option.value) is not nodes.Const:
-                    self._unsafe("autoescape needs true or false", node)
-            self._body(node.body, names, depth, loops, soft)
         elif isinstance(node, _REFERENCES):
             self._reference(node, names, depth, soft)
         else:

@@ -14,18 +14,19 @@ from jinja2.compiler import CodeGenerator, Frame
 from jinja2.exceptions import TemplateSyntaxError
 from jinja2.lexer import TokenStream
 from jinja2.loaders import BaseLoader
+from jinja2.parser import Parser
 from jinja2.runtime import BlockReference, Context, LoopContext, Macro, Undefined
 from jinja2.utils import Joiner, missing
-from markupsafe import Markup
 
 from yamlgraph_prompts.sandbox.access import METHOD_NAMES, METHODS, BoundMethod, item, member
 from yamlgraph_prompts.sandbox.budget import Refused, current
-from yamlgraph_prompts.sandbox.filters import FILTERS, GLOBALS, TESTS, Function
+from yamlgraph_prompts.sandbox.filters import EXCLUDED_FILTERS, FILTERS
+from yamlgraph_prompts.sandbox.functions import GLOBALS, TESTS, Function
 from yamlgraph_prompts.sandbox.operations import (
-    COMPARISONS,
     CONTAINERS,
     calculate,
     check_number,
+    compare,
     describe,
     hashed,
     show,
@@ -49,9 +50,7 @@ class _Generator(CodeGenerator):
 
     def write_commons(self) -> None:
         super().write_commons()
-        self.writeline("show = environment.show")
-        for sign in COMPARISONS:
-            self.writeline(f"compared_{sign} = environment.comparisons[{sign!r}]")
+        self.writeline("show, compare = environment.show, environment.compare")
 
     def visit(self, node: nodes.Node, *args: Any, **named: Any) -> Any:
         weight = self._loops.get(id(node))
@@ -79,11 +78,7 @@ class _Generator(CodeGenerator):
         return self._FinalizeInfo(None, "show(")  # no constant is evaluated
 
     def _output_child_pre(self, node: nodes.Expr, frame: Frame, finalize: Any) -> None:
-        if frame.eval_ctx.volatile:
-            self.write("(escape if context.eval_ctx.autoescape else str)(show(")
-        elif frame.eval_ctx.autoescape:
-            self.write("escape(show(")
-        elif isinstance(node, nodes.Name):
+        if isinstance(node, nodes.Name):
             name = frame.symbols.ref(node.name)
             self.write(f"({name} if {name}.__class__ is str else ")
             self.write(f"str({name}) if {name}.__class__ is int else show(")
@@ -91,7 +86,7 @@ class _Generator(CodeGenerator):
             self.write("(show(")
 
     def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:
-        self.write("environment.join_values(context, (")
+        self.write("environment.join_values((")
         for part in node.nodes:
             self.visit(part, frame)
             self.write(", ")
@@ -99,7 +94,7 @@ class _Generator(CodeGenerator):
 
     def visit_Compare(self, node: nodes.Compare, frame: Frame) -> None:
         if len(node.ops) == 1:
-            self.write(f"compared_{node.ops[0].op}(")
+            self.write(f"compare({node.ops[0].op!r}, ")
             self.visit(node.expr, frame)
             self.write(", ")
             self.visit(node.ops[0].expr, frame)
@@ -151,10 +146,13 @@ class _Generator(CodeGenerator):
             self.write(", ")
         self.write("))")
 
-    def visit_EvalContextModifier(self, node: nodes.EvalContextModifier, frame: Frame) -> None:
-        if not all(isinstance(option.value, nodes.Const) for option in node.options):
-            self.fail("autoescape needs true or false", node.lineno)
-        super().visit_EvalContextModifier(node, frame)
+
+class _Parser(Parser):
+    def parse_autoescape(self) -> NoReturn:
+        self.fail(
+            "{% autoescape %} is for HTML, and a prompt is plain text: remove it, and write "
+            "{{ name | e }} where a text is to be escaped"
+        )
 
 
 def _counted(tokens: Iterable[tuple[int, str, str]]) -> Iterator[tuple[int, str, str]]:
@@ -193,6 +191,7 @@ class GuardedEnvironment(Environment):
     intercepted_binops = frozenset({"+", "-", "*", "/", "//", "**", "%"})
     intercepted_unops = frozenset({"+", "-"})
     methods = METHOD_NAMES  # that a template may call, whatever they belong to
+    excluded_filters = EXCLUDED_FILTERS
 
     def __init__(self, **options: Any) -> None:
         super().__init__(optimized=False, **options)
@@ -206,6 +205,9 @@ class GuardedEnvironment(Environment):
         tokens = _counted(self.lexer.tokeniter(source, name, filename, state))
         return TokenStream(self.lexer.wrap(tokens, name, filename), name, filename)
 
+    def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
+        return _Parser(self, source, name, filename).parse()
+
     def handle_exception(self, source: str | None = None) -> NoReturn:
         raise
 
@@ -213,7 +215,7 @@ class GuardedEnvironment(Environment):
 
     show = staticmethod(show)
     buffer = _Buffer
-    comparisons = COMPARISONS
+    compare = staticmethod(compare)
 
     def each(self, value: Any, weight: int = 1) -> Any:
         """What a loop goes over, after charging all its rounds."""
@@ -227,13 +229,9 @@ class GuardedEnvironment(Environment):
         budget = current()
         return budget.made(budget.join(pieces))
 
-    def join_values(self, context: Context, values: tuple[Any, ...]) -> str:
-        texts = [value if type(value) is str else show(value) for value in values]
-        budget, length = current(), sum(map(len, texts))
-        if context.eval_ctx.autoescape and any(type(text) is Markup for text in texts):
-            budget.room(5 * length)
-            return budget.made(Markup("").join(texts))
-        budget.room(length)
+    def join_values(self, values: tuple[Any, ...]) -> str:
+        budget, texts = current(), [show(value) for value in values]
+        budget.room(sum(map(len, texts)))
         return budget.made("".join(texts))
 
     def built(self, value: Any) -> Any:
@@ -251,7 +249,7 @@ class GuardedEnvironment(Environment):
         """``left < a <= b``: each operand is evaluated when it is needed, once."""
         for position in range(0, len(rest), 2):
             right = rest[position + 1]()
-            result = COMPARISONS[rest[position]](left, right)
+            result = compare(rest[position], left, right)
             if not result:
                 break
             left = right

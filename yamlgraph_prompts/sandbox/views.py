@@ -21,7 +21,6 @@ from weakref import WeakKeyDictionary, ref
 from zoneinfo import ZoneInfo
 
 from jinja2.utils import Namespace, missing
-from markupsafe import Markup
 
 from yamlgraph_prompts.sandbox.budget import Refused, current
 
@@ -102,7 +101,7 @@ class ObjectView(View):
 
     def dump(self) -> dict[str, Any]:
         """A model's fields, and those of the models in it, as pydantic's `model_dump` has them."""
-        return {name: _dumped(value) for name, value in self}
+        return {name: unfolded(value, _dumped) for name, value in self}
 
     def _vars(self) -> MappingView:
         if self._data is None:
@@ -122,14 +121,8 @@ class ObjectView(View):
         return iter([(name, self.get(name)) for name in names if not name.startswith("_")])
 
 
-def _dumped(value: Any) -> Any:
-    if isinstance(value, ObjectView):
-        return value.dump() if value.shape.is_model else value
-    if isinstance(value, MappingView):
-        return {key: _dumped(part) for key, part in value.built().items()}
-    if isinstance(value, SequenceView):
-        return value.base(map(_dumped, value.built()))
-    return value
+def _dumped(value: View) -> Any:
+    return value.dump() if isinstance(value, ObjectView) and value.shape.is_model else value
 
 
 class EnumView(View):
@@ -304,6 +297,16 @@ def is_withheld(value: Any, name: str) -> bool:
 def own(value: Any) -> Any:
     """A container of the app's as one of the template's own; anything else as it is."""
     return value.built() if isinstance(value, Container) else value
+
+
+def unfolded(value: Any, other: Callable[[View], Any]) -> Any:
+    """`own` at any depth; `other` says what stands for a view that is no container."""
+    value = own(value)
+    if isinstance(value, dict):
+        return {unfolded(key, other): unfolded(part, other) for key, part in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)([unfolded(part, other) for part in value])
+    return other(value) if isinstance(value, View) else value
 
 
 def viewed(items: Iterator[Any], raw: Any) -> Iterator[Any]:
@@ -579,7 +582,7 @@ def _scalar(raw: Any) -> Any:
 
 
 _BY_TYPE: Final[dict[type, Callable[[Any], Any]]] = {
-    **dict.fromkeys((*PLAIN, Decimal, Markup, dt.date, dt.timedelta, range), _same),
+    **dict.fromkeys((*PLAIN, Decimal, dt.date, dt.timedelta, range), _same),
     type(missing): _same,
     dict: MappingView,
     **dict.fromkeys(_SEQUENCES, SequenceView),
