@@ -14,7 +14,8 @@ from typing import Any
 
 from yamlgraph_prompts.sandbox.access import BoundedFormatter
 from yamlgraph_prompts.sandbox.budget import Refused, current
-from yamlgraph_prompts.sandbox.views import SequenceView, measure, view
+from yamlgraph_prompts.sandbox.printing import measure
+from yamlgraph_prompts.sandbox.views import SequenceView, view
 
 _RAW = re.compile(r"\{%-?\s*raw\s*-?%\}")
 _ENDRAW = re.compile(r"\{%-?\s*endraw\s*-?%\}")

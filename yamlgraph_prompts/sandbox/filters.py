@@ -36,15 +36,8 @@ from yamlgraph_prompts.sandbox.operations import (
     show,
     soft,
 )
-from yamlgraph_prompts.sandbox.views import (
-    MappingView,
-    SequenceView,
-    SetView,
-    View,
-    measure,
-    own,
-    unfolded,
-)
+from yamlgraph_prompts.sandbox.printing import View, measure
+from yamlgraph_prompts.sandbox.views import MappingView, SequenceView, SetView, own, unfolded
 
 _MAX_INDENT = 100
 _MAX_DIGITS = 1_000

@@ -19,7 +19,8 @@ from yamlgraph_prompts.sandbox.operations import (
     listed,
     soft,
 )
-from yamlgraph_prompts.sandbox.views import ObjectView, View, own
+from yamlgraph_prompts.sandbox.printing import View
+from yamlgraph_prompts.sandbox.views import ObjectView, own
 
 _MAX_RANGE = 100_000  # as Jinja's own sandbox has it
 _MAX_WORDS = 50_000

@@ -18,7 +18,14 @@ from jinja2.parser import Parser
 from jinja2.runtime import BlockReference, Context, LoopContext, Macro, Undefined
 from jinja2.utils import Joiner, missing
 
-from yamlgraph_prompts.sandbox.access import METHOD_NAMES, METHODS, BoundMethod, item, member
+from yamlgraph_prompts.sandbox.access import (
+    METHOD_NAMES,
+    METHODS,
+    BoundMethod,
+    item,
+    member,
+    withheld,
+)
 from yamlgraph_prompts.sandbox.budget import Refused, current
 from yamlgraph_prompts.sandbox.filters import EXCLUDED_FILTERS, FILTERS
 from yamlgraph_prompts.sandbox.functions import GLOBALS, TESTS, Function
@@ -31,7 +38,8 @@ from yamlgraph_prompts.sandbox.operations import (
     hashed,
     show,
 )
-from yamlgraph_prompts.sandbox.views import MappingView, ObjectView, View, is_withheld, own
+from yamlgraph_prompts.sandbox.printing import View
+from yamlgraph_prompts.sandbox.views import MappingView, ObjectView, is_withheld, own
 
 _MAX_TOKENS = 60_000  # about 240 KB of nothing but Jinja: a second to compile
 _MAX_BRACKETS = 60  # in brackets
@@ -85,40 +93,30 @@ class _Generator(CodeGenerator):
         else:
             self.write("(show(")
 
+    def _write(self, frame: Frame, *parts: str | nodes.Node | None) -> None:
+        """Write texts as they are, and nodes as the code that they become."""
+        for part in parts:
+            if isinstance(part, nodes.Node):
+                self.visit(part, frame)
+            else:
+                self.write(str(part))
+
     def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:
-        self.write("environment.join_values((")
-        for part in node.nodes:
-            self.visit(part, frame)
-            self.write(", ")
-        self.write("))")
+        parts = [written for part in node.nodes for written in (part, ", ")]
+        self._write(frame, "environment.join_values((", *parts, "))")
 
     def visit_Compare(self, node: nodes.Compare, frame: Frame) -> None:
-        if len(node.ops) == 1:
-            self.write(f"compare({node.ops[0].op!r}, ")
-            self.visit(node.expr, frame)
-            self.write(", ")
-            self.visit(node.ops[0].expr, frame)
-            self.write(")")
+        first, *others = node.ops
+        if not others:
+            self._write(frame, f"compare({first.op!r}, ", node.expr, ", ", first.expr, ")")
             return
-        self.write("environment.compared(")
-        self.visit(node.expr, frame)
+        self._write(frame, "environment.compared(", node.expr)
         for operand in node.ops:
-            self.write(f", {operand.op!r}, lambda: ")
-            self.visit(operand.expr, frame)
+            self._write(frame, f", {operand.op!r}, lambda: ", operand.expr)
         self.write(")")
 
     def visit_List(self, node: nodes.List, frame: Frame) -> None:
         self._built(super().visit_List, node, frame)
-
-    def visit_Dict(self, node: nodes.Dict, frame: Frame) -> None:
-        self.write("environment.built(environment.mapping((")
-        for pair in node.items:
-            self.write("(")
-            self.visit(pair.key, frame)
-            self.write(", ")
-            self.visit(pair.value, frame)
-            self.write("), ")
-        self.write(")))")
 
     def visit_Tuple(self, node: nodes.Tuple, frame: Frame) -> None:
         if node.ctx == "load":
@@ -131,20 +129,19 @@ class _Generator(CodeGenerator):
         visit(node, frame)
         self.write(")")
 
+    def visit_Dict(self, node: nodes.Dict, frame: Frame) -> None:
+        self.write("environment.built(environment.mapping((")
+        for pair in node.items:
+            self._write(frame, "(", pair.key, ", ", pair.value, "), ")
+        self.write(")))")
+
     def visit_Getitem(self, node: nodes.Getitem, frame: Frame) -> None:
-        if not isinstance(node.arg, nodes.Slice):
+        part = node.arg
+        if not isinstance(part, nodes.Slice):
             super().visit_Getitem(node, frame)
             return
-        self.write("environment.cut(")
-        self.visit(node.node, frame)
-        self.write(", slice(")
-        for bound in (node.arg.start, node.arg.stop, node.arg.step):
-            if bound is None:
-                self.write("None")
-            else:
-                self.visit(bound, frame)
-            self.write(", ")
-        self.write("))")
+        bounds = part.start, ", ", part.stop, ", ", part.step
+        self._write(frame, "environment.cut(", node.node, ", slice(", *bounds, "))")
 
 
 class _Parser(Parser):
@@ -297,21 +294,19 @@ class GuardedEnvironment(Environment):
         return self._undefined(obj, name) if value is missing else value
 
     def _undefined(self, obj: Any, name: Any) -> Undefined:
-        if isinstance(name, str) and is_withheld(obj, name):
-            raise Refused(
-                f"The attribute {str(name)!r} of a {describe(obj)!r} object is not for prompts."
-            )
-        is_text, is_index = isinstance(name, str), isinstance(name, int)
-        if is_text:
-            shown = repr(name[:_MAX_NAME])
-            why = f"'{describe(obj)} object' has no attribute {shown}"
+        owner = describe(obj)
+        if isinstance(name, str):
+            if is_withheld(obj, name):
+                raise withheld(obj, name)
+            why = f"{owner + ' object'!r} has no attribute {name[:_MAX_NAME]!r}"
         else:
-            shown = repr(name) if is_index and name.bit_length() <= 64 else describe(name)
-            why = f"{describe(obj)} object has no element {shown}"
+            is_short = isinstance(name, int) and name.bit_length() <= 64
+            name = repr(name) if is_short else describe(name)
+            why = f"{owner} object has no element {name}"
         budget = current()
         budget.tick()
         budget.keep(100)
-        return self.undefined(budget.made(why), name=name if is_text else shown)
+        return self.undefined(budget.made(why), name=name)
 
     # -- calls
 

@@ -20,7 +20,8 @@ from yamlgraph_prompts.sandbox.operations import (
     hashed,
     listed,
 )
-from yamlgraph_prompts.sandbox.views import measure, own
+from yamlgraph_prompts.sandbox.printing import measure
+from yamlgraph_prompts.sandbox.views import own
 
 Method = Callable[..., Any]
 Check = Callable[..., None]

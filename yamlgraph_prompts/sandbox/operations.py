@@ -16,18 +16,9 @@ from jinja2.runtime import Undefined
 from jinja2.utils import Namespace
 
 from yamlgraph_prompts.sandbox.budget import MAX_BITS, Budget, Refused, check_bits, current
-from yamlgraph_prompts.sandbox.views import (
-    LISTED,
-    PLAIN,
-    PRINTED,
-    Container,
-    Labelled,
-    ObjectView,
-    View,
-    measure,
-    name_of,
-    own,
-)
+from yamlgraph_prompts.sandbox.printing import LISTED, PLAIN, PRINTED, View, measure, name_of
+from yamlgraph_prompts.sandbox.scalars import Labelled
+from yamlgraph_prompts.sandbox.views import Container, ObjectView, own
 
 NUMBERS = (int, float, Decimal)
 DATES = (dt.date, dt.time, dt.timedelta)
