@@ -446,7 +446,6 @@ You are a {{ tone.value }} assistant for {{ customer.name }}.
 {{ html|e }} {{ html|escape }} {{ html|safe }} {{ html|forceescape }}
 {{ html|urlencode }} {{ url|urlencode }} {{ d|urlencode }}
 {{ config|tojson }} {{ rows[0]|tojson(indent=2) }} {{ names|tojson }} {{ html|tojson }} {{ nothing|tojson }}
-{{ config|pprint }} {{ names|pprint }}
 {{ price|round }} {{ ratio|round(2) }} {{ ratio|round(1, 'ceil') }} {{ ratio|round(1, 'floor') }} {{ 7|round }}
 {{ '42'|int }} {{ 'x'|int(5) }} {{ '0x1A'|int(0, 16) }} {{ '3.5'|float }} {{ 'x'|float(1.5) }} {{ 3.9|int }} {{ -3|abs }}
 {{ big_number|filesizeformat }} {{ 1024|filesizeformat(true) }} {{ '{:,}'.format(big_number) }} {{ '{:.1%}'.format(ratio) }}
@@ -496,7 +495,7 @@ You are a {{ tone.value }} assistant for {{ customer.name }}.
 {% for i in nested recursive %}{% if i is iterable %}({{ loop(i) }}){% else %}{{ i }}@{{ loop.depth }}{% endif %}{% endfor %}
 {% block intro %}Intro {{ name }}{% endblock %} {{ self.intro() }}
 {% block a %}{% for x in numbers %}{{ ', '.join(names) }}{{ name.replace('A', 'E') }}{{ name.center(7) }}{% endfor %}{% endblock %}
-{% for x in names %}{{ ', '.join(names) }} {{ x.replace('a', 'b') }} {{ x.center(5) }} {{ x.translate({97: 98}) }}{% endfor %}
+{% for x in names %}{{ ', '.join(names) }} {{ x.replace('a', 'b') }} {{ x.center(5) }}{% endfor %}
 {% for x in names %}{% for y in numbers %}{{ x }}{{ y }}{{ loop.index }}{% if loop.last %};{% endif %}{% endfor %}{% endfor %}
 {% for x in names %}{% set outer = loop %}{% for y in numbers %}{{ outer.index }}.{{ loop.index }} {% endfor %}{% endfor %}
 {% for x in range(3) %}{{ x }}{% endfor %} {% for x in range(1, 10, 3) %}{{ x }}{% endfor %} {{ range(3)|list }} {{ range(5)|length }} {{ range(n)[1] }}

@@ -39,11 +39,12 @@ def words(text: str) -> list[str]:
 
 _CHANGES = "changes its object"
 _CLASS = "makes an object from nothing: it belongs to the class"
+_NUMBERS = "its table is of numbers of letters, which only `maketrans` makes"
 _BYTES = "gives or takes bytes, which are opaque"
 _CONTEXT = "depends on the thread's decimal context, or takes time without a bound"
 _STEPS = "looks for anything but a whole number step by step"
 EXCLUDED_METHODS: dict[str, dict[str, str]] = {
-    "text": {"encode": _BYTES, "maketrans": _CLASS},
+    "text": {"encode": _BYTES, "maketrans": _CLASS, "translate": _NUMBERS},
     "list": dict.fromkeys(
         ("append", "clear", "extend", "insert", "pop", "remove", "reverse", "sort"), _CHANGES
     ),

@@ -133,7 +133,6 @@ expressions = st.recursive(
                     "round",
                     "dictsort",
                     "groupby('n')",
-                    "pprint",
                     "urlencode",
                     "wordwrap(5)",
                     "max",

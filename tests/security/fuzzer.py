@@ -114,7 +114,7 @@ _OF_NUMBERS = frozenset(words("abs int float round filesizeformat"))
 _OF_LISTS = frozenset(
     words(
         "first last list length count sort groupby unique sum min max reverse join random items dictsort "
-        "tojson pprint batch slice map select reject selectattr rejectattr string"
+        "tojson batch slice map select reject selectattr rejectattr string"
     )
 )
 _CORRECT = 0.85  # how often an argument is of a type that fits
@@ -245,8 +245,7 @@ class Grammar:
         subject = self._one_of(sort, depth)
         if name in ("map", "select", "reject", "selectattr", "rejectattr", "batch", "slice"):
             if self._random.random() < 0.5:
-                table = DEFAULT_FILTERS if name == "map" else DEFAULT_TESTS
-                inner = self._random.choice(sorted(table))
+                inner = self._random.choice(_FILTERS if name == "map" else sorted(DEFAULT_TESTS))
                 attribute = f"'{self._random.choice(_NAMES)}', " if name.endswith("attr") else ""
                 arguments = f"({attribute}'{inner}', {self._value(0)})"
             return f"({self._list()}|{name}{arguments}|list)"

@@ -6,7 +6,6 @@ For what they admit they give what Jinja's own give, as plain text: a prompt is 
 from __future__ import annotations
 
 import inspect
-import pprint
 import re
 from collections.abc import Callable, Iterator, Sized
 from sys import getsizeof
@@ -42,7 +41,6 @@ from yamlgraph_prompts.sandbox.views import MappingView, SequenceView, SetView, 
 _MAX_INDENT = 100
 _MAX_DIGITS = 1_000
 _MAX_PARTS = 50
-_MAX_PRINTED = 200_000
 _LONGEST_WORD = 1_000
 _SPECIAL = "&<>'\""
 _BEFORE_TITLE = "-({[<"
@@ -60,10 +58,11 @@ def _same(budget: Budget, value: Any, *_: Any, **__: Any) -> Any:
     return value
 
 
-def _text(budget: Budget, value: Any, *_: Any, **__: Any) -> str:
-    text = soft(value)
-    budget.scan(text, 2, 32)
-    return text
+def _text(budget: Budget, value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"a text is needed, not {describe(value)!r}")
+    budget.scan(value, 2, 32)
+    return value
 
 
 def _container(budget: Budget, value: Any, *args: Any, attribute: Any = None, **_: Any) -> Any:
@@ -95,18 +94,12 @@ def _first(budget: Budget, value: Any) -> Any:
 
 
 def _indented(budget: Budget, value: Any, width: Any = 4, *_: Any, **__: Any) -> str:
-    text = _text_only(budget, value)
+    text = _text(budget, value)
     each = len(width) if isinstance(width, str) else width
     if isinstance(each, int):
         lines(budget, text)
         budget.room(len(text) + (1 + count_of(text, LINE_ENDS)) * max(0, each))
     return text
-
-
-def _text_only(budget: Budget, value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"a text is needed, not {describe(value)!r}")
-    return _text(budget, value)
 
 
 def _wrapped(
@@ -117,7 +110,7 @@ def _wrapped(
     wrapstring: Any = None,
     break_on_hyphens: Any = True,
 ) -> str:
-    text = _text_only(budget, value)
+    text = _text(budget, value)
     joint = len(wrapstring) if isinstance(wrapstring, str) else 1
     narrow = max(1, width) if isinstance(width, int) else 1
     budget.room(len(text) + joint * (len(text) // narrow + 1 + count_of(text, LINE_ENDS)))
@@ -175,11 +168,7 @@ def _encoded(budget: Budget, value: Any) -> Any:
     length = measure(value) if isinstance(value, CONTAINERS) else len(soft(value))
     budget.spend(1 + (length >> 1))
     budget.room(12 * length)
-    return unfolded(value, _itself)
-
-
-def _itself(view: View) -> Any:
-    return view
+    return own(value)
 
 
 # -- filters that put things in order ----------------------------------------------------------
@@ -249,14 +238,6 @@ def _length(value: Any) -> int:
     if isinstance(value, View) and not isinstance(value, CONTAINERS):
         raise TypeError(f"object of type {describe(value)!r} has no len()")
     return len(value)
-
-
-def _pretty(value: Any) -> str:
-    length = measure(value)
-    if length > _MAX_PRINTED:
-        raise Refused("The filter 'pprint' is for short values.")
-    current().spend(length)
-    return pprint.pformat(unfolded(value, _itself))
 
 
 def _replace(s: Any, old: Any, new: Any, count: Any = None) -> str:
@@ -359,7 +340,6 @@ _OURS: dict[str, Callable[..., Any]] = {
     "dictsort": _dictsort,
     "format": _format,
     "lower": lambda s: call(soft(s), "lower"),
-    "pprint": _pretty,
     "replace": _replace,
     "reverse": _reverse,
     "safe": show,
@@ -378,6 +358,10 @@ FILTERS: Final[dict[str, Callable[..., Any]]] = {
     "sum": _sum,
     "tojson": _charged(_as_json, _tojson),
 }
-_HTML = "It is for HTML, and a prompt is plain text."
 # Jinja's filters that are not there, and why.
-EXCLUDED_FILTERS: Final[dict[str, str]] = dict.fromkeys(("striptags", "urlize", "xmlattr"), _HTML)
+EXCLUDED_FILTERS: Final[dict[str, str]] = {
+    **dict.fromkeys(
+        ("striptags", "urlize", "xmlattr"), "It is for HTML, and a prompt is plain text."
+    ),
+    "pprint": "It shows what Python holds. Write {{ name | tojson(indent=2) }}.",
+}

@@ -6,7 +6,6 @@ Each method is a row: what it costs for each character, and what is checked befo
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from sys import maxunicode
 from typing import Any, Final
 
 from yamlgraph_prompts.sandbox.budget import Budget, current
@@ -83,13 +82,9 @@ def _from_right(budget: Budget, text: str, sought: Any, *_: Any) -> None:
         budget.spend(len(text) * len(sought) >> 7)
 
 
-def _parts(budget: Budget, text: str, *_: Any) -> None:
+def _parts(budget: Budget, text: str, sep: Any) -> None:
+    _from_right(budget, text, sep)
     budget.pieces(text, 3)
-
-
-def _from_right_parts(budget: Budget, text: str, sought: Any) -> None:
-    _from_right(budget, text, sought)
-    _parts(budget, text)
 
 
 def _split(budget: Budget, text: str, sep: Any = None, maxsplit: int = -1) -> None:
@@ -124,16 +119,6 @@ def _joined(budget: Budget, separator: str, parts: Any) -> None:
 def _tabs(budget: Budget, text: str, tabsize: Any = 8) -> None:
     check_width(budget, text, tabsize)
     budget.room(len(text) + text.count("\t") * (tabsize if isinstance(tabsize, int) else 0))
-
-
-def _translated(budget: Budget, text: str, table: Any) -> None:
-    values = table.values() if isinstance(table, dict) else table
-    budget.spend(len(values) >> 2)
-    budget.room(len(text) * max((len(v) for v in values if isinstance(v, str)), default=1))
-    if isinstance(table, dict):
-        # Other keys may share the hashes of letters, and each letter is looked up.
-        others = sum(type(key) is not int or not 0 <= key <= maxunicode for key in table)
-        budget.spend(len(text) * others >> 3)
 
 
 # -- what is checked before a method of a container runs ---------------------------------------
@@ -180,7 +165,7 @@ METHODS: Final[Mapping[str, Mapping[str, Method]]] = {
         **_methods("count find index", 9),
         **_methods("partition", 9, check=_parts),
         **_methods("rfind rindex", 1, check=_from_right),
-        **_methods("rpartition", 1, check=_from_right_parts),
+        **_methods("rpartition", 1, check=_parts),
         **_methods("startswith endswith removeprefix removesuffix", check=_affixes),
         **_methods("center ljust rjust zfill", check=check_width),
         **_methods("strip lstrip rstrip", check=_stripped),
@@ -190,7 +175,6 @@ METHODS: Final[Mapping[str, Mapping[str, Method]]] = {
         **_methods("split", 9, check=_split),
         **_methods("rsplit", 8, check=_rsplit),
         **_methods("splitlines", 9, check=lines),
-        **_methods("translate", 128, check=_translated),
     },
     "list": {**_SEQUENCE, **_methods("copy", check=_copied)},
     "tuple": _SEQUENCE,
