@@ -58,18 +58,6 @@ class Limits:
 class Budget:
     """What is left of one prompt's `Limits`. The clock runs only within `using` and `swap`."""
 
-    __slots__ = (
-        "_calls",
-        "_characters",
-        "_deadline",
-        "_left",
-        "_look_at",
-        "_memory",
-        "_seconds",
-        "known",
-        "limits",
-    )
-
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self._characters = limits.characters
@@ -146,9 +134,7 @@ class Budget:
         """Count a text that was made on the way."""
         if len(text) > self.limits.characters:
             raise self.too_long()
-        self._memory -= getsizeof(text)
-        if self._memory < 0:
-            self.keep(0)
+        self.keep(getsizeof(text))
         return text
 
     def keep(self, size: int) -> None:

@@ -227,11 +227,16 @@ def _format(value: Any, *args: Any, **named: Any) -> str:
     return printf(value, named or args)
 
 
-@pass_context
-def _join(context: Context, value: Any, d: Any = "", attribute: Any = None) -> Any:
+def _items(context: Context, value: Any, attribute: Any) -> Any:
+    """The items, or what each has as this attribute."""
     if attribute is not None:
         value = FILTERS["map"](context, value, attribute=attribute)
-    return call(show(d), "join", list(map(show, listed(value))))
+    return listed(value)
+
+
+@pass_context
+def _join(context: Context, value: Any, d: Any = "", attribute: Any = None) -> Any:
+    return call(show(d), "join", list(map(show, _items(context, value, attribute))))
 
 
 def _length(value: Any) -> int:
@@ -253,10 +258,8 @@ def _reverse(value: Any) -> Any:
 
 @pass_context
 def _sum(context: Context, iterable: Any, attribute: Any = None, start: Any = 0) -> Any:
-    if attribute is not None:
-        iterable = FILTERS["map"](context, iterable, attribute=attribute)
     total = start
-    for item in listed(iterable):
+    for item in _items(context, iterable, attribute):
         if isinstance(item, str):  # as Python's own `sum`
             raise TypeError(f"unsupported operand type(s) for +: {describe(total)!r} and 'str'")
         total = calculate("+", total, item)
