@@ -190,14 +190,9 @@ def _runtime_method(name: str) -> Method:
 
 
 class BoundedFormatter(Formatter):
-    """One `str.format` over what a template sees, with bounded widths and lengths.
+    """One `str.format` over what a template sees, with bounded widths and lengths."""
 
-    Args:
-        absent: What stands for data that is not there; None raises as Python does.
-    """
-
-    def __init__(self, absent: Callable[..., Any] | None = None) -> None:
-        self._absent = absent
+    def __init__(self) -> None:
         self._length = 0
 
     def vformat(self, format_string: str, args: Any, kwargs: Any) -> str:
@@ -211,9 +206,7 @@ class BoundedFormatter(Formatter):
         for is_attribute, name in rest:
             value = (member if is_attribute else item)(value, name)
             if value is missing:
-                if self._absent is None:
-                    raise AttributeError if is_attribute else KeyError
-                value = self._absent(name=name)
+                raise AttributeError if is_attribute else KeyError
         return value, first
 
     def format_field(self, value: Any, format_spec: str) -> Any:
@@ -236,7 +229,7 @@ class BoundedFormatter(Formatter):
 
 
 def _format(budget: Budget, text: str, *args: Any, **named: Any) -> str:
-    return BoundedFormatter(Undefined).vformat(text, args, named)
+    return BoundedFormatter().vformat(text, args, named)
 
 
 def _format_map(budget: Budget, text: str, mapping: Any) -> str:
