@@ -216,7 +216,7 @@ def _attr(context: Context, obj: Any, name: Any) -> Any:
 
 def _escaped(value: Any) -> str:
     budget, text = current(), show(value)
-    budget.scan(text, 8)
+    budget.scan(text, 7)
     budget.room(len(text) + 4 * sum(map(text.count, _SPECIAL)))
     return str(escape(text))
 
