@@ -27,8 +27,8 @@ help:
 	@echo "make lint        ruff, mypy, and which module may import which"
 	@echo "make bench       the benchmarks"
 	@echo "make docs        the documentation as a site, in site/"
-	@echo "make page        docs/page/*.png anew, with the Chromium of this machine"
-	@echo "make constraints the versions that all of these install, anew: the newest of today"
+	@echo "make page        write docs/page/*.png again, with the Chromium of this machine"
+	@echo "make constraints write constraints*.txt again, with the newest versions of today"
 	@echo "make nightly     the whole suite and more on the newest of everything (an hour or two)"
 	@echo "make clean       remove .venv and everything that was made"
 

@@ -30,11 +30,11 @@ CHANNEL = "production"
 PUSHER = """
 import sys, time
 from benchmarks.s3_nginx import BUCKET, PREFIX, prompt_text
-from yamlgraph_prompts.registry.bucket import Bucket
+from yamlgraph_prompts.registry.channel import Channel
 from yamlgraph_prompts.model.release import Prompt, Release
 def prompt(n, edition):
     return Prompt(f"prompt{n:05}", prompt_text(n, edition).encode())
-bucket = Bucket(f"s3://{BUCKET}/{PREFIX}", environment=sys.argv[1])
+bucket = Channel(f"s3://{BUCKET}/{PREFIX}", environment=sys.argv[1])
 prompts = {n: prompt(n, "first") for n in range(int(sys.argv[2]))}
 def push():
     release = Release.of(prompts.values())

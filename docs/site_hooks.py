@@ -29,17 +29,13 @@ def command_reference() -> str:
 
 def _page(name: str, parser: argparse.ArgumentParser) -> Iterator[str]:
     description, example = parser.description or "", parser.epilog or ""
-    yield f"## {name}\n\n{_plain(description)}\n\n```console\n{_usage(parser)}\n```\n"
+    yield f"## {name}\n\n{_plain(description)}\n\n```text\n{parser.format_usage()}```\n"
     yield f"Example:\n\n```console\n$ {example.partition(':')[2].strip()}\n```\n"
     yield "| argument | meaning |\n|---|---|"
     for action in parser._actions:
         if action.help is not argparse.SUPPRESS:
             yield f"| {_names(action)} | {_plain(action.help or '')} |"
     yield ""
-
-
-def _usage(parser: argparse.ArgumentParser) -> str:
-    return " ".join(parser.format_usage().split())
 
 
 def _names(action: argparse.Action) -> str:

@@ -16,8 +16,8 @@ from yamlgraph_prompts.admin import admin_app
 from yamlgraph_prompts.admin.gate import Limits
 from yamlgraph_prompts.errors import LayerUnavailable
 from yamlgraph_prompts.model.release import Prompt, Release
-from yamlgraph_prompts.registry.bucket import Bucket
-from yamlgraph_prompts.registry.bucket_objects import Objects
+from yamlgraph_prompts.registry.channel import Channel
+from yamlgraph_prompts.registry.s3_objects import Objects
 
 
 def release(**texts: str) -> Release:
@@ -25,20 +25,20 @@ def release(**texts: str) -> Release:
 
 
 @pytest.fixture
-def bucket(moto: Shop) -> Bucket:
-    made = Bucket(moto.url(), environment="test")
+def bucket(moto: Shop) -> Channel:
+    made = Channel(moto.url(), environment="test")
     made.push(release(greeting="Hi", farewell="Bye"), message="first", who="ada")
     return made
 
 
 @pytest.fixture
-def prompts(moto: Shop, bucket: Bucket, tmp_path: Path) -> Iterator[LivePrompts]:
+def prompts(moto: Shop, bucket: Channel, tmp_path: Path) -> Iterator[LivePrompts]:
     with LivePrompts(moto.url(), environment="test", store=tmp_path / "store", watch=False) as made:
         yield made
 
 
 def test_a_put_is_a_new_release_in_the_buckets_history(
-    prompts: LivePrompts, bucket: Bucket
+    prompts: LivePrompts, bucket: Channel
 ) -> None:
     client = Client(admin_app(prompts, TOKENS))
     assert client.get("/prompts/greeting").json["locked"] is None
@@ -51,26 +51,26 @@ def test_a_put_is_a_new_release_in_the_buckets_history(
     assert bucket.get(live.release)["greeting"].user == "Ho"
     assert prompts.publish().status == "unchanged"
     assert client.delete("/prompts/farewell").json["status"] == "published"
-    assert [entry.number for entry in bucket.log()] == [3, 2, 1]
+    assert [entry.number for entry in list(bucket.history())] == [3, 2, 1]
 
 
-def test_a_bad_put_reaches_no_bucket(prompts: LivePrompts, bucket: Bucket) -> None:
+def test_a_bad_put_reaches_no_bucket(prompts: LivePrompts, bucket: Channel) -> None:
     answer = Client(admin_app(prompts, TOKENS)).put("/prompts/greeting", "user: {{ x\n")
     assert (answer.status, answer.code) == (422, "rejected")
-    assert len(bucket.log()) == 1
+    assert len(list(bucket.history())) == 1
 
 
 def test_who_was_overtaken_in_the_bucket_changes_nothing(
-    prompts: LivePrompts, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    prompts: LivePrompts, bucket: Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    push = Bucket.push
+    push = Channel.push
 
-    def overtaken(self: Bucket, made: Release, **facts: Any) -> Any:
-        monkeypatch.setattr(Bucket, "push", push)
+    def overtaken(self: Channel, made: Release, **facts: Any) -> Any:
+        monkeypatch.setattr(Channel, "push", push)
         bucket.push(release(greeting="First", farewell="Bye"), message="quick", who="bob")
         return push(self, made, **facts)
 
-    monkeypatch.setattr(Bucket, "push", overtaken)
+    monkeypatch.setattr(Channel, "push", overtaken)
     answer = Client(admin_app(prompts, TOKENS)).put("/prompts/greeting", "user: Second\n")
     assert (answer.status, answer.code) == (409, "lost-race")
     assert prompts["greeting"].user == "Hi"
@@ -80,7 +80,7 @@ def test_who_was_overtaken_in_the_bucket_changes_nothing(
 
 
 @pytest.fixture
-def elsewhere(moto: Shop, bucket: Bucket, tmp_path: Path) -> Iterator[LivePrompts]:
+def elsewhere(moto: Shop, bucket: Channel, tmp_path: Path) -> Iterator[LivePrompts]:
     """The prompts of another host."""
     store = tmp_path / "another hosts store"
     with LivePrompts(moto.url(), environment="test", store=store, watch=False) as made:
@@ -88,7 +88,7 @@ def elsewhere(moto: Shop, bucket: Bucket, tmp_path: Path) -> Iterator[LivePrompt
 
 
 def test_a_roll_back_reaches_every_reader_of_the_bucket_and_holds_here(
-    prompts: LivePrompts, elsewhere: LivePrompts, bucket: Bucket
+    prompts: LivePrompts, elsewhere: LivePrompts, bucket: Channel
 ) -> None:
     client = Client(admin_app(prompts, TOKENS))
     first = prompts.release.id
@@ -113,7 +113,7 @@ def test_a_roll_back_reaches_every_reader_of_the_bucket_and_holds_here(
 
 
 def test_a_host_that_never_had_the_earlier_release_can_go_back_to_it(
-    elsewhere: LivePrompts, bucket: Bucket, moto: Shop, tmp_path: Path
+    elsewhere: LivePrompts, bucket: Channel, moto: Shop, tmp_path: Path
 ) -> None:
     bucket.push(release(greeting="Rude", farewell="Bye"), message="oops", who="bob")
     with LivePrompts(
@@ -126,7 +126,7 @@ def test_a_host_that_never_had_the_earlier_release_can_go_back_to_it(
 
 
 def test_where_the_bucket_cannot_be_written_an_activation_holds_here_and_says_so(
-    prompts: LivePrompts, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    prompts: LivePrompts, bucket: Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = Client(admin_app(prompts, TOKENS))
     first = prompts.release.id
@@ -135,7 +135,7 @@ def test_where_the_bucket_cannot_be_written_an_activation_holds_here_and_says_so
     def denied(*_: Any, **__: Any) -> Any:
         raise LayerUnavailable("Access denied.", layer=bucket.url)
 
-    monkeypatch.setattr(Bucket, "rollback", denied)
+    monkeypatch.setattr(Channel, "rollback", denied)
     answer = client.post(f"/releases/{first}/activate")
     assert (answer.status, answer.json["held"], prompts.release.id) == (200, True, first)
     reach = answer.json["reach"]
@@ -164,7 +164,7 @@ def test_while_the_bucket_says_nothing_a_roll_back_holds_here_in_time(
 
 
 def test_a_release_of_several_layers_reaches_only_who_shares_the_store(
-    moto: Shop, bucket: Bucket, tmp_path: Path
+    moto: Shop, bucket: Channel, tmp_path: Path
 ) -> None:
     (tmp_path / "over").mkdir()
     (tmp_path / "over/own.yaml").write_text("user: own\n")

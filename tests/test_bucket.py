@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -27,11 +27,13 @@ from yamlgraph_prompts.errors import (
     ReleaseNotFound,
     StoreCorrupted,
 )
+from yamlgraph_prompts.model.entry import Entry
 from yamlgraph_prompts.model.pack import decode_pack
 from yamlgraph_prompts.model.release import Prompt, Release
-from yamlgraph_prompts.registry.bucket import Bucket, Pushed
-from yamlgraph_prompts.registry.bucket_log import Log, LogEntry
-from yamlgraph_prompts.registry.bucket_objects import Objects
+from yamlgraph_prompts.registry.channel import Channel, Pushed
+from yamlgraph_prompts.registry.s3 import S3Registry
+from yamlgraph_prompts.registry.s3_log import S3Log
+from yamlgraph_prompts.registry.s3_objects import Objects
 from yamlgraph_prompts.sources import open_source
 from yamlgraph_prompts.sources.s3 import S3Source
 from yamlgraph_prompts.sources.s3_client import Place, client
@@ -42,13 +44,26 @@ def release(text: str, **others: str) -> Release:
     return Release.of(Prompt(name, f"user: {said}\n".encode()) for name, said in texts.items())
 
 
-def push(bucket: Bucket, text: str, **kwargs: Any) -> Pushed:
+def push(bucket: Channel, text: str, **kwargs: Any) -> Pushed:
     return bucket.push(release(text), message=f"say {text}", who="Ada", **kwargs)
 
 
 def unpacked(data: bytes, release_id: str) -> dict[str, bytes]:
     made = decode_pack(data, release_id, "the bucket")
     return {name: prompt.data for name, prompt in made.prompts.items()}
+
+
+def log_of(bucket: Channel) -> S3Log:
+    return registry_of(bucket)._log(bucket.environment)
+
+
+def objects_of(bucket: Channel) -> Objects:
+    return registry_of(bucket)._objects
+
+
+def registry_of(bucket: Channel) -> S3Registry:
+    assert isinstance(bucket.registry, S3Registry)
+    return bucket.registry
 
 
 class Shelf:
@@ -88,8 +103,8 @@ def careless(rclone: Shop) -> str:
 
 
 @pytest.fixture
-def bucket(url: str) -> Bucket:
-    return Bucket(url, environment="production")
+def bucket(url: str) -> Channel:
+    return Channel(url, environment="production")
 
 
 @pytest.fixture
@@ -100,7 +115,7 @@ def shelf(url: str) -> Shelf:
 # What is where
 
 
-def test_a_push_writes_one_pack_one_log_entry_and_the_hint(bucket: Bucket, shelf: Shelf) -> None:
+def test_a_push_writes_one_pack_one_log_entry_and_the_hint(bucket: Channel, shelf: Shelf) -> None:
     made = release("Hi")
     pushed = bucket.push(made, message=" A kinder greeting ", who="Ada")
     log = "production/log/00000000000000000001.json"
@@ -128,21 +143,24 @@ def test_a_push_writes_one_pack_one_log_entry_and_the_hint(bucket: Bucket, shelf
     assert hint["at_s"] == pushed.entry.at_s
 
 
-def test_the_history_tells_newest_first_who_did_what_and_why(bucket: Bucket) -> None:
+def test_the_history_tells_newest_first_who_did_what_and_why(bucket: Channel) -> None:
     first, second = push(bucket, "a"), push(bucket, "b")
     bucket.rollback(message="b was rude", who="Grace")
-    told = [(e.number, e.who, e.why, e.message) for e in bucket.log()]
+    told = [(e.number, e.who, e.why, e.message) for e in list(bucket.history())]
     assert told == [
         (3, "Grace", "rollback", "b was rude"),
         (2, "Ada", "push", "say b"),
         (1, "Ada", "push", "say a"),
     ]
-    assert [e.release for e in bucket.log(2)] == [first.entry.release, second.entry.release]
+    assert [e.release for e in islice(bucket.history(), 2)] == [
+        first.entry.release,
+        second.entry.release,
+    ]
     assert second.before == first.entry
     assert second.entry.previous == first.entry.release
 
 
-def test_what_was_pushed_comes_back_byte_for_byte(bucket: Bucket) -> None:
+def test_what_was_pushed_comes_back_byte_for_byte(bucket: Channel) -> None:
     made = release("Grüße", **{"a/b/c": "{x}"})
     bucket.push(made, message="m", who="w")
     back = bucket.get(bucket.find(made.id[:8]))
@@ -151,20 +169,20 @@ def test_what_was_pushed_comes_back_byte_for_byte(bucket: Bucket) -> None:
     }
 
 
-def test_pushing_what_is_live_already_adds_nothing_to_the_history(bucket: Bucket) -> None:
+def test_pushing_what_is_live_already_adds_nothing_to_the_history(bucket: Channel) -> None:
     assert push(bucket, "a").published
     again = push(bucket, "a")
     assert not again.published
     assert not again.repaired
-    assert [e.number for e in bucket.log()] == [1]
+    assert [e.number for e in list(bucket.history())] == [1]
 
 
 def test_environments_have_histories_of_their_own_and_share_the_packs(
     url: str, shelf: Shelf
 ) -> None:
     for name in ("staging", "production"):
-        push(Bucket(url, environment=name), "a")
-    assert [Bucket(url, environment=n).current().number for n in ("staging", "production")] == [
+        push(Channel(url, environment=name), "a")
+    assert [Channel(url, environment=n).current().number for n in ("staging", "production")] == [
         1,
         1,
     ]  # type: ignore[union-attr]
@@ -174,20 +192,20 @@ def test_environments_have_histories_of_their_own_and_share_the_packs(
 @pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden"])
 def test_an_environment_with_an_impossible_name_is_refused(name: str) -> None:
     with pytest.raises(InvalidEnvironment):
-        Bucket("s3://acme/app", environment=name)
+        Channel("s3://acme/app", environment=name)
 
 
 @pytest.mark.parametrize(
     ("message", "who"), [("", "Ada"), (" \n", "Ada"), ("m", ""), ("x" * 4001, "Ada")]
 )
-def test_a_push_needs_a_message_and_somebody(bucket: Bucket, message: str, who: str) -> None:
+def test_a_push_needs_a_message_and_somebody(bucket: Channel, message: str, who: str) -> None:
     with pytest.raises(PromptsError, match=r"A push needs a (message|who)"):
         bucket.push(release("a"), message=message, who=who)
     assert bucket.current() is None
 
 
 @pytest.mark.parametrize("name", ["../up", "/root", "a//b", "a\\b", "a\nb", "Greeting"])
-def test_a_name_that_readers_would_refuse_is_not_pushed(bucket: Bucket, name: str) -> None:
+def test_a_name_that_readers_would_refuse_is_not_pushed(bucket: Channel, name: str) -> None:
     with pytest.raises(PromptsError, match="cannot be the name of a file"):
         bucket.push(release("a", **{name: "x"}), message="m", who="w")
     assert bucket.current() is None
@@ -198,7 +216,7 @@ def test_a_name_that_readers_would_refuse_is_not_pushed(bucket: Bucket, name: st
     [("vars", "x"), ("a/vars.production", "x"), ("flow", "x\nnodes: {}\nedges: []")],
 )
 def test_what_readers_would_not_take_for_a_prompt_is_not_pushed(
-    bucket: Bucket, name: str, text: str
+    bucket: Channel, name: str, text: str
 ) -> None:
     with pytest.raises(PromptsError, match=f"'{name}.yaml'") as caught:
         bucket.push(release("a", **{name: text}), message="m", who="w")
@@ -210,7 +228,7 @@ def test_what_readers_would_not_take_for_a_prompt_is_not_pushed(
 
 
 def test_who_pushes_on_something_outdated_is_told_who_was_first_and_what_changed(
-    bucket: Bucket,
+    bucket: Channel,
 ) -> None:
     seen = push(bucket, "a").entry
     bucket.push(release("b", extra="new"), message="hurry", who="Grace")
@@ -223,7 +241,7 @@ def test_who_pushes_on_something_outdated_is_told_who_was_first_and_what_changed
     assert "extra, greeting" in str(caught.value)
 
 
-def test_who_saw_nothing_and_is_not_the_first_any_more_is_told(bucket: Bucket) -> None:
+def test_who_saw_nothing_and_is_not_the_first_any_more_is_told(bucket: Channel) -> None:
     bucket.push(release("b"), message="hurry", who="Grace")
     with pytest.raises(PushRefused, match="Grace was first") as caught:
         push(bucket, "c", after=None)
@@ -231,17 +249,17 @@ def test_who_saw_nothing_and_is_not_the_first_any_more_is_told(bucket: Bucket) -
 
 
 def test_the_loser_of_a_race_for_one_number_publishes_nothing(
-    bucket: Bucket, url: str, monkeypatch: pytest.MonkeyPatch
+    bucket: Channel, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     push(bucket, "a")
-    rival = Bucket(url, environment="production")
-    keep = bucket._keep
+    rival = Channel(url, environment="production")
+    put = bucket.registry.put
 
-    def overtaken(made: Release) -> None:
-        keep(made)
+    def overtaken(made: Release) -> bool:
         push(rival, "rival")
+        return put(made)
 
-    monkeypatch.setattr(bucket, "_keep", overtaken)
+    monkeypatch.setattr(bucket.registry, "put", overtaken)
     with pytest.raises(PushRefused) as caught:
         push(bucket, "mine")
     assert caught.value.changed == ("greeting",)
@@ -252,21 +270,21 @@ def test_the_loser_of_a_race_for_one_number_publishes_nothing(
 
 
 def test_losing_to_somebody_with_the_same_release_is_no_loss(
-    bucket: Bucket, url: str, monkeypatch: pytest.MonkeyPatch
+    bucket: Channel, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rival = Bucket(url, environment="production")
-    monkeypatch.setattr(bucket, "_keep", lambda made: push(rival, "same"))
+    rival = Channel(url, environment="production")
+    monkeypatch.setattr(bucket.registry, "put", lambda made: push(rival, "same"))
     pushed = push(bucket, "same")
     assert not pushed.published
-    assert [e.number for e in bucket.log()] == [1]
+    assert [e.number for e in list(bucket.history())] == [1]
 
 
 def test_sixteen_racing_pushers_each_win_one_number_or_are_told(url: str) -> None:
-    won: list[LogEntry] = []
+    won: list[Entry] = []
     told: list[PushRefused] = []
 
     def work(number: int) -> None:
-        mine = Bucket(url, environment="production")
+        mine = Channel(url, environment="production")
         for _ in range(16):
             try:
                 won.append(push(mine, f"by {number}").entry)
@@ -276,22 +294,23 @@ def test_sixteen_racing_pushers_each_win_one_number_or_are_told(url: str) -> Non
 
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(work, range(16)))
-    log = Bucket(url, environment="production").log()
+    log = list(Channel(url, environment="production").history())
     assert [e.number for e in log] == list(range(16, 0, -1))
     assert sorted(log, key=lambda e: e.number) == sorted(won, key=lambda e: e.number)
     assert [e.previous for e in log] == [*(e.release for e in log[1:]), None]
     assert told, "nobody raced"
     assert all(problem.winner in log for problem in told)
-    assert not Bucket(url, environment="production").behind()
+    assert not Channel(url, environment="production").behind()
 
 
 def test_racing_processes_win_no_number_twice(url: str) -> None:
     code = (
         "import sys\n"
-        "from yamlgraph_prompts.registry.bucket import Bucket, PushRefused\n"
+        "from yamlgraph_prompts.registry.channel import Channel\n"
+        "from yamlgraph_prompts.errors import PushRefused\n"
         "from yamlgraph_prompts.model.release import Prompt, Release\n"
         "made = Release.of([Prompt('greeting', sys.argv[2].encode())])\n"
-        "b = Bucket(sys.argv[1], environment='production')\n"
+        "b = Channel(sys.argv[1], environment='production')\n"
         "b.current(), sys.stdin.readline()\n"
         "try: print(b.push(made, message='m', who='w').entry.number)\n"
         "except PushRefused: print('told')\n"
@@ -317,33 +336,35 @@ def test_racing_processes_win_no_number_twice(url: str) -> None:
     assert len(answers) == 3
     assert all(answers)
     assert numbers == list(range(1, len(numbers) + 1))
-    assert [e.number for e in Bucket(url, environment="production").log()] == numbers[::-1]
+    assert [e.number for e in list(Channel(url, environment="production").history())] == numbers[
+        ::-1
+    ]
 
 
 def test_who_is_overwritten_by_a_server_that_lets_two_win_is_told(
-    bucket: Bucket, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+    bucket: Channel, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = push(bucket, "a").entry
-    mine, real = release("mine"), Log.append
+    mine, real = release("mine"), S3Log.append
     rival = bucket.push(release("rival"), message="hurry", who="Grace").entry
-    shelf.put("production/current", json.dumps(asdict(before)).encode())
+    shelf.put("production/current", json.dumps(before.facts()).encode())
     overwritten = shelf.get("production/log/00000000000000000002.json")
     shelf.delete("production/log/00000000000000000002.json")
 
-    def both(self: Log, entry: LogEntry, *, conditional: bool) -> bool:
+    def both(self: S3Log, entry: Entry, *, conditional: bool) -> bool:
         won = real(self, entry, conditional=conditional)
         shelf.put("production/log/00000000000000000002.json", overwritten)
         return won
 
-    monkeypatch.setattr(Log, "append", both)
+    monkeypatch.setattr(S3Log, "append", both)
     with pytest.raises(PushRefused, match="Grace was first") as caught:
         bucket.push(mine, message="m", who="Ada")
     assert caught.value.winner == rival
-    assert bucket._log.pointed() == (2, rival.release)
+    assert log_of(bucket).pointed() == (2, rival.release)
 
 
 def test_an_answer_that_got_lost_is_not_taken_for_another_pusher(
-    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    bucket: Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     once = Objects._put
 
@@ -354,11 +375,11 @@ def test_an_answer_that_got_lost_is_not_taken_for_another_pusher(
 
     monkeypatch.setattr(Objects, "_put", twice)
     assert push(bucket, "a").published
-    assert [e.number for e in bucket.log()] == [1]
+    assert [e.number for e in list(bucket.history())] == [1]
 
 
 def test_a_push_whose_end_is_not_known_says_how_to_find_out(
-    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    bucket: Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from botocore.exceptions import ReadTimeoutError
 
@@ -376,12 +397,12 @@ def test_a_push_whose_end_is_not_known_says_how_to_find_out(
 
 
 def test_a_push_that_is_cut_off_after_its_entry_was_written_says_how_to_find_out(
-    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    bucket: Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def cut(*_: object) -> None:
         raise LayerUnavailable("The connection was cut.", layer="x", hint="Try again.")
 
-    monkeypatch.setattr(Log, "point", cut)
+    monkeypatch.setattr(S3Log, "point", cut)
     with pytest.raises(LayerUnavailable, match=r"not known.*yamlgraph-prompts releases s3://"):
         push(bucket, "a")
     assert bucket.current() is not None
@@ -391,31 +412,31 @@ def test_a_push_that_is_cut_off_after_its_entry_was_written_says_how_to_find_out
 
 
 def test_a_hint_that_a_slow_pusher_moved_back_is_moved_on_again(
-    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    bucket: Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = push(bucket, "a").entry, push(bucket, "b").entry
-    real, answers = Log.pointed, iter([(0, "")])
+    real, answers = S3Log.pointed, iter([(0, "")])
     # It looked before the other one wrote, and writes afterwards.
-    monkeypatch.setattr(Log, "pointed", lambda self: next(answers, None) or real(self))
+    monkeypatch.setattr(S3Log, "pointed", lambda self: next(answers, None) or real(self))
     written: list[bytes] = []
     put = Objects.put
     monkeypatch.setattr(
         Objects, "put", lambda self, key, data: (written.append(data), put(self, key, data))[1]
     )
-    bucket._log.point(first)
+    log_of(bucket).point(first)
     assert [json.loads(data)["number"] for data in written] == [1, 2]
-    assert real(bucket._log) == (2, second.release)
+    assert real(log_of(bucket)) == (2, second.release)
 
 
 def test_a_slow_pusher_does_not_move_the_hint_back_where_it_sees_it_further_on(
-    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    bucket: Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = push(bucket, "a").entry, push(bucket, "b").entry
     written: list[str] = []
     monkeypatch.setattr(Objects, "put", lambda self, key, data: written.append(key))
-    bucket._log.point(first)
+    log_of(bucket).point(first)
     assert not written
-    assert bucket._log.pointed() == (2, second.release)
+    assert log_of(bucket).pointed() == (2, second.release)
 
 
 @pytest.mark.parametrize(
@@ -432,7 +453,7 @@ def test_a_slow_pusher_does_not_move_the_hint_back_where_it_sees_it_further_on(
     ],
 )
 def test_the_log_counts_whatever_the_hint_says(
-    bucket: Bucket, shelf: Shelf, hint: bytes | None
+    bucket: Channel, shelf: Shelf, hint: bytes | None
 ) -> None:
     push(bucket, "a")
     live = push(bucket, "b").entry
@@ -447,7 +468,7 @@ def test_the_log_counts_whatever_the_hint_says(
     assert push(bucket, "c").entry.number == 3
 
 
-def test_foreign_objects_in_the_log_are_not_counted(bucket: Bucket, shelf: Shelf) -> None:
+def test_foreign_objects_in_the_log_are_not_counted(bucket: Channel, shelf: Shelf) -> None:
     push(bucket, "a")
     for key in ("notes.txt", "7.json", "00000000000000000009.json.bak", ""):
         shelf.put(f"production/log/{key}", b"?")
@@ -456,22 +477,22 @@ def test_foreign_objects_in_the_log_are_not_counted(bucket: Bucket, shelf: Shelf
 
 @pytest.mark.parametrize("entry", [b"", b"{}", b"[]", b'{"number": 2}', b"[" * 5000])
 def test_an_entry_that_is_none_of_ours_stops_a_push_by_name(
-    bucket: Bucket, shelf: Shelf, entry: bytes
+    bucket: Channel, shelf: Shelf, entry: bytes
 ) -> None:
     push(bucket, "a")
     shelf.put("production/log/00000000000000000002.json", entry)
     with pytest.raises(LayerUnavailable, match=r"log/0{19}2\.json is no entry"):
         push(bucket, "b")
-    assert bucket._log.pointed()[0] == 1
+    assert log_of(bucket).pointed()[0] == 1
 
 
-def test_an_entry_that_is_too_large_is_not_read(bucket: Bucket, shelf: Shelf) -> None:
+def test_an_entry_that_is_too_large_is_not_read(bucket: Channel, shelf: Shelf) -> None:
     shelf.put("production/log/00000000000000000001.json", b" " * 100_000)
     with pytest.raises(LayerUnavailable, match="larger than it may be"):
         bucket.current()
 
 
-def test_a_log_of_several_pages_is_found_to_its_end(bucket: Bucket, shelf: Shelf) -> None:
+def test_a_log_of_several_pages_is_found_to_its_end(bucket: Channel, shelf: Shelf) -> None:
     push(bucket, "a")
     entry = json.loads(shelf.get("production/log/00000000000000000001.json"))
     shelf.delete("production/current")
@@ -484,7 +505,7 @@ def test_a_log_of_several_pages_is_found_to_its_end(bucket: Bucket, shelf: Shelf
         list(pool.map(write, range(990, 1004)))
     for number in range(2, 12):
         write(number)
-    bucket._objects._client.meta.events.register(
+    objects_of(bucket)._client.meta.events.register(
         "provide-client-params.s3.ListObjectsV2",
         lambda params, **_: {**params, "MaxKeys": 5},
     )
@@ -525,11 +546,11 @@ def killed_after(call_number: int) -> Iterator[list[str]]:
 
 
 CALLS_OF_A_PUSH = [
-    "put_new production/probe",
     "get production/current",
     "get production/log/00000000000000000001.json",
     "keys production/log/",
     "put_new packs/",
+    "put_new production/probe",
     "put_new production/log/00000000000000000002.json",
     "get production/current",
     "put production/current",
@@ -538,7 +559,7 @@ CALLS_OF_A_PUSH = [
 ]
 
 
-def test_a_push_makes_these_calls_in_this_order(bucket: Bucket) -> None:
+def test_a_push_makes_these_calls_in_this_order(bucket: Channel) -> None:
     push(bucket, "old")
     with killed_after(0) as calls:
         push(bucket, "new")
@@ -549,7 +570,7 @@ def test_a_push_makes_these_calls_in_this_order(bucket: Bucket) -> None:
 
 @pytest.mark.parametrize("call_number", range(1, len(CALLS_OF_A_PUSH) + 1))
 def test_killed_between_any_two_calls_it_leaves_the_old_or_the_new_and_the_next_push_repairs(
-    bucket: Bucket, call_number: int
+    bucket: Channel, call_number: int
 ) -> None:
     old, new = push(bucket, "old").entry.release, release("new").id
     with killed_after(call_number) as calls:
@@ -558,7 +579,7 @@ def test_killed_between_any_two_calls_it_leaves_the_old_or_the_new_and_the_next_
     live = bucket.current()
     assert live is not None
     assert live.release == (new if call_number >= 6 else old)
-    number, seen = bucket._log.pointed()
+    number, seen = log_of(bucket).pointed()
     assert seen == (new if call_number >= 8 else old)
     assert bucket.get(seen).id == seen
     behind = bucket.behind()
@@ -567,41 +588,43 @@ def test_killed_between_any_two_calls_it_leaves_the_old_or_the_new_and_the_next_
     assert (again.entry.number, again.entry.release) == (2, new)
     assert again.repaired == behind
     assert not bucket.behind()
-    assert [e.number for e in bucket.log()] == [2, 1]
+    assert [e.number for e in list(bucket.history())] == [2, 1]
 
 
 @pytest.mark.parametrize("call_number", [6, 7])
 def test_another_pusher_repairs_what_a_killed_one_left_too(
-    bucket: Bucket, call_number: int
+    bucket: Channel, call_number: int
 ) -> None:
     push(bucket, "old")
     with killed_after(call_number):
         push(bucket, "new")
     assert bucket.behind()
     assert push(bucket, "third").entry.number == 3
-    assert bucket._log.pointed() == (3, release("third").id)
+    assert log_of(bucket).pointed() == (3, release("third").id)
 
 
-def test_a_pusher_that_is_really_killed_leaves_the_old_or_the_new(bucket: Bucket, url: str) -> None:
+def test_a_pusher_that_is_really_killed_leaves_the_old_or_the_new(
+    bucket: Channel, url: str
+) -> None:
     push(bucket, "old")
     code = (
-        "import os, signal, sys; from tests.test_bucket import Bucket, Objects, push\n"
+        "import os, signal, sys; from tests.test_bucket import Channel, Objects, push\n"
         "Objects.put = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "push(Bucket(sys.argv[1], environment='production'), 'new')\n"
+        "push(Channel(sys.argv[1], environment='production'), 'new')\n"
     )
     done = subprocess.run([sys.executable, "-c", code, url], cwd=ROOT, timeout=60, check=False)
     assert done.returncode == -9
-    assert bucket._log.pointed() == (1, release("old").id)
+    assert log_of(bucket).pointed() == (1, release("old").id)
     assert bucket.behind()
     assert push(bucket, "new").repaired
-    assert bucket._log.pointed() == (2, release("new").id)
+    assert log_of(bucket).pointed() == (2, release("new").id)
 
 
 # Packs
 
 
 def test_a_damaged_pack_is_refused_and_the_next_push_of_it_mends_it(
-    bucket: Bucket, shelf: Shelf
+    bucket: Channel, shelf: Shelf
 ) -> None:
     first = push(bucket, "a").entry.release
     push(bucket, "b")
@@ -621,7 +644,7 @@ def test_a_damaged_pack_is_refused_and_the_next_push_of_it_mends_it(
 
 @pytest.mark.parametrize("cut", [True, False])
 def test_pushing_what_is_live_mends_its_pack_so_that_readers_see_it_again(
-    bucket: Bucket, shelf: Shelf, url: str, cut: bool
+    bucket: Channel, shelf: Shelf, url: str, cut: bool
 ) -> None:
     live = push(bucket, "a").entry
     key = f"packs/{live.release}.pack"
@@ -638,7 +661,7 @@ def test_pushing_what_is_live_mends_its_pack_so_that_readers_see_it_again(
     assert not push(bucket, "a").repaired
 
 
-def test_a_pack_under_another_name_is_refused(bucket: Bucket, shelf: Shelf) -> None:
+def test_a_pack_under_another_name_is_refused(bucket: Channel, shelf: Shelf) -> None:
     first, second = push(bucket, "a").entry.release, push(bucket, "b").entry.release
     shelf.put(f"packs/{first}.pack", shelf.get(f"packs/{second}.pack"))
     with pytest.raises(StoreCorrupted, match="another release's"):
@@ -647,7 +670,7 @@ def test_a_pack_under_another_name_is_refused(bucket: Bucket, shelf: Shelf) -> N
 
 @pytest.mark.parametrize("word", ["", "zzz", "../production/current", "packs", "f" * 64])
 def test_a_release_that_is_not_there_is_an_error_that_says_where_to_look(
-    bucket: Bucket, word: str
+    bucket: Channel, word: str
 ) -> None:
     push(bucket, "a")
     for ask in (bucket.find, bucket.get):
@@ -657,11 +680,11 @@ def test_a_release_that_is_not_there_is_an_error_that_says_where_to_look(
 
 def test_the_command_in_a_hint_asks_the_same_server(careless: str) -> None:
     with pytest.raises(ReleaseNotFound) as caught:
-        Bucket(careless, environment="production").find("zzz")
+        Channel(careless, environment="production").find("zzz")
     assert f"releases '{careless}' -e production" in str(caught.value.hint)
 
 
-def test_the_beginning_of_an_id_must_mean_one_release(bucket: Bucket) -> None:
+def test_the_beginning_of_an_id_must_mean_one_release(bucket: Channel) -> None:
     made: dict[str, str] = {}
     number = 0
     while True:
@@ -684,33 +707,33 @@ def test_the_beginning_of_an_id_must_mean_one_release(bucket: Bucket) -> None:
 
 @pytest.mark.parametrize("below", ["", "/{environment}", "/{environment}/prompts?region=us-east-1"])
 def test_a_promotion_makes_the_same_bytes_live_elsewhere(url: str, below: str) -> None:
-    staging = Bucket(url + below, environment="staging")
-    production = Bucket(url + below, environment="production")
+    staging = Channel(url + below, environment="staging")
+    production = Channel(url + below, environment="production")
     made = push(staging, "a").entry
-    pushed = production.promote("staging", message="works", who="Grace")
+    pushed = production.promote(staging, message="works", who="Grace")
     assert (pushed.entry.release, pushed.entry.why) == (made.release, "promote from staging")
     assert (pushed.entry.number, pushed.entry.who) == (1, "Grace")
     assert production.get(made.release).id == made.release
     assert staging.current() == made
-    assert not production.promote("staging", message="works", who="Grace").published
+    assert not production.promote(staging, message="works", who="Grace").published
 
 
 def test_an_earlier_release_can_be_promoted_by_its_id(url: str) -> None:
-    staging, production = (Bucket(url, environment=n) for n in ("staging", "production"))
+    staging, production = (Channel(url, environment=n) for n in ("staging", "production"))
     earlier = push(staging, "a").entry.release
     push(staging, "b")
-    pushed = production.promote("staging", message="m", who="w", release_id=earlier)
+    pushed = production.promote(staging, message="m", who="w", release_id=earlier)
     assert pushed.entry.release == earlier
 
 
 def test_nothing_can_be_promoted_from_where_nothing_is(url: str) -> None:
-    production = Bucket(url, environment="production")
+    production = Channel(url, environment="production")
     with pytest.raises(ReleaseNotFound, match="Nothing is published for stagin "):
-        production.promote("stagin", message="m", who="w")
+        production.promote(Channel(url, environment="stagin"), message="m", who="w")
     assert production.current() is None
 
 
-def test_a_rollback_takes_the_release_before_or_the_one_that_is_named(bucket: Bucket) -> None:
+def test_a_rollback_takes_the_release_before_or_the_one_that_is_named(bucket: Channel) -> None:
     first, second, third = (push(bucket, text).entry for text in "abc")
     back = bucket.rollback(message="c is bad", who="Ada")
     assert (back.entry.number, back.entry.release) == (4, second.release)
@@ -719,7 +742,7 @@ def test_a_rollback_takes_the_release_before_or_the_one_that_is_named(bucket: Bu
     assert (back.entry.number, back.entry.release) == (5, first.release)
 
 
-def test_there_is_no_rollback_from_the_first_release(bucket: Bucket) -> None:
+def test_there_is_no_rollback_from_the_first_release(bucket: Channel) -> None:
     for _ in range(2):
         with pytest.raises(ReleaseNotFound, match="no release before the live one"):
             bucket.rollback(message="m", who="w")
@@ -737,7 +760,7 @@ def test_a_reader_sees_whole_releases_in_their_order_while_two_pushers_push(url:
         files = reader.read().files
         return {data.decode() for path, data in files.items() if path != "farewell.yaml"}
 
-    first = Bucket(url, environment="production")
+    first = Channel(url, environment="production")
     first.push(whole("0 x"), message="m", who="w")
     begun = time.monotonic()
     seen: list[str] = []
@@ -747,7 +770,7 @@ def test_a_reader_sees_whole_releases_in_their_order_while_two_pushers_push(url:
         return took < 3 or (len(set(seen)) < 4 and took < 60)
 
     def pusher(name: str) -> int:
-        mine, pushed = Bucket(url, environment="production"), 0
+        mine, pushed = Channel(url, environment="production"), 0
         while goes_on():
             with suppress(PushRefused):
                 live = mine.current()
@@ -773,7 +796,7 @@ def test_a_reader_sees_whole_releases_in_their_order_while_two_pushers_push(url:
 
 
 def test_a_reader_that_is_started_or_asked_between_any_two_steps_finds_one_release(
-    bucket: Bucket, url: str, monkeypatch: pytest.MonkeyPatch
+    bucket: Channel, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     push(bucket, "old")
     kept = open_source(url, channel="production", unpack=unpacked)
@@ -807,31 +830,34 @@ def test_a_reader_that_is_started_or_asked_between_any_two_steps_finds_one_relea
 def test_a_server_that_ignores_the_condition_is_found_and_needs_a_single_writer(
     careless: str,
 ) -> None:
-    bucket = Bucket(careless, environment="production")
+    bucket = Channel(careless, environment="production")
     with pytest.raises(PushRefused, match=r"ignores If-None-Match.*--single-writer"):
         push(bucket, "a")
     assert bucket.current() is None
-    assert push(bucket, "a", single_writer=True).published
-    assert push(bucket, "b", single_writer=True).entry.number == 2
-    assert not push(bucket, "b", single_writer=True).published
-    assert bucket.rollback(message="m", who="w", single_writer=True).entry.number == 3
-    assert [e.number for e in bucket.log()] == [3, 2, 1]
+    bucket = Channel(careless, environment="production", single_writer=True)
+    assert push(bucket, "a").published
+    assert push(bucket, "b").entry.number == 2
+    assert not push(bucket, "b").published
+    assert bucket.rollback(message="m", who="w").entry.number == 3
+    assert [e.number for e in list(bucket.history())] == [3, 2, 1]
     assert not bucket.behind()
 
 
 def test_a_single_writer_overwrites_no_entry_that_is_there(
     careless: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bucket, rival = (Bucket(careless, environment="production") for _ in range(2))
-    monkeypatch.setattr(bucket, "_keep", lambda made: push(rival, "rival", single_writer=True))
+    bucket, rival = (
+        Channel(careless, environment="production", single_writer=True) for _ in range(2)
+    )
+    monkeypatch.setattr(bucket.registry, "put", lambda made: push(rival, "rival"))
     with pytest.raises(PushRefused, match="was first"):
-        push(bucket, "mine", single_writer=True)
-    assert [e.release for e in bucket.log()] == [release("rival").id]
+        push(bucket, "mine")
+    assert [e.release for e in list(bucket.history())] == [release("rival").id]
 
 
 @pytest.mark.parametrize(("status", "code"), [(501, "NotImplemented")])
 def test_a_server_that_does_not_know_the_condition_needs_a_single_writer(
-    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, status: int, code: str
+    bucket: Channel, url: str, monkeypatch: pytest.MonkeyPatch, status: int, code: str
 ) -> None:
     from botocore.exceptions import ClientError
 
@@ -849,12 +875,13 @@ def test_a_server_that_does_not_know_the_condition_needs_a_single_writer(
     monkeypatch.setattr(Objects, "_put", strict)
     with pytest.raises(PushRefused, match="--single-writer"):
         push(bucket, "a")
-    assert push(bucket, "a", single_writer=True).published
-    assert push(bucket, "b", single_writer=True).entry.number == 2
+    bucket = Channel(url, environment="production", single_writer=True)
+    assert push(bucket, "a").published
+    assert push(bucket, "b").entry.number == 2
 
 
 def test_two_writers_under_way_at_once_are_asked_to_try_again(
-    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    bucket: Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from botocore.exceptions import ClientError
 
@@ -876,11 +903,11 @@ def test_two_writers_under_way_at_once_are_asked_to_try_again(
 
 def test_a_bucket_that_is_not_there_is_said_in_words(url: str) -> None:
     with pytest.raises(LayerUnavailable, match="there is no such bucket"):
-        push(Bucket("s3://not-there/app", environment="production"), "a")
+        push(Channel("s3://not-there/app", environment="production"), "a")
 
 
 def test_what_may_not_be_written_says_which_permissions_a_push_needs(
-    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    bucket: Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from botocore.exceptions import ClientError
 
@@ -892,17 +919,17 @@ def test_what_may_not_be_written_says_which_permissions_a_push_needs(
         raise ClientError(answer, "PutObject")
 
     monkeypatch.setattr(Objects, "_put", denied)
-    with pytest.raises(LayerUnavailable, match=r"/production/probe: access is denied.*PutObject"):
+    with pytest.raises(LayerUnavailable, match=r"\.pack: access is denied.*PutObject"):
         push(bucket, "a")
 
 
 def test_a_list_of_the_history_whose_rest_cannot_be_had_is_said(
-    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    bucket: Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     push(bucket, "a")
-    listed = bucket._objects._client.list_objects_v2
+    listed = objects_of(bucket)._client.list_objects_v2
     monkeypatch.setattr(
-        bucket._objects._client,
+        objects_of(bucket)._client,
         "list_objects_v2",
         lambda **asked: {**listed(**asked), "IsTruncated": True},
     )
@@ -913,11 +940,13 @@ def test_a_list_of_the_history_whose_rest_cannot_be_had_is_said(
 def test_a_history_whose_answers_are_cut_is_taken_neither_for_damaged_nor_for_empty(
     s3: ScriptedS3,
 ) -> None:
-    there = Bucket(s3.url(), environment="production")
+    there = Channel(s3.url(), environment="production")
     assert there.current() is None
-    entry = LogEntry(1, "ab12", None, 0.0, "Ada", "first", "push", 3, "f00")
+    entry = Entry.of(
+        "ab12", number=1, who="Ada", message="first", why="push", prompts=3, push="f00"
+    )
     s3.objects["prompts/.releases/production/log/00000000000000000001.json"] = json.dumps(
-        asdict(entry)
+        entry.facts()
     ).encode()
     assert there.current() == entry
     for lists in (True, False):
@@ -935,7 +964,7 @@ def test_a_server_that_never_answers_ends_the_call_in_time(
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{silent.getsockname()[1]}")
         started = time.monotonic()
         with pytest.raises(LayerUnavailable, match=r"did not answer within 0\.3 s"):
-            Bucket(url, environment="production", timeout_s=0.3).current()
+            Channel(url, environment="production", timeout_s=0.3).current()
         assert time.monotonic() - started < 5.0
         threads = [t for t in threading.enumerate() if t.name == "yamlgraph-prompts-bucket"]
         assert all(thread.daemon for thread in threads)

@@ -856,3 +856,45 @@ def test_a_reader_that_has_seen_enough_ends_it_quietly(folder: Path) -> None:
         assert command.stderr.read() == ""
     assert command.returncode == 141
     assert time.monotonic() - started < 60
+
+
+def test_export_writes_a_kept_release_as_ordinary_prompt_files(folder: Path, run: Run) -> None:
+    first = publish(folder, "user: Hello {name}, first\n")
+    second = publish(folder, "user: Hello {name}, second\n")
+    edit(folder, "user: Hello {name}, third\n")
+    assert run("export", *LAYERS, "out")[0] == 0
+    assert Path("out/greeting.yaml").read_text() == "user: Hello {name}, second\n"
+    assert run("export", *LAYERS, "--release", first[:9], "old")[0] == 0
+    assert Path("old/greeting.yaml").read_text() == "user: Hello {name}, first\n"
+    assert run("check", "old")[0] == 0
+    # The layers may be gone: then the folder of stores is enough, or the store itself.
+    root = os.environ["YAMLGRAPH_PROMPTS_STORE"]
+    told = json.loads(run("export", "--store", root, "-e", "staging", "a", "--json")[1])
+    assert (told["release"], told["target"]) == (second, "a")
+    store = json.loads(run("releases", *LAYERS, "--json")[1])["store"]
+    assert run("export", "--store", store, "-e", "staging", "b")[0] == 0
+    assert sorted(p.name for p in Path("a").iterdir()) == sorted(
+        p.name for p in Path("b").iterdir()
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("export", "out"), "Which releases?"),
+        (("export", *LAYERS), "takes one folder"),
+        (("export", *LAYERS, "a", "b"), "takes one folder"),
+        (("export", *LAYERS, "prompts"), "is there already"),
+        (("export", *LAYERS, "out", "--release", "ab12"), "No stored release"),
+        (("export", "--store", "nowhere", "out"), "has no stores"),
+    ],
+)
+def test_an_export_that_cannot_be_done_makes_no_folder(
+    folder: Path, run: Run, words: tuple[str, ...], why: str
+) -> None:
+    publish(folder, "user: Hello {name}, first\n")
+    code, out, err = run(*words)
+    assert (code, out) == (2, "")
+    assert why in err
+    assert not Path("out").exists()
+    assert not Path("nowhere").exists()

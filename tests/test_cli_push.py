@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ import pytest
 
 from tests.files import write
 from tests.s3_servers import Shop
+from tests.test_bucket import registry_of
 from yamlgraph_prompts.cli import main
-from yamlgraph_prompts.cli.places import one_place
-from yamlgraph_prompts.cli.published import person
+from yamlgraph_prompts.cli.channels import person
+from yamlgraph_prompts.cli.selection import one_selection
 from yamlgraph_prompts.errors import LayerUnavailable
+from yamlgraph_prompts.model.entry import Entry
 from yamlgraph_prompts.model.release import Prompt, Release
-from yamlgraph_prompts.registry.bucket import Bucket, LogEntry, Pushed
+from yamlgraph_prompts.registry.channel import Channel, Pushed
 
 GRAPH = """\
 name: letter
@@ -46,8 +49,8 @@ def url(moto: Shop, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture
-def bucket(url: str) -> Bucket:
-    return Bucket(url, environment="production")
+def bucket(url: str) -> Channel:
+    return Channel(url, environment="production")
 
 
 @pytest.fixture
@@ -67,14 +70,14 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 PUSH = ("-e", "production", "-m", "Kinder", "--who", "Ada")
 
 
-def live(bucket: Bucket) -> Release:
+def live(bucket: Channel) -> Release:
     entry = bucket.current()
     assert entry is not None
     return bucket.get(entry.release)
 
 
 def test_push_makes_the_checked_prompts_live(
-    folder: Path, run: Run, url: str, bucket: Bucket
+    folder: Path, run: Run, url: str, bucket: Channel
 ) -> None:
     code, out, _ = run("push", "prompts/", url, *PUSH)
     assert code == 0
@@ -97,7 +100,7 @@ def test_pushing_the_same_again_says_that_it_is_live(folder: Path, run: Run, url
 
 
 def test_pushing_the_same_again_says_when_readers_could_not_see_it(
-    folder: Path, run: Run, url: str, bucket: Bucket, moto: Shop
+    folder: Path, run: Run, url: str, bucket: Channel, moto: Shop
 ) -> None:
     run("push", "prompts/", url, *PUSH)
     moto.remove(f".releases/packs/{live(bucket).id}.pack", prefix="app/")
@@ -108,7 +111,7 @@ def test_pushing_the_same_again_says_when_readers_could_not_see_it(
 
 
 def test_layers_vars_and_the_environment_are_resolved_before_they_are_pushed(
-    folder: Path, run: Run, url: str, bucket: Bucket
+    folder: Path, run: Run, url: str, bucket: Channel
 ) -> None:
     files = {
         "base/hello.yaml.j2": "user: Hello from {{ environment }}, {{ company }}\n",
@@ -125,7 +128,7 @@ def test_layers_vars_and_the_environment_are_resolved_before_they_are_pushed(
 
 
 def test_prompts_with_an_error_are_not_pushed(
-    folder: Path, run: Run, url: str, bucket: Bucket
+    folder: Path, run: Run, url: str, bucket: Channel
 ) -> None:
     write(folder, {"prompts/greeting.yaml": 'user: "Hi {{ name }"\n'})
     code, _, err = run("push", "prompts/", url, *PUSH)
@@ -137,7 +140,7 @@ def test_prompts_with_an_error_are_not_pushed(
 
 
 def test_a_graph_named_beside_the_folder_is_checked_with_it(
-    folder: Path, run: Run, url: str, bucket: Bucket
+    folder: Path, run: Run, url: str, bucket: Channel
 ) -> None:
     write(folder, {"graph.yaml": GRAPH, "prompts/greeting.yaml": "user: Hi {nmae}\n"})
     code, _, err = run("push", "prompts/", "graph.yaml", url, *PUSH, "--strict")
@@ -158,7 +161,7 @@ def test_a_change_of_provider_since_the_live_release_is_told(
     assert "provider-changed" in err
 
 
-def test_an_empty_folder_is_not_pushed(folder: Path, run: Run, url: str, bucket: Bucket) -> None:
+def test_an_empty_folder_is_not_pushed(folder: Path, run: Run, url: str, bucket: Channel) -> None:
     (folder / "empty").mkdir()
     code, _, err = run("push", "empty", url, *PUSH)
     assert code == 2
@@ -196,7 +199,7 @@ def test_what_makes_no_sense_is_a_usage_error(
 
 
 def test_the_message_is_asked_for_on_a_terminal(
-    folder: Path, run: Run, url: str, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    folder: Path, run: Run, url: str, bucket: Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", lambda _: "because")
@@ -226,17 +229,17 @@ def test_who_pushes_is_what_git_knows_else_the_system(
 
 def overtake(monkeypatch: pytest.MonkeyPatch, url: str, rival: Release) -> None:
     """Let Grace push `rival` just before the next push."""
-    real = Bucket.push
+    real = Channel.push
 
-    def overtaken(self: Bucket, made: Release, **said: Any) -> Pushed:
-        real(Bucket(url, environment="production"), rival, message="hurry", who="Grace")
+    def overtaken(self: Channel, made: Release, **said: Any) -> Pushed:
+        real(Channel(url, environment="production"), rival, message="hurry", who="Grace")
         return real(self, made, **said)
 
-    monkeypatch.setattr(Bucket, "push", overtaken)
+    monkeypatch.setattr(Channel, "push", overtaken)
 
 
 def test_who_loses_a_race_is_told_and_the_command_fails(
-    folder: Path, run: Run, url: str, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    folder: Path, run: Run, url: str, bucket: Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run("push", "prompts/", url, *PUSH)
     write(folder, {"prompts/greeting.yaml": "user: Mine {name}\n"})
@@ -251,16 +254,16 @@ def test_who_loses_a_race_is_told_and_the_command_fails(
 
 
 def test_who_is_overtaken_while_the_prompts_are_being_read_is_told(
-    folder: Path, run: Run, url: str, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    folder: Path, run: Run, url: str, bucket: Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rival = Release.of([Prompt("greeting", b"user: Rival")])
 
     def reading(*given: Any) -> Any:
         # It takes seconds where YAMLGraph has to be imported.
         bucket.push(rival, message="hurry", who="Grace")
-        return one_place(*given)
+        return one_selection(*given)
 
-    monkeypatch.setattr("yamlgraph_prompts.cli.push.one_place", reading)
+    monkeypatch.setattr("yamlgraph_prompts.cli.orders.one_selection", reading)
     code, _, err = run("push", "prompts/", url, *PUSH)
     assert code == 1
     assert "Grace was first" in err
@@ -268,7 +271,7 @@ def test_who_is_overtaken_while_the_prompts_are_being_read_is_told(
 
 
 def test_who_is_overtaken_before_there_was_any_release_is_told_too(
-    folder: Path, run: Run, url: str, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    folder: Path, run: Run, url: str, bucket: Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rival = Release.of([Prompt("greeting", b"user: Rival")])
     overtake(monkeypatch, url, rival)
@@ -279,19 +282,19 @@ def test_who_is_overtaken_before_there_was_any_release_is_told_too(
 
 
 def test_a_push_that_succeeded_is_no_failure_though_what_changed_cannot_be_said(
-    folder: Path, run: Run, url: str, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    folder: Path, run: Run, url: str, bucket: Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run("push", "prompts/", url, *PUSH)
     write(folder, {"prompts/bye.yaml": "user: Farewell\n"})
-    real = Bucket.push
+    real = Channel.push
 
-    def last_word(self: Bucket, made: Release, **said: Any) -> Pushed:
+    def last_word(self: Channel, made: Release, **said: Any) -> Pushed:
         done = real(self, made, **said)
         away = LayerUnavailable("The connection was cut.", layer=url)
-        monkeypatch.setattr(Bucket, "get", lambda *_: (_ for _ in ()).throw(away))
+        monkeypatch.setattr(Channel, "get", lambda *_: (_ for _ in ()).throw(away))
         return done
 
-    monkeypatch.setattr(Bucket, "push", last_word)
+    monkeypatch.setattr(Channel, "push", last_word)
     code, out, err = run("push", "prompts/", url, *PUSH)
     assert code == 0
     assert "is live for production" in out
@@ -309,7 +312,7 @@ def test_an_empty_id_is_not_taken_for_none(folder: Path, run: Run, url: str) -> 
 
 
 def test_releases_shows_number_time_person_message_and_what_is_live(
-    folder: Path, run: Run, url: str, bucket: Bucket
+    folder: Path, run: Run, url: str, bucket: Channel
 ) -> None:
     run("push", "prompts/", url, *PUSH)
     write(folder, {"prompts/bye.yaml": "user: Farewell\n"})
@@ -331,7 +334,7 @@ def test_releases_shows_number_time_person_message_and_what_is_live(
     assert told["behind"] is False
 
 
-def test_a_long_history_is_shown_whole_with_all(run: Run, url: str, bucket: Bucket) -> None:
+def test_a_long_history_is_shown_whole_with_all(run: Run, url: str, bucket: Channel) -> None:
     for number in range(23):
         made = Release.of([Prompt("greeting", f"user: {number}".encode())])
         bucket.push(made, message=f"m{number}", who="Ada")
@@ -343,26 +346,26 @@ def test_a_long_history_is_shown_whole_with_all(run: Run, url: str, bucket: Buck
 
 
 def test_no_entry_of_the_history_is_shown_as_more_than_a_line(
-    run: Run, url: str, bucket: Bucket
+    run: Run, url: str, bucket: Channel
 ) -> None:
-    made = LogEntry(1, "a" * 64, None, 0.0, "Eve\n9  forged", "", "push\nx", 1, "f00")
-    bucket._log.append(made, conditional=True)
+    made = Entry.of("a" * 64, number=1, who="Eve\n9  forged", why="push\nx", prompts=1)
+    registry_of(bucket)._log("production").append(made, conditional=True)
     code, out, _ = run("releases", url, "-e", "production")
     assert code == 0
     assert len(out.splitlines()) == 2
 
 
-def test_older_entries_that_are_gone_are_not_promised(run: Run, url: str, bucket: Bucket) -> None:
-    made = LogEntry(9, "a" * 64, None, 0.0, "Ada", "first that is left", "push", 1, "f00")
-    bucket._log.append(made, conditional=True)
+def test_older_entries_that_are_gone_are_not_promised(run: Run, url: str, bucket: Channel) -> None:
+    made = Entry.of("a" * 64, number=9, who="Ada", message="first that is left", prompts=1)
+    registry_of(bucket)._log("production").append(made, conditional=True)
     assert "--all" not in run("releases", url, "-e", "production")[2]
 
 
 def test_releases_says_when_readers_do_not_see_the_last_one(
-    folder: Path, run: Run, url: str, bucket: Bucket
+    folder: Path, run: Run, url: str, bucket: Channel
 ) -> None:
     run("push", "prompts/", url, *PUSH)
-    bucket._objects.put("production/current", b"")
+    registry_of(bucket)._objects.put("production/current", b"")
     assert "Readers do not see the last one yet" in run("releases", url, "-e", "production")[2]
     code, out, _ = run("push", "prompts/", url, *PUSH)
     assert code == 0
@@ -377,7 +380,7 @@ def test_releases_of_an_empty_bucket_says_so(run: Run, url: str) -> None:
 
 
 def test_diff_compares_what_is_published_with_the_layers_and_with_each_other(
-    folder: Path, run: Run, url: str, bucket: Bucket
+    folder: Path, run: Run, url: str, bucket: Channel
 ) -> None:
     run("push", "prompts/", url, *PUSH)
     first = live(bucket).id
@@ -394,7 +397,7 @@ def test_diff_compares_what_is_published_with_the_layers_and_with_each_other(
 
 
 def test_rollback_takes_the_one_before_or_the_one_that_is_named(
-    folder: Path, run: Run, url: str, bucket: Bucket
+    folder: Path, run: Run, url: str, bucket: Channel
 ) -> None:
     ids = []
     for text in ("a", "b", "c"):
@@ -409,12 +412,12 @@ def test_rollback_takes_the_one_before_or_the_one_that_is_named(
     code, out, _ = run("rollback", url, "-e", "production", "-m", "b too", "--to", ids[0][:12])
     assert code == 0
     assert live(bucket).id == ids[0]
-    assert [entry.why for entry in bucket.log(2)] == ["rollback", "rollback"]
+    assert [entry.why for entry in islice(bucket.history(), 2)] == ["rollback", "rollback"]
     assert run("rollback", url, "-e", "production", "-m", "x", "--to", "zz")[0] == 2
 
 
 def test_promote_makes_what_is_live_in_staging_live_in_production(
-    folder: Path, run: Run, url: str, bucket: Bucket
+    folder: Path, run: Run, url: str, bucket: Channel
 ) -> None:
     run("push", "prompts/", url, "-e", "staging", "-m", "try", "--who", "Ada")
     said = ("--from", "staging", "--to", "production", "-m", "works", "--json")
@@ -442,3 +445,29 @@ def test_json_of_a_push_is_for_a_machine_whatever_becomes_of_it(
     code, out, err = run("push", "prompts/", careless, *PUSH, "--json")
     assert (code, json.loads(out)["status"]) == (1, "rejected")
     assert not err
+
+
+def test_export_writes_what_is_live_in_a_bucket_as_ordinary_prompt_files(
+    folder: Path, run: Run, url: str, bucket: Channel
+) -> None:
+    write(folder, {"prompts/router/classify.yaml": "user: Which\n"})
+    run("push", "prompts/", url, *PUSH)
+    first = live(bucket).id
+    write(folder, {"prompts/bye.yaml": "user: Farewell\n"})
+    run("push", "prompts/", url, *PUSH)
+    code, out, _ = run("export", url, "-e", "production", "out/new")
+    assert code == 0
+    assert out == f"✓ 3 prompts of {live(bucket).id[:12]} in out/new\n"
+    files = {p.relative_to("out/new").as_posix(): p.read_text() for p in Path("out").rglob("*.*")}
+    assert files == {
+        "bye.yaml": "user: Farewell\n",
+        "greeting.yaml": "user: Hi {name}\n",
+        "router/classify.yaml": "user: Which\n",
+    }
+    code, out, _ = run("export", url, "-e", "production", "--release", first[:9], "old", "--json")
+    assert code == 0
+    assert json.loads(out)["release"] == first
+    assert Path("old/bye.yaml").read_text() == "user: Bye\n"
+    code, _, err = run("export", url, "-e", "production", "old")
+    assert code == 2
+    assert "old is there already" in err

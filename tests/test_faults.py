@@ -360,9 +360,9 @@ def test_a_held_release_that_is_damaged_is_told_and_not_served(
         write(folder, {"a.yaml": "user: three"})
         assert prompts.publish().status == "published"
         # Whoever wants it to end says so: elsewhere it may be whole.
-        assert getattr(prompts._store.pointer(), "held", None) is True
+        assert getattr(prompts._store.current(), "held", None) is True
         prompts.follow()
-        assert getattr(prompts._store.pointer(), "held", None) is False
+        assert getattr(prompts._store.current(), "held", None) is False
     assert [event.release for event in heard.of("store-trouble")] == [held]
     assert "held, but cannot be served" in caplog.text
 

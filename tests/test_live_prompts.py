@@ -484,7 +484,6 @@ def test_a_hold_that_is_lost_from_the_store_still_holds_here(folder: Path) -> No
         prompts.activate(prompts.release.id)
         for path in prompts._store.changed_paths():
             path.unlink()
-            (path.parent / "history.jsonl").unlink()
         put(folder, "two")
         assert prompts.publish().status == "held"
         assert prompts.held

@@ -16,7 +16,7 @@ from tests.s3_servers import KEY, SECRET, Shop, credentials
 from tests.scripted_server import Asked, Handler, ScriptedS3
 from yamlgraph_prompts.errors import LayerUnavailable
 from yamlgraph_prompts.model.release import Prompt, Release
-from yamlgraph_prompts.registry.bucket import Bucket
+from yamlgraph_prompts.registry.channel import Channel
 from yamlgraph_prompts.sources import open_source
 from yamlgraph_prompts.sources.s3 import S3Source
 
@@ -238,7 +238,7 @@ def test_a_key_that_cannot_be_sent_is_said_in_one_line(
     s3: ScriptedS3, monkeypatch: pytest.MonkeyPatch, key: str, push: bool
 ) -> None:
     credentials(monkeypatch, key)
-    bucket = Bucket(s3.url(), environment="production")
+    bucket = Channel(s3.url(), environment="production")
     ask = bucket.current if push else open_source(s3.url()).read
     with pytest.raises(LayerUnavailable, match=r"cannot be sent.*saved with a newline") as caught:
         ask()
@@ -253,12 +253,12 @@ def test_a_push_with_a_secret_that_is_mended_succeeds_without_a_restart(
         monkeypatch.delenv(name)
     file = tmp_path / "credentials"
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
-    bucket = Bucket(rclone.url(), environment="production")
+    bucket = Channel(rclone.url(), environment="production", single_writer=True)
     release = Release.of([Prompt("a", b"user: x")])
 
     def push(secret: str) -> bool:
         file.write_text(f"[default]\naws_access_key_id={KEY}\naws_secret_access_key={secret}\n")
-        return bucket.push(release, message="x", who="Ada", single_writer=True).published
+        return bucket.push(release, message="x", who="Ada").published
 
     for _ in range(2):
         with pytest.raises(LayerUnavailable, match=f"secret key.* ending in {KEY[-4:]} from"):

@@ -14,6 +14,7 @@ PromptsError
 ├── PromptRenderError (ValueError)       a prompt cannot be rendered
 ├── ReleaseNotFound (LookupError)        neither in memory, nor in the store, nor in a layer
 ├── PushRefused (RuntimeError)           another push came first, or the server cannot tell
+│   └── Conflict                         another writer appended first, which is `winner`
 ├── GraphNotFound (FileNotFoundError)    the graph file does not exist
 ├── GraphRefused (ValueError)            a graph cannot be built
 ├── GraphChanged (RuntimeError)          a run waits at a node that no longer exists
@@ -64,6 +65,9 @@ class Published(Protocol):
 
     @property
     def who(self) -> str: ...
+
+    @property
+    def why(self) -> str: ...
 
     @property
     def message(self) -> str: ...
@@ -209,6 +213,22 @@ class PushRefused(PromptsError, RuntimeError):
         super().__init__(message, hint=hint)
         self.winner = winner
         self.changed = tuple(changed)
+
+
+class Conflict(PushRefused):
+    """Another writer appended an entry first: `winner`, or None where the history was removed."""
+
+    @classmethod
+    def between(cls, url: str, environment: str, winner: Published | None) -> Conflict:
+        """The refusal of an entry that was to follow another one than `winner`."""
+        if winner is None:
+            return cls(f"The history in {url} was removed meanwhile.")
+        return cls(
+            f"{winner.who or 'Another process'} was first: {winner.release[:12]} is live for "
+            f"{environment} in {url} now ({winner.why}: {winner.message!r}).",
+            winner=winner,
+            hint="Nothing of yours was published. Take that change in, and push again.",
+        )
 
 
 class GraphNotFound(PromptsError, FileNotFoundError):

@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from langchain_core.runnables.graph import Graph as Drawing
 
     from yamlgraph_prompts.check.untrusted import Known
-    from yamlgraph_prompts.registry.memory import MemoryStore
     from yamlgraph_prompts.registry.store import Store
 
 logger = logging.getLogger("yamlgraph_prompts")
@@ -598,9 +597,9 @@ def _store(
     environment: str,
     folder: str | os.PathLike[str] | None,
     graph: Path | None,
-) -> Store | MemoryStore:
+) -> Store:
     if folder is None and readers and all(reader.url == "memory:" for reader in readers):
-        from yamlgraph_prompts.registry.memory import MemoryStore
+        from yamlgraph_prompts.registry.store import MemoryStore
 
         return MemoryStore()
     from yamlgraph_prompts.registry.store import Store
@@ -609,7 +608,7 @@ def _store(
     return Store.default(environment, [reader.place for reader in readers], root, graph=graph)
 
 
-def _replicas(store: Store | MemoryStore) -> Workers | None:
+def _replicas(store: Store) -> Workers | None:
     if store.folder is None:
         return None
 

@@ -32,7 +32,7 @@ GRAPH_CACHE: MutableMapping[str, Any] = {}
 # Where a cached handle keeps the arguments that it was loaded with.
 _CALL = "_yamlgraph_prompts_call"
 
-# Kept for as long as somebody loads.
+# Kept while a load call uses them.
 _turns: WeakValueDictionary[tuple[object, str], asyncio.Lock] = WeakValueDictionary()
 
 _shared: WeakValueDictionary[tuple[object, ...], LivePrompts] = WeakValueDictionary()

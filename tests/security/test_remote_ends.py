@@ -36,7 +36,7 @@ from yamlgraph_prompts.errors import LayerError, LayerUnavailable
 from yamlgraph_prompts.following.remote import RemoteFollower
 from yamlgraph_prompts.live_prompts import LivePrompts
 from yamlgraph_prompts.model.pack import MAGIC, encode_pack
-from yamlgraph_prompts.registry.bucket import Bucket
+from yamlgraph_prompts.registry.channel import Channel
 from yamlgraph_prompts.sources import Snapshot, s3_bucket
 from yamlgraph_prompts.sources import reader as fetch
 from yamlgraph_prompts.sources.bounds import Bounds
@@ -70,8 +70,8 @@ def published_source(s3: ScriptedS3, bounds: Bounds = BOUNDS) -> S3Source:
     return S3Source(s3.url(), channel="production", unpack=unpack, bounds=bounds)
 
 
-def pushed(s3: ScriptedS3) -> Bucket:
-    bucket = Bucket(s3.url(), environment="production")
+def pushed(s3: ScriptedS3) -> Channel:
+    bucket = Channel(s3.url(), environment="production")
     bucket.push(release(a="user: good"), message="good", who="Ada")
     return bucket
 
@@ -102,12 +102,12 @@ def an_object(s3: ScriptedS3) -> End:
 
 def the_history(s3: ScriptedS3) -> End:
     bucket = pushed(s3)
-    return End(bucket, bucket.log, lambda asked: "/log/" in asked.key)
+    return End(bucket.registry, lambda: list(bucket.history()), lambda asked: "/log/" in asked.key)
 
 
 def a_list_of_the_history(s3: ScriptedS3) -> End:
     bucket = pushed(s3)
-    return End(bucket, bucket.log, lambda asked: asked.lists)
+    return End(bucket.registry, lambda: list(bucket.history()), lambda asked: asked.lists)
 
 
 def a_push(s3: ScriptedS3) -> End:
@@ -116,7 +116,7 @@ def a_push(s3: ScriptedS3) -> End:
     def ask() -> object:
         return bucket.push(new, message="new", who="Ada")
 
-    return End(bucket, ask, lambda asked: asked.method == "PUT")
+    return End(bucket.registry, ask, lambda asked: asked.method == "PUT")
 
 
 Maker = Callable[[ScriptedS3], End]
@@ -522,10 +522,10 @@ def test_a_history_without_a_beginning_ends(s3: ScriptedS3) -> None:
 
     last = "prompts/.releases/production/log/99999999999999999998.json"
     s3.objects[last] = b""
-    bucket.bounds = Bounds(requests=100)
+    bucket.registry.bounds = Bounds(requests=100)
     s3.fault = Hostile(entry, lambda asked: "/log/" in asked.key)
     with pytest.raises(LayerUnavailable, match="more than 100 requests"):
-        bucket.log()
+        list(bucket.history())
 
 
 # Credentials

@@ -30,10 +30,11 @@ from yamlgraph_prompts.admin.watching import watching
 from yamlgraph_prompts.check import untrusted
 from yamlgraph_prompts.live_prompts import LivePrompts
 from yamlgraph_prompts.metrics import Metrics
+from yamlgraph_prompts.registry import keeps_releases
 from yamlgraph_prompts.sources.layers import AnyLayer, as_layer
 
 if TYPE_CHECKING:
-    from yamlgraph_prompts.registry.bucket import Bucket
+    from yamlgraph_prompts.registry.channel import Channel
 
 logger = logging.getLogger("yamlgraph_prompts")
 
@@ -84,7 +85,7 @@ def admin_app(
 
 
 def open_app(prompts: LivePrompts, *, write_to: AnyLayer | None = None) -> FastAPI:
-    """The same without tokens, for whoever sits at this machine: only to be served on loopback."""
+    """The same without tokens, for local users: serve it on loopback only."""
     return _app(prompts, OnLoopback(), write_to, "X-API-Key", Limits(), None)
 
 
@@ -179,15 +180,15 @@ def _counting(prompts: LivePrompts) -> Metrics:
     return metrics
 
 
-def _bucket(prompts: LivePrompts, number: int, timeout_s: float) -> Bucket | None:
+def _bucket(prompts: LivePrompts, number: int, timeout_s: float) -> Channel | None:
     url = prompts.layers[number].text
-    if not url.startswith("s3://"):
+    if not keeps_releases(url):
         return None
     # Imported when used: most apps have no bucket, and its client takes a while to load.
-    from yamlgraph_prompts.registry.bucket import Bucket
+    from yamlgraph_prompts.registry.channel import Channel
 
     # One request asks it up to three times, and holds here even if it says nothing.
-    return Bucket(url, environment=prompts.environment, timeout_s=timeout_s)
+    return Channel(url, environment=prompts.environment, timeout_s=timeout_s)
 
 
 def _layer(prompts: LivePrompts, write_to: AnyLayer | None) -> int | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _thread
 import json
 import logging
 import os
@@ -25,39 +24,10 @@ logger = logging.getLogger("yamlgraph_prompts")
 
 FILE = "audit.jsonl"
 READ_BYTES = 8 << 20
-# Refused attempts cost whoever makes them nothing, so they may not fill the disk.
+# Refused attempts cost a client nothing, so their lines are limited.
 REFUSALS, REFUSALS_S = 20, 60.0
 REFUSALS_UP_TO_BYTES = 64 << 20
 _KEPT_IN_MEMORY = 1000
-
-
-def _syncing(path: Path) -> Callable[[], None]:
-    """Sync a file beside other work; the answer waits for it, and raises what went wrong."""
-    trouble: list[OSError] = []
-    done = _thread.allocate_lock()
-
-    def sync() -> None:
-        try:
-            fd = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
-            try:
-                os.fsync(fd)
-            finally:
-                os.close(fd)
-        except OSError as problem:
-            trouble.append(problem)
-        finally:
-            done.release()
-
-    def wait() -> None:
-        with done:
-            pass
-        if trouble:
-            raise disk.refusal("Could not write the audit log in", path.parent, trouble[0])
-
-    done.acquire()
-    # Not through `threading`, which would wait for it to begin.
-    _thread.start_new_thread(sync, ())
-    return wait
 
 
 @dataclass(slots=True)
@@ -135,7 +105,15 @@ class Audit:
         """
         self.add(who, address, action, "begun", **facts)
         folder = self._folder()
-        return (lambda: None) if folder is None else _syncing(folder / FILE)
+        if folder is None:
+            return lambda: None
+        synced = disk.syncing(folder / FILE)
+
+        def wait() -> None:
+            with disk.told("Could not write the audit log in", folder):
+                synced()
+
+        return wait
 
     def refused(
         self, who: Who, address: str, action: str, code: str, *, prompt: str | None = None

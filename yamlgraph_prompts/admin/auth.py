@@ -36,7 +36,7 @@ _MAX_FILE = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Who:
-    """Somebody with a token.
+    """The owner of a token.
 
     Args:
         name: The token's name, or the beginning of its digest.
@@ -190,7 +190,7 @@ def _of_lines(text: str) -> tuple[_Known, ...]:
             continue
         known = _of_words(words)
         if known is None:
-            # Not the line itself: somebody may have put a token there.
+            # Not the line itself: it may contain a token by mistake.
             logger.error("Line %d of the tokens is invalid and is ignored.", number)
         else:
             found.append(known)

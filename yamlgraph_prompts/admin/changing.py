@@ -34,9 +34,10 @@ from yamlgraph_prompts.admin.writing import Wish, rejected, write
 from yamlgraph_prompts.errors import PromptsError, ReleaseNotFound
 from yamlgraph_prompts.findings import printable
 from yamlgraph_prompts.model.release import Outcome
+from yamlgraph_prompts.registry import keeps_releases
 
 if TYPE_CHECKING:
-    from yamlgraph_prompts.registry.bucket import Bucket
+    from yamlgraph_prompts.registry.channel import Channel
 
 # How long an activation waits for the other workers, in seconds.
 TAKEN_WITHIN_S = 1.0
@@ -235,7 +236,7 @@ def _act(
     )
 
 
-def _shared_bucket(admin: Admin) -> Bucket | None:
+def _shared_bucket(admin: Admin) -> Channel | None:
     """The bucket whose releases are these prompts' own; not one layer of several."""
     return admin.bucket if len(admin.prompts.layers) == 1 else None
 
@@ -255,7 +256,7 @@ def _tell_bucket(
     """The bucket whose readers take this too, or why they do not."""
     bucket = _shared_bucket(admin)
     if bucket is None or live is None:
-        buckets = [one.url for one in admin.prompts.health.layers if one.url.startswith("s3://")]
+        buckets = [one.url for one in admin.prompts.health.layers if keeps_releases(one.url)]
         several = (
             f"this release consists of several layers, and {buckets[0]} is only one of them."
             if buckets

@@ -21,7 +21,7 @@ from yamlgraph_prompts.live_prompts import LivePrompts
 from yamlgraph_prompts.metrics import Metrics
 
 if TYPE_CHECKING:
-    from yamlgraph_prompts.registry.bucket import Bucket
+    from yamlgraph_prompts.registry.channel import Channel
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Admin:
 
     prompts: LivePrompts
     write_to: int | None
-    bucket: Bucket | None
+    bucket: Channel | None
     audit: Audit
     last_live: LastLive
     desk: Desk

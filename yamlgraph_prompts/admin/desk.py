@@ -21,7 +21,7 @@ T = TypeVar("T")
 class Desk:
     """A few places for one kind of work; each has a thread, and the app's own threads stay free.
 
-    A place is free when its work has really ended, also where nobody waits for the answer.
+    A place is free when its work has ended, even if the request has not waited for it.
 
     Args:
         places: How many work at once; others wait.

@@ -30,7 +30,7 @@ UNREAD_S = 5.0
 
 
 class Feed:
-    """A hook that hands every event to whoever listens. Thread-safe.
+    """A hook that passes every event to all listeners. Thread-safe.
 
     Args:
         listeners: How many may listen at once.
@@ -83,7 +83,7 @@ class Feed:
 
 
 class Listener(AsyncIterator[bytes]):
-    """Somebody who listens.
+    """One listener.
 
     Args:
         queue: What is still to be told.

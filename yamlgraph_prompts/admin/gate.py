@@ -80,7 +80,7 @@ class Access(Protocol):
     """Says who sends a request."""
 
     def who(self, scope: Scope, headers: Headers) -> Who | None:
-        """Who it is; None: somebody without a token.
+        """The owner of the request's token; None: it has none.
 
         Raises:
             Refusal: They may not come in, whatever they want.
@@ -88,7 +88,7 @@ class Access(Protocol):
 
 
 class ByToken:
-    """Lets in who shows a token, or the cookie of somebody who signed in with one.
+    """Admits requests with a token, or with the cookie of a session.
 
     Args:
         tokens: The tokens.
@@ -111,7 +111,7 @@ class ByToken:
         return self._counted(scope, lambda: self._tokens.find(shown))
 
     def sign_in(self, scope: Scope, headers: Headers, token: str) -> Session:
-        """A session for whoever shows `token`.
+        """A session for the owner of `token`.
 
         Raises:
             Refusal: The token is not known, or too many were not.
@@ -168,7 +168,7 @@ class ByToken:
 
 
 class OnLoopback:
-    """Lets everybody on this machine in; only for `serve`, which listens on loopback.
+    """Admits every local user; only for `serve`, which listens on loopback.
 
     A page of some other site, open in the same browser, is kept out: by the Host header (DNS
     rebinding) and by where the request says that it comes from.
@@ -251,7 +251,7 @@ class Gate:
 
     @contextmanager
     def _counted(self, scope: Scope, who: Who | None) -> Iterator[None]:
-        """Bound what the bodies of one role take up: the role's own requests wait for nobody's."""
+        """Limit the bodies in progress of one role, so that roles do not wait for each other."""
         role = who.role if who else ""
         if scope["method"] in _SAFE:
             yield
@@ -312,7 +312,7 @@ class _Gone(Exception):
 
 
 def unknown(message: str) -> Refusal:
-    """The answer to somebody who is not known."""
+    """The answer to a request without a valid token."""
     return Refusal(
         401,
         "no-token",

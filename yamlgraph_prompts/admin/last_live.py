@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from yamlgraph_prompts.errors import ReleaseNotFound, StoreCorrupted
@@ -14,7 +15,7 @@ from yamlgraph_prompts.model.release import Release
 from yamlgraph_prompts.publishing.destinations import DEFAULT, Destination, destination
 
 if TYPE_CHECKING:
-    from yamlgraph_prompts.registry.bucket import Bucket
+    from yamlgraph_prompts.registry.channel import Channel
 
 FILE = "destinations.json"
 # How far back a bucket's history is searched: each entry may be a download.
@@ -25,7 +26,7 @@ _MAX_BYTES = 16 << 20
 class LastLive:
     """The last destinations of names. An author may give a name no other one.
 
-    Releases are removed from the store in time, and whoever writes often makes that sooner. So a
+    Releases are removed from the store in time, and frequent writes make that sooner. So a
     removal through the API is remembered in a file of its own, which the store's processes share.
 
     Args:
@@ -33,7 +34,7 @@ class LastLive:
         bucket: Whose history is searched as well.
     """
 
-    def __init__(self, prompts: LivePrompts, bucket: Bucket | None) -> None:
+    def __init__(self, prompts: LivePrompts, bucket: Channel | None) -> None:
         self._prompts = prompts
         self._bucket = bucket
         self._in_memory: dict[str, Destination] = {}
@@ -91,13 +92,15 @@ class LastLive:
                 hint="Let an operator write the prompt. Deleting the file forgets removals.",
             ) from problem
 
-    def _published_texts(self, bucket: Bucket, name: str) -> Iterator[bytes]:
-        for release_id in dict.fromkeys(entry.release for entry in bucket.log(BUCKET_ENTRIES)):
+    def _published_texts(self, bucket: Channel, name: str) -> Iterator[bytes]:
+        for release_id in dict.fromkeys(
+            entry.release for entry in islice(bucket.history(), BUCKET_ENTRIES)
+        ):
             with suppress(ReleaseNotFound):
                 if (prompt := self._release(bucket, release_id).prompts.get(name)) is not None:
                     yield prompt.data
 
-    def _release(self, bucket: Bucket, release_id: str) -> Release:
+    def _release(self, bucket: Channel, release_id: str) -> Release:
         try:
             return self._prompts.find(release_id)
         except ReleaseNotFound:

@@ -126,7 +126,7 @@ def of_core(problem: PromptsError, *, noted: bool = False) -> Refusal:
 
 
 def add_handlers(app: FastAPI, note: Callable[[Request, Refusal], Awaitable[None]]) -> None:
-    """Give every error of `app` the one body; `note` hears of what was refused to somebody."""
+    """Give every error of `app` the one body; `note` is called with refusals of known users."""
 
     async def refused(request: Request, problem: Exception) -> JSONResponse:
         assert isinstance(problem, Refusal)

@@ -256,7 +256,7 @@ def _line(prompt: Prompt, uses: Uses) -> PromptLine:
 
 def prompt_body(admin: Admin, release: Release, prompt: Prompt) -> PromptBody:
     facts: dict[str, Any] = {}
-    # A broken one is live where nobody uses it: its text is all there is to show.
+    # A broken prompt is live if no graph uses it: then only its text can be shown.
     with suppress(PromptsError):
         facts = {
             "system": prompt.system,

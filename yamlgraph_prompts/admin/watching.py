@@ -1,4 +1,4 @@
-"""Watching: health, metrics and events. Health answers everybody, details only who has a token."""
+"""Health, metrics and events. Health needs no token, its details do."""
 
 from __future__ import annotations
 

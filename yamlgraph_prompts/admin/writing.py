@@ -18,14 +18,14 @@ from yamlgraph_prompts.publishing.destinations import Destination, redirected
 from yamlgraph_prompts.publishing.drafts import Draft, Origin, Trial, Write
 
 if TYPE_CHECKING:
-    from yamlgraph_prompts.registry.bucket import Bucket
+    from yamlgraph_prompts.registry.channel import Channel
 
 _NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What somebody wants written.
+    """A requested change.
 
     Args:
         name: The prompt's name.
@@ -274,7 +274,7 @@ def _failed(admin: Admin, caller: Caller, wish: Wish) -> None:
     )
 
 
-def _change(trial: Trial, outcome: Outcome, held: bool, bucket: Bucket | None) -> Change:
+def _change(trial: Trial, outcome: Outcome, held: bool, bucket: Channel | None) -> Change:
     message, hint = _not_live(outcome)
     if message is not None and bucket is not None:
         message += f" Other readers of {bucket.url} take it with their next look."

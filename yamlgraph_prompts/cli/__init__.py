@@ -42,7 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         from yamlgraph_prompts.cli.terminal import hear_log
 
         with hear_log(debug=arguments.debug, quiet=arguments.command != "run"):
-            code: int = import_module(arguments.module).run(arguments)
+            module, _, function = arguments.target.partition(":")
+            code: int = getattr(import_module(module), function or "run")(arguments)
         sys.stdout.flush()
         return code
     except SystemExit as ended:

@@ -33,7 +33,7 @@ something cannot be read or reached; 130 Ctrl-C
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """Parse the arguments of one call; `module` names the module that runs the command.
+    """Parse the arguments of one call; `target` names the module and function that run the command.
 
     Raises:
         SystemExit: The arguments are wrong, or ask for help.
@@ -69,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for add in (
         _check, _show, _diff, _run, _push, _promote, _releases, _activate, _rollback, _follow,
+        _export,
         _serve,
         _demo,
     ):  # fmt: skip
@@ -97,7 +98,7 @@ def _command(
     help_: str,
     example: str,
     *,
-    module: str,
+    target: str,
     more: str = "",
     short: bool = True,
 ) -> argparse.ArgumentParser:
@@ -110,7 +111,7 @@ def _command(
         allow_abbrev=False,
         add_help=short,
     )
-    parser.set_defaults(module=f"{_COMMANDS}.{module}", error=parser.error, words=[])
+    parser.set_defaults(target=f"{_COMMANDS}.{target}", error=parser.error, words=[])
     parser.add_argument("--debug", action="store_true", help="show tracebacks and the whole log")
     return parser
 
@@ -150,7 +151,7 @@ def _json(parser: argparse.ArgumentParser) -> None:
 def _check(commands: Any) -> None:
     parser = _command(
         commands, "check", "check prompts and graphs, and publish nothing",
-        "yamlgraph-prompts check graph.yaml -l prompts/base --format github", module="check",
+        "yamlgraph-prompts check graph.yaml -l prompts/base --format github", target="check",
     )  # fmt: skip
     _graphs(
         parser, "PATH",
@@ -175,7 +176,7 @@ def _check(commands: Any) -> None:
 def _show(commands: Any) -> None:
     parser = _command(
         commands, "show", "show a prompt as it is served, or list all prompts",
-        "yamlgraph-prompts show greeting -l prompts/base --rendered --var name=Ada", module="show",
+        "yamlgraph-prompts show greeting -l prompts/base --rendered --var name=Ada", target="show",
     )  # fmt: skip
     _graphs(parser, "NAME | GRAPH", "the name of a prompt (default: list all), and graphs")
     _prompts(parser)
@@ -197,7 +198,7 @@ def _show(commands: Any) -> None:
 def _diff(commands: Any) -> None:
     parser = _command(
         commands, "diff", "show the difference between two releases",
-        "yamlgraph-prompts diff live layers -l prompts/base", module="diff",
+        "yamlgraph-prompts diff live layers -l prompts/base", target="reading:diff",
     )  # fmt: skip
     _graphs(
         parser, "A B | GRAPH | BUCKET",
@@ -208,11 +209,30 @@ def _diff(commands: Any) -> None:
     _json(parser)
 
 
+def _export(commands: Any) -> None:
+    parser = _command(
+        commands, "export", "write a release as a folder of ordinary prompt files",
+        "yamlgraph-prompts export s3://acme-prompts/app -e production prompts/",
+        target="reading:export",
+    )  # fmt: skip
+    _graphs(
+        parser, "TARGET | GRAPH | BUCKET",
+        "the folder to make; and whose release: the s3:// URL of published releases, or graphs and "
+        "layers as the app has them. With --store alone: the one store for the environment in it",
+    )  # fmt: skip
+    _prompts(parser)
+    parser.add_argument(
+        "--release", metavar="ID", default="live",
+        help="a release's id, or the beginning of it; the live one when left out",
+    )  # fmt: skip
+    _json(parser)
+
+
 def _run(commands: Any) -> None:
     parser = _command(
         commands, "run", "run a graph once, as `yamlgraph graph run` does",
         "yamlgraph-prompts run graph.yaml --var name=Ada --environment staging",
-        module="run", short=False,
+        target="run", short=False,
     )  # fmt: skip
     parser.add_argument(
         "-h", "--help", action="store_true", help="show this help and YAMLGraph's own options"
@@ -224,7 +244,7 @@ def _run(commands: Any) -> None:
 def _releases(commands: Any) -> None:
     parser = _command(
         commands, "releases", "list the kept releases, newest first",
-        "yamlgraph-prompts releases -l prompts/base", module="history",
+        "yamlgraph-prompts releases -l prompts/base", target="reading:releases",
         more="With a bucket, list its history, which applies to all its readers.",
     )  # fmt: skip
     _graphs(
@@ -240,7 +260,7 @@ def _activate(commands: Any) -> None:
     parser = _command(
         commands, "activate",
         "make a kept release live and hold it",
-        "yamlgraph-prompts activate 3f2a91 graph.yaml -l prompts/base", module="history",
+        "yamlgraph-prompts activate 3f2a91 graph.yaml -l prompts/base", target="orders:activate",
         more=_REACH,
     )  # fmt: skip
     _graphs(
@@ -254,7 +274,8 @@ def _rollback(commands: Any) -> None:
     parser = _command(
         commands, "rollback",
         "activate the release before the live one",
-        "yamlgraph-prompts rollback graph.yaml -l prompts/base", module="history", more=_REACH,
+        "yamlgraph-prompts rollback graph.yaml -l prompts/base",
+        target="orders:rollback", more=_REACH,
     )  # fmt: skip
     _graphs(
         parser, "GRAPH | BUCKET",
@@ -272,7 +293,8 @@ def _push(commands: Any) -> None:
     parser = _command(
         commands, "push", "check prompts and publish them to a bucket in one step",
         "yamlgraph-prompts push prompts/ s3://acme-prompts/app -e production -m 'Kinder greeting'",
-        module="push", more="Each reader serves either all new prompts or all previous ones.",
+        target="orders:push",
+        more="Each reader serves all new prompts, or all previous ones.",
     )  # fmt: skip
     _graphs(
         parser, "PATH | GRAPH | BUCKET",
@@ -288,7 +310,7 @@ def _promote(commands: Any) -> None:
     parser = _command(
         commands, "promote", "publish the live release of one environment unchanged in another",
         "yamlgraph-prompts promote s3://acme-prompts/app --from staging --to production -m Works",
-        module="push",
+        target="orders:promote",
     )  # fmt: skip
     _graphs(parser, "BUCKET | ID", "the s3:// URL; and a release, if not the live one")
     parser.add_argument(
@@ -344,7 +366,7 @@ def _pusher(parser: argparse.ArgumentParser) -> None:
 def _follow(commands: Any) -> None:
     parser = _command(
         commands, "follow", "end a hold and follow the layers again",
-        "yamlgraph-prompts follow graph.yaml -l prompts/base", module="history", more=_REACH,
+        "yamlgraph-prompts follow graph.yaml -l prompts/base", target="orders:follow", more=_REACH,
     )  # fmt: skip
     _graphs(parser, "GRAPH", "graphs to check it with")
     _prompts(parser)
@@ -354,7 +376,7 @@ def _follow(commands: Any) -> None:
 def _serve(commands: Any) -> None:
     parser = _command(
         commands, "serve", "serve the admin API and the page for prompts, without an app",
-        "yamlgraph-prompts serve graph.yaml -l prompts/base", module="serve",
+        "yamlgraph-prompts serve graph.yaml -l prompts/base", target="serve",
         more="Without tokens it listens on this machine only, and local users may do everything.",
     )  # fmt: skip
     _graphs(parser, "GRAPH", "graphs to check every change with")
@@ -382,8 +404,7 @@ def _serve(commands: Any) -> None:
 
 
 def _demo(commands: Any) -> None:
-    parser = _command(
+    _command(
         commands, "demo", "show the package at work in ten seconds, without an API key",
-        "yamlgraph-prompts demo", module="demo",
+        "yamlgraph-prompts demo", target="demo",
     )  # fmt: skip
-    parser.set_defaults(module="yamlgraph_prompts.cli.demo")

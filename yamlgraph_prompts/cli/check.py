@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from yamlgraph_prompts.cli.places import Place, places, seems_graph
+from yamlgraph_prompts.cli.selection import Selection, seems_graph, selections
 from yamlgraph_prompts.cli.terminal import finding_lines, note, paint, say, say_json
 from yamlgraph_prompts.errors import PromptsError
 from yamlgraph_prompts.findings import Finding, printable
@@ -32,30 +32,30 @@ def run(arguments: Any) -> int:
     among = [] if arguments.graphs else _among_prompts(arguments, words)
     graphs = [graph for graph in words.graphs if graph not in among]
     files = [*words.files, *(file for file in among if file.endswith(".yaml"))]
-    waiting = _places(arguments, _Words(graphs, words.folders, files))
+    waiting = _selections(arguments, _Words(graphs, words.folders, files))
     findings: dict[Finding, None] = {}
-    candidates: list[tuple[Place, Candidate]] = []
+    candidates: list[tuple[Selection, Candidate]] = []
     unbuilt = dict.fromkeys(map(os.path.normpath, among))
     known = {Path(graph).resolve() for graph in graphs}
     while waiting:
-        place, names = waiting.pop(0)
-        candidate = place.candidate(strict=arguments.strict)
-        candidates.append((place, candidate))
+        selection, names = waiting.pop(0)
+        candidate = selection.candidate(strict=arguments.strict)
+        candidates.append((selection, candidate))
         # A child is built with its parent.
         known.update(*(facts.plan or () for facts in candidate.graphs.values()))
         found = [os.path.normpath(names.get(file, file)) for file in candidate.graph_files]
         found = [file for file in found if Path(file).resolve() not in known]
         if arguments.graphs:
             known.update(Path(file).resolve() for file in found)
-            waiting += [(other, {}) for other in places(arguments, found)] if found else []
+            waiting += [(other, {}) for other in selections(arguments, found)] if found else []
         else:
             unbuilt.update(dict.fromkeys(found))
-        if not (candidate.release or candidate.refused or place.graphs or unbuilt):
-            note(f"There are no prompts in {place.shown}: nothing was checked.")
+        if not (candidate.release or candidate.refused or selection.graphs or unbuilt):
+            note(f"There are no prompts in {selection.shown}: nothing was checked.")
         for finding in map(_gated, candidate.findings):
             findings[finding.at(file=names.get(finding.file or "", finding.file))] = None
         if arguments.no_build:
-            unbuilt.update(dict.fromkeys(map(str, place.graphs)))
+            unbuilt.update(dict.fromkeys(map(str, selection.graphs)))
         else:
             findings.update(dict.fromkeys(building(candidate)))
     return _report(arguments, candidates, list(findings), list(unbuilt))
@@ -63,7 +63,7 @@ def run(arguments: Any) -> int:
 
 def _report(
     arguments: Any,
-    candidates: list[tuple[Place, Candidate]],
+    candidates: list[tuple[Selection, Candidate]],
     findings: list[Finding],
     unbuilt: list[str],
 ) -> int:
@@ -164,7 +164,7 @@ def _below_here(path: Path) -> Path:
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 
-def _places(arguments: Any, words: _Words) -> list[tuple[Place, Mapping[str, str]]]:
+def _selections(arguments: Any, words: _Words) -> list[tuple[Selection, Mapping[str, str]]]:
     """What to check: graphs on their layers, folders as layers, and prompt files by themselves.
 
     Each comes with the real names of the files in its findings, where they differ.
@@ -179,23 +179,25 @@ def _places(arguments: Any, words: _Words) -> list[tuple[Place, Mapping[str, str
     beside = {str(Path(file).parent) for file in files if not _complete(file)}
     if not configured:
         folders = [*folders, *sorted(beside - set(folders))]
-    found = [Place((folder,), **common) for folder in folders]
+    found = [Selection((folder,), **common) for folder in folders]
     if configured or not arguments.words:
-        found += places(arguments, graphs, reading=arguments.no_build)
+        found += selections(arguments, graphs, reading=arguments.no_build)
     alone = [file for file in files if _complete(file) and not _covered(file, found)]
     if not alone:
-        return [(place, {}) for place in found]
+        return [(selection, {}) for selection in found]
     names = {_inside(file): file for file in alone}
     layer = {name: Path(file).read_bytes() for name, file in names.items()}
-    return [*((place, {}) for place in found), (Place((layer,), **common), names)]
+    return [*((selection, {}) for selection in found), (Selection((layer,), **common), names)]
 
 
 def _complete(file: str) -> bool:
     return not (file.endswith(".j2") or Path(file).name.startswith("vars."))
 
 
-def _covered(file: str, found: Iterable[Place]) -> bool:
-    folders = (folder for place in found for reader in place.readers for folder in reader.watched())
+def _covered(file: str, found: Iterable[Selection]) -> bool:
+    folders = (
+        folder for selection in found for reader in selection.readers for folder in reader.watched()
+    )
     return any(Path(file).resolve().is_relative_to(folder.resolve()) for folder in folders)
 
 
@@ -233,7 +235,7 @@ def _is_there(path: Path) -> bool:
 
 def building(candidate: Candidate) -> Iterator[Finding]:
     """The findings that only a build of the graphs shows; a publication builds them too."""
-    from yamlgraph_prompts.registry.memory import MemoryStore
+    from yamlgraph_prompts.registry.store import MemoryStore
 
     store, found = MemoryStore(), candidate.findings
     try:
@@ -249,7 +251,7 @@ def building(candidate: Candidate) -> Iterator[Finding]:
 
 
 def _facts(
-    candidates: list[tuple[Place, Candidate]],
+    candidates: list[tuple[Selection, Candidate]],
     findings: list[Finding],
     errors: int,
     unbuilt: list[str],
@@ -261,12 +263,12 @@ def _facts(
         "checked": [
             {
                 "release": candidate.release.id,
-                "environment": place.environment,
-                "layers": [reader.url for reader in place.readers],
-                "graphs": [str(path) for path in place.graphs],
+                "environment": selection.environment,
+                "layers": [reader.url for reader in selection.readers],
+                "graphs": [str(path) for path in selection.graphs],
                 "prompts": len(candidate.release),
             }
-            for place, candidate in candidates
+            for selection, candidate in candidates
         ],
         "not_built": unbuilt,
         "findings": [asdict(finding) for finding in findings],
@@ -274,11 +276,11 @@ def _facts(
 
 
 def _summary(
-    candidates: list[tuple[Place, Candidate]], findings: Iterable[Finding], errors: int
+    candidates: list[tuple[Selection, Candidate]], findings: Iterable[Finding], errors: int
 ) -> str:
     warnings = sum(1 for _ in findings) - errors
     prompts = sum(len(candidate.release) for _, candidate in candidates)
-    graphs = sum(len(place.graphs) for place, _ in candidates)
+    graphs = sum(len(selection.graphs) for selection, _ in candidates)
     what = _count(prompts, "prompt") + (f", {_count(graphs, 'graph')}" if graphs else "")
     counts = f"{_count(errors, 'error')}, {_count(warnings, 'warning')} in {what}"
     if errors:

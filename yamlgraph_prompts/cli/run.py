@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from yamlgraph_prompts.cli.places import one_place
+from yamlgraph_prompts.cli.selection import one_selection
 from yamlgraph_prompts.cli.terminal import note, paint, say_lines
 from yamlgraph_prompts.errors import PromptsError
 
@@ -32,10 +32,10 @@ def run(arguments: Any) -> int:
                 hint=f"Use --environment {unknown[0]}.",
             )
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
-    place = one_place(arguments, [options.graph_path])
-    with overrides(options), place.live() as prompts:
+    selection = one_selection(arguments, [options.graph_path])
+    with overrides(options), selection.live() as prompts:
         held = ", held" if prompts.held else ""
-        where = f"environment {place.environment} · {place.shown}"
+        where = f"environment {selection.environment} · {selection.shown}"
         text = f"release {prompts.release.id[:12]}{held} · {where}"
         note(paint(text, "dim", stream=sys.stderr))
-        return run_graph(options, prompts, place.attached[0])
+        return run_graph(options, prompts, selection.attached[0])

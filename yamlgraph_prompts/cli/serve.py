@@ -7,7 +7,7 @@ import socket
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
-from yamlgraph_prompts.cli.places import one_place, split
+from yamlgraph_prompts.cli.selection import one_selection, split
 from yamlgraph_prompts.cli.terminal import note
 from yamlgraph_prompts.errors import MissingExtra, PromptsError
 
@@ -29,7 +29,7 @@ def run(arguments: Any) -> int:
             f"serve takes only graphs, not {' '.join(words)}.",
             hint=f"A folder of prompts is a layer: serve {' '.join(['-l', words[0], *graphs])}",
         )
-    place = one_place(arguments, graphs)
+    selection = one_selection(arguments, graphs)
     try:
         import uvicorn
     except ImportError as problem:
@@ -42,7 +42,7 @@ def run(arguments: Any) -> int:
             f"Without tokens, serve does not listen on {arguments.host}: anyone could use it.",
             hint="Use --tokens, or omit --host.",
         )
-    with _listen(arguments.host, arguments.port) as sock, place.live(watch=True) as prompts:
+    with _listen(arguments.host, arguments.port) as sock, selection.live(watch=True) as prompts:
         config = uvicorn.Config(
             _app(prompts, arguments, is_open=is_open),
             log_level="warning",
@@ -52,7 +52,7 @@ def run(arguments: Any) -> int:
             proxy_headers=bool(arguments.proxy),
             forwarded_allow_ips=_networks(arguments.proxy),
         )
-        note(f"release {prompts.release.id[:12]} · environment {place.environment}")
+        note(f"release {prompts.release.id[:12]} · environment {selection.environment}")
         note(f"{_url(sock)}/{' · open to every local user' if is_open else ''}")
         note(f"{_url(sock)}/docs · the API")
         if not is_open and not _tokens(arguments).count:

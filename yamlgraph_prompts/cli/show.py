@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from yamlgraph_prompts.cli.places import LAYERS, Place, one_place, split
+from yamlgraph_prompts.cli.selection import LAYERS, Selection, one_selection, split
 from yamlgraph_prompts.cli.terminal import (
     finding_lines,
     note,
@@ -34,15 +34,15 @@ _NOT_READ = frozenset(
 def run(arguments: Any) -> int:
     """Show prompts; PromptNotFound if there is no such prompt."""
     graphs, names = split(arguments.words)
-    place = _place(arguments, graphs)
+    selection = _selection(arguments, graphs)
     facts: tuple[GraphFacts, ...] = ()
     if arguments.release == LAYERS:
-        candidate = place.candidate()
+        candidate = selection.candidate()
         release, facts = candidate.release, tuple(candidate.graphs.values())
         _report_missing(candidate, names)
-        homes = _homes(place)
+        homes = _homes(selection)
     else:
-        release, homes = place.release(arguments.release), {}
+        release, homes = selection.release(arguments.release), {}
     served = _served(release, facts)
     for name in names:
         if name not in served:
@@ -60,9 +60,9 @@ def run(arguments: Any) -> int:
     return 0
 
 
-def _place(arguments: Any, graphs: list[str]) -> Place:
+def _selection(arguments: Any, graphs: list[str]) -> Selection:
     try:
-        return one_place(arguments, graphs, reading=True)
+        return one_selection(arguments, graphs, reading=True)
     except GraphNotFound as problem:
         problem.hint = f"{problem.hint} Name a prompt without .yaml, such as greeting."
         raise
@@ -92,11 +92,11 @@ def _served(release: Release, graphs: tuple[GraphFacts, ...]) -> dict[str, Promp
     return served
 
 
-def _homes(place: Place) -> dict[str, list[str]]:
+def _homes(selection: Selection) -> dict[str, list[str]]:
     """Prompt name → the layers that have it, highest priority first."""
     homes: dict[str, list[str]] = {}
-    for reader in place.readers:
-        resolved = resolve([reader.read()], place.environment)
+    for reader in selection.readers:
+        resolved = resolve([reader.read()], selection.environment)
         for name in (*resolved.prompts, *resolved.templates):
             homes.setdefault(name, []).append(reader.url)
     return homes

@@ -5,13 +5,14 @@ Never leaves half a file under its final name, and knows nothing of releases.
 
 from __future__ import annotations
 
+import _thread
 import errno
 import logging
 import os
 import stat
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
@@ -22,9 +23,8 @@ from yamlgraph_prompts.errors import StoreCorrupted, StoreError
 logger = logging.getLogger("yamlgraph_prompts")
 
 TEMPORARY = ".tmp-"
-_READ = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
-_BINARY = getattr(os, "O_BINARY", 0)
+_CAREFUL = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _CAREFUL
 _HINTS = {
     errno.ENOSPC: "Free some space, or name a folder on another disk in YAMLGRAPH_PROMPTS_STORE.",
     errno.EDQUOT: "Free some space, or name a folder on another disk in YAMLGRAPH_PROMPTS_STORE.",
@@ -84,7 +84,7 @@ def private_folder(folder: Path) -> None:
 
 def read_file(path: Path, limit: int, start: int = 0) -> tuple[bytes, os.stat_result]:
     """At most `limit` bytes of a regular file from `start` on, and its facts; never blocks."""
-    fd = os.open(path, _READ | _BINARY)
+    fd = os.open(path, os.O_RDONLY | _CAREFUL)
     try:
         facts = os.fstat(fd)
         if not stat.S_ISREG(facts.st_mode):
@@ -106,7 +106,7 @@ def temporary_name() -> str:
 
 def write_new(path: Path | str, data: bytes, mode: int = 0o600, *, sync: bool = True) -> None:
     """Write a file that must not be there yet."""
-    fd = os.open(path, _NEW | _BINARY, mode)
+    fd = os.open(path, _NEW, mode)
     try:
         _write_all(fd, data)
         if sync:
@@ -115,34 +115,79 @@ def write_new(path: Path | str, data: bytes, mode: int = 0o600, *, sync: bool = 
         os.close(fd)
 
 
-def replace(path: Path, data: bytes, *, stamp_ns: int | None = None) -> None:
-    """Give `path` the content `data`, at once and for good; on an error nothing has changed."""
+def replace(path: Path, data: bytes, *, sync: bool = True) -> None:
+    """Give `path` the content `data`, at once; on an error nothing has changed.
+
+    Args:
+        sync: Whether the new name is durable too, and not only the data.
+    """
     beside = path.parent / temporary_name()
     try:
         write_new(beside, data)
-        if stamp_ns is not None:
-            os.utime(beside, ns=(stamp_ns, stamp_ns))
         os.replace(beside, path)
     except BaseException:
         with suppress(OSError):
             os.unlink(beside)
         raise
-    sync_folder(path.parent)
+    if sync:
+        sync_folder(path.parent)
 
 
-def append(path: Path, data: bytes, *, sync: bool = True) -> None:
-    """Add `data` to a file in one write."""
-    fd = os.open(
-        path,
-        os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | _BINARY,
-        0o600,
-    )
+def append(path: Path, data: bytes, *, sync: bool = True, alone: bool = False) -> None:
+    """Add `data` to a file in one write.
+
+    Args:
+        sync: Whether it is durable.
+        alone: Nobody else writes the file meanwhile, so on an error nothing has changed.
+    """
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _CAREFUL, 0o600)
     try:
-        _write_all(fd, data)
-        if sync:
-            os.fsync(fd)
+        before = os.fstat(fd)
+        if not stat.S_ISREG(before.st_mode):
+            raise OSError(errno.EINVAL, f"{path} is not a regular file")
+        try:
+            _write_all(fd, data)
+            if sync:
+                os.fsync(fd)
+        except BaseException:
+            if alone:
+                os.ftruncate(fd, before.st_size)
+            raise
     finally:
         os.close(fd)
+
+
+def syncing(path: Path) -> Callable[[], None]:
+    """Sync a file or folder in a thread; the answer waits for it, and raises its `OSError`."""
+    trouble: list[OSError] = []
+    done = _thread.allocate_lock()
+
+    def sync() -> None:
+        try:
+            is_folder = os.path.isdir(path)
+            if is_folder and sys.platform == "win32":
+                return
+            flags = os.O_RDONLY if is_folder else os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
+            fd = os.open(path, flags)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+        except OSError as problem:
+            trouble.append(problem)
+        finally:
+            done.release()
+
+    def wait() -> None:
+        with done:
+            pass
+        if trouble:
+            raise trouble[0]
+
+    done.acquire()
+    # Not through `threading`, which would wait for it to begin.
+    _thread.start_new_thread(sync, ())
+    return wait
 
 
 def _write_all(fd: int, data: bytes) -> None:

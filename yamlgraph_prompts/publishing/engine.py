@@ -34,7 +34,6 @@ from yamlgraph_prompts.sources.reader import LayerReader
 from yamlgraph_prompts.text.escaping import Lines
 
 if TYPE_CHECKING:
-    from yamlgraph_prompts.registry.memory import MemoryStore
     from yamlgraph_prompts.registry.store import Store
 
 logger = logging.getLogger("yamlgraph_prompts")
@@ -54,7 +53,7 @@ class Engine:
         readers: Sequence[LayerReader],
         candidates: Candidates,
         builds: Builds,
-        store: Store | MemoryStore,
+        store: Store,
         replicas: Workers | None,
         report: Report,
         graphs: Callable[[], tuple[Graph, ...]],
@@ -99,7 +98,7 @@ class Engine:
 
     def first(self) -> Outcome:
         """The first publication, or the last good release where that fails; raises as `started`."""
-        if self._as_stored and (pointer := self._store.pointer()) is not None:
+        if self._as_stored and (pointer := self._store.current()) is not None:
             release = self._store.get(pointer.release)
             outcome = self._take(release, Attempt(Trigger.AS_STORED), held=pointer.held)
             if self.live is not None:
@@ -185,7 +184,7 @@ class Engine:
 
     def pointed_elsewhere(self, *, only_holds: bool) -> bool:
         """Whether another process changed what is live or held; with `only_holds`, what is held."""
-        live, pointer = self.live, self._store.pointer()
+        live, pointer = self.live, self._store.current()
         if live is None or pointer is None:
             return False
         if only_holds and not (live.held or pointer.held):
@@ -229,8 +228,8 @@ class Engine:
 
     def obey(self, attempt: Attempt) -> Outcome | None:
         """Follow another process's orders about holding; the outcome where that is refused."""
-        pointer = self._store.pointer()
-        self._looked_at = pointer.serial if pointer else 0
+        pointer = self._store.current()
+        self._looked_at = pointer.number if pointer else 0
         live = self.live
         action = decide(pointer, self._state, None, attempt.trigger)
         if action is Action.UNHOLD:
@@ -248,8 +247,8 @@ class Engine:
             if live is not None:
                 return outcome
             why = summary(outcome, show=without_excerpts)
-        if self._disobeyed != (pointer.serial, why):
-            self._disobeyed = pointer.serial, why
+        if self._disobeyed != (pointer.number, why):
+            self._disobeyed = pointer.number, why
             first, *more = why.split("\n  ")
             message = Lines.of(
                 f"Release {pointer.release[:12]} is held, but cannot be served: {first}",
@@ -351,11 +350,11 @@ class Engine:
         return None
 
     def _point(self, candidate: Candidate, attempt: Attempt, *, held: bool) -> Outcome | None:
-        pointer, release = self._store.pointer(), candidate.release.id
+        pointer, release = self._store.current(), candidate.release.id
         if pointer is not None and (pointer.release, pointer.held) == (release, held):
             return None
         since = None if held or attempt.trigger is Trigger.FOLLOW else self._looked_at
-        if since is not None and pointer is not None and pointer.held and pointer.serial <= since:
+        if since is not None and pointer is not None and pointer.held and pointer.number <= since:
             # The hold cannot be obeyed here, which ends it for nobody: others may serve it.
             return None
         try:
@@ -370,7 +369,7 @@ class Engine:
             self.live = replace(self.live, held=False)
 
     def _is_held(self) -> bool:
-        pointer = self._store.pointer()
+        pointer = self._store.current()
         return pointer is not None and pointer.held
 
     # -- outcomes

@@ -24,7 +24,6 @@ from yamlgraph_prompts.publishing.lookup import FULL_ID
 from yamlgraph_prompts.publishing.report import Report
 
 if TYPE_CHECKING:
-    from yamlgraph_prompts.registry.memory import MemoryStore
     from yamlgraph_prompts.registry.store import Store
 
 logger = logging.getLogger("yamlgraph_prompts")
@@ -46,7 +45,7 @@ class Parts:
 
     engine: Engine
     builds: Builds
-    store: Store | MemoryStore
+    store: Store
     report: Report
     arrival: Arrival
     missing_release: Literal["raise", "live"]
@@ -206,7 +205,7 @@ class Handle:
                     self.owner._publish(Trigger.FIRST_RUN)
 
 
-def _key(store: Store | MemoryStore, environment: str) -> bytes:
+def _key(store: Store, environment: str) -> bytes:
     """What marks the checkpoints of one environment: the store's secret, or the one that is set."""
     if (chosen := os.environ.get(KEY_VARIABLE)) is None:
         secret = store.secret() or _secret_of_this_process

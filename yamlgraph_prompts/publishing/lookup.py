@@ -15,7 +15,6 @@ from yamlgraph_prompts.sources.deadline import within
 from yamlgraph_prompts.sources.reader import LayerReader
 
 if TYPE_CHECKING:
-    from yamlgraph_prompts.registry.memory import MemoryStore
     from yamlgraph_prompts.registry.store import Store
 
 logger = logging.getLogger("yamlgraph_prompts")
@@ -24,7 +23,7 @@ FULL_ID = re.compile(r"[0-9a-f]{64}")
 
 
 def find(
-    release_id: str, store: Store | MemoryStore, readers: Sequence[LayerReader], deadline_s: float
+    release_id: str, store: Store, readers: Sequence[LayerReader], deadline_s: float
 ) -> Release:
     """The release whose id is, or begins with, `release_id`; a layer's is kept in the store."""
     try:

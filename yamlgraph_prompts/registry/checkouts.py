@@ -75,7 +75,7 @@ class Views:
                     return nest.path / name
             nest = self._own()
             with told("Could not write the view", nest.path / name):
-                _build(nest.path / name, files)
+                check_out(nest.path / name, files)
             nest.names.add(name)
             return nest.path / name
 
@@ -139,23 +139,35 @@ def _is_whole(view: Path, files: Mapping[str, bytes]) -> bool:
         return False
 
 
-def _build(view: Path, files: Mapping[str, bytes]) -> None:
-    beside = view.parent / temporary_name()
+def check_out(folder: Path, files: Mapping[str, bytes], *, private: bool = True) -> None:
+    """Write `files` as a folder, at once.
+
+    Args:
+        folder: Where; what is there already is moved out of the way.
+        files: Path in the folder, with ``/`` → the file's bytes.
+        private: Whether only this user may read them, and nobody write; else as the umask says.
+
+    Raises:
+        StoreError: A path leads out of the folder.
+        OSError: It could not be written; nothing is there.
+    """
+    beside = folder.parent / temporary_name()
+    file_mode, folder_mode = (_MODE, 0o700) if private else (0o666, 0o777)
     try:
-        os.mkdir(beside, 0o700)
+        os.mkdir(beside, folder_mode)
         made = {""}
         for name, data in files.items():
             if any(part in ("", ".", "..") for part in name.split("/")) or "\0" in name:
                 raise StoreError(f"A view cannot hold a file named {name!r}.")
             inside = name.rpartition("/")[0]
             if inside not in made:
-                os.makedirs(f"{beside}/{inside}", 0o700, exist_ok=True)
+                os.makedirs(f"{beside}/{inside}", folder_mode, exist_ok=True)
                 made.add(inside)
-            write_new(f"{beside}/{name}", data, _MODE, sync=False)
-        if view.exists():
-            logger.warning("The view %s had been changed by somebody; it is made anew", view)
-            os.rename(view, view.parent / temporary_name())
-        os.rename(beside, view)
+            write_new(f"{beside}/{name}", data, file_mode, sync=False)
+        if folder.exists():
+            logger.warning("The view %s had been changed by somebody; it is made anew", folder)
+            os.rename(folder, folder.parent / temporary_name())
+        os.rename(beside, folder)
     except BaseException:
         remove_tree(beside)
         raise

@@ -1,4 +1,4 @@
-"""The local folder of releases, so that the last good one survives restarts and outages.
+"""The releases of this host: the last good one survives restarts and outages.
 
 Writes beside, syncs and renames once; never serves a release that is not what its id says.
 """
@@ -15,34 +15,47 @@ import weakref
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from hashlib import sha256
-from itertools import chain
 from pathlib import Path
 
 from yamlgraph_prompts.errors import ReleaseNotFound, StoreCorrupted, StoreError
 from yamlgraph_prompts.files import disk
 from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.model.pack import PackFacts, read_digests, read_facts, read_head, read_pack
+from yamlgraph_prompts.model.entry import LIMIT_MESSAGE, LIMIT_WHO, Entry
+from yamlgraph_prompts.model.pack import PackFacts, read_digests, read_facts
 from yamlgraph_prompts.model.release import Release, StoredRelease, full_id
 from yamlgraph_prompts.registry.checkouts import Nest, Views, leave
-from yamlgraph_prompts.registry.history import History, Pointer
-from yamlgraph_prompts.registry.place import LOCK_TIMEOUT_S, Place, user_cache
-from yamlgraph_prompts.registry.shelf import Shelf, sweep_temporaries
+from yamlgraph_prompts.registry.folder import (
+    LOCK_TIMEOUT_S,
+    is_missing,
+    probe,
+    temporary_folder,
+    user_cache,
+)
+from yamlgraph_prompts.registry.local import LocalRegistry
+from yamlgraph_prompts.registry.memory import MemoryRegistry
+from yamlgraph_prompts.registry.ports import ReleaseFacts
 
-__all__ = ["PackFacts", "Pointer", "Store"]
+__all__ = ["PackFacts", "Store"]
 
 logger = logging.getLogger("yamlgraph_prompts")
 
 _MARK_EVERY_S = 600.0
 
 SECRET_BYTES = 32
+_LIMIT_REASON = 500
 
 
 class Store:
-    """Releases on disk, shared by every process that names the same folder. Thread-safe.
+    """One environment's releases in a local registry, and what is this host's alone. Thread-safe.
+
+    The entries, the packs and holds are shared by every process that names the same folder. How
+    long a release is kept, when it was last used, the checkouts, and the temporary folder where
+    the other cannot be written are this host's.
 
     Args:
         folder: Where to keep them; made, with mode 0700, when it is not there. None: a private
             temporary folder, made when first needed and removed by `close`.
+        environment: Whose history it is.
         keep: How many of the newest releases to keep.
         keep_used_s: For how long, in seconds, to keep a release after it was last used.
         make: False: a folder that is not there is made by the first writing, not at once.
@@ -65,24 +78,28 @@ class Store:
         self,
         folder: Path | None,
         *,
+        environment: str = "default",
         keep: int = 50,
         keep_used_s: float = 30 * 86400.0,
         make: bool = True,
     ) -> None:
         if keep < 1:
             raise ValueError("keep must be at least 1: the live release is always kept.")
+        self.environment = environment
         self.keep = keep
         self.keep_used_s = keep_used_s
         self.trouble: str | None = None
+        # Why it writes to a temporary folder, if it does.
+        self._retreated: str | None = None
         self._puts = 0
         self._marked: dict[str, float] = {}
-        self._histories: tuple[History, ...] = ()
-        self._shelves: tuple[Shelf, ...] = ()
-        self._place = Place(folder, make=make)
-        self._views = Views(lambda: self.folder / "views", self.lock)
-        weakref.finalize(self, _leave_nothing, self._views.nests, self._place.made)
+        # Temporary folders, each with the process that made it.
+        self._made: list[tuple[Path, int]] = []
+        self._opened: LocalRegistry
+        self._views = Views(lambda: self._disk.folder / "views", self.lock)
+        weakref.finalize(self, _leave_nothing, self._views.nests, self._made)
         if folder is not None:
-            self._settle()
+            self._open(Path(folder).absolute(), make)
 
     @classmethod
     def default(
@@ -110,52 +127,131 @@ class Store:
         chosen = root or os.environ.get("YAMLGRAPH_PROMPTS_STORE")
         whose = [environment, list(layers) or [f"graph:{graph}"]]
         digest = sha256(json.dumps(whose).encode()).hexdigest()[:12]
-        readable = re.sub(r"[^A-Za-z0-9._-]", "_", environment or "none")[:64].lstrip(".")
+        name = re.sub(r"[^A-Za-z0-9._-]", "_", environment or "none")[:64].lstrip(".")
         try:
             place = Path(chosen).expanduser() if chosen else user_cache() / "yamlgraph-prompts"
         except RuntimeError as error:
-            store = cls(None)
-            store._place.retreat(f"There is no home folder for the store: {error}")
-            store._settle()
+            store = cls(None, environment=name)
+            store._retreat(f"There is no home folder for the store: {error}", None)
             return store
-        folder = place / f"{readable}-{digest}"
-        return cls(folder, make=make)
+        return cls(place / f"{name}-{digest}", environment=name, make=make)
 
     @property
-    def folder(self) -> Path:
-        """Where this store writes."""
-        if not self._shelves:
-            self._settle()
-        return self._place.folders[0]
+    def registry(self) -> LocalRegistry | MemoryRegistry:
+        """The releases and their history, as every process that shares the folder has them."""
+        return self._disk
 
-    def secret(self) -> bytes | None:
-        """The secret of every process that shares this store, made when first asked for.
-
-        None: it can be neither read nor written.
-        """
-        try:
-            if (kept := self._secret()) is None:
-                with self.lock():
-                    if (kept := self._secret()) is None:
-                        kept = os.urandom(SECRET_BYTES)
-                        disk.replace(self.folder / "secret", kept)
-            return kept
-        except OSError as error:
-            logger.warning("No other process can resume the runs of this one: %s", error)
-            return None
-
-    def _secret(self) -> bytes | None:
-        for folder in (self.folder, *self._place.folders[1:]):
-            with suppress(FileNotFoundError):
-                data, _ = disk.read_file(folder / "secret", SECRET_BYTES)
-                if len(data) == SECRET_BYTES:
-                    return data
-        return None
+    @property
+    def folder(self) -> Path | None:
+        """Where this store writes; None: only in memory."""
+        return self._disk.folder
 
     @property
     def writable(self) -> bool:
         """Whether it writes where it was told to, and not to a temporary folder."""
-        return self._place.trouble is None
+        return self._retreated is None
+
+    # Which release is live
+
+    def current(self) -> Entry | None:
+        """Which release is live; None where none is, or nothing can be read."""
+        return self.registry.current(self.environment)
+
+    def history(self) -> Iterator[Entry]:
+        """What was live, newest first."""
+        return self.registry.history(self.environment)
+
+    def make_live(
+        self,
+        release_id: str,
+        *,
+        reason: str,
+        held: bool = False,
+        since: int | None = None,
+        who: str = "",
+        message: str = "",
+    ) -> bool:
+        """Point at a release that is stored, for every process that shares the store.
+
+        Args:
+            release_id: The release's full id.
+            reason: Why, such as ``"file change"``.
+            held: Whether the layers are not followed from now on.
+            since: The number of the entry that was obeyed: a hold that came since is left as it
+                is. None: it is ended.
+            who: Who does it, where that is a person.
+            message: What for, in that person's words.
+
+        Returns:
+            Whether it is live now: False where another process holds one since.
+
+        Raises:
+            ReleaseNotFound: It is not stored.
+            StoreCorrupted: It is stored, but damaged.
+            StoreError: It could not be written; what was live still is.
+        """
+        with self._writing(), self.registry.lock():
+            live = self.current()
+            if live is not None and live.held and since is not None and live.number > since:
+                return False
+            entry = Entry.of(
+                release_id,
+                held=held,
+                who=who[:LIMIT_WHO],
+                why=reason[:_LIMIT_REASON],
+                message=message[:LIMIT_MESSAGE],
+                at_s=time.time(),
+            )
+            self.registry.append(self.environment, entry, after=live)
+            return True
+
+    def last_good(self) -> Release | None:
+        """The live release, or the newest earlier one that is whole; None if there is none."""
+        for release_id in dict.fromkeys(entry.release for entry in self.history()):
+            try:
+                return self.registry.get(release_id)
+            except (ReleaseNotFound, OSError) as error:
+                logger.error("Release %s cannot be served: %s", release_id[:12], error)
+        return None
+
+    def previous(self, release_id: str) -> str | None:
+        """What was live before `release_id` last became live; None if nothing is known."""
+        found = False
+        for entry in self.history():
+            if found and entry.release != release_id:
+                return entry.release
+            found = found or entry.release == release_id
+        return None
+
+    def releases(self) -> list[StoredRelease]:
+        """Every stored release, the one that was last made live first."""
+        live, newest_s = self.current(), math.inf
+        last: dict[str, tuple[float, Entry]] = {}
+        for entry in self.history():
+            # A clock that was set back must not put what came later behind what was before it.
+            newest_s = min(newest_s, entry.at_s)
+            last.setdefault(entry.release, (newest_s, entry))
+        found: list[tuple[float, int, StoredRelease]] = []
+        for release_id in self.registry.ids():
+            try:
+                head = self.registry.head(release_id)
+            except (ReleaseNotFound, OSError) as error:
+                logger.warning("Release %s is not listed: %s", release_id[:12], error)
+                continue
+            by_s, known = last.get(release_id, (head.created_s, None))
+            line = StoredRelease(
+                id=release_id,
+                environment=head.environment,
+                at_s=known.at_s if known else head.created_s,
+                reason=known.why if known else "stored",
+                live=live is not None and live.release == release_id,
+                prompts=head.prompts,
+            )
+            found.append((by_s, known.number if known else 0, line))
+        found.sort(key=lambda one: one[:2], reverse=True)
+        return [line for *_, line in found]
+
+    # Releases
 
     def put(
         self,
@@ -176,47 +272,12 @@ class Store:
         Raises:
             StoreError: It could not be written; everything is as it was before.
         """
-        known, told = frozenset(clean), tuple(findings)
-        with self._writing("Could not store the release in", self.folder):
-            if self._shelves[0].keep(release, told, known, check_version):
+        facts = ReleaseFacts(tuple(findings), frozenset(clean), check_version)
+        with self._writing():
+            if self.registry.put(release, facts):
                 self._puts += 1
                 if self._puts % max(4, self.keep // 4) == 0:
                     self._retire()
-
-    def make_live(
-        self, release_id: str, *, reason: str, held: bool = False, since: int | None = None
-    ) -> bool:
-        """Point at a release that is stored, for every process that shares the store.
-
-        Args:
-            release_id: The release's full id.
-            reason: Why, such as ``"file change"``.
-            held: Whether the layers are not followed from now on.
-            since: The serial of the pointer that was obeyed: a hold that came since is left as it
-                is. None: it is ended.
-
-        Returns:
-            Whether it is live now: False where another process holds one since.
-
-        Raises:
-            ReleaseNotFound: It is not stored.
-            StoreCorrupted: It is stored, but damaged.
-            StoreError: The pointer could not be written; what was live still is.
-        """
-        with self._writing("Could not change the live release in", self.folder):
-            read_head(self._pack(release_id), release_id)
-            self._shelves[0].touch(release_id)
-            live = self.pointer()
-            serial = live.serial if live else 0
-            if live is not None and live.held and since is not None and serial > since:
-                return False
-            self._histories[0].advance(release_id, held=held, reason=reason, above=serial)
-            return True
-
-    def pointer(self) -> Pointer | None:
-        """Which release is live; None where none is, or where the pointer is damaged."""
-        found = (history.pointer() for history in self._histories)
-        return next((pointer for pointer in found if pointer), None)
 
     def get(self, release_id: str) -> Release:
         """A stored release, every byte verified. It counts as used now.
@@ -226,25 +287,22 @@ class Store:
             StoreCorrupted: It is stored, but damaged.
             StoreError: It cannot be read.
         """
-        release = self._load(release_id)
+        release = self.registry.get(release_id)
         self.mark_used(release_id)
         return release
 
-    def mark_used(self, release_id: str) -> None:
-        """Say that a run uses a release, so that it is kept. Cheap; never raises."""
-        now = time.monotonic()
-        if now - self._marked.get(release_id, -_MARK_EVERY_S) < _MARK_EVERY_S:
-            return
-        if len(self._marked) > 10_000:
-            self._marked.clear()
-        self._marked[release_id] = now
-        for shelf in self._shelves[:1]:
-            shelf.mark_used(release_id)
+    def find(self, prefix: str) -> str:
+        """The full id of the one stored release whose id begins with `prefix`.
+
+        Raises:
+            ReleaseNotFound: There is none, or more than one.
+        """
+        return full_id(prefix, self.registry.ids())
 
     def facts(self, release_id: str) -> PackFacts | None:
         """What is known of a stored release without reading it; None if it is not there whole."""
         try:
-            return read_facts(self._pack(release_id), release_id)
+            return read_facts(self._disk.pack(release_id), release_id)
         except (ReleaseNotFound, OSError):
             return None
 
@@ -255,71 +313,46 @@ class Store:
             ReleaseNotFound: It is not stored.
             StoreError: It is damaged, or cannot be read.
         """
-        path = self._pack(release_id)
+        path = self._disk.pack(release_id)
         with disk.told("Could not read the release", path):
             return read_digests(path, release_id)
 
-    def last_good(self) -> Release | None:
-        """The live release, or the newest earlier one that is whole; None if there is none."""
-        live = self.pointer()
-        tried: set[str] = set()
-        for change in chain([live] if live else [], self._changes()):
-            release_id = change.release
-            if release_id in tried:
-                continue
-            tried.add(release_id)
-            try:
-                return self._load(release_id)
-            except (ReleaseNotFound, OSError) as error:
-                logger.error("Release %s cannot be served: %s", release_id[:12], error)
-        return None
+    # This host's
 
-    def previous(self, release_id: str) -> str | None:
-        """What was live before `release_id` last became live; None if nothing is known."""
-        before = None
-        for change in self._changes():
-            if before is None and change.release == release_id:
-                before = release_id
-            elif before is not None and change.release != release_id:
-                return change.release
-        return None
+    def mark_used(self, release_id: str) -> None:
+        """Say that a run uses a release, so that it is kept. Cheap; never raises."""
+        now = time.monotonic()
+        if now - self._marked.get(release_id, -_MARK_EVERY_S) < _MARK_EVERY_S:
+            return
+        if len(self._marked) > 10_000:
+            self._marked.clear()
+        self._marked[release_id] = now
+        self.registry.mark_used(release_id)
 
-    def releases(self) -> list[StoredRelease]:
-        """Every stored release, the one that was last made live first."""
-        live = self.pointer()
-        changes: dict[str, tuple[float, Pointer]] = {}
-        newest_s = math.inf
-        for change in self._changes():
-            # A clock that was set back must not put what came later behind what was before it.
-            newest_s = min(newest_s, change.at_s)
-            changes.setdefault(change.release, (newest_s, change))
-        found: list[tuple[float, int, StoredRelease]] = []
-        for release_id in self._ids():
-            try:
-                head = read_head(self._pack(release_id), release_id)
-            except (ReleaseNotFound, OSError) as error:
-                logger.warning("Release %s is not listed: %s", release_id[:12], error)
-                continue
-            by_s, last = changes.get(release_id, (head.created_s, None))
-            line = StoredRelease(
-                id=release_id,
-                environment=head.environment,
-                at_s=last.at_s if last else head.created_s,
-                reason=last.reason if last else "stored",
-                live=live is not None and live.release == release_id,
-                prompts=head.prompts,
-            )
-            found.append((by_s, last.serial if last else 0, line))
-        found.sort(key=lambda entry: entry[:2], reverse=True)
-        return [line for *_, line in found]
+    def secret(self) -> bytes | None:
+        """The secret of every process that shares this store, made when first asked for.
 
-    def find(self, prefix: str) -> str:
-        """The full id of the one stored release whose id begins with `prefix`.
-
-        Raises:
-            ReleaseNotFound: There is none, or more than one.
+        None: it can be neither read nor written.
         """
-        return full_id(prefix, self._ids())
+        try:
+            if (kept := self._secret()) is None:
+                with self.lock():
+                    if (kept := self._secret()) is None:
+                        kept = os.urandom(SECRET_BYTES)
+                        disk.replace(self._disk.folder / "secret", kept)
+            return kept
+        except OSError as error:
+            logger.warning("No other process can resume the runs of this one: %s", error)
+            return None
+
+    def _secret(self) -> bytes | None:
+        for registry in (self._disk, self._disk.behind):
+            if registry is not None:
+                with suppress(FileNotFoundError):
+                    data, _ = disk.read_file(registry.folder / "secret", SECRET_BYTES)
+                    if len(data) == SECRET_BYTES:
+                        return data
+        return None
 
     def view(self, name: str, files: Mapping[str, bytes]) -> Path:
         """A folder of ordinary files, for readers in this process that want a path.
@@ -346,7 +379,7 @@ class Store:
         Raises:
             StoreError: Another writer did not finish in time.
         """
-        return self._place.lock(timeout_s)
+        return self._disk.lock(timeout_s)
 
     @contextmanager
     def changing(self, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
@@ -358,8 +391,9 @@ class Store:
         Raises:
             StoreError: Another change did not finish in time.
         """
-        with disk.told("Could not lock", self.folder):
-            fd = disk.take_lock(self.folder / "changing", timeout_s)
+        folder = self._disk.folder
+        with disk.told("Could not lock", folder):
+            fd = disk.take_lock(folder / "changing", timeout_s)
         try:
             yield
         finally:
@@ -375,18 +409,18 @@ class Store:
             StoreError: Another writer did not finish in time.
         """
         with self.lock(timeout_s):
-            sweep_temporaries(self.folder)
-            sweep_temporaries(self._shelves[0].packs)
+            self._disk.sweep_temporaries()
             self._retire()
             self._views.sweep()
 
     def changed_paths(self) -> tuple[Path, ...]:
         """The files to watch for another process's change of what is live."""
-        return tuple(history.live for history in self._histories)
+        registries = (self._disk, self._disk.behind)
+        return tuple(one.journal_path(self.environment) for one in registries if one)
 
     def close(self) -> None:
         """Remove this process's views and, if it had to be made, the temporary folder."""
-        _leave_nothing(self._views.nests, self._place.made)
+        _leave_nothing(self._views.nests, self._made)
 
     def __enter__(self) -> Store:
         return self
@@ -394,56 +428,102 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _settle(self) -> None:
-        folders = self._place.open()
-        self._histories = tuple(History(folder) for folder in folders)
-        self._shelves = tuple(Shelf(folder) for folder in folders)
-        self.trouble = self._place.trouble
-        if self.writable and folders[0].exists():
+    @property
+    def _disk(self) -> LocalRegistry:
+        if "_opened" not in self.__dict__:
+            # One of several threads' wins; the other folder is removed at the end too.
+            self.__dict__.setdefault("_opened", LocalRegistry(self._temporary()))
+        return self._opened
+
+    def _open(self, folder: Path, make: bool) -> None:
+        readable = False
+        try:
+            if make or not is_missing(folder):
+                disk.private_folder(folder)
+                readable = True
+                probe(folder)
+        except StoreError:
+            raise
+        except OSError as error:
+            why = disk.refusal("The store cannot be written:", folder, error)
+            self._retreat(str(why), LocalRegistry(folder) if readable else None)
+            return
+        self._opened = LocalRegistry(folder)
+        if readable:
             with suppress(StoreError):
                 self.sweep(timeout_s=0.0)
 
+    def _retreat(self, why: str, behind: LocalRegistry | None) -> None:
+        """Write to a temporary folder from now on, and read the one that can still be read."""
+        self._retreated = f"{why} Releases are kept in a temporary folder until the next start."
+        self.trouble = self._retreated
+        logger.warning("%s", self.trouble)
+        self._opened = LocalRegistry(self._temporary(), behind=behind)
+
+    def _temporary(self) -> Path:
+        folder = temporary_folder()
+        self._made.append((folder, os.getpid()))
+        return folder
+
     @contextmanager
-    def _writing(self, doing: str, path: Path, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
+    def _writing(self) -> Iterator[None]:
         try:
-            with self.lock(timeout_s), disk.told(doing, path):
-                yield
+            yield
         except StoreCorrupted:
             raise
         except StoreError as error:
             self.trouble = str(error)
             raise
-        self.trouble = self._place.trouble
-
-    def _load(self, release_id: str) -> Release:
-        path = self._pack(release_id)
-        try:
-            return read_pack(path, release_id)
-        except FileNotFoundError:
-            raise _not_found(release_id) from None
-        except StoreError:
-            raise
-        except OSError as error:
-            raise disk.refusal("Could not read the release", path, error) from error
-
-    def _pack(self, release_id: str) -> Path:
-        for shelf in self._shelves:
-            if path := shelf.find(release_id):
-                return path
-        raise _not_found(release_id)
-
-    def _ids(self) -> set[str]:
-        return {release_id for shelf in self._shelves for release_id in shelf.ids()}
-
-    def _changes(self) -> Iterator[Pointer]:
-        """What was live, newest first."""
-        return chain.from_iterable(history.changes() for history in self._histories)
+        self.trouble = self._retreated
 
     def _retire(self) -> None:
-        live = next(self._changes(), None)
+        live = next(self.history(), None)
         # What is live, and what a rollback would make live.
         spared = (live.release, self.previous(live.release)) if live else ()
-        self._shelves[0].retire(self.keep, self.keep_used_s, [one for one in spared if one])
+        self.registry.retire(self.keep, self.keep_used_s, [one for one in spared if one])
+
+
+class MemoryStore(Store):
+    """A store that keeps releases for as long as the process lives, for tests and mappings.
+
+    Only checkouts, for graphs that can read nothing but folders, are written to a temporary folder.
+
+    Args:
+        keep: How many of the newest releases to keep.
+    """
+
+    def __init__(self, *, keep: int = 50) -> None:
+        super().__init__(None, keep=keep)
+        self._memory = MemoryRegistry()
+
+    @property
+    def registry(self) -> MemoryRegistry:
+        """The releases and their history."""
+        return self._memory
+
+    @property
+    def folder(self) -> None:
+        """None: nothing is kept on disk."""
+
+    def secret(self) -> None:
+        """None: there is no folder that other processes could share."""
+
+    def facts(self, release_id: str) -> None:
+        """None: nothing outlives the process that could be spared a check."""
+
+    def digests(self, release_id: str) -> Mapping[str, str]:
+        """Each prompt's digest in a kept release."""
+        prompts = self.registry.get(release_id).prompts
+        return {name: prompt.sha256 for name, prompt in prompts.items()}
+
+    @contextmanager
+    def changing(self, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
+        """Nothing to keep out: no other process has this store."""
+        yield
+
+    def changed_paths(self) -> tuple[Path, ...]:
+        """None: no other process can change it."""
+        return ()
 
 
 def _leave_nothing(nests: list[Nest], made: list[tuple[Path, int]]) -> None:
@@ -452,11 +532,3 @@ def _leave_nothing(nests: list[Nest], made: list[tuple[Path, int]]) -> None:
     for folder, maker in made:
         if os.getpid() == maker:
             disk.remove_tree(folder)
-
-
-def _not_found(release_id: str) -> ReleaseNotFound:
-    return ReleaseNotFound(
-        f"Release {release_id[:12]!r} is not stored.",
-        release_id=release_id,
-        hint="The command `yamlgraph-prompts releases` lists what is.",
-    )

@@ -31,7 +31,7 @@ _AS_THE_APP = (
 
 
 @dataclass(frozen=True)
-class Place:
+class Selection:
     """The prompts of some layers, or a graph's own, for one environment.
 
     Args:
@@ -138,7 +138,7 @@ class Place:
         """
         if word == LAYERS:
             return self.candidate().release
-        pointer = self.store.pointer()
+        pointer = self.store.current()
         if word == LIVE and pointer is not None:
             return self.store.get(pointer.release)
         if word == LIVE or not self.store.releases():
@@ -152,7 +152,7 @@ class Place:
             StoreError: The store is a temporary folder, which no app reads.
             ReleaseNotFound: No app keeps its releases here.
         """
-        if self.store.pointer() is None and not self.store.releases():
+        if self.store.current() is None and not self.store.releases():
             raise self.nothing_kept()
         if not self.store.writable:
             raise StoreError(
@@ -175,8 +175,8 @@ class Place:
         return Candidates(self.readers, self.environment, (), lambda _: None)
 
 
-def places(arguments: Any, graphs: Sequence[str], *, reading: bool = False) -> list[Place]:
-    """The places that a call selects; graphs that share their prompts are together.
+def selections(arguments: Any, graphs: Sequence[str], *, reading: bool = False) -> list[Selection]:
+    """The selections that a call selects; graphs that share their prompts are together.
 
     Args:
         arguments: Of the call.
@@ -195,7 +195,7 @@ def places(arguments: Any, graphs: Sequence[str], *, reading: bool = False) -> l
                 hint=f"For example: yamlgraph-prompts {arguments.command} graph.yaml, "
                 f"or {arguments.command} -l prompts/base",
             )
-        return [Place(layers, given=arguments.environment, root=arguments.store)]
+        return [Selection(layers, given=arguments.environment, root=arguments.store)]
     # Its import is slow, and not needed without a graph.
     from yamlgraph_prompts.load import Home, home_of
 
@@ -208,20 +208,20 @@ def places(arguments: Any, graphs: Sequence[str], *, reading: bool = False) -> l
     for path in map(Path, graphs):
         grouped.setdefault(home_of(path, layers or None), []).append(path)
     return [
-        Place(
+        Selection(
             home.layers, tuple(files), home.base, home.graph, arguments.environment, arguments.store
         )
         for home, files in grouped.items()
     ]
 
 
-def one_place(arguments: Any, graphs: Sequence[str], *, reading: bool = False) -> Place:
-    """The one place that a call selects; see `places`.
+def one_selection(arguments: Any, graphs: Sequence[str], *, reading: bool = False) -> Selection:
+    """The one place that a call selects; see `selections`.
 
     Raises:
         PromptsError: The graphs do not share their prompts.
     """
-    found = places(arguments, graphs, reading=reading)
+    found = selections(arguments, graphs, reading=reading)
     if len(found) > 1:
         raise PromptsError(
             "These graphs do not share their prompts.", hint="Name one graph, or use --layer."

@@ -8,54 +8,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from yamlgraph_prompts.errors import LayerUnavailable
-from yamlgraph_prompts.registry.bucket_objects import Objects
+from yamlgraph_prompts.model.entry import Entry
+from yamlgraph_prompts.registry.s3_objects import Objects
 
 LIMIT_ENTRY_BYTES = 64 << 10
-LIMIT_MESSAGE = 4_000
-LIMIT_WHO = 400
 ROUNDS = 10
 
-# In the year 5138; no calendar goes much further.
-_LIMIT_TIME_S = 1e11
 _NUMBER = re.compile(r"([0-9]{20})\.json")
 
 
-@dataclass(frozen=True, slots=True)
-class LogEntry:
-    """One line of an environment's history.
-
-    Args:
-        number: Its place in the history, from 1, without gaps.
-        release: The id of the release that became live.
-        previous: The id of the one before; None for the first.
-        at_s: When, in seconds since the epoch, by the pusher's clock.
-        who: Who made it live.
-        message: What for, in that person's words.
-        why: ``"push"``, ``"rollback"``, or ``"promote from staging"``.
-        prompts: How many prompts the release has.
-        push: A word that no two pushes share.
-
-    Example:
-        >>> LogEntry(1, "ab12", None, 0.0, "Ada", "first", "push", 3, "f00").number
-        1
-    """
-
-    number: int
-    release: str
-    previous: str | None
-    at_s: float
-    who: str
-    message: str
-    why: str
-    prompts: int
-    push: str
-
-
-class Log:
+class S3Log:
     """The history below ``<environment>/``.
 
     Args:
@@ -67,7 +32,7 @@ class Log:
         self._objects = objects
         self._folder = f"{environment}/"
 
-    def newest(self, known: LogEntry | None = None) -> LogEntry | None:
+    def newest(self, known: Entry | None = None) -> Entry | None:
         """The last entry, whatever the hint says; None where there is none.
 
         Args:
@@ -85,7 +50,7 @@ class Log:
         )
         return start if last is None else self.entry(last)
 
-    def entry(self, number: int) -> LogEntry | None:
+    def entry(self, number: int) -> Entry | None:
         """The entry of this number; None where there is none.
 
         Raises:
@@ -96,31 +61,29 @@ class Log:
         data = self._objects.get(self._key(number), LIMIT_ENTRY_BYTES)
         if data is None:
             return None
-        known = _mapping(data)
         try:
-            made = LogEntry(**{name: _right(name, known[name]) for name in _TYPES})
-        except (LookupError, TypeError) as problem:
+            entry = Entry.of_facts(_mapping(data))
+        except ValueError as problem:
             raise self._damaged(number) from problem
-        fits = len(made.message) <= LIMIT_MESSAGE and len(made.who) <= LIMIT_WHO
-        if made.number != number or not 0 <= made.at_s < _LIMIT_TIME_S or not fits:
+        if entry.number != number:
             raise self._damaged(number)
-        return made
+        return entry
 
-    def entries(self) -> Iterator[LogEntry]:
+    def entries(self) -> Iterator[Entry]:
         """Every entry, newest first; the old ones that somebody removed are left out."""
         found = self.newest()
         while found is not None:
             yield found
             found = self.entry(found.number - 1)
 
-    def append(self, entry: LogEntry, *, conditional: bool) -> bool:
+    def append(self, entry: Entry, *, conditional: bool) -> bool:
         """Write the next entry; whether it is in the log now, and not another pusher's.
 
         Args:
             entry: The entry.
             conditional: Whether the server knows ``If-None-Match: *``.
         """
-        data = json.dumps(asdict(entry), indent=1).encode()
+        data = json.dumps(entry.facts(), indent=1).encode()
         key = self._key(entry.number)
         if not conditional:
             if self.entry(entry.number) is not None:
@@ -141,7 +104,7 @@ class Log:
             return number, release
         return 0, ""
 
-    def point(self, entry: LogEntry) -> bool:
+    def point(self, entry: Entry) -> bool:
         """Make the hint say what the log says; whether it did not.
 
         Args:
@@ -187,24 +150,9 @@ class Log:
         )
 
 
-_TYPES: Mapping[str, type | tuple[type, ...]] = {
-    **{field.name: str for field in fields(LogEntry)},
-    "number": int,
-    "previous": (str, type(None)),
-    "at_s": (int, float),
-    "prompts": int,
-}
-
-
 def _mapping(data: bytes) -> Mapping[str, Any]:
     try:
         known = json.loads(data)
     except (ValueError, RecursionError):
         return {}
     return known if isinstance(known, dict) else {}
-
-
-def _right(name: str, value: Any) -> Any:
-    if not isinstance(value, _TYPES[name]) or isinstance(value, bool):
-        raise TypeError(name)
-    return value

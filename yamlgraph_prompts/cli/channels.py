@@ -1,0 +1,119 @@
+"""What the commands share about registries that are named by URL, and who orders what for."""
+
+from __future__ import annotations
+
+import getpass
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from yamlgraph_prompts.cli.selection import LAYERS, LIVE, one_selection
+from yamlgraph_prompts.cli.terminal import note
+from yamlgraph_prompts.errors import PromptsError, ReleaseNotFound
+from yamlgraph_prompts.registry import is_registry
+from yamlgraph_prompts.sources.layers import environment_name
+
+if TYPE_CHECKING:
+    from yamlgraph_prompts.model.release import Release
+    from yamlgraph_prompts.registry.channel import Channel
+
+GIT_TIMEOUT_S = 5.0
+
+
+def urls_in(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """(registries' URLs, other words) among what was given."""
+    urls = [word for word in words if is_registry(word)]
+    return urls, [word for word in words if word not in urls]
+
+
+def channel(arguments: Any, urls: Sequence[str]) -> Channel:
+    """The environment and registry that a call means.
+
+    Raises:
+        PromptsError: It names no registry, or several.
+    """
+    from yamlgraph_prompts.registry.channel import Channel
+
+    if len(urls) != 1:
+        raise PromptsError(
+            f"Which bucket? {len(urls)} were named.",
+            hint=f"For example: yamlgraph-prompts {arguments.command} "
+            f"{'prompts/ ' if arguments.command == 'push' else ''}s3://acme-prompts/app",
+        )
+    name, is_explicit = environment_name(arguments.environment)
+    if not is_explicit:
+        note(f"No environment is set, so {name!r} is used: say --environment.")
+    options: dict[str, Any] = {}
+    if getattr(arguments, "single_writer", False):
+        options["single_writer"] = True
+    return Channel(urls[0], environment=name, **options)
+
+
+def releases_by_word(
+    arguments: Any, urls: Sequence[str], graphs: Sequence[str], words: Sequence[str]
+) -> Callable[[str], Release]:
+    """Gives the release that a word names: an id, the beginning of one, `live`, or `layers`.
+
+    Raises:
+        ReleaseNotFound: On the call: there is none.
+    """
+    if not urls:
+        return one_selection(arguments, graphs, reading=True).release
+    there = channel(arguments, urls)
+    here = one_selection(arguments, graphs, reading=True) if LAYERS in words else None
+
+    def released(word: str) -> Release:
+        if here is not None and word == LAYERS:
+            return here.release(word)
+        if word != LIVE:
+            return there.get(there.find(word))
+        live = there.current()
+        if live is None:
+            raise ReleaseNotFound(
+                f"Nothing is published for {there.environment} in {there.url} yet.",
+                release_id=word,
+            )
+        return there.get(live.release)
+
+    return released
+
+
+def message(arguments: Any) -> str:
+    """What the change is for; asked where somebody sits at a terminal."""
+    if arguments.message:
+        return str(arguments.message)
+    if sys.stdin.isatty():
+        note("What for? (It stands in the history.)")
+        return input("> ")
+    raise PromptsError(
+        f"{arguments.command} needs a message for the history.", hint="Say it with --message."
+    )
+
+
+def person(arguments: Any) -> str:
+    """Who does it: `--who`, else git's user, else the operating system's."""
+    if arguments.who:
+        return str(arguments.who)
+    name, mail = _git("user.name"), _git("user.email")
+    if name and mail:
+        return f"{name} <{mail}>"
+    try:
+        return name or mail or getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"
+
+
+def _git(setting: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", "config", "--get", setting],
+            capture_output=True,
+            text=True,
+            timeout=GIT_TIMEOUT_S,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.TimeoutExpired, ValueError):
+        return ""
+    return done.stdout.strip()

@@ -1,0 +1,337 @@
+"""`push | promote | rollback | activate | follow`: change which release is live, and say what came
+of it. In a bucket for all its readers, else for the processes that share this machine's store.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, cast
+
+from yamlgraph_prompts.cli.channels import channel, message, person, urls_in
+from yamlgraph_prompts.cli.check import building
+from yamlgraph_prompts.cli.selection import Selection, one_selection, split
+from yamlgraph_prompts.cli.terminal import (
+    finding_lines,
+    note,
+    paint,
+    say,
+    say_json,
+    tell_problem,
+)
+from yamlgraph_prompts.errors import (
+    PromptsError,
+    PromptsRejected,
+    PushRefused,
+    ReleaseNotFound,
+    StoreCorrupted,
+)
+
+if TYPE_CHECKING:
+    from yamlgraph_prompts.findings import Finding
+    from yamlgraph_prompts.live_prompts import LivePrompts
+    from yamlgraph_prompts.model.entry import Entry
+    from yamlgraph_prompts.model.release import Outcome, Release, ReleaseDiff
+    from yamlgraph_prompts.registry.channel import Channel, Pushed
+
+TAKEN_WITHIN_S = 3.0
+
+
+# In a registry that its readers share
+
+
+def push(arguments: Any) -> int:
+    """Check prompts, then publish them; 1 where they are refused."""
+    urls, others = urls_in(arguments.words)
+    there = channel(arguments, urls)
+    graphs, folders = split(others)
+    arguments.layers = [*((folder, False) for folder in folders), *(arguments.layers or ())]
+    if not arguments.layers and not one_selection(arguments, graphs).layers:
+        raise PromptsError(
+            "Which prompts? Only a graph was named.",
+            hint="Name their folder too, for example: yamlgraph-prompts push prompts/ "
+            f"{' '.join(graphs)} {there.url}",
+        )
+    order = {"message": message(arguments), "who": person(arguments)}
+    # Before the prompts are read: what is pushed meanwhile was not taken into account.
+    live = there.current()
+    selection = one_selection(arguments, graphs)
+    candidate = selection.candidate(strict=arguments.strict, before=_released(there, live))
+    findings = list(dict.fromkeys(candidate.findings))
+    if not candidate.refused:
+        findings += building(candidate)
+    if not arguments.json:
+        for line in finding_lines(findings):
+            note(line)
+    if any(finding.severity == "error" for finding in findings):
+        if arguments.json:
+            say_json({"status": "rejected", "findings": [asdict(one) for one in findings]})
+        else:
+            note(paint("✗ Refused: nothing was published.", "bold", "red"))
+        return 1
+    if not candidate.release.prompts:
+        raise PromptsError(
+            f"There are no prompts in {selection.shown}, so nothing was published.",
+            hint="Prompts end in .yaml or .yaml.j2.",
+        )
+    act = lambda: there.push(candidate.release, **order, after=live)  # noqa: E731
+    return _published(there, arguments, act, findings)
+
+
+def promote(arguments: Any) -> int:
+    """Make live in one environment what is live in another; 1 where that is refused."""
+    urls, others = urls_in(arguments.words)
+    there = channel(arguments, urls)
+    if len(others) > 1:
+        raise PromptsError(
+            f"promote takes one bucket and at most one release, not {' '.join(others)}.",
+            hint="Without a release it takes the one that is live there.",
+        )
+    from yamlgraph_prompts.registry.channel import Channel
+
+    source = Channel(urls[0], environment=arguments.source)
+    order = {"message": message(arguments), "who": person(arguments)}
+
+    def act() -> Pushed:
+        chosen = source.find(others[0]) if others else None
+        return there.promote(source, **order, release_id=chosen)
+
+    return _published(there, arguments, act)
+
+
+def rollback(arguments: Any) -> int:
+    """Make live again what was live before; 1 where that is refused."""
+    urls, others = urls_in(arguments.words)
+    if not urls:
+        if arguments.to or arguments.message:
+            raise PromptsError(
+                "--to and --message belong to a bucket's history, and none was named.",
+                hint="Name it, such as s3://acme-prompts/app; here it is: activate ID.",
+            )
+        return _held(arguments, others, lambda prompts, _: prompts.rollback())
+    if others:
+        raise PromptsError(
+            f"rollback of a bucket takes nothing else, not {' '.join(others)}.",
+            hint="Its releases were checked when they were pushed.",
+        )
+    there = channel(arguments, urls)
+    order = {"message": message(arguments), "who": person(arguments)}
+
+    def act() -> Pushed:
+        to = None if arguments.to is None else there.find(arguments.to)
+        return there.rollback(**order, to=to)
+
+    return _published(there, arguments, act)
+
+
+def _published(
+    there: Channel, arguments: Any, act: Callable[[], Pushed], findings: Sequence[Finding] = ()
+) -> int:
+    """Do it and say what came of it; 1 where it was refused."""
+    try:
+        pushed = act()
+    except PushRefused as problem:
+        if arguments.json:
+            winner = cast("Entry | None", problem.winner)
+            refusal = {"winner": winner.facts() if winner else None, "changed": problem.changed}
+            say_json({"status": "refused", "why": str(problem), **refusal})
+        else:
+            tell_problem(problem)
+        return 1
+    before = _released(there, pushed.before)
+    diff = before.diff(after) if before and (after := _released(there, pushed.entry)) else None
+    entry = pushed.entry
+    if arguments.json:
+        facts = {
+            "status": "published" if pushed.published else "unchanged",
+            "environment": there.environment,
+            "bucket": there.url,
+            "entry": entry.facts(),
+            "before": pushed.before.release if pushed.before else None,
+            "repaired": pushed.repaired,
+            **_difference(diff),
+            "findings": [asdict(finding) for finding in findings],
+        }
+        say_json(facts)
+        return 0
+    where = f"for {there.environment} in {there.url} (number {entry.number})"
+    if pushed.published:
+        say(paint(f"✓ {entry.release[:12]} is live {where}.", "green"))
+        _say_changes(pushed.before.release if pushed.before else None, entry.release, diff)
+    else:
+        say(paint(f"✓ {entry.release[:12]} is live already {where}.", "green"))
+        if pushed.repaired:
+            say(
+                "  Readers could not see it, because its pusher had died or its pack was damaged: "
+                "now they do."
+            )
+    return 0
+
+
+def _released(there: Channel, entry: Entry | None) -> Release | None:
+    """The release of an entry; None where there is no entry, or where it cannot be read."""
+    if entry is None:
+        return None
+    try:
+        return there.get(entry.release)
+    except PromptsError as problem:
+        note(f"{problem.message} What changes since then cannot be said.")
+        return None
+
+
+# In this machine's store
+
+
+def activate(arguments: Any) -> int:
+    """Make a kept release live and hold it; 1 where that is refused."""
+    return _held(arguments, arguments.words, lambda prompts, ids: prompts.activate(ids[0]))
+
+
+def follow(arguments: Any) -> int:
+    """End a hold; 1 where what the layers hold is refused."""
+    return _held(arguments, arguments.words, lambda prompts, _: prompts.follow())
+
+
+def _held(
+    arguments: Any, words: Sequence[str], act: Callable[[LivePrompts, Sequence[str]], Outcome]
+) -> int:
+    urls, words = urls_in(words)
+    command = arguments.command
+    if urls:
+        raise PromptsError(
+            f"{command} is about the store of one machine, not about a bucket.",
+            hint="For every reader of the bucket: rollback URL --to ID. For this machine: "
+            f"{command} -l URL.",
+        )
+    graphs, ids = split(words)
+    wanted = 1 if command == "activate" else 0
+    if len(ids) != wanted:
+        to_one = command == "rollback" and len(ids) == 1
+        raise PromptsError(
+            f"{command} takes {'one release id' if wanted else 'only graphs'}, "
+            f"not {' '.join(ids) or 'none'}.",
+            hint=f"For a certain release: yamlgraph-prompts activate {ids[0]}."
+            if to_one
+            else "yamlgraph-prompts releases lists the ids.",
+        )
+    selection = one_selection(arguments, graphs)
+    selection.takes_orders()
+    before = selection.store.current()
+    try:
+        prompts = selection.live(as_stored=True)
+    except PromptsRejected as problem:
+        return _not_even_live(selection, arguments, cast("Outcome", problem.outcome))
+    with prompts:
+        try:
+            outcome = act(prompts, ids)
+        except ReleaseNotFound as problem:
+            where = f"{selection.shown} ({selection.environment}) in {selection.store.folder}"
+            problem.hint = f"{problem.hint or ''} Looked at {where}.".strip()
+            raise
+        taken, workers = prompts.reach(TAKEN_WITHIN_S)
+    # This process serves it too, and is about to end.
+    taken, workers = taken - 1, workers - 1
+    release = outcome.release
+    diff = _since(selection, before, release)
+    if arguments.json:
+        reach = {"workers": workers, "taken": taken}
+        was = before.release if before else None
+        return _say_outcome(selection, outcome, before=was, **_difference(diff), **reach)
+    for line in finding_lines(outcome.findings):
+        say(line)
+    name = release.id[:12] if release else "nothing"
+    refused = outcome.status == "rejected"
+    if refused:
+        say(paint(f"✗ Refused: {name} stays live.", "bold", "red"))
+    elif command != "follow":
+        say(paint(f"✓ {name} is live and held for {selection.environment}.", "green"))
+    else:
+        say(paint(f"✓ {name} is live.", "green"))
+    if release is not None and not refused:
+        _say_changes(before.release if before else None, release.id, diff)
+    if command == "follow":
+        say("  The layers are followed again.")
+    elif not refused:
+        again = _follow_command(arguments, selection)
+        say(f"  Changes in the layers are checked but not published until: {again}")
+    if not refused or command == "follow":
+        say(f"  Reach: every process that shares the store {selection.store.folder}")
+        say(f"  On this machine: {_reached(taken, workers)}")
+    return int(refused)
+
+
+def _not_even_live(selection: Selection, arguments: Any, outcome: Outcome) -> int:
+    """What is live cannot be loaded here with these graphs; nothing was changed."""
+    if arguments.json:
+        return _say_outcome(selection, outcome)
+    for line in finding_lines(outcome.findings):
+        say(line)
+    current = selection.store.current()
+    name = current.release[:12] if current else "what is live"
+    say(paint(f"✗ Refused: {name} stays live, and nothing was changed.", "bold", "red"))
+    if selection.graphs and selection.layers:
+        say("  Without the graph it is not checked with it, and can be done all the same.")
+    return 1
+
+
+def _say_outcome(selection: Selection, outcome: Outcome, **more: Any) -> int:
+    current = selection.store.current()
+    release = outcome.release.id if outcome.release else None
+    facts = {
+        "status": outcome.status,
+        "release": release or (current.release if current else None),
+        "held": current is not None and current.held,
+        "store": str(selection.store.folder),
+        **more,
+        "findings": [asdict(finding) for finding in outcome.findings],
+    }
+    say_json(facts)
+    return int(outcome.status == "rejected")
+
+
+def _since(
+    selection: Selection, before: Entry | None, release: Release | None
+) -> ReleaseDiff | None:
+    if before is None or release is None:
+        return None
+    try:
+        return selection.store.registry.get(before.release).diff(release)
+    except (ReleaseNotFound, StoreCorrupted):
+        return None
+
+
+def _reached(taken: int, workers: int) -> str:
+    if not workers:
+        return "no process that follows changes runs; the next one that starts takes it"
+    return f"{taken} of {workers} that follow changes {'has' if workers == 1 else 'have'} it by now"
+
+
+def _follow_command(arguments: Any, selection: Selection) -> str:
+    """The command that ends the hold, whole: who needs it is in a hurry."""
+    words: list[str] = ["yamlgraph-prompts", "follow", *map(str, selection.graphs)]
+    for url, optional in arguments.layers or ():
+        words += ["--optional-layer" if optional else "-l", url]
+    for option, value in (("-e", arguments.environment), ("--store", arguments.store)):
+        words += [option, value] if value else []
+    return shlex.join(words)
+
+
+# What both say
+
+
+def _difference(diff: ReleaseDiff | None) -> Mapping[str, Sequence[str]]:
+    return {
+        "added": diff.added if diff else (),
+        "removed": diff.removed if diff else (),
+        "changed": diff.changed if diff else (),
+    }
+
+
+def _say_changes(before: str | None, after: str, diff: ReleaseDiff | None) -> None:
+    if before is not None and before != after:
+        say(f"  {before[:12]} → {after[:12]}")
+    for what, names in _difference(diff).items():
+        if names:
+            more = f" and {len(names) - 10} more" if names[10:] else ""
+            say(paint(f"  {what:<7}  {', '.join(names[:10])}{more}"))

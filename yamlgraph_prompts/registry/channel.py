@@ -1,0 +1,267 @@
+"""One environment in a registry that its readers share: push, promote, roll back, look at.
+
+Serves nobody. Knows no back end.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from shlex import quote
+from types import EllipsisType
+from typing import Any
+
+from yamlgraph_prompts.errors import Conflict, PromptsError, ReleaseNotFound
+from yamlgraph_prompts.model.entry import LIMIT_MESSAGE, LIMIT_WHO, Entry
+from yamlgraph_prompts.model.release import Release
+from yamlgraph_prompts.registry import open_registry
+from yamlgraph_prompts.registry.ports import Hinted, Registry
+from yamlgraph_prompts.sources.layers import LayerContent, environment_name, resolve
+from yamlgraph_prompts.sources.s3_names import case_collisions, escapes
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """What became of a push, a promotion or a rollback.
+
+    Args:
+        entry: What is live now.
+        published: Whether this call made it live; it may have been live already.
+        before: What was live before; None where nothing was, or where nothing changed.
+        repaired: Whether readers could not see it before this call, because its pusher had died or
+            its pack was gone or damaged.
+    """
+
+    entry: Entry
+    published: bool
+    before: Entry | None = None
+    repaired: bool = False
+
+
+class Channel:
+    """The published releases of one environment. Thread-safe.
+
+    Args:
+        url: The registry's URL, as a reader's layer says it; it may hold ``{environment}``.
+        environment: Whose history is meant.
+        registry: The registry, where it is open already.
+        options: What else the registry takes, such as ``timeout_s`` or ``single_writer``.
+
+    Raises:
+        InvalidEnvironment: The name is not one.
+        UnknownScheme: No registry has such URLs.
+        LayerUnavailable: The URL names no place.
+
+    Example:
+        >>> Channel("s3://acme-prompts/app", environment="production").url
+        's3://acme-prompts/app/'
+    """
+
+    def __init__(
+        self, url: str, *, environment: str, registry: Registry | None = None, **options: Any
+    ) -> None:
+        self.environment, _ = environment_name(environment)
+        # As it was given: without its endpoint it would be another server's.
+        self._given = url
+        self.registry = registry or open_registry(url, environment=self.environment, **options)
+        self.url = self.registry.url
+
+    def current(self) -> Entry | None:
+        """What is live; None before the first push."""
+        return self.registry.current(self.environment)
+
+    def history(self) -> Iterator[Entry]:
+        """Every entry, newest first. Each may be a request."""
+        return self.registry.history(self.environment)
+
+    def behind(self) -> bool:
+        """Whether readers do not see the last release, because its pusher died."""
+        registry = self.registry
+        return isinstance(registry, Hinted) and registry.behind(self.environment)
+
+    def repair(self) -> bool:
+        """Let readers see the last release; whether they did not."""
+        registry = self.registry
+        return isinstance(registry, Hinted) and registry.repair(self.environment)
+
+    def get(self, release_id: str) -> Release:
+        """A release of any environment that shares the registry; see `Releases.get`."""
+        return self.registry.get(release_id)
+
+    def find(self, prefix: str) -> str:
+        """The full id of the one release whose id begins with `prefix`.
+
+        Raises:
+            ReleaseNotFound: There is none, or more than one.
+        """
+        wanted = prefix.strip().lower()
+        found = list(islice(self.registry.ids(wanted), 6)) if wanted else []
+        if len(found) == 1:
+            return found[0]
+        if not found:
+            raise ReleaseNotFound(
+                f"No release in {self.url} begins with {prefix[:64]!r}.",
+                release_id=prefix,
+                hint=f"yamlgraph-prompts releases {quote(self._given)} -e {self.environment} "
+                "lists them.",
+            )
+        shown = ", ".join(release_id[:12] for release_id in found[:5])
+        raise ReleaseNotFound(
+            f"Several releases in {self.url} begin with {prefix!r}.",
+            release_id=prefix,
+            hint=f"Give more of the id: {shown}.",
+        )
+
+    def push(
+        self,
+        release: Release,
+        *,
+        message: str,
+        who: str,
+        why: str = "push",
+        after: Entry | EllipsisType | None = ...,
+    ) -> Pushed:
+        """Make a release live. It must have been checked: nobody here looks at its prompts.
+
+        Pushing what is live already changes nothing, and repairs what a killed pusher left, or a
+        pack that is gone or damaged.
+
+        Args:
+            release: The release.
+            message: What for.
+            who: Who does it.
+            why: The same as a word, for the history.
+            after: What was live when this push was decided, None for nothing; whatever is live
+                when left out.
+
+        Raises:
+            PushRefused: Another pusher was first, or the server cannot say who is first.
+            LayerUnavailable: The registry cannot be read or written; the hint says how to find out
+                what is live.
+        """
+        message, who = _text("message", message, LIMIT_MESSAGE), _text("who", who, LIMIT_WHO)
+        live = self.current()
+        if live is not None and live.release == release.id:
+            mended = self.registry.put(release)
+            return Pushed(live, published=False, repaired=self.repair() or mended)
+        if isinstance(after, EllipsisType):
+            after = live
+        try:
+            if live != after:
+                raise Conflict.between(self.url, self.environment, live)
+            self._refuse_names(release)
+            self.registry.put(release)
+            entry = Entry.of(
+                release.id, who=who, why=why, message=message, at_s=time.time(),
+                prompts=len(release),
+            )  # fmt: skip
+            appended = self.registry.append(self.environment, entry, after=live)
+        except Conflict as conflict:
+            winner = conflict.winner
+            if isinstance(winner, Entry) and winner.release == release.id:
+                return Pushed(winner, published=False, repaired=self.repair())
+            raise self._explained(conflict, after) from None
+        return Pushed(appended, published=True, before=live)
+
+    def promote(
+        self, source: Channel, *, message: str, who: str, release_id: str | None = None
+    ) -> Pushed:
+        """Make live here what is live in another environment, byte for byte.
+
+        Args:
+            source: The other environment.
+            message: What for.
+            who: Who does it.
+            release_id: One of its releases that is not, or no longer, live there.
+
+        Raises:
+            ReleaseNotFound: Nothing is live there, or the release is not there.
+            PushRefused: As for `push`.
+        """
+        live = source.current()
+        if live is None:
+            raise ReleaseNotFound(
+                f"Nothing is published for {source.environment} in {source.url} yet.",
+                release_id=source.environment,
+                hint="Push to it first.",
+            )
+        release = source.get(live.release if release_id is None else release_id)
+        why = f"promote from {source.environment}"
+        return self.push(release, message=message, who=who, why=why)
+
+    def rollback(self, *, message: str, who: str, to: str | None = None) -> Pushed:
+        """Make an earlier release live, by a new entry of the history.
+
+        Args:
+            message: What for.
+            who: Who does it.
+            to: The id of any release in the registry; what was live before when left out.
+
+        Raises:
+            ReleaseNotFound: There is no such release.
+            StoreCorrupted: It is damaged; what was live still is.
+            PushRefused: As for `push`.
+        """
+        live = self.current()
+        target = to if to is not None or live is None else live.previous
+        if target is None:
+            raise ReleaseNotFound(
+                f"There is no release before the live one for {self.environment} in {self.url}.",
+                release_id="previous",
+                hint="Push one, or name one that is in the bucket.",
+            )
+        return self.push(self.get(target), message=message, who=who, why="rollback", after=live)
+
+    def _refuse_names(self, release: Release) -> None:
+        """Readers make files of the prompts, so they refuse or leave out what cannot be some."""
+        files = {f"{name}.yaml": prompt.data for name, prompt in release.prompts.items()}
+        bad = [path for path in files if escapes(path)] + case_collisions(files)
+        if bad:
+            names = tuple(repr(path.removesuffix(".yaml")) for path in bad)
+            raise PromptsError(
+                f"Nothing was published: {_names(names)} cannot be the name of a "
+                "file beside the others.",
+                hint="A name leads out of no folder, and differs from others not only in capitals.",
+            )
+        taken = resolve([LayerContent(self.url, "", files)], self.environment).prompts
+        if left := tuple(repr(f"{name}.yaml") for name in release.prompts if name not in taken):
+            raise PromptsError(
+                f"Nothing was published: readers would not take {_names(left)} for a prompt.",
+                hint="Files of variables (vars.yaml) and of graphs (nodes and edges) are none.",
+            )
+
+    def _explained(self, conflict: Conflict, before: Entry | None) -> Conflict:
+        """The same, with what the winner changed."""
+        if conflict.winner is None:
+            return conflict
+        try:
+            after = self.get(conflict.winner.release)
+            diff = self.get(before.release).diff(after) if before else None
+        except PromptsError:
+            return conflict
+        names = (*diff.added, *diff.removed, *diff.changed) if diff else after.prompts
+        changed = tuple(sorted(names))
+        told = f" It changed {_names(changed)}." if changed else ""
+        return Conflict(
+            f"{conflict.message}{told}",
+            winner=conflict.winner,
+            changed=changed,
+            hint=conflict.hint,
+        )
+
+
+def _text(what: str, text: str, limit: int) -> str:
+    text = text.strip()
+    if not text or len(text) > limit:
+        raise PromptsError(
+            f"A push needs a {what} of 1 to {limit:,} characters; this one has {len(text):,}.",
+            hint=f"Say it with --{what}.",
+        )
+    return text
+
+
+def _names(names: tuple[str, ...]) -> str:
+    more = len(names) - 5
+    return ", ".join(names[:5]) + (f" and {more} more" if more > 0 else "")

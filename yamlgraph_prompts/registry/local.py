@@ -1,0 +1,272 @@
+"""A registry in a folder: a pack for each release, a journal for each environment.
+
+Shared by every process that opens the folder. Never gives a release that is not what its id says.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import time
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager, suppress
+from dataclasses import replace as replace_fields
+from pathlib import Path
+from threading import Event
+from urllib.parse import unquote, urlsplit
+
+from yamlgraph_prompts.errors import Conflict, ReleaseNotFound, StoreError
+from yamlgraph_prompts.files.disk import (
+    TEMPORARY,
+    names_in,
+    refusal,
+    replace,
+    syncing,
+    told,
+    unlink,
+)
+from yamlgraph_prompts.model.entry import Entry
+from yamlgraph_prompts.model.pack import (
+    MAX_FINDINGS,
+    PackHead,
+    encode_pack,
+    read_head,
+    read_pack,
+    read_whole,
+)
+from yamlgraph_prompts.model.release import Release
+from yamlgraph_prompts.registry.folder import LOCK_TIMEOUT_S, FolderLock
+from yamlgraph_prompts.registry.journal import Journal
+from yamlgraph_prompts.registry.ports import ReleaseFacts, poll_changes
+
+logger = logging.getLogger("yamlgraph_prompts")
+
+_ID = re.compile(r"[0-9a-f]{64}")
+
+
+class LocalRegistry:
+    """Releases and their history in one folder. Thread-safe, and safe between processes.
+
+    Args:
+        folder: The folder, or its ``file://`` URL; made, with mode 0700, by the first writing.
+        behind: Another registry, which is read only: what it has is found here too.
+        timeout_s: How long to wait for another writer, in seconds.
+        single_writer: Of no meaning: the folder's lock says which of two writers is first.
+
+    Raises:
+        StoreError: On writing: the folder belongs to another user, is a link, or others may write
+            to it.
+
+    Example:
+        >>> LocalRegistry("file:///srv/prompts").url
+        'file:///srv/prompts'
+    """
+
+    def __init__(
+        self,
+        folder: Path | str,
+        *,
+        behind: LocalRegistry | None = None,
+        timeout_s: float = LOCK_TIMEOUT_S,
+        single_writer: bool = False,
+    ) -> None:
+        if isinstance(folder, str):
+            folder = Path(unquote(urlsplit(folder).path) if "://" in folder else folder)
+        self.folder = folder.absolute()
+        self.url = self.folder.as_uri()
+        self.packs = self.folder / "packs"
+        self.behind = behind
+        self._lock = FolderLock(self.folder)
+        self._timeout_s = timeout_s
+        self._journals: dict[str, Journal] = {}
+        self._unsynced = False
+
+    def lock(self, timeout_s: float | None = None) -> AbstractContextManager[None]:
+        """Keep every other writer out, in this process and in others; gone when the process is.
+
+        Raises:
+            StoreError: Another writer did not finish in time.
+        """
+        return self._lock.held(self._timeout_s if timeout_s is None else timeout_s)
+
+    # Releases
+
+    def put(self, release: Release, facts: ReleaseFacts | None = None) -> bool:
+        facts = facts or ReleaseFacts()
+        path = self._path(release.id)
+        with self.lock(), told("Could not store the release in", self.folder):
+            if _is_stored(path, release, facts):
+                self.touch(release.id)
+                return False
+            self.packs.mkdir(mode=0o700, exist_ok=True)
+            data = encode_pack(
+                release,
+                findings=facts.findings,
+                clean=facts.clean,
+                check_version=facts.check_version,
+            )
+            replace(path, data, sync=False)
+            self._unsynced = True
+        return True
+
+    def get(self, release_id: str) -> Release:
+        path = self.pack(release_id)
+        try:
+            return read_pack(path, release_id)
+        except FileNotFoundError:
+            raise _not_found(release_id) from None
+        except StoreError:
+            raise
+        except OSError as error:
+            raise refusal("Could not read the release", path, error) from error
+
+    def ids(self, prefix: str = "") -> Iterator[str]:
+        found = {name[:-5] for name in names_in(self.packs) if name.endswith(".pack")}
+        yield from (one for one in found if one.startswith(prefix) and _ID.fullmatch(one))
+        if self.behind is not None:
+            yield from (one for one in self.behind.ids(prefix) if one not in found)
+
+    def head(self, release_id: str) -> PackHead:
+        """What a release's pack says of itself.
+
+        Raises:
+            ReleaseNotFound: It is not here.
+            StoreCorrupted: It is damaged.
+        """
+        try:
+            return read_head(self.pack(release_id), release_id)
+        except FileNotFoundError:
+            raise _not_found(release_id) from None
+
+    def pack(self, release_id: str) -> Path:
+        """The file that holds a release.
+
+        Raises:
+            ReleaseNotFound: It is not here.
+        """
+        path = self._path(release_id)
+        if _ID.fullmatch(release_id) and os.path.exists(path):
+            return path
+        if self.behind is not None:
+            return self.behind.pack(release_id)
+        raise _not_found(release_id)
+
+    def _path(self, release_id: str) -> Path:
+        return self.packs / f"{release_id}.pack"
+
+    # History
+
+    def current(self, environment: str) -> Entry | None:
+        entry = self._journal(environment).current()
+        if entry is None and self.behind is not None:
+            return self.behind.current(environment)
+        return entry
+
+    def history(self, environment: str) -> Iterator[Entry]:
+        last = None
+        for entry in self._journal(environment).history():
+            last = entry.number
+            yield entry
+        if self.behind is not None:
+            for entry in self.behind.history(environment):
+                if last is None or entry.number < last:
+                    yield entry
+
+    def append(self, environment: str, entry: Entry, *, after: Entry | None) -> Entry:
+        with self.lock(), told("Could not change the live release in", self.folder):
+            current = self.current(environment)
+            if current != after:
+                raise Conflict.between(self.url, environment, current)
+            entry = replace_fields(entry.after(current), prompts=self.head(entry.release).prompts)
+            self.touch(entry.release)
+            # The names of packs become durable beside the entry: neither waits for the other.
+            synced = syncing(self.packs) if self._unsynced else None
+            self._journal(environment).append(entry)
+            if synced is not None:
+                try:
+                    synced()
+                    self._unsynced = False
+                except OSError as error:
+                    # Both can be seen already: calling it failed would be the larger lie.
+                    logger.warning("Could not sync the folder %s: %s", self.packs, error)
+        return entry
+
+    def changes(self, environment: str, stop: Event) -> Iterator[Entry]:
+        return poll_changes(lambda: self.current(environment), stop)
+
+    def journal_path(self, environment: str) -> Path:
+        """The file to watch for another process's entry."""
+        return self._journal(environment).path
+
+    def _journal(self, environment: str) -> Journal:
+        return self._journals.setdefault(environment, Journal(self.folder, environment))
+
+    # This host's bookkeeping
+
+    def touch(self, release_id: str) -> None:
+        """Count a release among the newest."""
+        with suppress(OSError):
+            os.utime(self._path(release_id))
+
+    def mark_used(self, release_id: str) -> None:
+        """Note that a run uses a release."""
+        if _ID.fullmatch(release_id):
+            marker = self.packs / f"{release_id}.used"
+            with suppress(OSError):
+                os.close(os.open(marker, os.O_WRONLY | os.O_CREAT, 0o600))
+                os.utime(marker)
+
+    def retire(self, keep: int, keep_used_s: float, spared: Collection[str]) -> None:
+        """Remove all but the newest `keep`, those used in `keep_used_s`, and the spared ones."""
+        times = _times(self.packs)
+        stored = {name[:-5]: at for name, at in times.items() if name.endswith(".pack")}
+        used = {name[:-5]: at for name, at in times.items() if name.endswith(".used")}
+        if len(stored) > keep:
+            newest = sorted(stored, key=stored.__getitem__, reverse=True)[:keep]
+            oldest_s = time.time() - keep_used_s
+            for release_id in stored.keys() - {*newest, *spared}:
+                if used.get(release_id, 0.0) < oldest_s:
+                    unlink(self._path(release_id))
+                    del stored[release_id]
+        for release_id in used.keys() - stored.keys():
+            unlink(self.packs / f"{release_id}.used")
+
+    def sweep_temporaries(self) -> None:
+        """Remove what writers that were killed left behind. The caller holds the lock."""
+        for folder in (self.folder, self.packs):
+            for name in names_in(folder):
+                if name.startswith(TEMPORARY):
+                    unlink(folder / name)
+
+
+def _is_stored(path: Path, release: Release, facts: ReleaseFacts) -> bool:
+    try:
+        known, stored = read_whole(path, release.id, release.prompts)
+        return (
+            (known.check_version, known.clean) == (facts.check_version, facts.clean)
+            and known.findings_count == len(facts.findings)
+            and known.findings == facts.findings[:MAX_FINDINGS]
+            and stored == release
+        )
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        logger.error("Release %s is written again: %s", release.id[:12], error)
+        return False
+
+
+def _times(folder: Path) -> dict[str, float]:
+    times: dict[str, float] = {}
+    for name in names_in(folder):
+        with suppress(OSError):
+            times[name] = os.stat(folder / name).st_mtime
+    return times
+
+
+def _not_found(release_id: str) -> ReleaseNotFound:
+    return ReleaseNotFound(
+        f"Release {release_id[:12]!r} is not stored.",
+        release_id=release_id,
+        hint="The command `yamlgraph-prompts releases` lists what is.",
+    )

@@ -1,0 +1,157 @@
+"""What a registry is: releases, their history, and who serves them. A back end has what it can."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from threading import Event
+from typing import Protocol, runtime_checkable
+
+from yamlgraph_prompts.findings import Finding
+from yamlgraph_prompts.model.entry import Entry
+from yamlgraph_prompts.model.release import Release
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseFacts:
+    """What a check said of a release, so that the next process need not check it again.
+
+    Args:
+        findings: Its findings.
+        clean: The SHA-256 of everything that it found clean.
+        check_version: The version of that check.
+    """
+
+    findings: tuple[Finding, ...] = ()
+    clean: frozenset[str] = frozenset()
+    check_version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """One process that serves an environment.
+
+    Args:
+        id: Unique among the living processes.
+        environment: What it serves.
+        release: The release that it serves.
+        held: Whether it holds that release.
+        pid: Its process id on its host.
+    """
+
+    id: str
+    environment: str
+    release: str
+    held: bool = False
+    pid: int = 0
+
+
+@runtime_checkable
+class Releases(Protocol):
+    """Releases by their id, of every environment that shares the registry. Thread-safe.
+
+    A release is immutable, so whoever puts an equal one changes nothing.
+    """
+
+    url: str
+    """The registry, as a person would write it; holds no secret."""
+
+    def put(self, release: Release, facts: ReleaseFacts | None = None) -> bool:
+        """Keep a release; it is durable when the call returns. It is not live yet.
+
+        Returns:
+            Whether it was written: False where the same was there, whole.
+
+        Raises:
+            StoreError: It could not be written; everything is as it was before.
+            LayerUnavailable: The same, where the registry is remote.
+        """
+
+    def get(self, release_id: str) -> Release:
+        """A release by its full id, every byte verified.
+
+        Raises:
+            ReleaseNotFound: It is not here.
+            StoreCorrupted: It is here, but damaged.
+        """
+
+    def ids(self, prefix: str = "") -> Iterator[str]:
+        """The full id of every release whose id begins with `prefix`, in no order."""
+
+
+@runtime_checkable
+class Log(Protocol):
+    """What was live when, for each environment. Entries are only ever appended. Thread-safe."""
+
+    def current(self, environment: str) -> Entry | None:
+        """The last entry; None before the first."""
+
+    def history(self, environment: str) -> Iterator[Entry]:
+        """Every entry, newest first. Damaged ones, and old ones that were removed, are left out."""
+
+    def append(self, environment: str, entry: Entry, *, after: Entry | None) -> Entry:
+        """Add an entry, unless another was added since `after`: compare-and-set.
+
+        Killed between any two steps, it leaves the old entry current or the new one.
+
+        Args:
+            environment: Whose history.
+            entry: What to add; `number` and `previous` are set by the registry.
+            after: The entry that was current when this was decided; None for none.
+
+        Returns:
+            The entry as it stands in the history; it is durable.
+
+        Raises:
+            Conflict: Another writer was first; `winner` is the entry that is current.
+            StoreError: It could not be written; everything is as it was before.
+            LayerUnavailable: It could not be written, or its fate is not known.
+        """
+
+    def changes(self, environment: str, stop: Event) -> Iterator[Entry]:
+        """Each entry that any writer appends from now on, until `stop` is set.
+
+        Entries that come together may be skipped up to the last of them.
+        """
+
+
+@runtime_checkable
+class Hinted(Protocol):
+    """What a log has as well whose readers do not read it, but a hint of its last entry."""
+
+    def behind(self, environment: str) -> bool:
+        """Whether the hint is not that of the last entry, because its writer died."""
+
+    def repair(self, environment: str) -> bool:
+        """Make the hint that of the last entry; whether it was not."""
+
+
+@runtime_checkable
+class Presence(Protocol):
+    """Which processes serve an environment. Informs people and decides nothing."""
+
+    def announce(self, replica: Replica) -> None:
+        """Say what this process serves, in place of what it said before. Never raises."""
+
+    def replicas(self, environment: str) -> list[Replica]:
+        """The living processes."""
+
+
+@runtime_checkable
+class Registry(Releases, Log, Protocol):
+    """Releases and their history, as `open_registry` gives them."""
+
+
+PAUSE_S = 0.05
+
+
+def poll_changes(
+    current: Callable[[], Entry | None], stop: Event, pause_s: float = PAUSE_S
+) -> Iterator[Entry]:
+    """`Log.changes` for a back end that has no news of its own: asks every `pause_s` seconds."""
+    last = current()
+    while not stop.wait(pause_s):
+        entry = current()
+        if entry is not None and (last is None or entry.number > last.number):
+            last = entry
+            yield entry
