@@ -67,6 +67,7 @@ _GROUPS = {
     "test_render": "renderer",
     "test_reviewing": "planted repository",
     "test_server_clients_http": "langgraph dev for clients",
+    "test_source_contract": "mistaken sources",
     "test_template_corpus": "Jinja's own tests",
 }
 
