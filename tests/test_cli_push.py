@@ -181,7 +181,7 @@ def test_an_empty_folder_is_not_pushed(folder: Path, run: Run, url: str, bucket:
         (("promote", "s3://a/b", "--from", "a", "--to", "b"), "promote needs a message"),
         (("promote", "s3://a", "1", "2", "--from", "a", "--to", "b"), "at most one release"),
         (("rollback", "s3://a/b"), "rollback needs a message"),
-        (("rollback", "-l", "prompts", "--to", "1"), "belong to a bucket's history"),
+        (("rollback", "-l", "prompts", "--to", "1"), "belongs to a bucket's history"),
         (("activate", "ab12", "s3://a/b"), "activate is about the store of one machine"),
         (("follow", "s3://a/b"), "follow is about the store of one machine"),
         (("releases", "s3://a/b", "ab12"), "takes nothing else, not ab12"),

@@ -33,7 +33,8 @@ from yamlgraph_prompts.publishing.handles import Handle, Parts
 from yamlgraph_prompts.publishing.publisher import Attempt, Live, Publisher
 from yamlgraph_prompts.publishing.report import Teller
 from yamlgraph_prompts.publishing.road import Road
-from yamlgraph_prompts.registry.replicas import Workers, taken_by
+from yamlgraph_prompts.registry.ports import Replica
+from yamlgraph_prompts.registry.replicas import HostReplicas
 from yamlgraph_prompts.sources.layers import AnyLayer, as_layer, environment_name
 from yamlgraph_prompts.sources.reader import LayerReader
 
@@ -291,8 +292,9 @@ class LivePrompts:
         live = self._started()
         if self._workers is None:
             return 1, 1
-        self._workers.serve(live.release.id, live.held)
-        return taken_by(self._workers, live.release.id, live.held, within_s)
+        replica = Replica(self.environment, live.release.id, live.held)
+        self._workers.announce(replica)
+        return self._workers.reached(replica, within_s)
 
     def observe(self, hook: Hook) -> Callable[[], None]:
         """Tell a further observer of every event from now on.
@@ -618,7 +620,7 @@ def _store(
     graph: Path | None,
 ) -> Store:
     if folder is None and readers and all(reader.url == "memory:" for reader in readers):
-        from yamlgraph_prompts.registry.store import MemoryStore
+        from yamlgraph_prompts.registry.memory import MemoryStore
 
         return MemoryStore()
     from yamlgraph_prompts.registry.store import Store
@@ -627,7 +629,7 @@ def _store(
     return Store.default(environment, [reader.place for reader in readers], root, graph=graph)
 
 
-def _workers(store: Store) -> Workers | None:
+def _workers(store: Store) -> HostReplicas | None:
     if store.folder is None:
         return None
 
@@ -636,4 +638,4 @@ def _workers(store: Store) -> Workers | None:
         assert store.folder is not None
         return store.folder / "workers"
 
-    return Workers(folder)
+    return HostReplicas(folder)

@@ -262,6 +262,7 @@ def _activate(commands: Any) -> None:
         parser, "ID | GRAPH", "the release's id or the beginning of it, and graphs to check it with"
     )
     _prompts(parser)
+    _ordered(parser)
     _json(parser)
 
 
@@ -328,15 +329,19 @@ def _strictness(parser: argparse.ArgumentParser) -> None:
 
 
 def _pusher(parser: argparse.ArgumentParser) -> None:
-    history = parser.add_argument_group("for a bucket's history")
+    _ordered(parser, "for a bucket's history").add_argument(
+        "--single-writer", action="store_true",
+        help="nobody else pushes at the same time; for servers that ignore If-None-Match",
+    )  # fmt: skip
+
+
+def _ordered(parser: argparse.ArgumentParser, title: str = "for the audit log") -> Any:
+    history = parser.add_argument_group(title)
     history.add_argument("-m", "--message", metavar="TEXT", help="what for")
     history.add_argument(
         "--who", metavar="NAME", help="who does it; else git's user, else the system's"
     )
-    history.add_argument(
-        "--single-writer", action="store_true",
-        help="nobody else pushes at the same time; for servers that ignore If-None-Match",
-    )  # fmt: skip
+    return history
 
 
 def _follow(commands: Any) -> None:
@@ -346,6 +351,7 @@ def _follow(commands: Any) -> None:
     )  # fmt: skip
     _graphs(parser, "GRAPH", "graphs to check it with")
     _prompts(parser)
+    _ordered(parser)
     _json(parser)
 
 

@@ -232,7 +232,7 @@ def _is_there(path: Path) -> bool:
 
 def building(candidate: Candidate) -> Iterator[Finding]:
     """What only building a graph shows; a publication would build it too."""
-    from yamlgraph_prompts.registry.store import MemoryStore
+    from yamlgraph_prompts.registry.memory import MemoryStore
 
     store, found = MemoryStore(), candidate.findings
     try:

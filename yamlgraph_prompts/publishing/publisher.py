@@ -21,7 +21,8 @@ from yamlgraph_prompts.model.trigger import Trigger
 from yamlgraph_prompts.publishing.builds import Builds, Handle, does_not_build
 from yamlgraph_prompts.publishing.candidate import Candidate, Candidates
 from yamlgraph_prompts.publishing.report import Teller, summary
-from yamlgraph_prompts.registry.replicas import Workers
+from yamlgraph_prompts.registry.ports import Replica
+from yamlgraph_prompts.registry.replicas import HostReplicas
 
 if TYPE_CHECKING:
     from yamlgraph_prompts.registry.store import Store
@@ -80,7 +81,7 @@ class Publisher:
         candidates: Candidates,
         builds: Builds,
         store: Store,
-        workers: Workers | None,
+        workers: HostReplicas | None,
         teller: Teller,
         graphs: Callable[[], tuple[Graph, ...]],
     ) -> None:
@@ -232,7 +233,8 @@ class Publisher:
     def say_what_is_served(self) -> None:
         """Say to the host's other processes what this one serves."""
         if self._workers is not None and self.live is not None:
-            self._workers.serve(self.live.release.id, self.live.held)
+            live = self.live
+            self._workers.announce(Replica(self._store.environment, live.release.id, live.held))
 
     def _point(self, candidate: Candidate, attempt: Attempt, *, held: bool) -> Outcome | None:
         pointer, release = self._store.current(), candidate.release.id

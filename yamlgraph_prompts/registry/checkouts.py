@@ -44,12 +44,7 @@ class Nest:
 
 
 class Views:
-    """The views of this process. A fork makes all views so far shared: both sides may read them.
-
-    Args:
-        folder: Gives the folder that the nests of all processes are in.
-        lock: The lock under which nests are made and swept.
-    """
+    """The views of this process. A fork makes all views so far shared: both sides may read them."""
 
     def __init__(
         self, folder: Callable[[], Path], lock: Callable[[], AbstractContextManager[None]]
@@ -140,17 +135,7 @@ def _is_whole(view: Path, files: Mapping[str, bytes]) -> bool:
 
 
 def check_out(folder: Path, files: Mapping[str, bytes], *, private: bool = True) -> None:
-    """Write `files` as a folder, at once.
-
-    Args:
-        folder: Where; what is there already is moved out of the way.
-        files: Path in the folder, with ``/`` → the file's bytes.
-        private: Whether only this user may read them, and nobody write; else as the umask says.
-
-    Raises:
-        StoreError: A path leads out of the folder.
-        OSError: It could not be written; nothing is there.
-    """
+    """Write `files` as a folder, at once."""
     beside = folder.parent / temporary_name()
     file_mode, folder_mode = (_MODE, 0o700) if private else (0o666, 0o777)
     try:

@@ -92,11 +92,7 @@ def is_missing(folder: Path) -> bool:
 
 
 def probe(folder: Path) -> None:
-    """Find out whether the folder can be locked and written, as a publication would.
-
-    Raises:
-        OSError: It cannot.
-    """
+    """Find out whether the folder can be locked and written, as a publication would."""
     packs = folder / "packs"
     packs.mkdir(mode=0o700, exist_ok=True)
     fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
