@@ -94,7 +94,7 @@ class Audit:
             if folder is None:
                 self._lines = [*self._lines[1 - _KEPT_IN_MEMORY :], data.strip()]
                 return
-        with disk.told("Could not write the audit log in", folder):
+        with disk.store_errors("Could not write the audit log in", folder):
             disk.append(folder / AUDIT_FILE, data, sync=False)
 
     def begin(self, who: Who, address: str, action: str, **facts: Any) -> Callable[[], None]:
@@ -110,7 +110,7 @@ class Audit:
         synced = disk.syncing(folder / AUDIT_FILE)
 
         def wait() -> None:
-            with disk.told("Could not write the audit log in", folder):
+            with disk.store_errors("Could not write the audit log in", folder):
                 synced()
 
         return wait

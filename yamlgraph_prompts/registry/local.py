@@ -22,8 +22,8 @@ from yamlgraph_prompts.files.disk import (
     names_in,
     refusal,
     replace,
+    store_errors,
     syncing,
-    told,
     unlink,
 )
 from yamlgraph_prompts.model.entry import Entry
@@ -76,7 +76,7 @@ class LocalRegistry:
     def put(self, release: Release, facts: ReleaseFacts | None = None) -> bool:
         facts = facts or ReleaseFacts()
         path = self._path(release.id)
-        with self.lock(), told("Could not store the release in", self.folder):
+        with self.lock(), store_errors("Could not store the release in", self.folder):
             if _is_stored(path, release, facts):
                 self.touch(release.id)
                 return False
@@ -146,7 +146,7 @@ class LocalRegistry:
                     yield entry
 
     def append(self, environment: str, entry: Entry, *, after: Entry | None) -> Entry:
-        with self.lock(), told("Could not change the live release in", self.folder):
+        with self.lock(), store_errors("Could not change the live release in", self.folder):
             current = self.current(environment)
             if current != after:
                 raise Conflict.between(self.url, environment, current)

@@ -23,7 +23,7 @@ from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.model.entry import LIMIT_MESSAGE, LIMIT_WHO, Entry
 from yamlgraph_prompts.model.pack import PackFacts, read_digests, read_facts
 from yamlgraph_prompts.model.release import Release, StoredRelease, full_id
-from yamlgraph_prompts.registry.checkouts import Nest, Views, leave
+from yamlgraph_prompts.registry.checkouts import Checkouts, Directory, leave
 from yamlgraph_prompts.registry.folder import (
     LOCK_TIMEOUT_S,
     is_missing,
@@ -85,8 +85,8 @@ class Store:
         # Temporary folders, each with the process that made it.
         self._made: list[tuple[Path, int]] = []
         self._opened: LocalRegistry
-        self._views = Views(lambda: self._disk.folder / "views", self.lock)
-        weakref.finalize(self, _leave_nothing, self._views.nests, self._made)
+        self._checkouts = Checkouts(lambda: self._disk.folder / "views", self.lock)
+        weakref.finalize(self, _leave_nothing, self._checkouts.directories, self._made)
         if folder is not None:
             self._open(Path(folder).absolute(), make)
 
@@ -253,7 +253,7 @@ class Store:
     def digests(self, release_id: str) -> Mapping[str, str]:
         """Each prompt's digest in a stored release, without reading the prompts."""
         path = self._disk.pack(release_id)
-        with disk.told("Could not read the release", path):
+        with disk.store_errors("Could not read the release", path):
             return read_digests(path, release_id)
 
     # This host's
@@ -295,11 +295,11 @@ class Store:
 
     def view(self, name: str, files: Mapping[str, bytes]) -> Path:
         """A folder of ordinary files, for readers in this process that want a path."""
-        return self._views.view(name, files)
+        return self._checkouts.view(name, files)
 
     def drop_views(self, keep: Collection[str]) -> None:
         """Remove this process's views except those named in `keep`."""
-        self._views.drop(keep)
+        self._checkouts.drop(keep)
 
     def lock(self, timeout_s: float = LOCK_TIMEOUT_S) -> AbstractContextManager[None]:
         """Keep every other writer out, in this process and in others; gone when the process is."""
@@ -309,7 +309,7 @@ class Store:
     def changing(self, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
         """Keep every other process from changing prompts in the layers; not the store's lock."""
         folder = self._disk.folder
-        with disk.told("Could not lock", folder):
+        with disk.store_errors("Could not lock", folder):
             fd = disk.take_lock(folder / "changing", timeout_s)
         try:
             yield
@@ -321,7 +321,7 @@ class Store:
         with self.lock(timeout_s):
             self._disk.sweep_temporaries()
             self._retire()
-            self._views.sweep()
+            self._checkouts.sweep()
 
     def changed_paths(self) -> tuple[Path, ...]:
         """The files to watch for another process's change of what is live."""
@@ -330,7 +330,7 @@ class Store:
 
     def close(self) -> None:
         """Remove this process's views and, if it had to be made, the temporary folder."""
-        _leave_nothing(self._views.nests, self._made)
+        _leave_nothing(self._checkouts.directories, self._made)
 
     def __enter__(self) -> Store:
         return self
@@ -393,9 +393,9 @@ class Store:
         self.registry.retire(self.keep, self.keep_used_s, [one for one in spared if one])
 
 
-def _leave_nothing(nests: list[Nest], made: list[tuple[Path, int]]) -> None:
-    for nest in list(nests):
-        leave(nests, nest)
+def _leave_nothing(directories: list[Directory], made: list[tuple[Path, int]]) -> None:
+    for directory in list(directories):
+        leave(directories, directory)
     for folder, maker in made:
         if os.getpid() == maker:
             disk.remove_tree(folder)
