@@ -406,7 +406,7 @@ def test_the_folders_of_builds_that_nobody_needs_are_removed(graph_folder: Folde
     app.prompts.publish()
     write(folder, {"prompts/letters/close.yaml": "user: 'end {name}'"})
     app.prompts.publish()
-    (nest,) = app.prompts._store._views.nests
+    (nest,) = app.prompts._store._checkouts.directories
     assert len(graph.views()) <= 10
     assert len(list(nest.path.iterdir())) <= 12
 

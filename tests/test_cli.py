@@ -526,8 +526,9 @@ def test_a_rollback_reaches_a_running_worker_and_follow_ends_it(folder: Path, ru
         "prompts/{environment}", "prompts/base", environment="staging", watch=False
     ) as worker:
         code, out, _ = run("rollback", "graph.yaml", *LAYERS)
-        assert code == 0
+        assert code == 2  # no process follows changes by itself
         assert f"{first[:12]} is live and held for staging" in out
+        assert f"  {second[:12]} → {first[:12]}\n  changed  greeting\n" in out
         assert os.environ["YAMLGRAPH_PROMPTS_STORE"] in out
         worker.publish("file change")
         assert (worker.release.id, worker.held) == (first, True)
@@ -548,18 +549,19 @@ def test_a_rollback_goes_back_from_what_is_live_and_not_from_an_unpublished_edit
     publish(folder, "user: Hello {name}, second\n")
     (folder / "prompts/staging/greeting.yaml").write_text("user: Hello {name}, not yet\n")
     code, out, _ = run("rollback", *graph, *LAYERS)
-    assert code == 0
+    assert code == 2
     assert f"{first[:12]} is live and held" in out
     assert "not yet" not in run("diff", first, "live", *LAYERS)[1]
 
 
 def test_activate_takes_the_beginning_of_an_id(folder: Path, run: Run) -> None:
     first = publish(folder, "user: Hello {name}, first\n")
-    publish(folder, "user: Hello {name}, second\n")
+    second = publish(folder, "user: Hello {name}, second\n")
     code, out, _ = run("activate", first[:8], *LAYERS, "--json")
     told = json.loads(out)
-    assert code == 0
+    assert code == 2
     assert (told["release"], told["status"], told["held"]) == (first, "published", True)
+    assert (told["before"], told["changed"]) == (second, ["greeting"])
 
 
 def test_a_release_that_does_not_fit_the_graph_is_not_activated(folder: Path, run: Run) -> None:
@@ -625,7 +627,60 @@ def test_an_order_says_how_many_processes_have_taken_it(folder: Path, run: Run) 
         assert app["greeting"].user == "Hello {name}, first"
         told = json.loads(run("follow", *LAYERS, "--json")[1])
         assert (told["taken"], told["workers"]) == (1, 1)
-        assert "1 of 1 running processes serve it now" in run("rollback", *LAYERS)[1]
+        code, out, _ = run("rollback", *LAYERS)
+        assert code == 0
+        assert "1 of 1 running processes serve it now" in out
+
+
+def test_an_order_that_no_process_can_serve_is_taken_back(
+    folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("yamlgraph_prompts.cli.orders.TAKEN_WITHIN_S", 0.1)
+    monkeypatch.setattr("yamlgraph_prompts.cli.orders.GIVEN_UP_AFTER_S", 1.0)
+    (folder / "prompts/base/signature.yaml").rename(folder / "signature.kept")
+    first = publish(folder, "user: Hello {name}, first\n")
+    (folder / "signature.kept").rename(folder / "prompts/base/signature.yaml")
+    second = publish(folder, "user: Hello {name}, second\n")
+    with (
+        load_and_compile(
+            "graph.yaml", ("prompts/{environment}", "prompts/base"), environment="staging"
+        )
+        .compile()
+        .prompts as app
+    ):
+        assert app.release.id == second
+        # Without the graph the command does not see that a prompt is missing.
+        code, out, _ = run("activate", first[:8], *LAYERS)
+        assert code == 1
+        assert f"No process on this machine could serve {first[:12]}" in out
+        assert f"Refused: {second[:12]} stays live" in out
+        told = json.loads(run("releases", *LAYERS, "--json")[1])["releases"]
+        assert [(one["id"], one["held"]) for one in told if one["live"]] == [(second, False)]
+        edit(folder, "user: Hello {name}, third\n")
+        assert app.publish().status == "published"
+
+
+def test_orders_are_in_the_audit_log_with_who_and_what_for(folder: Path, run: Run) -> None:
+    first = publish(folder, "user: Hello {name}, first\n")
+    second = publish(folder, "user: Hello {name}, second\n")
+    run("rollback", *LAYERS, "-m", "too rude", "--who", "Ada")
+    edit(folder, BROKEN)
+    run("follow", *LAYERS, "--who", "Grace")
+    store = Path(json.loads(run("releases", *LAYERS, "--json")[1])["store"])
+    lines = (store / "audit.jsonl").read_text().split("\n")
+    rolled, followed = [json.loads(line) for line in lines if line]
+    assert abs(rolled.pop("at_s") - time.time()) < 60
+    assert rolled == {
+        "who": "Ada",
+        "role": "operator",
+        "address": "command line",
+        "action": "rollback",
+        "status": "published",
+        "before": second,
+        "after": first,
+        "message": "too rude",
+    }
+    assert (followed["who"], followed["status"]) == ("Grace", "rejected")
 
 
 def test_an_order_with_a_graph_that_is_broken_changes_nothing_and_says_so(

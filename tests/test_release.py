@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from yamlgraph_prompts.errors import PromptNotFound
 from yamlgraph_prompts.model.graph import GraphFacts, GraphFile, OwnPrompt, PromptUse
 from yamlgraph_prompts.model.release import LayerVersion, Prompt, Release
-from yamlgraph_prompts.registry.store import MemoryStore, Store
+from yamlgraph_prompts.registry.memory import MemoryStore, Store
 
 names = st.text(string.ascii_lowercase + "/_é", min_size=1, max_size=12)
 prompts = st.dictionaries(names, st.binary(max_size=30), max_size=6)

@@ -34,7 +34,8 @@ from yamlgraph_prompts.publishing.engine import Engine
 from yamlgraph_prompts.publishing.handles import Handle, Parts
 from yamlgraph_prompts.publishing.live import Live
 from yamlgraph_prompts.publishing.report import Report
-from yamlgraph_prompts.registry.replicas import Workers, taken_by
+from yamlgraph_prompts.registry.ports import Replica
+from yamlgraph_prompts.registry.replicas import HostReplicas
 from yamlgraph_prompts.sources.layers import AnyLayer, as_layer, environment_name
 from yamlgraph_prompts.sources.reader import LayerReader
 
@@ -286,8 +287,9 @@ class LivePrompts:
         live = self._started()
         if self._replicas is None:
             return 1, 1
-        self._replicas.serve(live.release.id, live.held)
-        return taken_by(self._replicas, live.release.id, live.held, within_s)
+        replica = Replica(self.environment, live.release.id, live.held)
+        self._replicas.announce(replica)
+        return self._replicas.reached(replica, within_s)
 
     def observe(self, hook: Hook) -> Callable[[], None]:
         """Add a hook.
@@ -599,7 +601,7 @@ def _store(
     graph: Path | None,
 ) -> Store:
     if folder is None and readers and all(reader.url == "memory:" for reader in readers):
-        from yamlgraph_prompts.registry.store import MemoryStore
+        from yamlgraph_prompts.registry.memory import MemoryStore
 
         return MemoryStore()
     from yamlgraph_prompts.registry.store import Store
@@ -608,7 +610,7 @@ def _store(
     return Store.default(environment, [reader.place for reader in readers], root, graph=graph)
 
 
-def _replicas(store: Store) -> Workers | None:
+def _replicas(store: Store) -> HostReplicas | None:
     if store.folder is None:
         return None
 
@@ -617,4 +619,4 @@ def _replicas(store: Store) -> Workers | None:
         assert store.folder is not None
         return store.folder / "workers"
 
-    return Workers(folder)
+    return HostReplicas(folder)

@@ -18,11 +18,11 @@ from yamlgraph_prompts.admin.auth import Who
 from yamlgraph_prompts.admin.bodies import AuditLine
 from yamlgraph_prompts.errors import StoreError
 from yamlgraph_prompts.files import disk
+from yamlgraph_prompts.registry.store import AUDIT_FILE
 from yamlgraph_prompts.text.escaping import printable
 
 logger = logging.getLogger("yamlgraph_prompts")
 
-FILE = "audit.jsonl"
 READ_BYTES = 8 << 20
 # Refused attempts cost a client nothing, so their lines are limited.
 REFUSALS, REFUSALS_S = 20, 60.0
@@ -94,8 +94,8 @@ class Audit:
             if folder is None:
                 self._lines = [*self._lines[1 - _KEPT_IN_MEMORY :], data.strip()]
                 return
-        with disk.told("Could not write the audit log in", folder):
-            disk.append(folder / FILE, data, sync=False)
+        with disk.store_errors("Could not write the audit log in", folder):
+            disk.append(folder / AUDIT_FILE, data, sync=False)
 
     def begin(self, who: Who, address: str, action: str, **facts: Any) -> Callable[[], None]:
         """Add a line that says ``"begun"``; call the answer to wait until it is on disk.
@@ -107,10 +107,10 @@ class Audit:
         folder = self._folder()
         if folder is None:
             return lambda: None
-        synced = disk.syncing(folder / FILE)
+        synced = disk.syncing(folder / AUDIT_FILE)
 
         def wait() -> None:
-            with disk.told("Could not write the audit log in", folder):
+            with disk.store_errors("Could not write the audit log in", folder):
                 synced()
 
         return wait
@@ -166,7 +166,9 @@ class Audit:
     def _is_large(self) -> bool:
         folder = self._folder()
         try:
-            return folder is not None and os.stat(folder / FILE).st_size > REFUSALS_UP_TO_BYTES
+            return (
+                folder is not None and os.stat(folder / AUDIT_FILE).st_size > REFUSALS_UP_TO_BYTES
+            )
         except OSError:
             return False
 
@@ -174,7 +176,7 @@ class Audit:
         folder = self._folder()
         if folder is None:
             return reversed(self._lines)
-        path = folder / FILE
+        path = folder / AUDIT_FILE
         try:
             size = path.stat().st_size
             start = max(0, size - READ_BYTES)

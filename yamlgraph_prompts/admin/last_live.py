@@ -71,7 +71,7 @@ class LastLive:
         if folder is None:
             self._in_memory = now
             return
-        with disk.told("Could not record the removal in", folder):
+        with disk.store_errors("Could not record the removal in", folder):
             disk.replace(folder / FILE, json.dumps(now).encode())
 
     def _removed(self) -> dict[str, Destination]:

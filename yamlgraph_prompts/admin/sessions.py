@@ -107,7 +107,7 @@ class Sessions:
         if folder is None:
             return
         file = folder / ENDED_FILE
-        with disk.told("Could not end the session in", folder):
+        with disk.store_errors("Could not end the session in", folder):
             if len(lines := _lines(file)) > 1000:
                 now = time.time()
                 kept = [line for line in lines if _ends(line) > now]
@@ -128,7 +128,7 @@ class Sessions:
         if folder is None:
             return key
         file, beside = folder / KEY_FILE, folder / disk.temporary_name()
-        with disk.told("Could not write the page's key in", folder):
+        with disk.store_errors("Could not write the page's key in", folder):
             disk.write_new(beside, key)
             try:
                 # A link fails where another process was first; a rename would replace its key.

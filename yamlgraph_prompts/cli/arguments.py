@@ -267,6 +267,7 @@ def _activate(commands: Any) -> None:
         parser, "ID | GRAPH", "the id of a release or its beginning, and graphs to check it with"
     )
     _prompts(parser)
+    _ordered(parser)
     _json(parser)
 
 
@@ -349,18 +350,22 @@ def _strictness(parser: argparse.ArgumentParser) -> None:
 
 
 def _pusher(parser: argparse.ArgumentParser) -> None:
-    history = parser.add_argument_group("history of the bucket")
+    _ordered(parser, "history of the bucket").add_argument(
+        "--single-writer", action="store_true",
+        help="promise that no other push runs at the same time, for servers that ignore "
+        "If-None-Match",
+    )  # fmt: skip
+
+
+def _ordered(parser: argparse.ArgumentParser, title: str = "audit log") -> Any:
+    history = parser.add_argument_group(title)
     history.add_argument("-m", "--message", metavar="TEXT", help="the reason for the change")
     history.add_argument(
         "--who",
         metavar="NAME",
         help="who makes the change; default: the user of git, else of the system",
     )
-    history.add_argument(
-        "--single-writer", action="store_true",
-        help="promise that no other push runs at the same time, for servers that ignore "
-        "If-None-Match",
-    )  # fmt: skip
+    return history
 
 
 def _follow(commands: Any) -> None:
@@ -370,6 +375,7 @@ def _follow(commands: Any) -> None:
     )  # fmt: skip
     _graphs(parser, "GRAPH", "graphs to check it with")
     _prompts(parser)
+    _ordered(parser)
     _json(parser)
 
 

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from yamlgraph_prompts.cli.selection import LAYERS, LIVE, one_selection
+from yamlgraph_prompts.cli.selection import LAYERS, one_selection
 from yamlgraph_prompts.cli.terminal import note
-from yamlgraph_prompts.errors import PromptsError, ReleaseNotFound
+from yamlgraph_prompts.errors import PromptsError
 from yamlgraph_prompts.registry import is_registry
 from yamlgraph_prompts.sources.layers import environment_name
 
@@ -28,11 +28,7 @@ def urls_in(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def channel(arguments: Any, urls: Sequence[str]) -> Channel:
-    """The environment and registry that a call means.
-
-    Raises:
-        PromptsError: It names no registry, or several.
-    """
+    """The environment and registry that a call means."""
     from yamlgraph_prompts.registry.channel import Channel
 
     if len(urls) != 1:
@@ -53,30 +49,12 @@ def channel(arguments: Any, urls: Sequence[str]) -> Channel:
 def releases_by_word(
     arguments: Any, urls: Sequence[str], graphs: Sequence[str], words: Sequence[str]
 ) -> Callable[[str], Release]:
-    """Gives the release that a word names: an id, the beginning of one, `live`, or `layers`.
-
-    Raises:
-        ReleaseNotFound: On the call: there is none.
-    """
+    """Gives the release that a word names: an id, the beginning of one, `live`, or `layers`."""
     if not urls:
         return one_selection(arguments, graphs, reading=True).release
     there = channel(arguments, urls)
     here = one_selection(arguments, graphs, reading=True) if LAYERS in words else None
-
-    def released(word: str) -> Release:
-        if here is not None and word == LAYERS:
-            return here.release(word)
-        if word != LIVE:
-            return there.get(there.find(word))
-        live = there.current()
-        if live is None:
-            raise ReleaseNotFound(
-                f"Nothing is published for {there.environment} in {there.url} yet.",
-                release_id=word,
-            )
-        return there.get(live.release)
-
-    return released
+    return lambda word: here.release(word) if here and word == LAYERS else there.named(word)
 
 
 def message(arguments: Any) -> str:

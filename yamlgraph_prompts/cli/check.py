@@ -235,7 +235,7 @@ def _is_there(path: Path) -> bool:
 
 def building(candidate: Candidate) -> Iterator[Finding]:
     """The findings that only a build of the graphs shows; a publication builds them too."""
-    from yamlgraph_prompts.registry.store import MemoryStore
+    from yamlgraph_prompts.registry.memory import MemoryStore
 
     store, found = MemoryStore(), candidate.findings
     try:

@@ -4,9 +4,12 @@ of it. In a bucket for all its readers, else for the processes that share this m
 
 from __future__ import annotations
 
+import json
 import shlex
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from yamlgraph_prompts.cli.channels import channel, message, person, urls_in
@@ -27,15 +30,18 @@ from yamlgraph_prompts.errors import (
     ReleaseNotFound,
     StoreCorrupted,
 )
+from yamlgraph_prompts.files.disk import append
+from yamlgraph_prompts.findings import Finding
+from yamlgraph_prompts.registry.store import AUDIT_FILE
 
 if TYPE_CHECKING:
-    from yamlgraph_prompts.findings import Finding
     from yamlgraph_prompts.live_prompts import LivePrompts
     from yamlgraph_prompts.model.entry import Entry
-    from yamlgraph_prompts.model.release import Outcome, Release, ReleaseDiff
+    from yamlgraph_prompts.model.release import Outcome, Release
     from yamlgraph_prompts.registry.channel import Channel, Pushed
 
-TAKEN_WITHIN_S = 3.0
+TAKEN_WITHIN_S, GIVEN_UP_AFTER_S = 3.0, 10.0
+NOBODY_SERVES_IT = 2
 
 
 # In a registry that its readers share
@@ -104,9 +110,9 @@ def rollback(arguments: Any) -> int:
     """Make live again what was live before; 1 where that is refused."""
     urls, others = urls_in(arguments.words)
     if not urls:
-        if arguments.to or arguments.message:
+        if arguments.to:
             raise PromptsError(
-                "--to and --message belong to a bucket's history, and none was named.",
+                "--to belongs to a bucket's history, and none was named.",
                 hint="Name it, such as s3://acme-prompts/app; here it is: activate ID.",
             )
         return _held(arguments, others, lambda prompts, _: prompts.rollback())
@@ -132,49 +138,42 @@ def _published(
     try:
         pushed = act()
     except PushRefused as problem:
-        if arguments.json:
-            winner = cast("Entry | None", problem.winner)
-            refusal = {"winner": winner.facts() if winner else None, "changed": problem.changed}
-            say_json({"status": "refused", "why": str(problem), **refusal})
-        else:
+        if not arguments.json:
             tell_problem(problem)
+            return 1
+        winner = cast("Entry | None", problem.winner)
+        refusal = {"winner": winner.facts() if winner else None, "changed": problem.changed}
+        say_json({"status": "refused", "why": str(problem), **refusal})
         return 1
-    before = _released(there, pushed.before)
-    diff = before.diff(after) if before and (after := _released(there, pushed.entry)) else None
-    entry = pushed.entry
+    entry, before = pushed.entry, _released(there, pushed.before)
+    after = _released(there, entry) if before else None
+    changes = _changes(pushed.before, before, after)
     if arguments.json:
         facts = {
             "status": "published" if pushed.published else "unchanged",
             "environment": there.environment,
             "bucket": there.url,
             "entry": entry.facts(),
-            "before": pushed.before.release if pushed.before else None,
             "repaired": pushed.repaired,
-            **_difference(diff),
+            **changes,
             "findings": [asdict(finding) for finding in findings],
         }
         say_json(facts)
         return 0
+    already = "" if pushed.published else " already"
     where = f"for {there.environment} in {there.url} (number {entry.number})"
-    if pushed.published:
-        say(paint(f"✓ {entry.release[:12]} is live {where}.", "green"))
-        _say_changes(pushed.before.release if pushed.before else None, entry.release, diff)
-    else:
-        say(paint(f"✓ {entry.release[:12]} is live already {where}.", "green"))
-        if pushed.repaired:
-            say(
-                "  Readers could not see it, because its pusher had died or its pack was damaged: "
-                "now they do."
-            )
+    say(paint(f"✓ {entry.release[:12]} is live{already} {where}.", "green"))
+    _say_changes(changes, entry.release)
+    if pushed.repaired:
+        why = "because its pusher had died or its pack was damaged"
+        say(f"  Readers could not see it, {why}: now they do.")
     return 0
 
 
 def _released(there: Channel, entry: Entry | None) -> Release | None:
     """The release of an entry; None where there is no entry, or where it cannot be read."""
-    if entry is None:
-        return None
     try:
-        return there.get(entry.release)
+        return there.get(entry.release) if entry else None
     except PromptsError as problem:
         note(f"{problem.message} What changes since then cannot be said.")
         return None
@@ -184,7 +183,7 @@ def _released(there: Channel, entry: Entry | None) -> Release | None:
 
 
 def activate(arguments: Any) -> int:
-    """Make a kept release live and hold it; 1 where that is refused."""
+    """Make a kept release live and hold it; 1 where that is refused, 2 where no process runs."""
     return _held(arguments, arguments.words, lambda prompts, ids: prompts.activate(ids[0]))
 
 
@@ -230,26 +229,27 @@ def _held(
             problem.hint = f"{problem.hint or ''} Looked at {where}.".strip()
             raise
         taken, workers = prompts.reach(TAKEN_WITHIN_S)
+        if taken == 1 < workers:
+            # Before it is given up, a busy process has more time.
+            taken, workers = prompts.reach(GIVEN_UP_AFTER_S)
     # This process serves it too, and is about to end.
     taken, workers = taken - 1, workers - 1
-    release = outcome.release
-    diff = _since(selection, before, release)
+    ordered, refused = outcome.release, outcome.status == "rejected"
+    if workers and not taken and not refused and command != "follow":
+        outcome, refused = _undo(selection, before, outcome), True
+    changes = _changes(before, _kept(selection, before), ordered)
+    _audit(selection, arguments, outcome.status, changes["before"], ordered)
+    code = int(refused)
+    if command != "follow" and not refused and not workers:
+        code = NOBODY_SERVES_IT
     if arguments.json:
-        reach = {"workers": workers, "taken": taken}
-        was = before.release if before else None
-        return _say_outcome(selection, outcome, before=was, **_difference(diff), **reach)
-    for line in finding_lines(outcome.findings):
-        say(line)
-    name = release.id[:12] if release else "nothing"
-    refused = outcome.status == "rejected"
-    if refused:
-        say(paint(f"✗ Refused: {name} stays live.", "bold", "red"))
-    elif command != "follow":
-        say(paint(f"✓ {name} is live and held for {selection.environment}.", "green"))
-    else:
-        say(paint(f"✓ {name} is live.", "green"))
-    if release is not None and not refused:
-        _say_changes(before.release if before else None, release.id, diff)
+        _say_outcome(selection, outcome, **changes, workers=workers, taken=taken)
+        return code
+    _say_findings(selection, outcome)
+    if not refused and outcome.release is not None:
+        held = "" if command == "follow" else f" and held for {selection.environment}"
+        say(paint(f"✓ {outcome.release.id[:12]} is live{held}.", "green"))
+        _say_changes(changes, outcome.release.id)
     if command == "follow":
         say("  The layers are followed again.")
     elif not refused:
@@ -258,29 +258,74 @@ def _held(
     if not refused or command == "follow":
         say(f"  Reach: every process that shares the store {selection.store.folder}")
         say(f"  On this machine: {_reached(taken, workers)}")
-    return int(refused)
+    return code
+
+
+def _undo(selection: Selection, before: Entry | None, outcome: Outcome) -> Outcome:
+    """Put back what was live, as no process can serve what was ordered; says what became of it."""
+    store, ordered = selection.store, outcome.release
+    name = ordered.id[:12] if ordered else ""
+    message = f"No process on this machine could serve {name}; its log says why."
+    current = store.current()
+    if before is not None and current is not None and current.number == before.number + 1:
+        again = replace(before, why=f"{name} could not be served", at_s=time.time(), push="")
+        with suppress(PushRefused):
+            store.registry.append(store.environment, again, after=current)
+    finding = Finding("error", "not-served", message)
+    return replace(outcome, status="rejected", findings=(*outcome.findings, finding))
+
+
+def _audit(
+    selection: Selection,
+    arguments: Any,
+    status: str,
+    before: str | None,
+    after: Release | None,
+) -> None:
+    """Add a line to the audit log, as the admin API does."""
+    line = {
+        "at_s": time.time(),
+        "who": person(arguments),
+        "role": "operator",
+        "address": "command line",
+        "action": arguments.command,
+        "status": status,
+        "before": before,
+        "after": after.id if after else None,
+        "message": arguments.message,
+    }
+    known = {name: value for name, value in line.items() if value is not None}
+    data = f"\n{json.dumps(known)}\n".encode()
+    try:
+        append(selection.store.registry.folder / AUDIT_FILE, data, sync=False)
+    except OSError as problem:
+        note(f"The audit log could not be written: {problem.strerror}.")
 
 
 def _not_even_live(selection: Selection, arguments: Any, outcome: Outcome) -> int:
     """What is live cannot be loaded here with these graphs; nothing was changed."""
     if arguments.json:
         return _say_outcome(selection, outcome)
-    for line in finding_lines(outcome.findings):
-        say(line)
-    current = selection.store.current()
-    name = current.release[:12] if current else "what is live"
-    say(paint(f"✗ Refused: {name} stays live, and nothing was changed.", "bold", "red"))
+    _say_findings(selection, outcome, ", and nothing was changed")
     if selection.graphs and selection.layers:
         say("  Without the graph it is not checked with it, and can be done all the same.")
     return 1
 
 
+def _say_findings(selection: Selection, outcome: Outcome, more: str = "") -> None:
+    for line in finding_lines(outcome.findings):
+        say(line)
+    if outcome.status == "rejected":
+        current = selection.store.current()
+        name = current.release[:12] if current else "what is live"
+        say(paint(f"✗ Refused: {name} stays live{more}.", "bold", "red"))
+
+
 def _say_outcome(selection: Selection, outcome: Outcome, **more: Any) -> int:
     current = selection.store.current()
-    release = outcome.release.id if outcome.release else None
     facts = {
         "status": outcome.status,
-        "release": release or (current.release if current else None),
+        "release": current.release if current else None,
         "held": current is not None and current.held,
         "store": str(selection.store.folder),
         **more,
@@ -290,13 +335,9 @@ def _say_outcome(selection: Selection, outcome: Outcome, **more: Any) -> int:
     return int(outcome.status == "rejected")
 
 
-def _since(
-    selection: Selection, before: Entry | None, release: Release | None
-) -> ReleaseDiff | None:
-    if before is None or release is None:
-        return None
+def _kept(selection: Selection, entry: Entry | None) -> Release | None:
     try:
-        return selection.store.registry.get(before.release).diff(release)
+        return selection.store.registry.get(entry.release) if entry else None
     except (ReleaseNotFound, StoreCorrupted):
         return None
 
@@ -320,18 +361,21 @@ def _follow_command(arguments: Any, selection: Selection) -> str:
 # What both say
 
 
-def _difference(diff: ReleaseDiff | None) -> Mapping[str, Sequence[str]]:
+def _changes(entry: Entry | None, before: Release | None, after: Release | None) -> dict[str, Any]:
+    diff = before.diff(after) if before and after else None
     return {
+        "before": entry.release if entry else None,
         "added": diff.added if diff else (),
         "removed": diff.removed if diff else (),
         "changed": diff.changed if diff else (),
     }
 
 
-def _say_changes(before: str | None, after: str, diff: ReleaseDiff | None) -> None:
-    if before is not None and before != after:
+def _say_changes(changes: dict[str, Any], after: str) -> None:
+    before = changes["before"]
+    if before not in (None, after):
         say(f"  {before[:12]} → {after[:12]}")
-    for what, names in _difference(diff).items():
-        if names:
+    for what in ("added", "changed", "removed"):
+        if names := changes[what]:
             more = f" and {len(names) - 10} more" if names[10:] else ""
             say(paint(f"  {what:<7}  {', '.join(names[:10])}{more}"))

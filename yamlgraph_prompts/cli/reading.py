@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from yamlgraph_prompts.cli.channels import channel, releases_by_word, urls_in
-from yamlgraph_prompts.cli.selection import LAYERS, LIVE, one_selection, split
+from yamlgraph_prompts.cli.selection import LAYERS, one_selection, split
 from yamlgraph_prompts.cli.terminal import note, paint, say, say_json, table
-from yamlgraph_prompts.errors import PromptsError, ReleaseNotFound
+from yamlgraph_prompts.errors import PromptsError
 from yamlgraph_prompts.model.release import Release
 
 SHOWN = 20
@@ -149,7 +149,8 @@ def export(arguments: Any) -> int:
 
 def _release_in_folder(arguments: Any) -> Release:
     """A release of the store in `--store`, though its layers are not named."""
-    from yamlgraph_prompts.registry.store import Store
+    from yamlgraph_prompts.registry.channel import Channel
+    from yamlgraph_prompts.registry.local import LocalRegistry
     from yamlgraph_prompts.sources.layers import environment_name
 
     if not arguments.store:
@@ -166,15 +167,10 @@ def _release_in_folder(arguments: Any) -> Release:
             f"{root} has {len(stores) or 'no'} stores for {environment}.",
             hint=f"Name one of them: {', '.join(map(str, stores))}." if stores else None,
         )
-    with Store(stores[0], environment=environment, make=False) as store:
-        current = store.current()
-        if arguments.release != LIVE:
-            return store.get(store.find(arguments.release))
-        if current is None:
-            raise ReleaseNotFound(
-                f"No release is live for {environment} in {stores[0]}.", release_id=LIVE
-            )
-        return store.get(current.release)
+    registry = LocalRegistry(stores[0])
+    return Channel(registry.url, environment=environment, registry=registry).named(
+        arguments.release
+    )
 
 
 def _say_table(rows: Sequence[tuple[str, ...]]) -> None:

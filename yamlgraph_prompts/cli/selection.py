@@ -32,16 +32,7 @@ _AS_THE_APP = (
 
 @dataclass(frozen=True)
 class Selection:
-    """The prompts of some layers, or a graph's own, for one environment.
-
-    Args:
-        layers: Highest priority first; none: the graph's own prompts.
-        graphs: The files of the graphs that run on them.
-        base: What relative layers are relative to.
-        own: The graph whose own prompts are the release, where there are no layers.
-        given: The value of --environment, if any.
-        root: The value of --store, if any.
-    """
+    """The prompts of some layers, or a graph's own, for one environment."""
 
     layers: tuple[AnyLayer, ...]
     graphs: tuple[Path, ...] = ()
@@ -102,15 +93,7 @@ class Selection:
             candidates.close()
 
     def live(self, *, as_stored: bool = False, watch: bool = False) -> LivePrompts:
-        """The `LivePrompts` that the graphs run on, in the store that workers share.
-
-        Args:
-            watch: Whether changes are followed.
-            as_stored: Begin with what the store says is live, not with what the layers hold.
-
-        Raises:
-            PromptsRejected: The prompts were refused and there is no earlier good release.
-        """
+        """The `LivePrompts` that the graphs run on, in the store that workers share."""
         from yamlgraph_prompts.live_prompts import LivePrompts
 
         prompts = LivePrompts(
@@ -131,11 +114,7 @@ class Selection:
         return prompts
 
     def release(self, word: str) -> Release:
-        """The release that a word names: an id, the beginning of one, `live`, or `layers`.
-
-        Raises:
-            ReleaseNotFound: There is none.
-        """
+        """The release that a word names: an id, the beginning of one, `live`, or `layers`."""
         if word == LAYERS:
             return self.candidate().release
         pointer = self.store.current()
@@ -146,12 +125,7 @@ class Selection:
         return self.store.get(self.store.find(word))
 
     def takes_orders(self) -> None:
-        """Make sure that a command on this store can reach an app.
-
-        Raises:
-            StoreError: The store is a temporary folder, which no app reads.
-            ReleaseNotFound: No app keeps its releases here.
-        """
+        """Make sure that a command on this store can reach an app."""
         if self.store.current() is None and not self.store.releases():
             raise self.nothing_kept()
         if not self.store.writable:
@@ -176,17 +150,7 @@ class Selection:
 
 
 def selections(arguments: Any, graphs: Sequence[str], *, reading: bool = False) -> list[Selection]:
-    """The selections that a call selects; graphs that share their prompts are together.
-
-    Args:
-        arguments: Of the call.
-        graphs: The files of the graphs.
-        reading: No graph is built, so no code beside them may run.
-
-    Raises:
-        GraphNotFound: A graph's file is not there.
-        PromptsError: Neither a graph nor a layer was given.
-    """
+    """The selections that a call selects; graphs that share their prompts are together."""
     layers = tuple(Layer(url, optional) for url, optional in arguments.layers or ())
     if not graphs:
         if not layers:
@@ -216,11 +180,7 @@ def selections(arguments: Any, graphs: Sequence[str], *, reading: bool = False) 
 
 
 def one_selection(arguments: Any, graphs: Sequence[str], *, reading: bool = False) -> Selection:
-    """The one place that a call selects; see `selections`.
-
-    Raises:
-        PromptsError: The graphs do not share their prompts.
-    """
+    """The one place that a call selects; see `selections`."""
     found = selections(arguments, graphs, reading=reading)
     if len(found) > 1:
         raise PromptsError(
@@ -230,11 +190,7 @@ def one_selection(arguments: Any, graphs: Sequence[str], *, reading: bool = Fals
 
 
 def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """(graph files, other words) of the arguments.
-
-    Raises:
-        PromptsError: A YAML file is not a graph.
-    """
+    """(graph files, other words) of the arguments."""
     graphs = [word for word in words if word.endswith((".yaml", ".yml"))]
     for graph in graphs:
         if Path(graph).is_file() and not is_graph(Path(graph), broken=True):
@@ -246,11 +202,7 @@ def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def is_graph(path: Path, *, broken: bool = False) -> bool:
-    """Whether a YAML file is a graph; `broken` is the answer for one that cannot be parsed.
-
-    Raises:
-        PromptsError: It cannot be read.
-    """
+    """Whether a YAML file is a graph; `broken` is the answer for one that cannot be parsed."""
     from yamlgraph_prompts.yaml_file import parse_yaml
 
     try:
@@ -263,11 +215,7 @@ def is_graph(path: Path, *, broken: bool = False) -> bool:
 
 
 def seems_graph(path: Path) -> bool:
-    """Whether a YAML file is a graph, or a broken one: no prompt has nodes or edges.
-
-    Raises:
-        PromptsError: It cannot be read.
-    """
+    """Whether a YAML file is a graph, or a broken one: no prompt has nodes or edges."""
     if is_graph(path):
         return True
     data = path.read_bytes()[:LIMIT_GRAPH_BYTES]

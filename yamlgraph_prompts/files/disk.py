@@ -33,7 +33,7 @@ _ANOTHER = "Make it writable for this user, or name another folder in YAMLGRAPH_
 
 
 @contextmanager
-def told(doing: str, path: Path) -> Iterator[None]:
+def store_errors(doing: str, path: Path) -> Iterator[None]:
     """Turn an `OSError` in the block into a `StoreError` that says what to do."""
     try:
         yield

@@ -75,76 +75,53 @@ class Entry:
 
     def facts(self) -> dict[str, Any]:
         """The entry as plain data, as the registries store it and the command prints it."""
-        facts: dict[str, Any] = {
-            "number": self.number,
-            "release": self.release,
-            "previous": self.previous,
-            "at_s": self.at_s,
-            "who": self.who,
-            "message": self.message,
-            "why": self.why,
-            "prompts": self.prompts,
-            "push": self.push,
-        }
+        facts = {name: getattr(self, name) for name in ("number", "release", *_KINDS)}
         # Left out where they say nothing, so that older versions read what they know.
-        if self.held:
-            facts["held"] = True
+        for name in ("held", "rollout"):
+            if not facts[name]:
+                del facts[name]
         if self.arms != (Arm(self.release),):
             facts["arms"] = [[arm.release, arm.share] for arm in self.arms]
-        if self.rollout is not None:
-            facts["rollout"] = dict(self.rollout)
         return facts
 
     @classmethod
-    def of_facts(cls, facts: Any) -> Entry:
+    def of_facts(cls, facts: Mapping[str, Any]) -> Entry:
         """The entry that `facts` describe. Fields that are not known are ignored.
 
         Raises:
             ValueError: They describe none.
         """
-        if not isinstance(facts, dict):
-            raise ValueError("An entry is an object.")
-        known = {name: facts.get(name, default) for name, (_, default) in _FIELDS.items()}
-        for name, (kinds, _) in _FIELDS.items():
-            value = known[name]
-            if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
-                raise ValueError(f"{name} is missing or of the wrong kind.")
-        release, arms = known.pop("release"), known.pop("arms")
-        entry = cls(arms=_arms(release, arms), **known)
+        try:
+            values = {"prompts": None, "push": "", "held": False, "rollout": None, **facts}
+            known = {name: values[name] for name in _KINDS}
+            arms = [Arm(name, float(share)) for name, share in facts.get("arms", ())]
+            entry = cls(facts["number"], tuple(arms) or (Arm(facts["release"]),), **known)
+        except (LookupError, TypeError, ValueError, AttributeError) as problem:
+            raise ValueError("This is no entry.") from problem
+        right = all(type(known[name]) in kinds for name, kinds in _KINDS.items())
         if (
-            entry.number < 1
+            not right
+            or type(entry.number) is not int
+            or entry.number < 1
+            or entry.release != facts["release"]
+            or any(type(arm.release) is not str for arm in entry.arms)
             or not 0 <= entry.at_s < _LIMIT_TIME_S
             or len(entry.message) > LIMIT_MESSAGE
             or len(entry.who) > LIMIT_WHO
         ):
-            raise ValueError("A field is out of its bounds.")
+            raise ValueError("A field of the entry is not what it should be.")
         return entry
 
 
-def _arms(release: str, arms: list[Any] | None) -> tuple[Arm, ...]:
-    if arms is None:
-        return (Arm(release),)
-    try:
-        read = tuple(Arm(str(name), float(share)) for name, share in arms)
-    except (TypeError, ValueError) as problem:
-        raise ValueError("arms is of the wrong kind.") from problem
-    if not read or read[0].release != release:
-        raise ValueError("The first arm is another release.")
-    return read
-
-
-# name → (its types, what it is when left out); `...` fits no type, so it cannot be left out.
-_FIELDS: Mapping[str, tuple[Any, Any]] = {
-    "number": (int, ...),
-    "release": (str, ...),
-    "previous": ((str, type(None)), ...),
-    "at_s": ((int, float), ...),
-    "who": (str, ...),
-    "message": (str, ...),
-    "why": (str, ...),
-    "prompts": ((int, type(None)), None),
-    "push": (str, ""),
-    "held": (bool, False),
-    "arms": ((list, type(None)), None),
-    "rollout": ((dict, type(None)), None),
+_NONE = type(None)
+_KINDS: Mapping[str, tuple[type, ...]] = {
+    "previous": (str, _NONE),
+    "at_s": (float, int),
+    "who": (str,),
+    "message": (str,),
+    "why": (str,),
+    "prompts": (int, _NONE),
+    "push": (str,),
+    "held": (bool,),
+    "rollout": (dict, _NONE),
 }

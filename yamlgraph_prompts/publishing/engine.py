@@ -29,7 +29,8 @@ from yamlgraph_prompts.publishing.decide import Action, State, decide
 from yamlgraph_prompts.publishing.live import Live
 from yamlgraph_prompts.publishing.lookup import find
 from yamlgraph_prompts.publishing.report import Report, summary, without_excerpts
-from yamlgraph_prompts.registry.replicas import Workers
+from yamlgraph_prompts.registry.ports import Replica
+from yamlgraph_prompts.registry.replicas import HostReplicas
 from yamlgraph_prompts.sources.reader import LayerReader
 from yamlgraph_prompts.text.escaping import Lines
 
@@ -54,7 +55,7 @@ class Engine:
         candidates: Candidates,
         builds: Builds,
         store: Store,
-        replicas: Workers | None,
+        replicas: HostReplicas | None,
         report: Report,
         graphs: Callable[[], tuple[Graph, ...]],
         *,
@@ -202,7 +203,8 @@ class Engine:
     def announce(self) -> None:
         """Announce to the host's other processes what this one serves."""
         if self._replicas is not None and self.live is not None:
-            self._replicas.serve(self.live.release.id, self.live.held)
+            release, held = self.live.release.id, self.live.held
+            self._replicas.announce(Replica(self._store.environment, release, held))
 
     # -- deciding
 

@@ -90,12 +90,19 @@ class Channel:
         """A release of any environment that shares the registry; see `Releases.get`."""
         return self.registry.get(release_id)
 
-    def find(self, prefix: str) -> str:
-        """The full id of the one release whose id begins with `prefix`.
+    def named(self, word: str) -> Release:
+        """The release that a word names: an id, the beginning of one, or `live`."""
+        if word != "live":
+            return self.get(self.find(word))
+        live = self.current()
+        if live is None:
+            raise ReleaseNotFound(
+                f"Nothing is published for {self.environment} in {self.url} yet.", release_id=word
+            )
+        return self.get(live.release)
 
-        Raises:
-            ReleaseNotFound: There is none, or more than one.
-        """
+    def find(self, prefix: str) -> str:
+        """The full id of the one release whose id begins with `prefix`."""
         wanted = prefix.strip().lower()
         found = list(islice(self.registry.ids(wanted), 6)) if wanted else []
         if len(found) == 1:

@@ -1,6 +1,6 @@
-"""Folders of ordinary files made from memory, for readers that want a path. Never the truth.
+"""Checks files out as folders, for libraries that can only read paths. Only a cache of the packs.
 
-Each process keeps its views in a nest of its own; a nest whose lock is free belongs to nobody.
+Each process owns a directory and locks it; an unlocked one is garbage and is swept.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from yamlgraph_prompts.files.disk import (
     follow_forks,
     names_in,
     remove_tree,
+    store_errors,
     temporary_name,
-    told,
     try_lock,
     write_new,
 )
@@ -34,8 +34,8 @@ _LOCK = ".lock"
 
 
 @dataclass
-class Nest:
-    """One folder of views. The lock on `fd` says that a process still reads it."""
+class Directory:
+    """A process's own; the lock on `fd` says that it still reads it."""
 
     path: Path
     fd: int
@@ -43,18 +43,13 @@ class Nest:
     shared: bool = False
 
 
-class Views:
-    """The views of this process. A fork makes all views so far shared: both sides may read them.
-
-    Args:
-        folder: Gives the folder that the nests of all processes are in.
-        lock: The lock under which nests are made and swept.
-    """
+class Checkouts:
+    """The checkouts of this process. A fork shares all so far: both sides may read them."""
 
     def __init__(
         self, folder: Callable[[], Path], lock: Callable[[], AbstractContextManager[None]]
     ) -> None:
-        self.nests: list[Nest] = []
+        self.directories: list[Directory] = []
         self._folder = folder
         self._lock = lock
         self._mutex = threading.RLock()
@@ -63,71 +58,71 @@ class Views:
     def forked(self, *, child: bool) -> None:
         if child:
             self._mutex = threading.RLock()
-        for nest in self.nests:
-            nest.shared = True
+        for directory in self.directories:
+            directory.shared = True
 
     def view(self, name: str, files: Mapping[str, bytes]) -> Path:
         if not _NAME.fullmatch(name):
             raise StoreError(f"A view cannot be named {name!r}.", hint="Use a digest.")
         with self._mutex:
-            for nest in self.nests:
-                if name in nest.names and _is_whole(nest.path / name, files):
-                    return nest.path / name
-            nest = self._own()
-            with told("Could not write the view", nest.path / name):
-                check_out(nest.path / name, files)
-            nest.names.add(name)
-            return nest.path / name
+            for directory in self.directories:
+                if name in directory.names and _is_whole(directory.path / name, files):
+                    return directory.path / name
+            directory = self._own()
+            with store_errors("Could not write the view", directory.path / name):
+                check_out(directory.path / name, files)
+            directory.names.add(name)
+            return directory.path / name
 
     def drop(self, keep: Collection[str]) -> None:
         with self._mutex:
-            for nest in list(self.nests):
-                unused = nest.names.difference(keep)
-                if not nest.shared:
+            for directory in list(self.directories):
+                unused = directory.names.difference(keep)
+                if not directory.shared:
                     for name in unused:
-                        remove_tree(nest.path / name)
-                    nest.names -= unused
-                elif unused == nest.names:
-                    leave(self.nests, nest)
+                        remove_tree(directory.path / name)
+                    directory.names -= unused
+                elif unused == directory.names:
+                    leave(self.directories, directory)
 
     def sweep(self) -> None:
         """Remove what dead processes left behind. The caller holds the lock."""
         for name in names_in(self._folder()):
             _remove_if_free(self._folder() / name)
 
-    def _own(self) -> Nest:
-        for nest in self.nests:
-            if not nest.shared and nest.path.is_dir():
-                return nest
-        with self._lock(), told("Could not make a folder for views in", self._folder()):
+    def _own(self) -> Directory:
+        for directory in self.directories:
+            if not directory.shared and directory.path.is_dir():
+                return directory
+        with self._lock(), store_errors("Could not make a folder for views in", self._folder()):
             path = self._folder() / f"{os.getpid()}-{os.urandom(6).hex()}"
             self._folder().mkdir(mode=0o700, exist_ok=True)
             os.mkdir(path, 0o700)
             fd = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
             try_lock(fd)
-        nest = Nest(path, fd)
-        self.nests.append(nest)
-        return nest
+        directory = Directory(path, fd)
+        self.directories.append(directory)
+        return directory
 
 
-def leave(nests: list[Nest], nest: Nest) -> None:
-    """Forget a nest; remove it unless another process has inherited it."""
-    nests.remove(nest)
+def leave(directories: list[Directory], directory: Directory) -> None:
+    """Forget a directory; remove it unless another process has inherited it."""
+    directories.remove(directory)
     # Closing keeps the lock of a forked process alive; unlocking would take it away.
-    os.close(nest.fd)
-    _remove_if_free(nest.path)
+    os.close(directory.fd)
+    _remove_if_free(directory.path)
 
 
-def _remove_if_free(nest: Path) -> None:
+def _remove_if_free(directory: Path) -> None:
     try:
-        fd = os.open(nest / _LOCK, os.O_RDWR)
+        fd = os.open(directory / _LOCK, os.O_RDWR)
     except OSError:
-        remove_tree(nest)
+        remove_tree(directory)
         return
     try:
         with suppress(OSError):
             if try_lock(fd):
-                remove_tree(nest)
+                remove_tree(directory)
     finally:
         os.close(fd)
 
@@ -140,17 +135,7 @@ def _is_whole(view: Path, files: Mapping[str, bytes]) -> bool:
 
 
 def check_out(folder: Path, files: Mapping[str, bytes], *, private: bool = True) -> None:
-    """Write `files` as a folder, at once.
-
-    Args:
-        folder: Where; what is there already is moved out of the way.
-        files: Path in the folder, with ``/`` → the file's bytes.
-        private: Whether only this user may read them, and nobody write; else as the umask says.
-
-    Raises:
-        StoreError: A path leads out of the folder.
-        OSError: It could not be written; nothing is there.
-    """
+    """Write `files` as a folder, at once."""
     beside = folder.parent / temporary_name()
     file_mode, folder_mode = (_MODE, 0o700) if private else (0o666, 0o777)
     try:

@@ -13,9 +13,9 @@ from yamlgraph_prompts.errors import StoreError
 from yamlgraph_prompts.files.disk import (
     follow_forks,
     private_folder,
+    store_errors,
     take_lock,
     temporary_name,
-    told,
     try_lock,
     unlink,
     unlock,
@@ -43,7 +43,7 @@ class FolderLock:
             if self._fd >= 0:
                 yield
                 return
-            with told("Could not lock the store with", self._path):
+            with store_errors("Could not lock the store with", self._path):
                 # Somebody may have cleared the cache folder.
                 private_folder(self._path.parent)
                 self._fd = take_lock(self._path, timeout_s)
@@ -92,11 +92,7 @@ def is_missing(folder: Path) -> bool:
 
 
 def probe(folder: Path) -> None:
-    """Find out whether the folder can be locked and written, as a publication would.
-
-    Raises:
-        OSError: It cannot.
-    """
+    """Find out whether the folder can be locked and written, as a publication would."""
     packs = folder / "packs"
     packs.mkdir(mode=0o700, exist_ok=True)
     fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)

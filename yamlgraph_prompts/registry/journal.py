@@ -9,6 +9,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -125,21 +126,19 @@ def _seal(entry: Entry) -> bytes:
 
 
 def _unseal(line: bytes) -> Entry | None:
-    facts = _unsealed(line)
     try:
-        return Entry.of_facts(facts) if facts else None
+        return Entry.of_facts(_unsealed(line))
     except ValueError:
         return None
 
 
-def _unsealed(line: bytes) -> dict[str, Any] | None:
-    if line[9:25] != _sum(line[28:]):
-        return None
+def _unsealed(line: bytes) -> dict[str, Any]:
+    """What a line says; nothing where it is damaged."""
     try:
-        facts = json.loads(line)
+        facts = json.loads(line) if line[9:25] == _sum(line[28:]) else {}
     except (ValueError, RecursionError):
-        return None
-    return facts if isinstance(facts, dict) else None
+        return {}
+    return facts if isinstance(facts, dict) else {}
 
 
 def _sum(facts: bytes) -> bytes:
@@ -161,20 +160,12 @@ def _former(folder: Path) -> Iterator[Entry]:
         lines += data.split(b"\n")
     entries = {}
     for line in lines:
-        facts = _unsealed(line) or {}
-        try:
+        facts = _unsealed(line)
+        with suppress(ValueError):
             entry = Entry.of_facts(
-                {
-                    "number": facts.get("serial"),
-                    "why": facts.get("reason"),
-                    "who": "",
-                    "message": "",
-                    "previous": None,
-                    **{name: facts.get(name) for name in ("release", "held", "at_s")},
-                }
+                {"who": "", "message": "", "previous": None, **facts}
+                | {"number": facts.get("serial"), "why": facts.get("reason")}
             )
-        except ValueError:
-            continue
-        entries[entry.number] = entry
+            entries[entry.number] = entry
     for number in sorted(entries, reverse=True):
         yield entries[number]

@@ -22,8 +22,8 @@ from yamlgraph_prompts.files.disk import (
     names_in,
     refusal,
     replace,
+    store_errors,
     syncing,
-    told,
     unlink,
 )
 from yamlgraph_prompts.model.entry import Entry
@@ -46,22 +46,7 @@ _ID = re.compile(r"[0-9a-f]{64}")
 
 
 class LocalRegistry:
-    """Releases and their history in one folder. Thread-safe, and safe between processes.
-
-    Args:
-        folder: The folder, or its ``file://`` URL; made, with mode 0700, by the first writing.
-        behind: Another registry, which is read only: what it has is found here too.
-        timeout_s: How long to wait for another writer, in seconds.
-        single_writer: Of no meaning: the folder's lock says which of two writers is first.
-
-    Raises:
-        StoreError: On writing: the folder belongs to another user, is a link, or others may write
-            to it.
-
-    Example:
-        >>> LocalRegistry("file:///srv/prompts").url
-        'file:///srv/prompts'
-    """
+    """Releases and their history in one folder. Thread-safe, and safe between processes."""
 
     def __init__(
         self,
@@ -83,11 +68,7 @@ class LocalRegistry:
         self._unsynced = False
 
     def lock(self, timeout_s: float | None = None) -> AbstractContextManager[None]:
-        """Keep every other writer out, in this process and in others; gone when the process is.
-
-        Raises:
-            StoreError: Another writer did not finish in time.
-        """
+        """Keep every other writer out, in this process and in others; gone when the process is."""
         return self._lock.held(self._timeout_s if timeout_s is None else timeout_s)
 
     # Releases
@@ -95,7 +76,7 @@ class LocalRegistry:
     def put(self, release: Release, facts: ReleaseFacts | None = None) -> bool:
         facts = facts or ReleaseFacts()
         path = self._path(release.id)
-        with self.lock(), told("Could not store the release in", self.folder):
+        with self.lock(), store_errors("Could not store the release in", self.folder):
             if _is_stored(path, release, facts):
                 self.touch(release.id)
                 return False
@@ -128,23 +109,14 @@ class LocalRegistry:
             yield from (one for one in self.behind.ids(prefix) if one not in found)
 
     def head(self, release_id: str) -> PackHead:
-        """What a release's pack says of itself.
-
-        Raises:
-            ReleaseNotFound: It is not here.
-            StoreCorrupted: It is damaged.
-        """
+        """What a release's pack says of itself."""
         try:
             return read_head(self.pack(release_id), release_id)
         except FileNotFoundError:
             raise _not_found(release_id) from None
 
     def pack(self, release_id: str) -> Path:
-        """The file that holds a release.
-
-        Raises:
-            ReleaseNotFound: It is not here.
-        """
+        """The file that holds a release."""
         path = self._path(release_id)
         if _ID.fullmatch(release_id) and os.path.exists(path):
             return path
@@ -174,7 +146,7 @@ class LocalRegistry:
                     yield entry
 
     def append(self, environment: str, entry: Entry, *, after: Entry | None) -> Entry:
-        with self.lock(), told("Could not change the live release in", self.folder):
+        with self.lock(), store_errors("Could not change the live release in", self.folder):
             current = self.current(environment)
             if current != after:
                 raise Conflict.between(self.url, environment, current)

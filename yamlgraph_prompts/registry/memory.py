@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from threading import Event
 
 from yamlgraph_prompts.errors import Conflict, ReleaseNotFound
 from yamlgraph_prompts.model.entry import Entry
 from yamlgraph_prompts.model.release import Release
+from yamlgraph_prompts.registry.folder import LOCK_TIMEOUT_S
 from yamlgraph_prompts.registry.ports import ReleaseFacts, poll_changes
+from yamlgraph_prompts.registry.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +28,7 @@ class MemoryHead:
 
 
 class MemoryRegistry:
-    """Releases and their history for as long as the process lives. Thread-safe.
-
-    Args:
-        url: What it is called; of no other meaning.
-
-    Example:
-        >>> MemoryRegistry().current("production") is None
-        True
-    """
+    """Releases and their history for as long as the process lives. Thread-safe."""
 
     behind = None
 
@@ -102,3 +97,43 @@ class MemoryRegistry:
             raise ReleaseNotFound(
                 f"Release {release_id[:12]!r} is not kept.", release_id=release_id
             ) from None
+
+
+class MemoryStore(Store):
+    """A store that keeps releases for as long as the process lives, for tests and mappings.
+
+    Only checkouts, for graphs that can read nothing but folders, are written to a temporary folder.
+    """
+
+    def __init__(self, *, keep: int = 50) -> None:
+        super().__init__(None, keep=keep)
+        self._memory = MemoryRegistry()
+
+    @property
+    def registry(self) -> MemoryRegistry:  # type: ignore[override]
+        """The releases and their history."""
+        return self._memory
+
+    @property
+    def folder(self) -> None:
+        """None: nothing is kept on disk."""
+
+    def secret(self) -> None:
+        """None: there is no folder that other processes could share."""
+
+    def facts(self, release_id: str) -> None:
+        """None: nothing outlives the process that could be spared a check."""
+
+    def digests(self, release_id: str) -> Mapping[str, str]:
+        """Each prompt's digest in a kept release."""
+        prompts = self.registry.get(release_id).prompts
+        return {name: prompt.sha256 for name, prompt in prompts.items()}
+
+    @contextmanager
+    def changing(self, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
+        """Nothing to keep out: no other process has this store."""
+        yield
+
+    def changed_paths(self) -> tuple[Path, ...]:
+        """None: no other process can change it."""
+        return ()

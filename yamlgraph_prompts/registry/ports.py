@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Event
 from typing import Protocol, runtime_checkable
 
@@ -14,36 +15,22 @@ from yamlgraph_prompts.model.release import Release
 
 @dataclass(frozen=True, slots=True)
 class ReleaseFacts:
-    """What a check said of a release, so that the next process need not check it again.
-
-    Args:
-        findings: Its findings.
-        clean: The SHA-256 of everything that it found clean.
-        check_version: The version of that check.
-    """
+    """What a check said of a release, so that the next process need not check it again."""
 
     findings: tuple[Finding, ...] = ()
+    # The SHA-256 of everything that it found clean.
     clean: frozenset[str] = frozenset()
     check_version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """One process that serves an environment.
+    """One process that serves `release` to an environment, held or not."""
 
-    Args:
-        id: Unique among the living processes.
-        environment: What it serves.
-        release: The release that it serves.
-        held: Whether it holds that release.
-        pid: Its process id on its host.
-    """
-
-    id: str
     environment: str
     release: str
     held: bool = False
-    pid: int = 0
+    pid: int = field(default_factory=os.getpid)
 
 
 @runtime_checkable
@@ -137,16 +124,12 @@ class Presence(Protocol):
         """The living processes."""
 
 
-@runtime_checkable
 class Registry(Releases, Log, Protocol):
     """Releases and their history, as `open_registry` gives them."""
 
 
-PAUSE_S = 0.05
-
-
 def poll_changes(
-    current: Callable[[], Entry | None], stop: Event, pause_s: float = PAUSE_S
+    current: Callable[[], Entry | None], stop: Event, pause_s: float = 0.05
 ) -> Iterator[Entry]:
     """`Log.changes` for a back end that has no news of its own: asks every `pause_s` seconds."""
     last = current()

@@ -41,21 +41,7 @@ T = TypeVar("T")
 
 
 class S3Registry:
-    """Releases and their history below an S3 URL. Thread-safe.
-
-    Args:
-        url: ``s3://bucket/prefix``, as a reader's layer says it.
-        timeout_s: Seconds that any one call may take.
-        single_writer: Nobody else pushes at the same time; for servers that do not know
-            ``If-None-Match: *``.
-
-    Raises:
-        LayerUnavailable: The URL names no bucket.
-
-    Example:
-        >>> S3Registry("s3://acme-prompts/app").url
-        's3://acme-prompts/app/'
-    """
+    """Releases and their history below an S3 URL. Thread-safe."""
 
     def __init__(
         self,
@@ -101,11 +87,7 @@ class S3Registry:
             entry = self._bounded(partial(log.entry, entry.number - 1), operation)
 
     def append(self, environment: str, entry: Entry, *, after: Entry | None) -> Entry:
-        """As `Log.append`.
-
-        Raises:
-            PushRefused: The server cannot say who is first.
-        """
+        """As `Log.append`."""
         return self._bounded(lambda: self._append(environment, entry, after))
 
     def changes(self, environment: str, stop: Event) -> Iterator[Entry]:

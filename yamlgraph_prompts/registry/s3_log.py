@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from yamlgraph_prompts.errors import LayerUnavailable
@@ -21,23 +21,14 @@ _NUMBER = re.compile(r"([0-9]{20})\.json")
 
 
 class S3Log:
-    """The history below ``<environment>/``.
-
-    Args:
-        objects: The objects below ``.releases/``.
-        environment: The environment's name.
-    """
+    """The history below ``<environment>/``."""
 
     def __init__(self, objects: Objects, environment: str) -> None:
         self._objects = objects
         self._folder = f"{environment}/"
 
     def newest(self, known: Entry | None = None) -> Entry | None:
-        """The last entry, whatever the hint says; None where there is none.
-
-        Args:
-            known: An entry that is in the log, to look from there on.
-        """
+        """The last entry, whatever the hint says; None where there is none."""
         start = known or self.entry(self.pointed()[0])
         after = self._key(start.number) if start else ""
         last = max(
@@ -51,11 +42,7 @@ class S3Log:
         return start if last is None else self.entry(last)
 
     def entry(self, number: int) -> Entry | None:
-        """The entry of this number; None where there is none.
-
-        Raises:
-            LayerUnavailable: It cannot be read, or is none of ours.
-        """
+        """The entry of this number; None where there is none."""
         if not 0 < number < 10**20:
             return None
         data = self._objects.get(self._key(number), LIMIT_ENTRY_BYTES)
@@ -69,20 +56,8 @@ class S3Log:
             raise self._damaged(number)
         return entry
 
-    def entries(self) -> Iterator[Entry]:
-        """Every entry, newest first; the old ones that somebody removed are left out."""
-        found = self.newest()
-        while found is not None:
-            yield found
-            found = self.entry(found.number - 1)
-
     def append(self, entry: Entry, *, conditional: bool) -> bool:
-        """Write the next entry; whether it is in the log now, and not another pusher's.
-
-        Args:
-            entry: The entry.
-            conditional: Whether the server knows ``If-None-Match: *``.
-        """
+        """Write the next entry; whether it is in the log now, and not another pusher's."""
         data = json.dumps(entry.facts(), indent=1).encode()
         key = self._key(entry.number)
         if not conditional:
@@ -105,11 +80,7 @@ class S3Log:
         return 0, ""
 
     def point(self, entry: Entry) -> bool:
-        """Make the hint say what the log says; whether it did not.
-
-        Args:
-            entry: The last entry that is known. If others followed, the hint follows them.
-        """
+        """Make the hint say what the log says; whether it did not."""
         moved = False
         for _ in range(ROUNDS):
             pointed = self.pointed()

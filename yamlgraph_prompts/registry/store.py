@@ -23,7 +23,7 @@ from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.model.entry import LIMIT_MESSAGE, LIMIT_WHO, Entry
 from yamlgraph_prompts.model.pack import PackFacts, read_digests, read_facts
 from yamlgraph_prompts.model.release import Release, StoredRelease, full_id
-from yamlgraph_prompts.registry.checkouts import Nest, Views, leave
+from yamlgraph_prompts.registry.checkouts import Checkouts, Directory, leave
 from yamlgraph_prompts.registry.folder import (
     LOCK_TIMEOUT_S,
     is_missing,
@@ -32,16 +32,14 @@ from yamlgraph_prompts.registry.folder import (
     user_cache,
 )
 from yamlgraph_prompts.registry.local import LocalRegistry
-from yamlgraph_prompts.registry.memory import MemoryRegistry
 from yamlgraph_prompts.registry.ports import ReleaseFacts
-
-__all__ = ["PackFacts", "Store"]
 
 logger = logging.getLogger("yamlgraph_prompts")
 
 _MARK_EVERY_S = 600.0
 
 SECRET_BYTES = 32
+AUDIT_FILE = "audit.jsonl"
 _LIMIT_REASON = 500
 
 
@@ -54,7 +52,7 @@ class Store:
 
     Args:
         folder: Where to keep them; made, with mode 0700, when it is not there. None: a private
-            temporary folder, made when first needed and removed by `close`.
+            temporary folder, removed by `close`.
         environment: Whose history it is.
         keep: How many of the newest releases to keep.
         keep_used_s: For how long, in seconds, to keep a release after it was last used.
@@ -63,15 +61,6 @@ class Store:
     Raises:
         StoreError: The folder belongs to another user, is a link, or others may write to it.
             A folder that merely cannot be written is read, and `trouble` says so.
-
-    Example:
-        >>> from yamlgraph_prompts.model.release import Prompt, Release
-        >>> release = Release.of([Prompt("greeting", b"user: Hi {name}")])
-        >>> with Store(None) as store:
-        ...     store.put(release)
-        ...     _ = store.make_live(release.id, reason="start")
-        ...     store.last_good()["greeting"].data
-        b'user: Hi {name}'
     """
 
     def __init__(
@@ -96,8 +85,8 @@ class Store:
         # Temporary folders, each with the process that made it.
         self._made: list[tuple[Path, int]] = []
         self._opened: LocalRegistry
-        self._views = Views(lambda: self._disk.folder / "views", self.lock)
-        weakref.finalize(self, _leave_nothing, self._views.nests, self._made)
+        self._checkouts = Checkouts(lambda: self._disk.folder / "views", self.lock)
+        weakref.finalize(self, _leave_nothing, self._checkouts.directories, self._made)
         if folder is not None:
             self._open(Path(folder).absolute(), make)
 
@@ -111,19 +100,7 @@ class Store:
         graph: Path | None = None,
         make: bool = True,
     ) -> Store:
-        """The store for one environment and these layers; without any, for a graph's own prompts.
-
-        Args:
-            environment: The environment's name.
-            layers: The layers' places, highest priority first.
-            root: The folder that holds the stores; else what ``YAMLGRAPH_PROMPTS_STORE`` names,
-                else ``yamlgraph-prompts`` in the user's cache folder.
-            graph: The graph's file, where there are no layers.
-            make: As in `Store`.
-
-        Raises:
-            StoreError: As in `Store`.
-        """
+        """The store for one environment and these layers, or for a graph's own prompts."""
         chosen = root or os.environ.get("YAMLGRAPH_PROMPTS_STORE")
         whose = [environment, list(layers) or [f"graph:{graph}"]]
         digest = sha256(json.dumps(whose).encode()).hexdigest()[:12]
@@ -137,7 +114,7 @@ class Store:
         return cls(place / f"{name}-{digest}", environment=name, make=make)
 
     @property
-    def registry(self) -> LocalRegistry | MemoryRegistry:
+    def registry(self) -> LocalRegistry:
         """The releases and their history, as every process that shares the folder has them."""
         return self._disk
 
@@ -174,21 +151,8 @@ class Store:
         """Point at a release that is stored, for every process that shares the store.
 
         Args:
-            release_id: The release's full id.
-            reason: Why, such as ``"file change"``.
-            held: Whether the layers are not followed from now on.
             since: The number of the entry that was obeyed: a hold that came since is left as it
-                is. None: it is ended.
-            who: Who does it, where that is a person.
-            message: What for, in that person's words.
-
-        Returns:
-            Whether it is live now: False where another process holds one since.
-
-        Raises:
-            ReleaseNotFound: It is not stored.
-            StoreCorrupted: It is stored, but damaged.
-            StoreError: It could not be written; what was live still is.
+                is, and the answer is False. None: it is ended.
         """
         with self._writing(), self.registry.lock():
             live = self.current()
@@ -261,17 +225,7 @@ class Store:
         clean: Iterable[str] = (),
         check_version: str = "",
     ) -> None:
-        """Keep a release. It is not live yet.
-
-        Args:
-            release: The release.
-            findings: What the check had to say about it.
-            clean: The SHA-256 of everything that the check found clean; see `facts`.
-            check_version: The version of that check.
-
-        Raises:
-            StoreError: It could not be written; everything is as it was before.
-        """
+        """Keep a release. It is not live yet."""
         facts = ReleaseFacts(tuple(findings), frozenset(clean), check_version)
         with self._writing():
             if self.registry.put(release, facts):
@@ -280,23 +234,13 @@ class Store:
                     self._retire()
 
     def get(self, release_id: str) -> Release:
-        """A stored release, every byte verified. It counts as used now.
-
-        Raises:
-            ReleaseNotFound: It is not stored.
-            StoreCorrupted: It is stored, but damaged.
-            StoreError: It cannot be read.
-        """
+        """A stored release, every byte verified. It counts as used now."""
         release = self.registry.get(release_id)
         self.mark_used(release_id)
         return release
 
     def find(self, prefix: str) -> str:
-        """The full id of the one stored release whose id begins with `prefix`.
-
-        Raises:
-            ReleaseNotFound: There is none, or more than one.
-        """
+        """The full id of the one stored release whose id begins with `prefix`."""
         return full_id(prefix, self.registry.ids())
 
     def facts(self, release_id: str) -> PackFacts | None:
@@ -307,14 +251,9 @@ class Store:
             return None
 
     def digests(self, release_id: str) -> Mapping[str, str]:
-        """Each prompt's digest in a stored release, without reading the prompts.
-
-        Raises:
-            ReleaseNotFound: It is not stored.
-            StoreError: It is damaged, or cannot be read.
-        """
+        """Each prompt's digest in a stored release, without reading the prompts."""
         path = self._disk.pack(release_id)
-        with disk.told("Could not read the release", path):
+        with disk.store_errors("Could not read the release", path):
             return read_digests(path, release_id)
 
     # This host's
@@ -355,44 +294,22 @@ class Store:
         return None
 
     def view(self, name: str, files: Mapping[str, bytes]) -> Path:
-        """A folder of ordinary files, for readers in this process that want a path.
-
-        Args:
-            name: A digest of the content, chosen by the caller; an equal name is reused.
-            files: Path in the folder, with ``/`` → the file's bytes.
-
-        Raises:
-            StoreError: It could not be written, or a path leads out of the folder.
-        """
-        return self._views.view(name, files)
+        """A folder of ordinary files, for readers in this process that want a path."""
+        return self._checkouts.view(name, files)
 
     def drop_views(self, keep: Collection[str]) -> None:
         """Remove this process's views except those named in `keep`."""
-        self._views.drop(keep)
+        self._checkouts.drop(keep)
 
     def lock(self, timeout_s: float = LOCK_TIMEOUT_S) -> AbstractContextManager[None]:
-        """Keep every other writer out, in this process and in others; gone when the process is.
-
-        Args:
-            timeout_s: How long to wait for another writer, in seconds.
-
-        Raises:
-            StoreError: Another writer did not finish in time.
-        """
+        """Keep every other writer out, in this process and in others; gone when the process is."""
         return self._disk.lock(timeout_s)
 
     @contextmanager
     def changing(self, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
-        """Keep every other process from changing prompts in the layers. Not the store's own lock.
-
-        Args:
-            timeout_s: How long to wait for another change, in seconds.
-
-        Raises:
-            StoreError: Another change did not finish in time.
-        """
+        """Keep every other process from changing prompts in the layers; not the store's lock."""
         folder = self._disk.folder
-        with disk.told("Could not lock", folder):
+        with disk.store_errors("Could not lock", folder):
             fd = disk.take_lock(folder / "changing", timeout_s)
         try:
             yield
@@ -400,18 +317,11 @@ class Store:
             disk.unlock(fd)
 
     def sweep(self, timeout_s: float = LOCK_TIMEOUT_S) -> None:
-        """Remove what killed processes left behind, and releases that need not be kept.
-
-        Args:
-            timeout_s: How long to wait for another writer, in seconds.
-
-        Raises:
-            StoreError: Another writer did not finish in time.
-        """
+        """Remove what killed processes left behind, and releases that need not be kept."""
         with self.lock(timeout_s):
             self._disk.sweep_temporaries()
             self._retire()
-            self._views.sweep()
+            self._checkouts.sweep()
 
     def changed_paths(self) -> tuple[Path, ...]:
         """The files to watch for another process's change of what is live."""
@@ -420,7 +330,7 @@ class Store:
 
     def close(self) -> None:
         """Remove this process's views and, if it had to be made, the temporary folder."""
-        _leave_nothing(self._views.nests, self._made)
+        _leave_nothing(self._checkouts.directories, self._made)
 
     def __enter__(self) -> Store:
         return self
@@ -483,52 +393,9 @@ class Store:
         self.registry.retire(self.keep, self.keep_used_s, [one for one in spared if one])
 
 
-class MemoryStore(Store):
-    """A store that keeps releases for as long as the process lives, for tests and mappings.
-
-    Only checkouts, for graphs that can read nothing but folders, are written to a temporary folder.
-
-    Args:
-        keep: How many of the newest releases to keep.
-    """
-
-    def __init__(self, *, keep: int = 50) -> None:
-        super().__init__(None, keep=keep)
-        self._memory = MemoryRegistry()
-
-    @property
-    def registry(self) -> MemoryRegistry:
-        """The releases and their history."""
-        return self._memory
-
-    @property
-    def folder(self) -> None:
-        """None: nothing is kept on disk."""
-
-    def secret(self) -> None:
-        """None: there is no folder that other processes could share."""
-
-    def facts(self, release_id: str) -> None:
-        """None: nothing outlives the process that could be spared a check."""
-
-    def digests(self, release_id: str) -> Mapping[str, str]:
-        """Each prompt's digest in a kept release."""
-        prompts = self.registry.get(release_id).prompts
-        return {name: prompt.sha256 for name, prompt in prompts.items()}
-
-    @contextmanager
-    def changing(self, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
-        """Nothing to keep out: no other process has this store."""
-        yield
-
-    def changed_paths(self) -> tuple[Path, ...]:
-        """None: no other process can change it."""
-        return ()
-
-
-def _leave_nothing(nests: list[Nest], made: list[tuple[Path, int]]) -> None:
-    for nest in list(nests):
-        leave(nests, nest)
+def _leave_nothing(directories: list[Directory], made: list[tuple[Path, int]]) -> None:
+    for directory in list(directories):
+        leave(directories, directory)
     for folder, maker in made:
         if os.getpid() == maker:
             disk.remove_tree(folder)
