@@ -77,7 +77,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     # The groups of `--dist loadgroup` get lost with pytest 9.2 and pytest-xdist 3.8.
     from xdist.scheduler import LoadScopeScheduling
 
-    class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
+    class Scheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             module = Path(nodeid.partition("::")[0]).stem
             return _GROUPS.get(module, nodeid)
