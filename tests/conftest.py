@@ -69,6 +69,22 @@ _GROUPS = {
     "test_server_clients_http": "langgraph dev for clients",
     "test_template_corpus": "Jinja's own tests",
 }
+# Modules that `make check` leaves out, beside tests/security and what is marked `slow` itself.
+_SLOW = {
+    *("test_admin", "test_admin_page", "test_admin_workers", "test_bucket", "test_cli"),
+    *("test_cli_push", "test_demo", "test_drop_in", "test_examples", "test_fastapi_app"),
+    *("test_isolation", "test_langgraph_dev", "test_linear_checks", "test_page_accessibility"),
+    *("test_page_browser", "test_pytest_plugin", "test_render", "test_s3_outage"),
+    *("test_s3_source", "test_sources", "test_store", "test_untrusted", "test_yamlgraph_alone"),
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is slow."""
+    for item in items:
+        path = item.path
+        if path.stem in _SLOW or path.parent.name == "security":
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -139,18 +155,19 @@ def own_workers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def clean_environment(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[None]:
+def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No test sees the developer's settings, store or keys, nor another test's live objects."""
     for name in list(os.environ):
         if name == "ENVIRONMENT" or name.startswith(_PREFIXES) or name.endswith(_KEYS):
             monkeypatch.delenv(name)
-    monkeypatch.setenv("YAMLGRAPH_PROMPTS_STORE", str(tmp_path_factory.mktemp("store")))
+    store = tmp_path.with_name(f"{tmp_path.name}-store")
+    store.mkdir(mode=0o700)
+    monkeypatch.setenv("YAMLGRAPH_PROMPTS_STORE", str(store))
     monkeypatch.setenv("LANGSMITH_TRACING", "false")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
     yield
     _close_shared()
+    shutil.rmtree(store, ignore_errors=True)
     if cache := sys.modules.get("yamlgraph.graph_cache"):
         cache.clear_cache()
 
