@@ -15,6 +15,7 @@ import pytest
 
 ALONE = ("tests/test_hot_reload.py", "tests/test_watch.py")
 """The modules with tests that are marked `alone`."""
+_PARALLEL = ("-n", "auto", "--maxprocesses", "8", "-q")
 _NONE = pytest.ExitCode.NO_TESTS_COLLECTED
 
 
@@ -22,8 +23,8 @@ def main(*arguments: str) -> int:
     """The exit code: of the part that failed, else 0; 5 where there was no such test."""
     given = [argument for argument in arguments if argument != "--quick"]
     if "--quick" in arguments:
-        return _run("not nightly and not alone and not slow", "-n", "auto", "-q", *given)
-    code = _run("not nightly and not alone", "-n", "auto", "-q", *given)
+        return _run("not nightly and not alone and not slow", *_PARALLEL, *given)
+    code = _run("not nightly and not alone", *_PARALLEL, *given)
     paths = [argument for argument in given if Path(argument.partition("::")[0]).exists()]
     if code in (0, _NONE) and (alone := [*_alone(paths)]):
         others = [argument for argument in given if argument not in paths]

@@ -212,7 +212,7 @@ def test_make_test_runs_what_was_asked_for(
     left = iter(codes)
 
     def run(marks: str, *arguments: str) -> int:
-        done.append([word for word in arguments if word not in ("-n", "auto", "-q")])
+        done.append([word for word in arguments if word not in suite._PARALLEL])
         return next(left)
 
     monkeypatch.setattr(suite, "_run", run)
