@@ -205,7 +205,6 @@ def runs(block: Block) -> bool:
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if any(map(runs, blocks(p)))], ids=page_id)
-@pytest.mark.slow
 def test_what_a_page_shows_is_what_happens(page: Path, tmp_path: Path) -> None:
     folder, report = tmp_path / "page", tmp_path / "report.txt"
     folder.mkdir()
