@@ -365,7 +365,7 @@ def test_the_code_of_a_tool_is_a_part_of_the_graph(project: Path, model_server: 
     app = load("graph.yaml")
     release = app.release.id
     assert app.invoke({"name": "Ada"})["loud"] == "one"
-    # Another length: Python's own bytecode tells a file by its size and by the second of its change.
+    # Another length: Python tells bytecode that is stale by the size and the second of the change.
     shouts("'second'")
     assert app.prompts.publish().status == "published"
     assert app.invoke({"name": "Ada"})["loud"] == "second"
