@@ -44,7 +44,7 @@ from yamlgraph_prompts.sources.s3 import S3Source
 from yamlgraph_prompts.sources.s3_client import Place, forget
 
 DEADLINE_S = 1.0
-SLACK_S = 6.0  # for a machine that runs other things as well; less than the 10 s that a request may hang
+SLACK_S = 6.0  # on a busy machine; less than the 10 s that one request may hang
 
 
 def live(s3: ScriptedS3, store: Path | None = None, **options: object) -> LivePrompts:
