@@ -15,23 +15,31 @@ UV := .venv/uv/bin/uv
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --upgrade \
 	--no-header --no-annotate
 
-.PHONY: help demo test lint bench page constraints nightly clean
+# Bytecode makes the hundreds of processes that the tests start twice as quick.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help demo check test lint bench docs page constraints nightly clean
 
 help:
 	@echo "make demo        see it work: no key, no network (ten seconds, once it is set up)"
+	@echo "make check       lint and the quick tests (a minute)"
 	@echo "make test        the whole test suite; ARGS='-k word' for some of it"
 	@echo "make lint        ruff, mypy, and which module may import which"
 	@echo "make bench       the benchmarks"
-	@echo "make page        docs/page/*.png anew, with the Chromium of this machine"
-	@echo "make constraints the versions that all of these install, anew: the newest of today"
+	@echo "make docs        the documentation as a site, in site/"
+	@echo "make page        write docs/page/*.png again, with the Chromium of this machine"
+	@echo "make constraints write constraints*.txt again, with the newest versions of today"
 	@echo "make nightly     the whole suite and more on the newest of everything (an hour or two)"
 	@echo "make clean       remove .venv and everything that was made"
 
 demo: $(VENV)/installed
 	@$(BIN)/yamlgraph-prompts demo
 
+check: lint
+	$(BIN)/python -m tests.suite --quick $(ARGS)
+
 test: $(VENV)/ready
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m tests.suite $(ARGS)
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check
@@ -42,6 +50,9 @@ lint: $(VENV)/ready
 bench: $(VENV)/ready
 	@set -e; for bench in $$(grep -l __main__ benchmarks/*.py | sort); do \
 		name=$$(basename $$bench .py); echo "== $$name"; $(BIN)/python -m benchmarks.$$name; done
+
+docs: $(VENV)/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 page: $(VENV)/ready
 	$(BIN)/python -m tests.page_screenshots
@@ -64,6 +75,10 @@ $(VENV)/ready: $(VENV)/installed constraints-schemathesis.txt
 		$(call pins,constraints-schemathesis.txt)
 	@touch $@
 
+$(VENV)/docs: $(VENV)/installed
+	@$(INSTALL) --group docs
+	@touch $@
+
 # The core on the lowest versions that we claim.
 $(VENV)/lowest/ready: $(VENV)/installed constraints-lowest.txt
 	@$(BIN)/python -m venv --clear $(VENV)/lowest
@@ -76,7 +91,7 @@ $(VENV)/lowest/ready: $(VENV)/installed constraints-lowest.txt
 constraints:
 	@test -x $(UV) || $(PYTHON) -m venv .venv/uv
 	@.venv/uv/bin/python -m pip -qq install --upgrade uv
-	$(COMPILE) pyproject.toml --extra yamlgraph --group test --group lint -o constraints.txt
+	$(COMPILE) pyproject.toml --extra yamlgraph --group test --group lint --group docs -o constraints.txt
 	$(COMPILE) --group schemathesis -o constraints-schemathesis.txt
 	$(COMPILE) pyproject.toml --extra yamlgraph --group lowest -o constraints-lowest.txt
 
@@ -84,5 +99,5 @@ nightly:
 	@.ci/nightly
 
 clean:
-	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .langgraph_api
+	rm -rf .venv dist build site .pytest_cache .mypy_cache .ruff_cache .hypothesis .langgraph_api
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -2,8 +2,8 @@
 
 A trivial graph behind `live_graph`, its prompts in a watched folder, beside the very graph that
 the handle runs, called without it: another one lies elsewhere in memory, which alone makes 5 to 12
-µs here. And beside that one called with two keys in its metadata, which is what LangGraph takes
-for carrying `prompts_release` and `prompts_graph`, whoever puts them there.
+µs here. And beside that one called with three keys in its metadata, which is what LangGraph takes
+for carrying `prompts_release`, `prompts_graph` and `prompts_arm`.
 Microseconds are a machine's own, so YAMLGraph's load of two nodes stands beside them: 5 ms where
 the bar was set.
 """
@@ -24,7 +24,8 @@ from benchmarks.graphs import chain
 from benchmarks.measure import Row, duration, interleaved, is_quick, plain, show, workplace
 
 BAR_S = 30e-6
-KEYS = {"prompts_release": "r" * 64, "prompts_graph": "g" * 64}
+HOOKS_BAR_S = 3e-6
+KEYS = {"prompts_release": "r" * 64, "prompts_graph": "g" * 64, "prompts_arm": "A"}
 CONFIG = {"configurable": {"thread_id": "1", "user": "ada"}, "metadata": {"who": "me"}}
 
 Calls = dict[str, Callable[[], object]]
@@ -66,7 +67,7 @@ def told(what: str, calls: Calls, rounds: int) -> list[Row]:
     gc.enable()
     alone = times["alone"].seconds
     rows = [plain(f"{what}: LangGraph alone", times["alone"])]
-    for name, label in (("keys", "alone, with two keys"), ("live", "live handle")):
+    for name, label in (("keys", "alone, with three keys"), ("live", "live handle")):
         added = median(b - a for a, b in zip(alone, times[name].seconds, strict=True))
         share = f"+{added / times['alone'].median:.1%}"
         bar = (f"≤ {duration(BAR_S)}", added <= BAR_S) if name == "live" else ("", None)
@@ -103,6 +104,33 @@ def invoked(folder: Path, rounds: int) -> Iterator[Row]:
             }
             yield from told(what, calls, rounds)
     loop.close()
+
+
+def observed(folder: Path, rounds: int) -> Iterator[Row]:
+    """What the admin app's hooks add to a run of one and the same handle."""
+    from yamlgraph_prompts.admin import admin_app
+
+    with live(folder, trivial) as app:
+        report = app.prompts._report
+        without = report._on_run
+        admin_app(app.prompts, tokens={"t" * 32: "viewer"})
+
+        def run(observers: Any) -> Callable[[], object]:
+            def call() -> object:
+                report._on_run = observers
+                return app.invoke({"x": 0})
+
+            return call
+
+        calls = {"without": run(without), "with": run(report._on_run)}
+        gc.disable()
+        times = interleaved(rounds, calls, warm_up=rounds // 20)
+        gc.enable()
+        pairs = zip(times["without"].seconds, times["with"].seconds, strict=True)
+        added = median(after - before for before, after in pairs)
+        yield plain("invoke: live handle without hooks", times["without"])
+        bar = f"≤ {duration(HOOKS_BAR_S)}", added <= HOOKS_BAR_S
+        yield Row("invoke: the admin app's hooks add", duration(added), "", "", *bar)
 
 
 def reads(folder: Path) -> Iterator[Row]:
@@ -149,6 +177,7 @@ def main() -> None:
     with workplace() as folder:
         rows = [
             *invoked(folder / "invoked", rounds),
+            *observed(folder / "observed", rounds),
             *reads(folder / "asking"),
             this_machine(folder / "load", rounds // 40),
         ]

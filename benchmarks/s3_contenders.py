@@ -86,10 +86,11 @@ def ours() -> Sync:
     from yamlgraph_prompts.model.release import Prompt, Release
     from yamlgraph_prompts.registry.store import Store
     from yamlgraph_prompts.sources.s3 import S3Source
-    from yamlgraph_prompts.sources.s3_client import Place, client
+    from yamlgraph_prompts.sources.s3.client import connection
+    from yamlgraph_prompts.sources.s3.location import Location
 
     url = f"s3://{BUCKET}/{PREFIX}"
-    client(Place.parse(url))
+    connection(Location.parse(url))
 
     def sync(folder: Path) -> None:
         source = S3Source(url)

@@ -17,7 +17,7 @@ from random import Random
 
 from benchmarks.measure import Row, show
 from benchmarks.s3_herd_plot import Panel, drawn
-from yamlgraph_prompts.following.polling import Pace
+from yamlgraph_prompts.sources.polling import Pace
 
 REPLICAS = 1000
 REFRESH_S = 30.0

@@ -49,9 +49,10 @@ def publish(server: Nginx) -> str:
 def in_memory() -> with_.Sync:
     from yamlgraph_prompts.sources.layers import Layer
     from yamlgraph_prompts.sources.reader import LayerReader
-    from yamlgraph_prompts.sources.s3_client import Place, client
+    from yamlgraph_prompts.sources.s3.client import connection
+    from yamlgraph_prompts.sources.s3.location import Location
 
-    client(Place.parse(f"s3://{BUCKET}/{PREFIX}"))
+    connection(Location.parse(f"s3://{BUCKET}/{PREFIX}"))
 
     def start(_: Path) -> None:
         reader = LayerReader(Layer(f"s3://{BUCKET}/{PREFIX}"), CHANNEL, None)

@@ -17,7 +17,8 @@ from typing import Any
 from benchmarks.measure import Row, duration, is_quick, show
 from yamlgraph_prompts.errors import PromptRenderError
 from yamlgraph_prompts.sandbox.access import METHODS
-from yamlgraph_prompts.sandbox.filters import FILTERS, TESTS
+from yamlgraph_prompts.sandbox.filters import FILTERS
+from yamlgraph_prompts.sandbox.functions import TESTS
 from yamlgraph_prompts.templates.template import MessageTemplate
 
 MEBI = 1024 * 1024
@@ -73,13 +74,11 @@ def templates() -> list[tuple[str, str, str]]:
     found = []
     for kind, sort in (
         ("text", "text"),
-        ("markup", "text"),
         ("list", "list"),
         ("mapping", "mapping"),
     ):
-        subject = "(x|safe)" if kind == "markup" else "x"
         for name in METHODS[kind]:
-            call = f"{subject}.{name}({ARGUMENTS.get(name, '')})"
+            call = f"x.{name}({ARGUMENTS.get(name, '')})"
             found.append((f"{kind}.{name}", f"{{% set r = {call} %}}", sort))
     for name in FILTERS:
         call = f"x|{name}({ARGUMENTS[name]})" if name in ARGUMENTS else f"x|{name}"

@@ -9,9 +9,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests import kept_workers
 from tests.graphs.catalog import FOLDER
 from tests.model_server import ModelServer
 from tests.s3_servers import (  # noqa: F401 - fixtures: one server of each kind for all tests
@@ -25,6 +27,7 @@ from tests.s3_servers import (  # noqa: F401 - fixtures: one server of each kind
     swift,
     swift_url,
 )
+from yamlgraph_prompts.isolation import pool
 
 ROOT = Path(__file__).parent.parent
 _KEYS = ("_API_KEY", "_API_TOKEN", "_AI_ENDPOINT")
@@ -33,7 +36,7 @@ _PREFIXES = ("YAMLGRAPH_", "LANGSMITH_", "LANGCHAIN_", "LMSTUDIO_", "AWS_")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """How long the fuzzer of tests/security runs, and from which seed."""
-    parser.addoption("--fuzz-seconds", type=float, default=60.0, help="0 leaves the fuzzer out")
+    parser.addoption("--fuzz-seconds", type=float, default=10.0, help="0 leaves the fuzzer out")
     parser.addoption("--fuzz-seed", type=int, default=1)
 
 
@@ -45,7 +48,44 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
-def wait_until(predicate: Callable[[], object], timeout_s: float = 10.0) -> None:
+# Module → the tests that one worker of pytest-xdist runs, since they share what is slow to start.
+# A module that is not named here is spread over all workers, test by test.
+_GROUPS = {
+    **dict.fromkeys(
+        [
+            *("test_sources", "test_s3_source", "test_s3_outage", "test_s3_credentials"),
+            *("test_bucket", "test_admin_bucket", "test_cli_push"),
+        ],
+        "servers of S3",
+    ),
+    **dict.fromkeys(["test_page_browser", "test_page_accessibility"], "browser"),
+    "test_admin_workers": "uvicorn",
+    "test_drop_in": "YAMLGraph in a process of its own",
+    "test_fastapi_app": "uvicorn of the example",
+    "test_langgraph_dev": "langgraph dev",
+    "test_pack": "pack",
+    "test_render": "renderer",
+    "test_reviewing": "planted repository",
+    "test_server_clients_http": "langgraph dev for clients",
+    "test_template_corpus": "Jinja's own tests",
+}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Spread the tests over the workers, groups first."""
+    # The groups of `--dist loadgroup` get lost with pytest 9.2 and pytest-xdist 3.8.
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            module = Path(nodeid.partition("::")[0]).stem
+            return _GROUPS.get(module, nodeid)
+
+    return Scheduling(config, log)
+
+
+def wait_until(predicate: Callable[[], object], timeout_s: float = 30.0) -> None:
     """Return as soon as `predicate()` is true; AssertionError when it is not in time.
 
     Args:
@@ -80,6 +120,22 @@ def run_in(
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cheap_disk_and_workers() -> Iterator[None]:
+    """No test needs to survive a power cut: what is synced, and when, they note by themselves."""
+    with pytest.MonkeyPatch.context() as patch, kept_workers.kept_workers():
+        # 6 ms on a quiet disk, and an admin app's test has dozens.
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
+@pytest.fixture
+def own_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Worker processes start and end as they do outside the tests."""
+    monkeypatch.setattr(pool, "_Worker", kept_workers._Worker)
+    monkeypatch.setattr(pool, "_end_all", kept_workers._end_all)
 
 
 @pytest.fixture(autouse=True)

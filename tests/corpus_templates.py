@@ -386,6 +386,8 @@ CHAT = {
     "phi": _PHI,
     "roles by a map": _ROLES_BY_MAP,
 }
+# Adds a text to JSON by `+`, which Jinja's `Markup` escapes and ours does not.
+WITH_MARKUP = (_MISTRAL,)
 
 PROMPTS = """\
 Hello {{ name }}!
@@ -441,10 +443,9 @@ You are a {{ tone.value }} assistant for {{ customer.name }}.
 {{ '{} is {}'.format(name, n) }} {{ '{a:>5}|{b:.2f}'.format(a=name, b=price) }} {{ '{0}{0}'.format('x') }} {{ '{x[name]}'.format(x=rows[0]) }}
 {{ '%s has %d (%.1f%%)' % (name, n, ratio * 100) }} {{ '%05d' % n }} {{ '%-5s|' % name }} {{ '%(a)s' % {'a': 1} }} {{ '%x' % 255 }}
 {{ '%s, %s'|format(name, n) }} {{ '%(a)s'|format(a=1) }}
-{{ html|e }} {{ html|escape }} {{ html|safe }} {{ html|forceescape }} {{ html|striptags }}
-{{ html|urlencode }} {{ url|urlencode }} {{ d|urlencode }} {{ 'see https://example.com now'|urlize }}
+{{ html|e }} {{ html|escape }} {{ html|safe }} {{ html|forceescape }}
+{{ html|urlencode }} {{ url|urlencode }} {{ d|urlencode }}
 {{ config|tojson }} {{ rows[0]|tojson(indent=2) }} {{ names|tojson }} {{ html|tojson }} {{ nothing|tojson }}
-{{ config|pprint }} {{ names|pprint }} {{ {'id': 'x', 'class': none}|xmlattr }}
 {{ price|round }} {{ ratio|round(2) }} {{ ratio|round(1, 'ceil') }} {{ ratio|round(1, 'floor') }} {{ 7|round }}
 {{ '42'|int }} {{ 'x'|int(5) }} {{ '0x1A'|int(0, 16) }} {{ '3.5'|float }} {{ 'x'|float(1.5) }} {{ 3.9|int }} {{ -3|abs }}
 {{ big_number|filesizeformat }} {{ 1024|filesizeformat(true) }} {{ '{:,}'.format(big_number) }} {{ '{:.1%}'.format(ratio) }}
@@ -494,14 +495,13 @@ You are a {{ tone.value }} assistant for {{ customer.name }}.
 {% for i in nested recursive %}{% if i is iterable %}({{ loop(i) }}){% else %}{{ i }}@{{ loop.depth }}{% endif %}{% endfor %}
 {% block intro %}Intro {{ name }}{% endblock %} {{ self.intro() }}
 {% block a %}{% for x in numbers %}{{ ', '.join(names) }}{{ name.replace('A', 'E') }}{{ name.center(7) }}{% endfor %}{% endblock %}
-{% for x in names %}{{ ', '.join(names) }} {{ x.replace('a', 'b') }} {{ x.center(5) }} {{ x.translate({97: 98}) }}{% endfor %}
+{% for x in names %}{{ ', '.join(names) }} {{ x.replace('a', 'b') }} {{ x.center(5) }}{% endfor %}
 {% for x in names %}{% for y in numbers %}{{ x }}{{ y }}{{ loop.index }}{% if loop.last %};{% endif %}{% endfor %}{% endfor %}
 {% for x in names %}{% set outer = loop %}{% for y in numbers %}{{ outer.index }}.{{ loop.index }} {% endfor %}{% endfor %}
 {% for x in range(3) %}{{ x }}{% endfor %} {% for x in range(1, 10, 3) %}{{ x }}{% endfor %} {{ range(3)|list }} {{ range(5)|length }} {{ range(n)[1] }}
 {% for i in range(10, 0, -2) %}{{ i }} {% endfor %}
 {% set c = cycler('odd', 'even') %}{% for x in numbers %}{{ c.next() }} {{ c.current }} {% endfor %}{{ c.reset() }}{{ c.current }}
 {% set pipe = joiner(' | ') %}{% for x in names %}{{ pipe() }}{{ x }}{% endfor %}
-{% autoescape true %}{{ html }}{{ html|safe }}{{ '<' ~ html }}{% endautoescape %}{{ html }}
 {% for m in messages %}{{ m.type }}: {{ m.content }}\\n{% endfor %}
 {{ messages[-1].content }} {{ messages[1].name }} {{ messages[1].id }} {{ messages[2].tool_calls[0].name }} {{ messages[2].tool_calls[0]['args'].q }} {{ messages[3].tool_call_id }}
 {{ messages|selectattr('type', 'equalto', 'human')|map(attribute='content')|join(' ') }} {{ messages|length }}
@@ -554,8 +554,7 @@ You have {{ n }} new message{{ 's' if n != 1 }}.
 {{ customer.name.split(' ')|first }} {{ customer.name.split()[-1]|upper }} {{ customer.tags[0][0] }}
 {{ (customer.tags + ['new'])|join('/') }} {{ customer.tags|map('upper')|join }} {{ 'vip' in customer.tags }}
 {{ span.seconds // 3600 }}h {{ (span.seconds // 60) % 60 }}m {{ when.hour }}:{{ '%02d' % when.minute }}
-{{ url|urlize(20, true) }} {{ 'mail me@example.com'|urlize }} {{ url|urlize(target='_blank', rel='x') }}
-{{ html|e|safe }} {{ (html|e)|length }} {{ html|safe|upper }} {{ (html|safe) + '<' }} {{ '<'|e ~ '<' }}
+{{ html|e|safe }} {{ (html|e)|length }} {{ html|safe|upper }} {{ '<'|e ~ '<' }}
 {{ price|int }} {{ '%.3e' % big_number }} {{ '%+d' % n }} {{ '%o' % 8 }} {{ '%c' % 'x' }} {{ '%r' % name }} {{ '%5.1f|' % price }} {{ '%%' % () }}
 {{ [1, 2, 3][1:]|first }} {{ ({'a': 1}).a }} {{ {'a': {'b': [10, 20]}}['a']['b'][1] }} {{ ('a', 'b')[0] }} {{ 'abc'[1] }}
 {{ n.bit_length() }} {{ price.is_integer() }} {{ n.real }} {{ names.index('bob') }} {{ numbers.count(2) }} {{ point.index(2) }}

@@ -43,10 +43,7 @@ def asks(release: str, node: str = "ask") -> StateGraph:
 
 
 class FakeFeed:
-    """Builds `source(release)` for every release that is published; keeps all of them.
-
-    `told` says that it wants to hear of every run.
-    """
+    """Builds `source(release)` for every release that is published; keeps all of them."""
 
     def __init__(
         self,
@@ -55,7 +52,6 @@ class FakeFeed:
         pin: Pin = "run",
         owner: object = None,
         allow_release_override: bool = False,
-        told: bool = False,
         release: str = "r1",
         graph: str = "g1",
         recipe: Recipe | None = None,
@@ -65,7 +61,6 @@ class FakeFeed:
         self.key = b"the key of a test"
         self.owner = owner or self
         self.allow_release_override = allow_release_override
-        self.told = told
         self.source = source
         self.recipe = recipe or Recipe((), arguments)
         self.known: dict[tuple[str, str], Build] = {}
@@ -83,7 +78,7 @@ class FakeFeed:
         return build
 
     def at_once(self) -> Build | None:
-        return None if self.told else self.live
+        return self.live
 
     def current(self) -> Build:
         return self.live

@@ -77,7 +77,7 @@ def confirm(olga: Visitor) -> None:
 def graph(olga: Visitor) -> None:
     olga.go("/page/graphs")
     olga.page.locator("#content").get_by_role("link", name="support").first.click()
-    olga.page.locator("#picture[data-state=drawn] svg").wait_for()
+    olga.page.locator("#picture svg").wait_for()
 
 
 def log(olga: Visitor) -> None:

@@ -21,7 +21,8 @@ from typing import Any
 import pytest
 
 from tests.scripted_server import ScriptedS3, Server
-from yamlgraph_prompts.sources.s3_client import Place, client
+from yamlgraph_prompts.sources.s3.client import connection
+from yamlgraph_prompts.sources.s3.location import Location
 
 KEY = "AKIDTESTING000000001"
 SECRET = "a-secret-that-no-message-may-hold"
@@ -130,7 +131,7 @@ def s3(scripted_server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scr
     credentials(monkeypatch)
     with ScriptedS3(scripted_server) as script:
         # So that no deadline strikes while boto3 is imported.
-        client(Place.parse(script.url()))
+        connection(Location.parse(script.url()))
         yield script
 
 

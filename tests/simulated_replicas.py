@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 
-from yamlgraph_prompts.following.polling import Pace, Random
+from yamlgraph_prompts.sources.polling import Pace, Random
 
 
 def simulated(

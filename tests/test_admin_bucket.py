@@ -17,7 +17,7 @@ from yamlgraph_prompts.admin.gate import Limits
 from yamlgraph_prompts.errors import LayerUnavailable
 from yamlgraph_prompts.model.release import Prompt, Release
 from yamlgraph_prompts.registry.channel import Channel
-from yamlgraph_prompts.registry.s3_objects import Objects
+from yamlgraph_prompts.sources.s3.objects import Objects
 
 
 def release(**texts: str) -> Release:

@@ -80,9 +80,19 @@ def command() -> str | None:
     return os.environ.get("SCHEMATHESIS") or (str(own) if own.exists() else which("schemathesis"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(command() is None, reason="schemathesis is not installed: make .venv/ready")
+@pytest.mark.parametrize(
+    ("phases", "examples"),
+    [("fuzzing", 2), pytest.param("examples,coverage,fuzzing", 15, marks=pytest.mark.nightly)],
+    ids=["some", "all"],
+)
 def test_no_route_answers_what_the_document_does_not_say(
-    prompts: LivePrompts, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    prompts: LivePrompts,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    phases: str,
+    examples: int,
 ) -> None:
     # Streams do not end by themselves.
     monkeypatch.setattr("yamlgraph_prompts.admin.feed.STREAM_S", 0.05)
@@ -98,8 +108,8 @@ def test_no_route_answers_what_the_document_does_not_say(
                 "--header=Authorization: Bearer the-operators-token",
                 # What fits the document may still be no prompt, or be refused by the check.
                 "--exclude-checks=positive_data_acceptance",
-                "--phases=examples,coverage,fuzzing",
-                "--max-examples=15",
+                f"--phases={phases}",
+                f"--max-examples={examples}",
                 "--seed=1",
                 "--continue-on-failure",
                 "--generation-database=none",

@@ -231,7 +231,7 @@ def test_a_file_that_others_may_write_does_not_count(
     file.write_text(line("good", "viewer"))
     file.chmod(0o666)
     assert knock(Client(admin_app(prompts, file), role=None), "good").status == 401
-    assert "others may write" in caplog.text
+    assert "other users may write" in caplog.text
 
 
 def test_every_token_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -441,7 +441,7 @@ def test_serve_says_when_no_token_would_let_anybody_in(graph_folder: Path) -> No
     try:
         assert process.stdout is not None
         said = ""
-        while "/docs" not in said or "answered 401" not in said:
+        while "/docs" not in said or "gets 401" not in said:
             line = process.stdout.readline()
             assert line, said
             said += line
@@ -456,10 +456,10 @@ def test_serve_says_when_no_token_would_let_anybody_in(graph_folder: Path) -> No
     [
         (("-l", "prompts", "--host", "0.0.0.0"), "Without tokens"),
         (("-l", "prompts", "--host", "example.org"), "Without tokens"),
-        (("-l", "prompts", "--write-to", "elsewhere"), "none of the layers"),
-        (("-l", "prompts", "--port", "99999999"), "cannot be listened on"),
+        (("-l", "prompts", "--write-to", "elsewhere"), "not one of the layers"),
+        (("-l", "prompts", "--port", "99999999"), "Cannot listen on"),
         (("-l", "prompts", "what"), "only graphs"),
-        ((), "Which prompts?"),
+        ((), "serve needs a graph or a layer"),
     ],
 )
 def test_serve_refuses_what_makes_no_sense(

@@ -11,25 +11,26 @@ import pytest
 
 from tests.conftest import ROOT
 
-NAMES = (
-    "admin_hostile_viewers",
-    "concurrent_runs",
-    "first_load",
-    "import_time",
-    "prepare_messages",
-    "sandbox_holds",
-    "sandbox_walks",
-    "save_to_served",
-    "ten_thousand",
-    "thousand_publications",
+pytestmark = pytest.mark.slow
+
+
+def names(*each_run: str, nightly: tuple[str, ...]) -> pytest.MarkDecorator:
+    others = [pytest.param(name, marks=pytest.mark.nightly) for name in nightly]
+    return pytest.mark.parametrize("name", [*each_run, *others])
+
+
+@names(
+    *("first_load", "import_time", "sandbox_holds", "sandbox_walks", "save_to_served"),
+    nightly=(
+        *("admin_hostile_viewers", "concurrent_runs", "prepare_messages", "ten_thousand"),
+        "thousand_publications",
+    ),
 )
-
-
-@pytest.mark.parametrize("name", NAMES)
 def test_each_benchmark_prints_its_table(name: str) -> None:
     prints_its_table(name)
 
 
+@pytest.mark.nightly
 def test_the_benchmark_of_the_page_prints_its_table() -> None:
     from tests.browser import need_chromium
 
@@ -37,14 +38,14 @@ def test_the_benchmark_of_the_page_prints_its_table() -> None:
     prints_its_table("page")
 
 
-@pytest.mark.parametrize("name", ["cold_sync", "nothing_changed", "one_changed", "published"])
+@names("nothing_changed", nightly=("cold_sync", "one_changed", "published"))
 def test_each_benchmark_of_buckets_prints_its_table(name: str) -> None:
     if shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin") is None:
         pytest.skip("nginx is not installed (Debian: apt-get install nginx-light)")
     prints_its_table(f"s3_{name}")
 
 
-@pytest.mark.parametrize("name", ["herd", "outage"])
+@names("herd", nightly=("outage",))
 def test_each_benchmark_of_replicas_prints_its_table(name: str) -> None:
     prints_its_table(f"s3_{name}")
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tarfile
 import tomllib
+import zipfile
 from collections.abc import Iterator
+from email.message import Message
+from email.parser import Parser
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
@@ -17,6 +21,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import yamlgraph_prompts
 from tests.conftest import ROOT
 
 PINS = re.compile(r"[a-z0-9.-]+==[A-Za-z0-9.+!]+( ; [a-z_0-9 .<>=!'()]+)?", re.IGNORECASE)
@@ -39,7 +44,7 @@ def users() -> list[str]:
 
 
 INSTALLED = {
-    "constraints.txt": [*users(), *group("test"), *group("lint")],
+    "constraints.txt": [*users(), *group("test"), *group("lint"), *group("docs")],
     "constraints-schemathesis.txt": list(group("schemathesis")),
     "constraints-lowest.txt": [*users(), *group("lowest")],
 }
@@ -87,7 +92,9 @@ def installs(*arguments: str) -> list[str]:
     return [line for line in lines.splitlines() if " -m pip " in line]
 
 
-@pytest.mark.parametrize("target", ["test", "lint", "demo", "bench", ".venv/lowest/ready"])
+@pytest.mark.parametrize(
+    "target", ["check", "test", "lint", "docs", "demo", "bench", ".venv/lowest/ready"]
+)
 def test_make_installs_from_the_constraints(target: str) -> None:
     commands = installs(target)
     assert len(commands) >= 2
@@ -106,6 +113,59 @@ def test_the_night_installs_the_newest() -> None:
 
 def test_ci_installs_nothing_by_itself() -> None:
     assert not re.search(r"\bpip\b", (ROOT / ".ci/run").read_text())
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the sdist and the wheel."""
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "hatchling", "build", "-d", str(folder)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def metadata(built: Path) -> Message:
+    (path,) = built.glob("*.whl")
+    with zipfile.ZipFile(path) as wheel:
+        (name,) = [name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")]
+        return Parser().parsestr(wheel.read(name).decode())
+
+
+def test_the_sdist_and_the_wheel_hold_the_licences(built: Path, metadata: Message) -> None:
+    files = metadata.get_all("License-File")
+    assert metadata["License-Expression"] == "MIT"
+    assert files == PROJECT["project"]["license-files"]
+    (path,), (archive,) = built.glob("*.whl"), built.glob("*.tar.gz")
+    with zipfile.ZipFile(path) as wheel, tarfile.open(archive) as sdist:
+        (info,) = {name.partition("/")[0] for name in wheel.namelist() if ".dist-info/" in name}
+        for file in files:
+            text = (ROOT / file).read_bytes()
+            assert wheel.read(f"{info}/licenses/{file}") == text
+            member = sdist.extractfile(f"{info.removesuffix('.dist-info')}/{file}")
+            assert member is not None
+            assert member.read() == text
+    assert "the yamlgraph-prompts authors" in (ROOT / "LICENSE").read_text()
+
+
+def test_the_readme_has_no_link_that_a_package_index_cannot_follow(metadata: Message) -> None:
+    readme = metadata.get_payload()
+    assert isinstance(readme, str)
+    targets = re.findall(r"\]\(([^)\s]+)|^\[[^]]+\]: (\S+)|(?:href|src)=\"([^\"]+)", readme, re.M)
+    links = ["".join(groups) for groups in targets]
+    assert links
+    assert [link for link in links if not link.startswith("https://")] == []
+
+
+def test_the_metadata_says_which_version_it_is_and_which_pythons_are_tested(
+    metadata: Message,
+) -> None:
+    assert metadata["Version"] == yamlgraph_prompts.__version__
+    assert metadata["Requires-Python"] == "<3.15,>=3.11"
+    classifiers = metadata.get_all("Classifier", [])
+    for python in PYTHONS:
+        assert f"Programming Language :: Python :: {python}" in classifiers
+    assert not [one for one in classifiers if one.startswith("License ::")]
 
 
 @pytest.fixture(scope="module")
@@ -173,6 +233,6 @@ def test_the_night_runs_the_suite_and_the_fuzzer_on_the_newest(nightly: ModuleTy
     assert all(step.after == todo[0].name for step in todo[1:])
     commands = [" ".join(step.command) for step in todo]
     assert any(command.endswith("-m pytest -q") for command in commands)
-    assert any("pytest -q tests/security --fuzz-seconds 600" in command for command in commands)
+    assert any("security/test_fuzzer.py --fuzz-seconds 600" in command for command in commands)
     other = nightly.steps(Path(".venv/newest-3.12"), "CPython 3.12", "python3.12")
     assert [step.name for step in other] == ["install (CPython 3.12)", "suite (CPython 3.12)"]

@@ -7,7 +7,7 @@ import importlib.util
 import json
 import re
 from importlib.resources import files
-from time import perf_counter
+from time import process_time
 
 import pytest
 import yaml
@@ -447,7 +447,7 @@ def test_a_prompt_that_no_graph_names_is_told():
     (finding,) = fresh(made, [graph(use("a"))])
     assert facts_of(finding) == ("warning", "unused-prompt", None, None)
     assert finding.prompt == "b"
-    assert "nothing reads this prompt" in finding.message
+    assert "no graph uses this prompt" in finding.message
     assert finding.hint is None
 
 
@@ -624,9 +624,9 @@ def test_ten_thousand_known_prompts_are_checked_in_no_time():
     made = release({f"folder{i % 50}/p{i}": f"user: number {i}" for i in range(10_000)})
     checker = Checker()
     checker.prime(prompt.sha256 for prompt in made.prompts.values())
-    began = perf_counter()
+    began = process_time()
     assert checker.check(made) == ()
-    assert perf_counter() - began < 1
+    assert process_time() - began < 1
 
 
 @settings(max_examples=200, deadline=None)

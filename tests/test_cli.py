@@ -293,7 +293,7 @@ def test_the_check_touches_no_store_and_publishes_nothing(folder: Path, run: Run
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["check"], "Neither a graph nor a layer"),
+        (["check"], "check needs a graph or a layer"),
         (["check", "missing.yaml"], "cannot be read"),
         (["check", "notes.txt"], "neither a graph"),
         (["check", "-l", "nowhere"], "does not exist"),
@@ -303,26 +303,26 @@ def test_the_check_touches_no_store_and_publishes_nothing(folder: Path, run: Run
         (["check", "--bogus"], "unrecognized arguments: --bogus"),
         (["show", "greting", *LAYERS], "Did you mean 'greeting'?"),
         (["show", "greeting", "missing.yaml"], "Graph config not found"),
-        (["show", "greeting.yaml", *LAYERS], "A prompt is named without .yaml"),
-        (["show", "prompts/base/greeting.yaml", *LAYERS], "is no graph"),
+        (["show", "greeting.yaml", *LAYERS], "Name a prompt without .yaml"),
+        (["show", "prompts/base/greeting.yaml", *LAYERS], "is not a graph"),
         (["show", "--release", "abc", *LAYERS], "No release is live"),
         (["show", "--release", "live", *LAYERS], "No release is live"),
-        (["show", "--rendered", *LAYERS], "needs a name"),
-        (["show", "greeting", "--rendered", "--var", "x", *LAYERS], "is no variable"),
-        (["show", "greeting", "--rendered", "--var", "x:={", *LAYERS], "is no JSON"),
-        (["show", "greeting", "--rendered", *LAYERS], "Say --var name=TEXT."),
+        (["show", "--rendered", *LAYERS], "--rendered needs the name of a prompt"),
+        (["show", "greeting", "--rendered", "--var", "x", *LAYERS], "is not a variable"),
+        (["show", "greeting", "--rendered", "--var", "x:={", *LAYERS], "is not JSON"),
+        (["show", "greeting", "--rendered", *LAYERS], "Add --var name=TEXT."),
         (["demo", "extra"], "unrecognized arguments: extra"),
-        (["diff", "live", *LAYERS], "Two releases make a difference"),
+        (["diff", "live", *LAYERS], "diff needs two releases"),
         (["activate", *LAYERS], "takes one release id"),
         (["activate", "abc", *LAYERS], "No release is live"),
         (["rollback", "abc", *LAYERS], "yamlgraph-prompts activate abc"),
-        (["-l", "prompts/base", "check"], "say the command first"),
+        (["-l", "prompts/base", "check"], "the command comes first"),
         (["rollback", *LAYERS], "No release is live"),
         (["follow", *LAYERS], "No release is live"),
         (["run", "missing.yaml", "-l", "prompts/base"], "Graph config not found"),
         (["serve", "prompts/base", "graph.yaml"], "serve -l prompts/base graph.yaml"),
         (["run", "graph.yaml", "--bogus"], "unrecognized arguments: --bogus"),
-        (["run", "graph.yaml", "-e", "staging"], "Say --environment staging."),
+        (["run", "graph.yaml", "-e", "staging"], "Use --environment staging."),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -406,7 +406,7 @@ def test_show_says_when_the_check_finds_errors(folder: Path, run: Run) -> None:
     code, out, err = run("show", *LAYERS)
     assert code == 0
     assert "greeting" in out
-    assert "The check finds 1 error: yamlgraph-prompts check" in err
+    assert "There is 1 error: run yamlgraph-prompts check." in err
 
 
 def test_a_check_of_nothing_says_so(folder: Path, run: Run) -> None:
@@ -572,7 +572,7 @@ def test_a_release_that_does_not_fit_the_graph_is_not_activated(folder: Path, ru
     code, out, _ = run("activate", first[:8], "graph.yaml", *LAYERS)
     assert code == 1
     assert "missing-prompt" in out
-    assert f"Refused: {second[:12]} stays live" in out
+    assert f"Rejected: {second[:12]} stays live" in out
     assert json.loads(run("releases", *LAYERS, "--json")[1])["releases"][0]["id"] == second
 
 
@@ -586,7 +586,7 @@ def test_follow_with_broken_layers_ends_the_hold_and_says_what_is_wrong(
     code, out, _ = run("follow", *LAYERS)
     assert code == 1
     assert "template-syntax" in out
-    assert f"Refused: {first[:12]} stays live" in out
+    assert f"Rejected: {first[:12]} stays live" in out
     assert "followed again" in out
 
 
@@ -622,14 +622,14 @@ def test_an_order_is_refused_where_the_store_cannot_be_written(
 def test_an_order_says_how_many_processes_have_taken_it(folder: Path, run: Run) -> None:
     publish(folder, "user: Hello {name}, first\n")
     publish(folder, "user: Hello {name}, second\n")
-    assert "On this machine: no process that follows changes runs" in run("rollback", *LAYERS)[1]
+    assert "On this machine: no process follows changes;" in run("rollback", *LAYERS)[1]
     with LivePrompts("prompts/{environment}", "prompts/base", environment="staging") as app:
         assert app["greeting"].user == "Hello {name}, first"
         told = json.loads(run("follow", *LAYERS, "--json")[1])
         assert (told["taken"], told["workers"]) == (1, 1)
         code, out, _ = run("rollback", *LAYERS)
         assert code == 0
-        assert "1 of 1 that follow changes has it by now" in out
+        assert "1 of 1 running processes serve it now" in out
 
 
 def test_an_order_that_no_process_can_serve_is_taken_back(
@@ -653,7 +653,7 @@ def test_an_order_that_no_process_can_serve_is_taken_back(
         code, out, _ = run("activate", first[:8], *LAYERS)
         assert code == 1
         assert f"No process on this machine could serve {first[:12]}" in out
-        assert f"Refused: {second[:12]} stays live" in out
+        assert f"Rejected: {second[:12]} stays live" in out
         told = json.loads(run("releases", *LAYERS, "--json")[1])["releases"]
         assert [(one["id"], one["held"]) for one in told if one["live"]] == [(second, False)]
         edit(folder, "user: Hello {name}, third\n")
@@ -692,7 +692,7 @@ def test_an_order_with_a_graph_that_is_broken_changes_nothing_and_says_so(
     code, out, _ = run("rollback", "graph.yaml", *LAYERS)
     assert code == 1
     assert "a tab is used" in out
-    assert f"Refused: {second[:12]} stays live, and nothing was changed." in out
+    assert f"Rejected: {second[:12]} stays live, and nothing was changed." in out
     told = json.loads(run("follow", "graph.yaml", *LAYERS, "--json")[1])
     assert (told["status"], told["release"], told["held"]) == ("rejected", second, False)
     assert f"{first[:12]} is live and held" in run("rollback", *LAYERS)[1]
@@ -703,8 +703,8 @@ def test_a_hold_says_the_whole_command_that_ends_it(folder: Path, run: Run) -> N
     publish(folder, "user: Hello {name}, second\n")
     out = run("rollback", "graph.yaml", *LAYERS)[1]
     assert (
-        "until: yamlgraph-prompts follow graph.yaml -l 'prompts/{environment}' -l prompts/base "
-        "-e staging\n"
+        "until you run: yamlgraph-prompts follow graph.yaml -l 'prompts/{environment}' "
+        "-l prompts/base -e staging\n"
     ) in out
 
 
@@ -889,7 +889,7 @@ def test_no_earlier_release_says_where_it_looked(folder: Path, run: Run) -> None
     code, _, err = run("rollback", *LAYERS)
     assert code == 2
     assert "no earlier release" in err
-    assert "Looked at prompts/staging, prompts/base (staging) in /" in err
+    assert "Searched: prompts/staging, prompts/base (staging) in /" in err
 
 
 def test_a_reader_that_has_seen_enough_ends_it_quietly(folder: Path) -> None:

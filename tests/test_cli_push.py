@@ -135,7 +135,7 @@ def test_prompts_with_an_error_are_not_pushed(
     assert code == 1
     assert "prompts/greeting.yaml" in err
     assert "template-syntax" in err
-    assert "✗ Refused: nothing was published." in err
+    assert "✗ Rejected: nothing was published." in err
     assert bucket.current() is None
 
 
@@ -172,19 +172,19 @@ def test_an_empty_folder_is_not_pushed(folder: Path, run: Run, url: str, bucket:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("push", "prompts/", "-m", "x"), "Which bucket? 0 were named."),
-        (("push", "s3://a/b", "s3://c/d", "-m", "x"), "Which bucket? 2 were named."),
-        (("push", "s3://a/b", "-m", "x"), "Which prompts?"),
-        (("push", "graph.yaml", "s3://a/b", "-m", "x"), "Which prompts? Only a graph"),
+        (("push", "prompts/", "-m", "x"), "push needs one bucket, and 0 were named."),
+        (("push", "s3://a/b", "s3://c/d", "-m", "x"), "push needs one bucket, and 2 were named."),
+        (("push", "s3://a/b", "-m", "x"), "push needs a graph or a layer"),
+        (("push", "graph.yaml", "s3://a/b", "-m", "x"), "push needs prompts, and only a graph"),
         (("push", "prompts/", "s3://a/b"), "push needs a message"),
-        (("promote", "--from", "a", "--to", "b", "-m", "x"), "Which bucket?"),
+        (("promote", "--from", "a", "--to", "b", "-m", "x"), "promote needs one bucket"),
         (("promote", "s3://a/b", "--from", "a", "--to", "b"), "promote needs a message"),
         (("promote", "s3://a", "1", "2", "--from", "a", "--to", "b"), "at most one release"),
         (("rollback", "s3://a/b"), "rollback needs a message"),
-        (("rollback", "-l", "prompts", "--to", "1"), "belongs to a bucket's history"),
-        (("activate", "ab12", "s3://a/b"), "activate is about the store of one machine"),
-        (("follow", "s3://a/b"), "follow is about the store of one machine"),
-        (("releases", "s3://a/b", "ab12"), "takes nothing else, not ab12"),
+        (("rollback", "-l", "prompts", "--to", "1"), "for the history of a bucket"),
+        (("activate", "ab12", "s3://a/b"), "activate works on the store of one machine"),
+        (("follow", "s3://a/b"), "follow works on the store of one machine"),
+        (("releases", "s3://a/b", "ab12"), "takes no further arguments, not ab12"),
         (("releases", "s3://a/b?colour=red"), "colour"),
     ],
 )
@@ -298,7 +298,7 @@ def test_a_push_that_succeeded_is_no_failure_though_what_changed_cannot_be_said(
     code, out, err = run("push", "prompts/", url, *PUSH)
     assert code == 0
     assert "is live for production" in out
-    assert "The connection was cut. What changes since then cannot be said." in err
+    assert "The connection was cut. The changes since then are unknown." in err
 
 
 def test_an_empty_id_is_not_taken_for_none(folder: Path, run: Run, url: str) -> None:
@@ -369,7 +369,7 @@ def test_releases_says_when_readers_do_not_see_the_last_one(
     assert "Readers do not see the last one yet" in run("releases", url, "-e", "production")[2]
     code, out, _ = run("push", "prompts/", url, *PUSH)
     assert code == 0
-    assert "Readers could not see it, because its pusher had died" in out
+    assert "Readers could not see it, because its push was interrupted" in out
     assert run("releases", url, "-e", "production")[2] == ""
 
 

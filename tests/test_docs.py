@@ -15,6 +15,7 @@ told; the Python blocks share their names.
 
 from __future__ import annotations
 
+import argparse
 import ast
 import contextlib
 import doctest
@@ -32,16 +33,21 @@ import tomllib
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any, get_args
 
 import pytest
+import yaml
 
 import yamlgraph_prompts
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "yamlgraph_prompts"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+REPOSITORY_PAGES = [ROOT / name for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")]
 UNTIL_S = 10.0
 
 _FENCE = re.compile(r"^```(\w*)([^\n]*)\n(.*?)^```$", re.M | re.S)
@@ -232,9 +238,23 @@ def test_python_that_is_not_run_compiles(page: Path) -> None:
             block.code()
 
 
+# Former import path that the docs named → the name there, and where it is now
+FORMER = {"yamlgraph_prompts.bucket": ("Bucket", "yamlgraph_prompts.registry.channel", "Channel")}
+
+
+@pytest.mark.parametrize("former", FORMER)
+def test_a_former_import_path_works_and_warns(former: str) -> None:
+    name, home, now = FORMER[former]
+    sys.modules.pop(former, None)
+    with pytest.warns(DeprecationWarning, match=home):
+        module = importlib.import_module(former)
+    assert getattr(module, name) is getattr(importlib.import_module(home), now)
+
+
 def modules() -> list[str]:
     found = pkgutil.walk_packages([str(PACKAGE)], "yamlgraph_prompts.")
-    return ["yamlgraph_prompts", *(module.name for module in found)]
+    names = [module.name for module in found if module.name not in FORMER]
+    return ["yamlgraph_prompts", *names]
 
 
 @pytest.mark.parametrize("module", modules())
@@ -258,7 +278,7 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=page_id)
+@pytest.mark.parametrize("page", [*PAGES, *REPOSITORY_PAGES], ids=page_id)
 def test_every_link_leads_somewhere(page: Path) -> None:
     for link in _LINK.findall(_FENCE.sub("", page.read_text())):
         if re.match(r"https?://", link):
@@ -269,9 +289,29 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(target), f"{page.name} links to {link}"
 
 
-def test_the_readme_names_every_page() -> None:
-    readme = (ROOT / "README.md").read_text()
-    assert [p.name for p in PAGES[1:] if f"(docs/{p.name})" not in readme] == []
+def nav(entries: Any) -> Iterator[str]:
+    """The pages of a navigation, in their order."""
+    if isinstance(entries, str):
+        yield entries
+    elif isinstance(entries, dict):
+        for entry in entries.values():
+            yield from nav(entry)
+    else:
+        for entry in entries:
+            yield from nav(entry)
+
+
+def test_the_index_and_the_navigation_name_every_page_once() -> None:
+    pages = [page.name for page in PAGES[1:]]
+    assert sorted(nav(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"])) == pages
+    linked = _LINK.findall((ROOT / "docs" / "index.md").read_text())
+    assert sorted([*linked, "index.md"]) == pages
+
+
+def test_the_files_that_the_readme_names_exist() -> None:
+    names = re.findall(r"`(docs[\w./-]*|examples|[A-Z]+\.md)`", (ROOT / "README.md").read_text())
+    assert len(names) > 5
+    assert [name for name in names if not (ROOT / name).exists()] == []
 
 
 # -- tables ----------------------------------------------------------------------------------------
@@ -353,7 +393,7 @@ def test_every_kind_of_event_that_is_sent_is_explained() -> None:
         if name != "events.py"
         for node in ast.walk(tree)
         if isinstance(node, ast.Call)
-        and getattr(node.func, "attr", getattr(node.func, "id", "")) in ("tell", "Event")
+        and getattr(node.func, "attr", getattr(node.func, "id", "")) in ("event", "Event")
         and node.args
         for constant in ast.walk(node.args[0])
         if isinstance(constant, ast.Constant)
@@ -400,13 +440,16 @@ def test_every_environment_variable_is_explained() -> None:
     assert sorted(n for n in told if n.startswith("YAMLGRAPH_PROMPTS_")) == sorted(read)
 
 
-def test_every_room_of_the_house_is_on_the_map() -> None:
-    told = column("how-it-works.md", "The rooms")
-    names = {name for name, _ in sources() if name != "__init__.py"}
-    rooms = {n.partition("/")[0] + "/" if "/" in n else n.removesuffix(".py") for n in names}
-    missing, made_up = rooms - set(told), set(told) - rooms
-    assert not missing, f"docs/how-it-works.md needs a row in its table for {sorted(missing)}"
-    assert not made_up, f"docs/how-it-works.md has rows for what is not there: {sorted(made_up)}"
+def test_every_module_has_a_purpose_and_a_place_on_the_map() -> None:
+    shown = column("how-it-works.md", "Map of the code")
+    trees = dict(sources())
+    assert [name for name, tree in trees.items() if not ast.get_docstring(tree)] == []
+    top = {f"{n.partition('/')[0]}/" if "/" in n else n.removesuffix(".py") for n in trees}
+    top.discard("__init__")
+    assert len(shown) == len(set(shown))
+    missing, made_up = top - set(shown), set(shown) - top
+    assert not missing, f"the map in docs/how-it-works.md lacks {sorted(missing)}"
+    assert not made_up, f"the map in docs/how-it-works.md has what is not there: {sorted(made_up)}"
 
 
 def test_the_limits_are_the_ones_that_hold() -> None:
@@ -436,29 +479,61 @@ def test_the_limits_are_the_ones_that_hold() -> None:
 
 def test_the_table_of_operations_is_what_templates_can_do() -> None:
     from yamlgraph_prompts.sandbox.access import METHODS
-    from yamlgraph_prompts.sandbox.filters import FILTERS, GLOBALS, TESTS
+    from yamlgraph_prompts.sandbox.filters import FILTERS
+    from yamlgraph_prompts.sandbox.functions import GLOBALS, TESTS
     from yamlgraph_prompts.sandbox.methods import FIELDS
 
     page = (ROOT / "docs" / "templates.md").read_text()
     tables = {kind: {*names, *FIELDS.get(kind, ())} for kind, names in METHODS.items()}
     tables |= {"filters": set(FILTERS), "functions": set(GLOBALS)}
     tables |= {"tests": {name for name in TESTS if name.isalpha()}}
-    extra = tables.pop("markup") - tables["text"]
-    assert extra == {"striptags", "unescape"}
     for kind, names in tables.items():
         row = next(line for line in page.splitlines() if line.startswith(f"| {kind} |"))
         assert set(re.findall(r"`(\w+)`", row)) == names, kind
 
 
-def test_every_command_is_shown() -> None:
+@pytest.fixture(scope="module")
+def site_hooks() -> ModuleType:
+    loader = SourceFileLoader("site_hooks", str(ROOT / "docs" / "site_hooks.py"))
+    spec = spec_from_loader("site_hooks", loader)
+    assert spec is not None
+    module = module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+def test_the_command_reference_has_every_command_and_argument(site_hooks: ModuleType) -> None:
     from yamlgraph_prompts.cli.arguments import _parser
 
-    actions = _parser()._subparsers
-    assert actions is not None
-    commands = actions._group_actions[0].choices
-    assert commands is not None
-    text = "".join(page.read_text() for page in PAGES)
-    assert [name for name in commands if f"yamlgraph-prompts {name}" not in text] == []
+    cli = SimpleNamespace(file=SimpleNamespace(src_uri="cli.md"))
+    reference = site_hooks.on_page_markdown((ROOT / "docs" / "cli.md").read_text(), cli)
+    (commands,) = (a for a in _parser()._actions if isinstance(a, argparse._SubParsersAction))
+    parts = re.split(r"^## (\w+)$", reference, flags=re.M)
+    sections = dict(zip(parts[1::2], parts[2::2], strict=True))
+    assert list(sections) == list(commands.choices)
+    for name, parser in commands.choices.items():
+        section = sections[name].replace("\\", "")
+        for action in parser._actions:
+            options = action.option_strings or [str(action.metavar)]
+            row = next(line for line in section.splitlines() if f"`{options[0]}" in line[:70])
+            assert all(option in row for option in options)
+            assert " ".join((action.help or "").split()) in row
+
+
+def test_the_site_gets_code_blocks_that_markdown_knows(site_hooks: ModuleType) -> None:
+    page = SimpleNamespace(file=SimpleNamespace(src_uri="x.md"))
+    shown = site_hooks.on_page_markdown("```python title=a.py\nx\n```\n```console run\n", page)
+    assert shown == "```python\nx\n```\n```console\n"
+
+
+def test_every_public_name_has_an_entry_in_the_api_reference() -> None:
+    entries = re.findall(r"^::: (\S+)$", (ROOT / "docs" / "api.md").read_text(), re.M)
+    assert len(entries) == len(set(entries))
+    public = {f"yamlgraph_prompts.{name}" for name in yamlgraph_prompts.__all__}
+    assert public <= set(entries)
+    for entry in set(entries) - public:
+        module, _, name = entry.rpartition(".")
+        assert hasattr(importlib.import_module(module), name), entry
 
 
 def test_every_public_name_is_in_the_documentation() -> None:

@@ -133,7 +133,7 @@ def test_a_rollback_by_the_command_reaches_every_worker_and_is_held_until_follow
     (rolled_back,) = set(live(server).values())
     assert rolled_back[:12] in said
     save(server.folder / "prompts/draft.yaml", 'user: "A long draft to {name}."\n')
-    wait_until(lambda: "is kept back" in server.log)
+    wait_until(lambda: "are not published until follow()" in server.log)
     assert set(live(server).values()) == {rolled_back}
     command(server, "follow")
     wait_until(lambda: draft(server) == "echo: A long draft to Ada.")

@@ -63,7 +63,7 @@ def test_it_names_the_line_and_what_is_wrong_there(
         ("prompt: greet", "promt: greet", 6, "Did you mean 'prompt'?"),
         ("type: llm", "type: lm", 5, "Did you mean 'llm'?"),
         ("{from: START, to: a}", "{from: START, to: aa}", 9, None),
-        ("type: llm\n", "type: subgraph\n    graph: gone.yaml\n", 6, "Make the file"),
+        ("type: llm\n", "type: subgraph\n    graph: gone.yaml\n", 6, "Create the file"),
     ],
 )
 def test_it_says_what_was_meant_or_what_to_do(
@@ -86,8 +86,8 @@ def test_nodes_that_are_no_nodes_are_all_named(
     monkeypatch.chdir(tmp_path)
     found = refused(tmp_path, "name: g\nnodes:\n  a: llm\n  b:\nedges: []\n")
     assert [(finding.line, finding.message) for finding in found] == [
-        (3, "nodes.a: a node must be a mapping, and is a text"),
-        (4, "nodes.b: a node must be a mapping, and is nothing"),
+        (3, "nodes.a: a node must be a mapping, but is a text"),
+        (4, "nodes.b: a node must be a mapping, but is nothing"),
     ]
 
 
@@ -119,8 +119,8 @@ def test_a_working_directory_that_is_gone_is_named_and_costs_no_file_events(
     app.prompts._following.close()
     (tmp_path / "graph.yaml").write_text(GOOD.replace("state_key: out", "state_key: said"))
     (error,) = app.prompts.publish().errors
-    assert "working directory of this process is gone" in error.message
-    assert "Start it anew" in (error.hint or "")
+    assert "working directory of this process no longer exists" in error.message
+    assert "Restart it" in (error.hint or "")
 
 
 def test_a_pull_request_that_asks_for_a_missing_prompt_does_not_pass(

@@ -18,9 +18,12 @@ from tests.files import Heard, says, write
 from yamlgraph_prompts import LiveGraph, LivePrompts, live_graph, load_and_compile
 from yamlgraph_prompts.model.trigger import Trigger
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs inotify")
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs inotify"),
+]
 
-SOON_S = 5.0
+SOON_S = 20.0
 
 
 class Live:
@@ -320,7 +323,7 @@ def test_changes_are_found_by_polling_where_there_are_no_events(
 
 
 def revisions(app: LiveGraph) -> set[str]:
-    return set(app.prompts._road.live.candidate.revisions().values())
+    return set(app.prompts._engine.live.candidate.revisions().values())
 
 
 def test_a_saved_graph_a_child_and_their_own_prompts_are_seen(

@@ -20,6 +20,7 @@ from yamlgraph_prompts.errors import WorkerDied, WorkerUnavailable, WorkStopped
 from yamlgraph_prompts.isolation import Pool, compile_text
 from yamlgraph_prompts.isolation import pool as pool_module
 
+pytestmark = pytest.mark.usefixtures("own_workers")
 WITH_TEST_JOBS = (
     "import json, sys; path, *facts = json.loads(sys.argv[1]); sys.path[:] = path\n"
     "from yamlgraph_prompts.isolation import worker\n"

@@ -17,7 +17,7 @@ from tests.files import Heard, codes, write
 from yamlgraph_prompts import Finding, Layer, LivePrompts, PromptNotFound, PromptsRejected
 from yamlgraph_prompts.errors import LayerError, LayerUnavailable
 from yamlgraph_prompts.publishing.drafts import Draft
-from yamlgraph_prompts.sources import Content
+from yamlgraph_prompts.sources import Snapshot
 from yamlgraph_prompts.sources.directory import DirectorySource
 from yamlgraph_prompts.sources.layers import LayerContent, as_layer, environments_pattern, resolve
 
@@ -400,7 +400,7 @@ def test_layers_under_one_link_are_read_as_they_were_together(
     before = prompts.release
     reads, editions, read = count(1), ["new", "old"], DirectorySource.read
 
-    def swapping(source: DirectorySource) -> Content:
+    def swapping(source: DirectorySource) -> Snapshot:
         found = read(source)
         if source.url.endswith("production") and next(reads) <= swaps:
             (tmp_path / "beside").symlink_to(editions[0])
@@ -424,16 +424,16 @@ def test_a_change_is_not_written_over_an_edition_that_it_was_not_made_on(tmp_pat
     link = tmp_path / "prompts"
     link.symlink_to("old")
 
-    def swap(_: object) -> None:
-        link.unlink()
-        link.symlink_to("new")
-
     with LivePrompts(link, watch=False) as prompts:
-        with pytest.raises(LayerUnavailable, match="swapped"):
-            prompts.change(Draft("a", b"user: mine"), allow=swap)
+        with prompts.change(Draft("a", b"user: mine")) as change:
+            link.unlink()
+            link.symlink_to("new")
+            with pytest.raises(LayerUnavailable, match="swapped"):
+                change.commit()
         assert (tmp_path / "new/a.yaml").read_text() == "user: new"
         assert prompts["a"].user == "old"
-        prompts.change(Draft("a", b"user: mine"))
+        with prompts.change(Draft("a", b"user: mine")) as change:
+            change.commit()
         assert (prompts["a"].user, prompts["b"].user) == ("mine", "new")
 
 

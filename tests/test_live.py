@@ -75,8 +75,8 @@ def test_prompts_and_release_are_told() -> None:
     assert app.release == "release r2"
 
 
-async def test_every_run_is_told_once_to_a_feed_that_wants_to_hear() -> None:
-    app, feed = live(told=True)
+async def test_the_feed_hears_of_every_run_once() -> None:
+    app, feed = live()
     app.invoke({"said": []})
     await app.ainvoke({"said": []})
     list(app.stream({"said": []}))

@@ -479,7 +479,7 @@ def test_a_waiting_node_inside_a_subgraph_that_is_gone_is_graph_changed() -> Non
     assert app.invoke(Command(resume="yes"), thread())["said"][-1] == "last@r1"
 
 
-def test_a_checkpoint_says_the_pair_and_nothing_else_of_ours() -> None:
+def test_a_checkpoint_says_the_pair_and_the_arm_and_nothing_else_of_ours() -> None:
     saver = InMemorySaver()
     app, feed = live(checkpointer=saver)
     feed.publish("r2", "g2")
@@ -487,7 +487,8 @@ def test_a_checkpoint_says_the_pair_and_nothing_else_of_ours() -> None:
     for saved in saver.list(thread()):
         assert (saved.metadata["prompts_release"], saved.metadata["prompts_graph"]) == ("r2", "g2")
         ours = {key for key in saved.metadata if "prompts" in key}
-        assert ours == {"prompts_release", "prompts_graph"}
+        assert ours == {"prompts_release", "prompts_graph", "prompts_arm"}
+        assert saved.metadata["prompts_arm"] == "A"
         assert (saved.metadata["who"], saved.metadata["colour"]) == ("me", "red")
 
 

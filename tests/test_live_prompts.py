@@ -33,6 +33,7 @@ from yamlgraph_prompts import (
 from yamlgraph_prompts.model.trigger import Trigger
 from yamlgraph_prompts.publishing.drafts import Draft
 from yamlgraph_prompts.sources.directory import DirectorySource
+from yamlgraph_prompts.sources.reader import LayerReader
 
 
 def folder_of(tmp_path: Path, text: str = "one") -> Path:
@@ -524,7 +525,8 @@ def test_a_hold_that_comes_during_a_publication_is_ended_by_a_follow_only(
 
         monkeypatch.setattr(there._store, "put", meanwhile)
         if act == "change":
-            there.change(Draft("a", b"user: three"))
+            with there.change(Draft("a", b"user: three")) as change:
+                change.commit()
         else:
             put(folder, "three")
             getattr(there, act)()
@@ -689,7 +691,7 @@ def test_of_a_graph_that_is_loaded_again_and_again_only_what_is_used_is_built(fo
         prompts.publish()
         assert len(built) <= 2
         assert app.invoke({}) == {"said": ["two"]}
-        assert len(prompts._road.live.builds) == 1  # type: ignore[union-attr]
+        assert len(prompts._engine.live.builds) == 1  # type: ignore[union-attr]
 
 
 # Life
@@ -838,7 +840,7 @@ def test_a_layer_that_is_slow_at_the_start_does_not_hold_the_start_up(
         release.wait(30)
         raise LayerUnavailable("gone", layer="x")
 
-    monkeypatch.setattr(DirectorySource, "remote", True)
+    monkeypatch.setattr(LayerReader, "remote", True)
     monkeypatch.setattr(DirectorySource, "read", hangs)
     started = time.monotonic()
     try:
@@ -923,7 +925,7 @@ def test_code_of_the_users_that_wants_to_exit_ends_neither_the_process_nor_the_f
         leaving = ""
         put(folder, "followed")
         wait_until(lambda: app.invoke({}) == {"said": ["followed"]})
-    assert "An observer failed" in caplog.text
+    assert "A hook failed" in caplog.text
 
 
 def test_a_check_that_gives_something_else_rejects_with_its_name(folder: Path) -> None:
@@ -1005,7 +1007,7 @@ def test_the_log_says_once_what_several_looks_refuse(
 
 @pytest.mark.parametrize("wrong", [0, -1.0, "30", float("nan")])
 def test_a_time_between_looks_that_is_none_is_refused_at_once(wrong: Any) -> None:
-    with pytest.raises(ValueError, match="refresh_s is a number of seconds above 0"):
+    with pytest.raises(ValueError, match="refresh_s must be a number of seconds above 0"):
         LivePrompts({"a": "user: x"}, refresh_s=wrong)
 
 

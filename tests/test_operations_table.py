@@ -10,15 +10,14 @@ import decimal
 
 import pytest
 from jinja2.defaults import DEFAULT_FILTERS, DEFAULT_NAMESPACE, DEFAULT_TESTS
-from markupsafe import Markup
 
 from yamlgraph_prompts.sandbox.access import METHODS
-from yamlgraph_prompts.sandbox.filters import EXCLUDED_FILTERS, FILTERS, GLOBALS, TESTS
+from yamlgraph_prompts.sandbox.filters import EXCLUDED_FILTERS, FILTERS
+from yamlgraph_prompts.sandbox.functions import GLOBALS, TESTS
 from yamlgraph_prompts.sandbox.methods import FIELDS
 
 KINDS: dict[str, tuple[type, ...]] = {
     "text": (str,),
-    "markup": (Markup,),
     "list": (list,),
     "mapping": (dict,),
     "tuple": (tuple,),
@@ -40,11 +39,12 @@ def words(text: str) -> list[str]:
 
 _CHANGES = "changes its object"
 _CLASS = "makes an object from nothing: it belongs to the class"
+_NUMBERS = "its table is of numbers of letters, which only `maketrans` makes"
 _BYTES = "gives or takes bytes, which are opaque"
 _CONTEXT = "depends on the thread's decimal context, or takes time without a bound"
+_STEPS = "looks for anything but a whole number step by step"
 EXCLUDED_METHODS: dict[str, dict[str, str]] = {
-    "text": {"encode": _BYTES, "maketrans": _CLASS},
-    "markup": {"encode": _BYTES, "escape": _CLASS, "maketrans": _CLASS},
+    "text": {"encode": _BYTES, "maketrans": _CLASS, "translate": _NUMBERS},
     "list": dict.fromkeys(
         ("append", "clear", "extend", "insert", "pop", "remove", "reverse", "sort"), _CHANGES
     ),
@@ -60,7 +60,7 @@ EXCLUDED_METHODS: dict[str, dict[str, str]] = {
         ),
         _CHANGES,
     ),
-    "range": {},
+    "range": dict.fromkeys(("count", "index"), _STEPS),
     "int": {"from_bytes": _BYTES, "to_bytes": _BYTES},
     "float": {"fromhex": _CLASS, "from_number": _CLASS},
     "decimal": {

@@ -109,7 +109,7 @@ def the_graphs(olga: Visitor) -> None:
 def a_graph(olga: Visitor) -> None:
     olga.go("/page/graphs")
     olga.page.locator("#content").get_by_role("link", name="support").first.click()
-    olga.page.locator("#picture[data-state=drawn]").wait_for()
+    olga.page.locator("#picture svg").wait_for()
 
 
 def the_sign_in(olga: Visitor) -> None:

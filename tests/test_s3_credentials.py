@@ -133,7 +133,7 @@ def test_a_single_sign_on_counts(
     source = S3Source(s3.url() + "&profile=acme")
     assert list(source.read().files) == ["a.yaml"]
     to_bucket = [asked for asked in s3.asked if asked.key != "credentials"]
-    assert {asked.headers["x-amz-security-token"] for asked in to_bucket} == {"a-session"}
+    assert {asked.headers["X-Amz-Security-Token"] for asked in to_bucket} == {"a-session"}
     assert "ending in 0009 from single sign-on, profile acme" in source.about
 
 

@@ -12,17 +12,11 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from urllib.parse import quote
 
 import pytest
-from botocore.auth import S3SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
 from langgraph.types import Command, interrupt
@@ -43,15 +37,13 @@ from yamlgraph_prompts.sources import (
     KeepsReleases,
     Source,
     open_source,
-    s3_bucket,
-    s3_loose,
-    s3_names,
-    s3_signed,
 )
 from yamlgraph_prompts.sources.reader import LayerReader
-from yamlgraph_prompts.sources.s3 import S3Source
-from yamlgraph_prompts.sources.s3_client import Place, client, forget
-from yamlgraph_prompts.sources.s3_signed import signature
+from yamlgraph_prompts.sources.s3 import S3Source, listing, loose, session
+from yamlgraph_prompts.sources.s3.client import Connection, connection, forget
+from yamlgraph_prompts.sources.s3.location import Location
+from yamlgraph_prompts.sources.s3.objects import Objects
+from yamlgraph_prompts.sources.s3.session import SignedBucket
 
 
 def release(**prompts: str) -> Release:
@@ -78,20 +70,20 @@ def files(source: Source | LayerReader) -> dict[str, str]:
 
 
 def test_region_endpoint_and_profile_may_stand_in_the_url() -> None:
-    place = Place.parse(
+    place = Location.parse(
         "s3://b/a/p?region=eu-north-1&endpoint=https://minio.example:9000&profile=x"
     )
-    assert place == Place("b", "a/p/", "eu-north-1", "https://minio.example:9000", "x")
+    assert place == Location("b", "a/p/", "eu-north-1", "https://minio.example:9000", "x")
 
 
 @pytest.mark.parametrize("url", ["s3://b/p", "s3://b/p/", "s3://b//p//"])
 def test_a_prefix_is_the_same_with_and_without_its_slash(url: str) -> None:
-    assert Place.parse(url).prefix == "p/"
+    assert Location.parse(url).prefix == "p/"
 
 
 @pytest.mark.parametrize("url", ["s3://b", "s3://b/"])
 def test_a_whole_bucket_may_be_a_layer(url: str) -> None:
-    assert Place.parse(url) == Place("b", "")
+    assert Location.parse(url) == Location("b", "")
 
 
 @pytest.mark.parametrize(
@@ -128,14 +120,14 @@ def test_the_layers_name_holds_no_parameters_and_two_servers_have_two_stores() -
 def test_equal_questions_have_one_client_and_other_credentials_another(
     s3: ScriptedS3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = Place.parse(s3.url())
-    first = client(place)
-    assert client(Place.parse(s3.url("elsewhere/"))) is first
+    place = Location.parse(s3.url())
+    first = connection(place)
+    assert connection(Location.parse(s3.url("elsewhere/"))) is first
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDOTHER00000000002")
-    second = client(place)
+    second = connection(place)
     assert second is not first
     forget(place)
-    assert client(place) is not second
+    assert connection(place) is not second
 
 
 def test_the_endpoint_of_the_environment_counts(
@@ -165,46 +157,14 @@ def test_a_profile_brings_its_credentials_and_its_endpoint(
 def test_a_forked_process_makes_a_client_of_its_own(s3: ScriptedS3) -> None:
     s3.put(a="user: x")
     source = open_source(s3.url())
-    before = client(Place.parse(s3.url()))
+    before = connection(Location.parse(s3.url()))
     source.read()
     child = os.fork()
     if child == 0:
         s3.asked.clear()
-        fresh = client(Place.parse(s3.url())) is not before
+        fresh = connection(Location.parse(s3.url())) is not before
         os._exit(0 if fresh and files(source) == {"a.yaml": "user: x"} else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-
-
-@settings(max_examples=100, deadline=None)
-@given(
-    key=st.text(min_size=1),
-    prefix=st.text(),
-    token=st.none() | st.just("a-token"),
-    at_s=st.floats(0, 4e9),
-)
-def test_a_signature_is_the_one_that_botocore_makes(
-    key: str, prefix: str, token: str | None, at_s: float
-) -> None:
-    path = "/acme/" + quote(key.encode("utf-8", "replace"), safe="/-_.~")
-    query = "list-type=2&prefix=" + quote(prefix.encode("utf-8", "replace"), safe="-_.~")
-    known = Credentials(KEY, SECRET, token)
-    asked = AWSRequest("GET", f"http://h:9000{path}?{query}", headers={"If-Match": '"x"'})
-    with pytest.MonkeyPatch.context() as patch:
-        moment = datetime.fromtimestamp(int(at_s), UTC).replace(tzinfo=None)
-        patch.setattr("botocore.auth.get_current_datetime", lambda: moment)
-        S3SigV4Auth(known, "s3", "eu-north-1").add_auth(asked)
-    ours = signature(
-        "h:9000",
-        path,
-        query,
-        {"If-Match": '"x"'},
-        key=KEY,
-        secret=SECRET,
-        token=token,
-        region="eu-north-1",
-        at_s=at_s,
-    )
-    assert ours["Authorization"] == asked.headers["Authorization"]
 
 
 @pytest.fixture
@@ -291,7 +251,7 @@ def test_a_connection_that_was_idle_for_long_is_not_asked_again(
         reader.read()
     assert len(set(ports)) == 1
     # What stands between may have forgotten it by then, and say nothing.
-    monkeypatch.setattr(s3_signed, "IDLE_S", 0.0)
+    monkeypatch.setattr(session, "IDLE_S", 0.0)
     reader.read()
     assert len(set(ports)) == 2
 
@@ -314,7 +274,7 @@ def test_a_layers_state_counts_what_was_asked_and_what_came(s3: ScriptedS3) -> N
 def test_what_boto3_asks_is_counted_too_and_what_it_asks_again(
     s3: ScriptedS3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(s3_bucket._Signed, "of", lambda *_: None)
+    monkeypatch.setattr(Connection, "signed", lambda *_: None)
     s3.put(a="user: x", b="user: x")
     source = S3Source(s3.url())
     source.read()
@@ -372,7 +332,7 @@ def test_odd_etags_do_not_hide_a_change_under_way(s3: ScriptedS3) -> None:
 def test_objects_are_fetched_side_by_side_and_only_so_many(
     s3: ScriptedS3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(s3_loose, "PARALLEL", 4)
+    monkeypatch.setattr(loose, "PARALLEL", 4)
     s3.put(**{f"p{number:02}": "user: x" for number in range(20)})
     # Each four come together, or the fetch fails; a fifth would be seen.
     together, lock, under_way, most = threading.Barrier(4), threading.Lock(), [0], [0]
@@ -414,12 +374,19 @@ def test_objects_are_fetched_though_another_thread_leaves_the_bucket_to_boto3_me
     s3: ScriptedS3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     s3.put(a="user: x")
-    bucket = s3_bucket.Bucket(Place.parse(s3.url()))
-    bucket.open()
-    once = [bucket._signed]
-    meanwhile = property(lambda _: once.pop() if once else None)
-    monkeypatch.setattr(s3_bucket.Bucket, "_signed", meanwhile, raising=False)
-    assert bucket.get("prompts/a.yaml", limit_bytes=100).data == b"user: x"
+    objects = Objects(Location.parse(s3.url()))
+    signed = Connection.signed
+
+    def meanwhile(made: Connection, bucket: str) -> SignedBucket | None:
+        found = signed(made, bucket)
+        made.leave_to_boto3(bucket)
+        return found
+
+    monkeypatch.setattr(Connection, "signed", meanwhile)
+    for agent in ("yamlgraph-prompts", "Boto3/"):
+        assert objects.get("a.yaml", 100) == b"user: x"
+        assert s3.asked[-1].headers["User-Agent"].startswith(agent)
+    forget(objects.location)
 
 
 def test_what_is_no_prompt_is_not_even_fetched(s3: ScriptedS3) -> None:
@@ -460,7 +427,7 @@ def test_going_back_to_earlier_content_is_a_change_too(s3: ScriptedS3) -> None:
     versions = []
     for text in ("user: v1", "user: v2", "user: v1"):
         s3.put(a=text)
-        versions.append(source.version())
+        versions.append(source.read().version)
     assert versions[0] == versions[2] != versions[1]
 
 
@@ -569,7 +536,7 @@ def test_an_object_that_is_too_large_is_told_and_not_fetched(s3: ScriptedS3) -> 
 def test_more_than_a_release_can_hold_is_told(
     s3: ScriptedS3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(s3_names, "LIMIT_BYTES", 10)
+    monkeypatch.setattr(listing, "LIMIT_BYTES", 10)
     s3.put(a="12345678", b="12345678")
     content = open_source(s3.url()).read()
     assert [finding.code for finding in content.findings] == ["too-large"]

@@ -184,7 +184,7 @@ ATTACKS = [
     ("a constant to a power", "{{ 9 ** 999999999 }}"),
     ("powers of powers", "{{ 9 ** (9 ** 9) }}"),
     ("a constant centred", "{{ 'x'|center(500000000) }}"),
-    ("a constant centred in a branch", "{% if false %}{{ 'x'|center(500000000) }}{% endif %}"),
+    ("a constant centred in a branch", "{% if n %}{{ 'x'|center(500000000) }}{% endif %}"),
     ("a constant centred, hidden", "{{ 'x'|center(5 * 10**8) }}"),
     ("autoescape of an expression", "{% autoescape 'x'|center(5 * 10**8) %}{% endautoescape %}"),
     ("a constant test", "{{ 1 if '%99999999d' is divisibleby(3) }}"),

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import socket
 import sys
 import types
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from yamlgraph_prompts.sources.bounds import Bounds
 
 from tests.files import write
 from tests.s3_servers import Shop as Bucket
+from tests.s3_servers import credentials
+from tests.test_bucket import unpacked
 from yamlgraph_prompts import sources
 from yamlgraph_prompts.errors import (
     LayerNotFound,
@@ -33,50 +37,39 @@ from yamlgraph_prompts.files.regular_file import (
     TooLarge,
     read_regular,
 )
-from yamlgraph_prompts.sources import Content, Source, open_source
+from yamlgraph_prompts.model.pack import encode_pack
+from yamlgraph_prompts.model.release import Prompt, Release
+from yamlgraph_prompts.sources import Snapshot, Source, open_source
 from yamlgraph_prompts.sources.directory import DirectorySource
 from yamlgraph_prompts.sources.memory import MemorySource
+from yamlgraph_prompts.sources.polling import poll
+from yamlgraph_prompts.sources.s3 import S3Source
+from yamlgraph_prompts.testing import RemoteSourceContract, SourceContract
 
 as_root = pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-
-# The contract: every source, third parties' too, keeps these promises.
-
-
-@dataclass
-class Shelf:
-    """A source under test, and the means to change what it reads."""
-
-    source: Source
-    put: Any
-    remove: Any
-    unmake: Any = None
-    """Takes the whole place away; None for a source whose place cannot be gone."""
 
 
 class ShopSource:
     """What a third party would write."""
 
     shelves: Mapping[str, dict[str, bytes]] = {}
-    remote = True
+    refresh_s = 30.0
 
     def __init__(self, url: str) -> None:
         self.url = url
 
-    def read(self) -> Content:
+    def read(self) -> Snapshot:
         try:
-            return Content(dict(self.shelves[self.url]))
+            return Snapshot.of(dict(self.shelves[self.url]))
         except KeyError:
             raise LayerNotFound(f"Nothing is at {self.url}.", layer=self.url) from None
 
-    def version(self) -> str:
-        return self.read().version
+    def changes(self, stop: Event) -> Iterator[None]:
+        return poll(stop, self.refresh_s)
 
-    def places(self) -> list[str]:
+    def folders(self) -> list[str]:
         begin = self.url.rstrip("/") + "/"
         return sorted({u[len(begin) :].split("/")[0] for u in self.shelves if u.startswith(begin)})
-
-    def watched(self) -> tuple[Path, ...]:
-        return ()
 
     def close(self) -> None:
         pass
@@ -97,104 +90,149 @@ def shop(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, dict[str, bytes]
     return shelves
 
 
-@pytest.fixture(
-    params=["directory", "file-url", "memory", "third-party", "s3-moto", "s3-rclone", "s3-swift"]
-)
-def shelf(request: pytest.FixtureRequest, tmp_path: Path, shop: dict[str, Any]) -> Iterator[Shelf]:
-    if request.param in ("directory", "file-url"):
-        folder = tmp_path / "a folder"
-        folder.mkdir()
-        source = open_source(str(folder) if request.param == "directory" else folder.as_uri())
-        made = Shelf(
-            source,
-            lambda path, data: write(folder, {path: data}),
-            lambda path: (folder / path).unlink(),
-            lambda: shutil.rmtree(folder),
+# The contract: every source, third parties' too, keeps these promises.
+
+
+class OurContract(SourceContract):
+    """Ours say the same version for the same content, on every machine."""
+
+    def test_the_version_comes_back_with_the_content(self, source: Source, fill: Any) -> None:
+        versions = []
+        for text in (b"user: x", b"user: y", b"user: x"):
+            fill({"a.yaml": text})
+            versions.append(source.read().version)
+        assert versions[0] == versions[2] != versions[1]
+
+
+class TestDirectory(OurContract):
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        return tmp_path / "a folder"
+
+    @pytest.fixture
+    def source(self, folder: Path) -> Source:
+        return open_source(str(folder))
+
+    @pytest.fixture
+    def fill(self, folder: Path) -> Any:
+        def fill(files: Mapping[str, bytes] | None) -> None:
+            shutil.rmtree(folder, ignore_errors=True)
+            if files is not None:
+                folder.mkdir()
+                write(folder, files)
+
+        return fill
+
+
+class TestFileUrl(TestDirectory):
+    @pytest.fixture
+    def source(self, folder: Path) -> Source:
+        return open_source(folder.as_uri())
+
+
+class TestMemory(OurContract):
+    can_be_gone = False
+
+    @pytest.fixture
+    def prompts(self) -> dict[str, bytes]:
+        return {}
+
+    @pytest.fixture
+    def source(self, prompts: dict[str, bytes]) -> Source:
+        return MemorySource(prompts)
+
+    @pytest.fixture
+    def fill(self, prompts: dict[str, bytes]) -> Any:
+        def fill(files: Mapping[str, bytes]) -> None:
+            prompts.clear()
+            prompts.update(files)
+
+        return fill
+
+
+class TestThirdParty(OurContract):
+    @pytest.fixture
+    def source(self, shop: dict[str, Any]) -> Source:
+        return open_source("shop://acme/prompts")
+
+    @pytest.fixture
+    def fill(self, shop: dict[str, Any]) -> Any:
+        def fill(files: Mapping[str, bytes] | None) -> None:
+            shop.clear()
+            if files is not None:
+                shop["shop://acme/prompts"] = dict(files)
+
+        return fill
+
+
+class InBucket(OurContract):
+    @pytest.fixture
+    def bucket(self) -> Bucket:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def source(self, bucket: Bucket) -> Iterator[Source]:
+        source = open_source(bucket.url())
+        yield source
+        source.close()
+
+    @pytest.fixture
+    def fill(self, bucket: Bucket) -> Any:
+        def fill(files: Mapping[str, bytes] | None) -> None:
+            bucket.clear()
+            if files is not None:
+                bucket.put("README.md", b"")  # an empty prefix is not there at all
+                for path, data in files.items():
+                    bucket.put(path, data)
+
+        return fill
+
+
+class TestMoto(InBucket):
+    @pytest.fixture
+    def bucket(self, moto: Bucket) -> Bucket:
+        return moto
+
+
+class TestRclone(InBucket):
+    @pytest.fixture
+    def bucket(self, rclone: Bucket) -> Bucket:
+        return rclone
+
+
+class TestSwift(InBucket):
+    @pytest.fixture
+    def bucket(self, swift: Bucket) -> Bucket:
+        return swift
+
+
+class TestPublishedInS3(RemoteSourceContract):
+    """A published release; its server lists nothing, and a pack holds all files."""
+
+    deadline_s = 8.0
+    can_be_gone = False
+    # A release holds prompts only; an endpoint of one's own may be plain http.
+    test_files_come_back_byte_for_byte = None
+    test_an_empty_place_has_no_files_and_no_findings = None
+    test_plain_http_goes_to_this_machine_only = None
+
+    @pytest.fixture(autouse=True)
+    def keys(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        credentials(monkeypatch)
+
+    def open(self, origin: str) -> Source:
+        bounds = Bounds(seconds=self.deadline_s, patience_s=2.0)
+        url = f"s3://acme/prompts?endpoint={origin}"
+        return S3Source(url, channel="x", unpack=unpacked, bounds=bounds)
+
+    def answers(self, files: Mapping[str, bytes]) -> dict[str, bytes]:
+        release = Release.of(
+            [Prompt(path.removesuffix(".yaml"), data, "x", path) for path, data in files.items()],
+            environment="x",
         )
-    elif request.param == "memory":
-        prompts: dict[str, Any] = {}
-        made = Shelf(MemorySource(prompts), prompts.__setitem__, prompts.__delitem__)
-    elif request.param.startswith("s3-"):
-        made = in_bucket(request.getfixturevalue(request.param[3:]))
-    else:
-        shop["shop://acme/prompts"] = files = {}
-        made = Shelf(
-            open_source("shop://acme/prompts"),
-            files.__setitem__,
-            files.__delitem__,
-            shop.clear,
-        )
-    yield made
-    made.source.close()
-
-
-def in_bucket(bucket: Bucket) -> Shelf:
-    bucket.put("README.md", b"")  # an empty prefix is not there at all
-    return Shelf(open_source(bucket.url()), bucket.put, bucket.remove, bucket.clear)
-
-
-def test_a_source_is_what_the_protocol_says(shelf: Shelf) -> None:
-    assert isinstance(shelf.source, Source)
-    assert isinstance(shelf.source.url, str)
-    assert isinstance(shelf.source.remote, bool)
-    assert all(isinstance(path, Path) for path in shelf.source.watched())
-
-
-def test_an_empty_place_gives_no_files_and_no_findings(shelf: Shelf) -> None:
-    content = shelf.source.read()
-    assert (dict(content.files), content.findings) == ({}, ())
-
-
-def test_every_file_comes_back_byte_for_byte(shelf: Shelf) -> None:
-    files = {
-        "a.yaml": b"user: \xff\x00",
-        "deep/er/b.yaml.j2": b"",
-        "deep/part.j2": "ü\r\n".encode(),
-    }
-    for path, data in files.items():
-        shelf.put(path, data)
-    assert dict(shelf.source.read().files) == files
-
-
-def test_the_cheap_version_is_the_version_of_what_is_read(shelf: Shelf) -> None:
-    shelf.put("a.yaml", b"user: x")
-    assert shelf.source.version() == shelf.source.read().version
-
-
-def test_the_version_moves_with_every_change_and_comes_back(shelf: Shelf) -> None:
-    versions = [shelf.source.version()]
-    for act in (
-        lambda: shelf.put("a.yaml", b"user: x"),
-        lambda: shelf.put("a.yaml", b"user: y"),
-        lambda: shelf.put("b.yaml", b"user: y"),
-        lambda: shelf.put("n/b.yaml", b"user: y"),
-    ):
-        act()
-        versions.append(shelf.source.version())
-    assert len(set(versions)) == 5
-    shelf.remove("n/b.yaml")
-    assert shelf.source.version() == versions[3]
-    shelf.remove("b.yaml")
-    shelf.put("a.yaml", b"user: x")
-    assert shelf.source.version() == versions[1]
-
-
-def test_nothing_there_is_an_error_with_the_layer_in_it(shelf: Shelf) -> None:
-    if shelf.unmake is None:
-        return
-    shelf.unmake()
-    for ask in (shelf.source.read, shelf.source.version):
-        with pytest.raises(LayerNotFound) as caught:
-            ask()
-        assert caught.value.layer == shelf.source.url
-    assert shelf.source.places() == []
-
-
-def test_what_was_read_does_not_change_afterwards(shelf: Shelf) -> None:
-    shelf.put("a.yaml", b"user: x")
-    content = shelf.source.read()
-    shelf.put("a.yaml", b"user: y")
-    assert content.files["a.yaml"] == b"user: x"
+        at = "/acme/prompts/.releases/"
+        pointer = json.dumps({"number": 1, "release": release.id}).encode()
+        return {f"{at}x/current": pointer, f"{at}packs/{release.id}.pack": encode_pack(release)}
 
 
 # Opening by URL
@@ -231,7 +269,9 @@ def test_a_file_url_with_a_host_is_refused_instead_of_read_elsewhere() -> None:
 
 def test_the_same_content_has_the_same_version_everywhere(tmp_path: Path) -> None:
     write(tmp_path, {"a.yaml": "user: x"})
-    assert open_source(str(tmp_path)).version() == MemorySource({"a": "user: x"}).version()
+    assert (
+        open_source(str(tmp_path)).read().version == MemorySource({"a": "user: x"}).read().version
+    )
 
 
 @settings(max_examples=50, deadline=None)
@@ -242,17 +282,17 @@ def test_the_same_content_has_the_same_version_everywhere(tmp_path: Path) -> Non
 def test_contents_that_differ_have_versions_that_differ(
     one: dict[str, bytes], other: dict[str, bytes]
 ) -> None:
-    assert (Content(one).version == Content(other).version) == (one == other)
+    assert (Snapshot.of(one).version == Snapshot.of(other).version) == (one == other)
 
 
 # Folders
 
 
-def read(folder: Path) -> Content:
+def read(folder: Path) -> Snapshot:
     return DirectorySource(str(folder)).read()
 
 
-def codes(content: Content) -> list[str]:
+def codes(content: Snapshot) -> list[str]:
     return [finding.code for finding in content.findings]
 
 
@@ -265,7 +305,7 @@ def test_files_and_folders_that_begin_with_a_dot_are_not_looked_at(tmp_path: Pat
     write(tmp_path, {"a.yaml": "", "..data/b.yaml": "", ".git/c.yaml": "", "n/.d.yaml": ""})
     (tmp_path / ".e.yaml").write_text("user: x")
     assert list(read(tmp_path).files) == ["a.yaml"]
-    assert DirectorySource(str(tmp_path)).places() == ["n"]
+    assert DirectorySource(str(tmp_path)).folders() == ["n"]
 
 
 def test_a_yml_file_is_a_warning_that_says_the_new_name(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import subprocess
@@ -16,11 +17,14 @@ from typing import Any
 import jinja2
 import pytest
 import yaml
+from jinja2.defaults import DEFAULT_FILTERS
+from markupsafe import Markup
 
 from tests import corpus_templates, jinja_own_tests
 from tests.conftest import ROOT
 from tests.files import write
-from yamlgraph_prompts import LivePrompts
+from yamlgraph_prompts import LivePrompts, PromptRenderError
+from yamlgraph_prompts.sandbox.filters import EXCLUDED_FILTERS
 from yamlgraph_prompts.templates.template import MessageTemplate, examine, is_jinja
 
 STATE = {"topic": "cats", "history": ["a", "b"], "user": {"name": "Ada"}}
@@ -34,6 +38,17 @@ def alone(text: str, variables: Mapping[str, Any], state: Mapping[str, Any]) -> 
     return text.format(**values)
 
 
+def _without_markup(text: str, variables: Mapping[str, Any], state: Mapping[str, Any]) -> str:
+    """The text as Jinja fills it in where JSON, and what is escaped or safe, is plain text."""
+    environment = jinja2.Environment()
+    for name in ("e", "safe", "tojson"):
+        plain = DEFAULT_FILTERS[name]
+        environment.filters[name] = functools.wraps(plain)(
+            lambda *args, _plain=plain, **named: str(_plain(*args, **named))
+        )
+    return environment.from_string(text).render(**{"state": state, **variables})
+
+
 def test_the_corpus_has_two_hundred_templates_in_both_dialects() -> None:
     prompts, formats = corpus_templates.prompts(), corpus_templates.formats()
     assert len({*prompts, *formats}) >= 200
@@ -44,8 +59,45 @@ def test_the_corpus_has_two_hundred_templates_in_both_dialects() -> None:
 @pytest.mark.parametrize("text", [*corpus_templates.prompts(), *corpus_templates.formats()])
 def test_is_rendered_as_by_yamlgraph_alone(text: str) -> None:
     expected = alone(text, corpus_templates.variables(), STATE)
+    if text in corpus_templates.WITH_MARKUP:
+        assert "&#34;" in expected
+        expected = _without_markup(text, corpus_templates.variables(), STATE)
     assert not [finding for finding in examine(text) if finding.severity == "error"]
     assert MessageTemplate(text).render(corpus_templates.variables(), STATE) == expected
+
+
+@pytest.mark.parametrize("name", EXCLUDED_FILTERS)
+def test_an_excluded_filter_is_refused_with_the_reason(name: str) -> None:
+    (finding,) = examine("Hi\n{{ text|" + name + " }}")
+    assert (finding.severity, finding.code, finding.line) == ("error", "unknown-filter", 2)
+    assert finding.hint == EXCLUDED_FILTERS[name]
+
+
+def test_autoescape_is_refused_with_what_to_do_instead() -> None:
+    (finding,) = examine("Hi\n{% autoescape true %}{{ name }}{% endautoescape %}")
+    assert (finding.severity, finding.code, finding.line) == ("error", "template-syntax", 2)
+    assert "{{ name | e }}" in finding.message
+    with pytest.raises(PromptRenderError, match="autoescape"):
+        MessageTemplate("{% autoescape false %}{% endautoescape %}").render({})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{{ html|e }} {{ html|escape }} {{ html|forceescape }}", "&lt;b&gt; " * 3),
+        ("{{ html|e|e }} {{ html|safe|e }}", "&amp;lt;b&amp;gt; &lt;b&gt; "),
+        ("{{ html|safe + html }} {{ (html|e) + html }}", "<b><b> &lt;b&gt;<b> "),
+        ("{{ (html|safe).join(['<', '>']) }} {{ html|safe|replace('b', '<') }}", "<<b>> <<> "),
+        ("{{ {'a': '\"'}|tojson + '\"' }} {{ [1]|tojson is escaped }}", '{"a": "\\""}" False '),
+        ("{{ '%s'|safe|format(html) }} {{ ('{}'|safe).format(html) }}", "<b> <b> "),
+        ("{{ markup ~ html }} {{ markup + html }}", "<i><b> <i><b> "),
+        ("{% macro m() %}{{ html }}{% endmacro %}{{ m() ~ '<' }}", "<b>< "),
+        ("{% set t %}{{ html }}{% endset %}{{ t + '<' }}", "<b>< "),
+    ],
+)
+def test_a_template_makes_plain_text_and_no_markup(text: str, expected: str) -> None:
+    values = {"html": "<b>", "markup": Markup("<i>")}
+    assert MessageTemplate(text + " ").render(values) == expected
 
 
 def test_templates_that_extend_and_include_are_rendered_as_by_jinja(tmp_path: Path) -> None:

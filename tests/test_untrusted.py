@@ -49,7 +49,7 @@ def client(prompts: LivePrompts) -> Client:
 
 
 @pytest.fixture
-def no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_workers(own_workers: None, monkeypatch: pytest.MonkeyPatch) -> None:
     untrusted.pool.close()
 
     def refuse(*_: Any, **__: Any) -> None:

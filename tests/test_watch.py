@@ -21,11 +21,12 @@ from yamlgraph_prompts.following.watch.burst import GRACE_S, PATIENCE, Burst
 from yamlgraph_prompts.following.watch.file_events import MOST_ENTRIES, survey
 from yamlgraph_prompts.model.trigger import Trigger
 
+pytestmark = pytest.mark.alone
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs inotify")
 QUIET_S = 0.1
 
 
-def wait_until(true: Callable[[], object], timeout_s: float = 5.0) -> None:
+def wait_until(true: Callable[[], object], timeout_s: float = 30.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not true():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -390,7 +391,7 @@ def test_a_callback_that_raises_does_not_end_the_watch(
             wait_until(lambda count=count: len(calls) >= count)
     finally:
         watch.close()
-    assert "could not be taken" in caplog.text
+    assert "could not be processed" in caplog.text
 
 
 def test_the_watch_can_be_closed_from_its_own_callback(prompts: Path) -> None:
@@ -654,9 +655,9 @@ def test_starting_on_10000_files_is_quick(tmp_path: Path, listen: Listen) -> Non
         for number in range(100):
             (tmp_path / str(folder) / f"{number}.yaml").touch()
     listen()  # so that watchdog is imported
-    started = time.perf_counter()
+    started = time.process_time()
     listen(tmp_path, fingerprint=lambda: "")
-    assert time.perf_counter() - started < 1.0  # 0.1 s on a quiet machine
+    assert time.process_time() - started < 1.0  # 0.1 s on a quiet machine
 
 
 # When the watcher itself is in trouble

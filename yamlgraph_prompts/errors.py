@@ -2,27 +2,28 @@
 
 PromptsError
 ├── InvalidEnvironment (ValueError)      a name that no environment can have
-├── LayerError                           a place that prompts come from
-│   ├── LayerNotFound (LookupError)      nothing is there; lists what is
-│   ├── LayerUnavailable (OSError)       there, but it cannot be read now
-│   └── LayerReadOnly (PermissionError)  there, but it cannot be written
+├── LayerError                           a layer cannot be used
+│   ├── LayerNotFound (LookupError)      it does not exist; lists environments that do
+│   ├── LayerUnavailable (OSError)       it cannot be read now
+│   ├── LayerReadOnly (PermissionError)  it cannot be written
+│   └── Stale                            another process changed the file meanwhile
 ├── UnknownScheme (ValueError)           no source reads such a URL
 ├── MissingExtra (ImportError)           a pip extra is not installed
 ├── PromptNotFound (LookupError)         no layer has it; lists every place tried
-├── PromptsRejected (ValueError)         the check refused it and nothing good is kept
-├── PromptRenderError (ValueError)       a prompt that cannot be filled in
+├── PromptsRejected (ValueError)         the check rejected it and no good release is kept
+├── PromptRenderError (ValueError)       a prompt cannot be rendered
 ├── ReleaseNotFound (LookupError)        neither in memory, nor in the store, nor in a layer
-├── PushRefused (RuntimeError)           another pusher was first, or the server cannot tell
-│   └── Conflict                         another writer was first, which is `winner`
-├── GraphNotFound (FileNotFoundError)    the graph file is not there
-├── GraphRefused (ValueError)             a graph that cannot be built
-├── GraphChanged (RuntimeError)          the node that a run waits at is gone
-├── StoreError (OSError)                 the local folder of releases
-│   └── StoreCorrupted                   a pack whose content is not what its name says
-├── UnsupportedYamlgraph (RuntimeError)  a yamlgraph that the bridge does not know
-├── WorkStopped (RuntimeError)           untrusted work took too much, or failed in its process
-│   └── WorkerDied                       its process was killed from outside
-└── WorkerUnavailable (OSError)          no process can be started for untrusted work
+├── PushRefused (RuntimeError)           another push came first, or the server cannot tell
+│   └── Conflict                         another writer appended first, which is `winner`
+├── GraphNotFound (FileNotFoundError)    the graph file does not exist
+├── GraphRefused (ValueError)            a graph cannot be built
+├── GraphChanged (RuntimeError)          a run waits at a node that no longer exists
+├── StoreError (OSError)                 the store cannot be used
+│   └── StoreCorrupted                   the content of a pack does not match its id
+├── UnsupportedYamlgraph (RuntimeError)  this version of yamlgraph is not supported
+├── WorkStopped (RuntimeError)           untrusted work exceeded a limit or failed
+│   └── WorkerDied                       its worker process was killed from outside
+└── WorkerUnavailable (OSError)          no worker process can be started
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ class PromptsError(Exception):
     """
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        # They quote names and what others say, and are shown wherever somebody looks.
+        # Messages quote foreign names and texts, and are shown in many places.
         self.message = escaped(message)
         self.hint = hint and escaped(hint)
         super().__init__(self.message)
@@ -95,7 +96,7 @@ class InvalidEnvironment(PromptsError, ValueError):
 
 
 class LayerError(PromptsError):
-    """Trouble with one layer, whose URL is `layer`."""
+    """A layer cannot be used. `layer` is its URL."""
 
     def __init__(self, message: str, *, layer: str, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
@@ -103,7 +104,7 @@ class LayerError(PromptsError):
 
 
 class LayerNotFound(LayerError, LookupError):
-    """Nothing is at the layer's place. `available` lists the environments that do exist."""
+    """The layer does not exist. `available` lists the environments that do exist."""
 
     def __init__(
         self,
@@ -118,9 +119,9 @@ class LayerNotFound(LayerError, LookupError):
 
 
 class LayerUnavailable(LayerError, OSError):
-    """The layer exists, or may exist, but cannot be read now.
+    """The layer cannot be read now.
 
-    `retry_after_s` is how many seconds its server asked to be left alone for, if it did.
+    `retry_after_s` is how many seconds its server asked to wait, if it did.
     """
 
     def __init__(
@@ -139,6 +140,10 @@ class LayerReadOnly(LayerError, PermissionError):
     """A prompt cannot be written to this layer."""
 
 
+class Stale(LayerError):
+    """A file of a layer is not what a change was made on; nothing was written."""
+
+
 class UnknownScheme(PromptsError, ValueError):
     """No source reads URLs of this scheme."""
 
@@ -148,7 +153,7 @@ class MissingExtra(PromptsError, ImportError):
 
 
 class PromptNotFound(PromptsError, LookupError):
-    """No layer has a prompt of that name. `tried` lists every place that was looked at."""
+    """No layer has a prompt of that name. `tried` lists every place that was searched."""
 
     def __init__(
         self, message: str, *, name: str, tried: Sequence[str] = (), hint: str | None = None
@@ -159,7 +164,7 @@ class PromptNotFound(PromptsError, LookupError):
 
 
 class PromptsRejected(PromptsError, ValueError):
-    """The check refused a release and there is no earlier good one. `outcome` says why."""
+    """The check rejected a release and there is no earlier good one. `outcome` has the findings."""
 
     def __init__(self, message: str, *, outcome: Rejected, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
@@ -167,7 +172,7 @@ class PromptsRejected(PromptsError, ValueError):
 
 
 class PromptRenderError(PromptsError, ValueError):
-    """A prompt could not be filled in. Never holds a variable's value."""
+    """A prompt cannot be rendered. The error never contains the value of a variable."""
 
     def __init__(
         self,
@@ -191,10 +196,10 @@ class ReleaseNotFound(PromptsError, LookupError):
 
 
 class PushRefused(PromptsError, RuntimeError):
-    """Nothing was published: another pusher was first, or the server cannot say who is first.
+    """Nothing was published: another push came first, or the server cannot decide which is first.
 
-    `winner` is what the other one published, where there was one; `changed` the names of the
-    prompts that it changed, where they are known.
+    `winner` is the entry of the other push, if any; `changed` has the names of the prompts that it
+    changed, if they are known.
     """
 
     def __init__(
@@ -227,11 +232,11 @@ class Conflict(PushRefused):
 
 
 class GraphNotFound(PromptsError, FileNotFoundError):
-    """The graph's YAML file is not there."""
+    """The YAML file of the graph does not exist."""
 
 
 class GraphRefused(PromptsError, ValueError):
-    """A graph cannot be built on a release. `findings` say where in its file, and why."""
+    """A graph cannot be built on a release. `findings` give places in its file and causes."""
 
     def __init__(
         self, message: str, *, findings: Sequence[Finding] = (), hint: str | None = None
@@ -241,7 +246,7 @@ class GraphRefused(PromptsError, ValueError):
 
 
 class GraphChanged(PromptsError, RuntimeError):
-    """An interrupted run waits at nodes (`missing`) that today's graph does not have."""
+    """An interrupted run waits at nodes (`missing`) that the graph no longer has."""
 
     def __init__(
         self, message: str, *, missing: Sequence[str] = (), hint: str | None = None
@@ -251,19 +256,19 @@ class GraphChanged(PromptsError, RuntimeError):
 
 
 class StoreError(PromptsError, OSError):
-    """The local folder of releases cannot be used as asked."""
+    """The store, the local folder of releases, cannot be used."""
 
 
 class StoreCorrupted(StoreError):
-    """A stored release is not what its name says; it is never served."""
+    """The content of a stored release does not match its id; it is never served."""
 
 
 class UnsupportedYamlgraph(PromptsError, RuntimeError):
-    """The installed yamlgraph is not one that the bridge knows how to work with."""
+    """The installed version of yamlgraph is not supported."""
 
 
 class WorkStopped(PromptsError, RuntimeError):
-    """Work on untrusted text did not end by itself.
+    """Work on untrusted text was stopped or failed.
 
     `why` is ``"time"``, ``"memory"``, ``"size"`` (of the answer), ``"failed"`` or ``"died"``.
     """
@@ -274,13 +279,15 @@ class WorkStopped(PromptsError, RuntimeError):
 
 
 class WorkerDied(WorkStopped):
-    """The process that did it was killed from outside; another one does the next work."""
+    """The worker process was killed from outside; another one does the next work."""
 
     def __init__(self) -> None:
         super().__init__(
-            "The process that did it ended before it was done.", why="died", hint="Try again."
+            "The process that did this work ended before it was finished.",
+            why="died",
+            hint="Try again.",
         )
 
 
 class WorkerUnavailable(PromptsError, OSError):
-    """No worker process can be started, and untrusted work runs nowhere else."""
+    """No worker process can be started, and untrusted work is never done in the app."""

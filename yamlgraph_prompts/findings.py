@@ -19,14 +19,14 @@ MAX_FINDINGS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that a check found.
+    """One problem that a check found.
 
     Args:
-        severity: ``"error"`` rejects the release; ``"warning"`` is only told.
-        code: A stable name for this kind of finding, such as ``"template-syntax"``.
+        severity: ``"error"`` rejects the release; ``"warning"`` is only reported.
+        code: A stable code for this kind of finding, such as ``"template-syntax"``.
         message: What is wrong, in words for a prompt author.
         prompt: The prompt's name.
-        file: The file, as a person would name it.
+        file: The file, for messages.
         line: The line in the file, from 1.
         column: The column in the line, from 1.
         hint: What to do about it.
@@ -60,7 +60,7 @@ class Finding:
         return f"{place}: {self.severity}: {printable(self.message)} [{self.code}]{tail}"
 
     def at(self, **changes: Any) -> Finding:
-        """The same finding with some facts filled in."""
+        """The same finding with some attributes replaced."""
         return replace(self, **changes)
 
 

@@ -1,6 +1,6 @@
 """LivePrompts: prompts that stay fresh. The object behind every live graph and the admin app.
 
-It guards the road with its lock: `Road` decides what is to be live, `Publisher` makes it so.
+It guards the engine of publications with its lock.
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ from yamlgraph_prompts.model.health import Health
 from yamlgraph_prompts.model.release import Outcome, Prompt, Release, StoredRelease
 from yamlgraph_prompts.model.trigger import Trigger
 from yamlgraph_prompts.publishing.attached import Attached
+from yamlgraph_prompts.publishing.attempt import Attempt
 from yamlgraph_prompts.publishing.builds import Builds
 from yamlgraph_prompts.publishing.candidate import Candidates, Check
-from yamlgraph_prompts.publishing.drafts import Draft, Trial, Write
-from yamlgraph_prompts.publishing.editor import Editor
+from yamlgraph_prompts.publishing.change import Change
+from yamlgraph_prompts.publishing.drafts import Draft
+from yamlgraph_prompts.publishing.engine import Engine
 from yamlgraph_prompts.publishing.handles import Handle, Parts
-from yamlgraph_prompts.publishing.publisher import Attempt, Live, Publisher
-from yamlgraph_prompts.publishing.report import Teller
-from yamlgraph_prompts.publishing.road import Road
+from yamlgraph_prompts.publishing.live import Live
+from yamlgraph_prompts.publishing.report import Report
 from yamlgraph_prompts.registry.ports import Replica
 from yamlgraph_prompts.registry.replicas import HostReplicas
 from yamlgraph_prompts.sources.layers import AnyLayer, as_layer, environment_name
@@ -48,27 +49,27 @@ logger = logging.getLogger("yamlgraph_prompts")
 
 
 class LivePrompts:
-    """Prompts that stay fresh: the live release of some layers, for one environment.
+    """The live release of some layers, for one environment.
 
-    Share one between several graphs and the admin app. All methods are thread-safe; they are plain
-    blocking calls, so call them through ``asyncio.to_thread`` on an event loop.
+    Share one between several graphs and the admin app. All methods are thread-safe and blocking: on
+    an event loop, call them through ``asyncio.to_thread``.
 
     Args:
-        layers: Paths, URLs, mappings or `Layer`s, highest priority first. With none, the attached
-            graph's own prompts are the release.
-        environment: What ``{environment}`` stands for; else ``YAMLGRAPH_PROMPTS_ENVIRONMENT``,
+        layers: Paths, URLs, mappings or `Layer`s, highest priority first. Without any, the
+            attached graph's own prompts are the release.
+        environment: The value of ``{environment}``; default: ``YAMLGRAPH_PROMPTS_ENVIRONMENT``,
             else ``ENVIRONMENT``, else ``development``.
-        store: The folder that keeps releases; a per-user cache folder when left out.
+        store: The folder that keeps releases; default: a cache folder of the user.
         watch: Whether to follow changes. Threads start with the first use.
-        refresh_s: Seconds between two looks at what tells no news by itself.
-        startup_deadline_s: Seconds that reading remote layers may take at the start, together.
-        missing_release: What a run does whose pinned release is gone: ``"raise"`` or take the
-            ``"live"`` one.
-        checks: Further checks, each ``check(release, graphs) -> Iterable[Finding]``.
+        refresh_s: Seconds between two polls of layers that send no events.
+        startup_deadline_s: Seconds that all remote layers together may take at startup.
+        missing_release: What a run does if its release is gone: ``"raise"``, or use the ``"live"``
+            one.
+        checks: Additional checks, each ``check(release, graphs) -> Iterable[Finding]``.
         hooks: Observers, each ``hook(event)``.
 
     Raises:
-        InvalidEnvironment: The environment's name cannot be one.
+        InvalidEnvironment: The name of the environment is invalid.
 
     Example:
         >>> with LivePrompts({"greeting": "user: Hi {name}"}) as prompts:
@@ -92,9 +93,9 @@ class LivePrompts:
         _as_stored: bool = False,
     ) -> None:
         if missing_release not in ("raise", "live"):
-            raise ValueError(f"missing_release is 'raise' or 'live', not {missing_release!r}.")
+            raise ValueError(f"missing_release must be 'raise' or 'live', not {missing_release!r}.")
         if not isinstance(refresh_s, (int, float)) or not refresh_s > 0:
-            raise ValueError(f"refresh_s is a number of seconds above 0, not {refresh_s!r}.")
+            raise ValueError(f"refresh_s must be a number of seconds above 0, not {refresh_s!r}.")
         self.layers = tuple(as_layer(layer) for layer in layers)
         self.environment, said = environment_name(environment)
         if not said and any(layer.uses_environment for layer in self.layers):
@@ -103,31 +104,25 @@ class LivePrompts:
                 "YAMLGRAPH_PROMPTS_ENVIRONMENT or ENVIRONMENT.",
                 self.environment,
             )
-        self._readers = tuple(LayerReader(layer, self.environment, _base) for layer in self.layers)
-        self._teller = Teller(self.environment, hooks)
+        self._readers = tuple(
+            LayerReader(layer, self.environment, _base, refresh_s) for layer in self.layers
+        )
+        self._report = Report(self.environment, hooks)
         self._attached = Attached()
         self._store = _store(self._readers, self.environment, store, _graph)
-        self._workers = _workers(self._store)
-        self._candidates = Candidates(
-            self._readers, self.environment, tuple(checks), self._store.facts
-        )
+        self._replicas = _replicas(self._store)
         self._builds = Builds(self._store.view, self._store.drop_views)
-        self._publisher = Publisher(
-            self._candidates, self._builds, self._store, self._workers, self._teller, self._attached
-        )
-        self._road = Road(
+        self._engine = Engine(
             self._readers,
-            self._candidates,
-            self._publisher,
+            Candidates(self._readers, self.environment, tuple(checks), self._store.facts),
+            self._builds,
             self._store,
-            self._teller,
+            self._replicas,
+            self._report,
             self._attached,
             startup_deadline_s=startup_deadline_s,
             refresh_s=refresh_s,
             as_stored=_as_stored,
-        )
-        self._editor = Editor(
-            self._road, self._publisher, self._candidates, self._readers, self._attached
         )
         self._following = Following(
             self._readers,
@@ -135,18 +130,18 @@ class LivePrompts:
             self._store.changed_paths,
             self._changed,
             self._pointed,
-            self._teller.watcher_trouble,
+            self._report.watcher_trouble,
             self._cannot_look,
-            self._road.layers_well,
+            self._engine.layers_recovered,
             refresh_s,
             watch,
         )
         self._parts = Parts(
-            self._publisher,
+            self._engine,
             self._builds,
             self._store,
-            self._teller,
-            self._following,
+            self._report,
+            self._following.arrival,
             missing_release,
         )
         self._lock = threading.RLock()
@@ -161,7 +156,7 @@ class LivePrompts:
         """The live release.
 
         Raises:
-            PromptsRejected: The first release was refused and the store has no earlier good one.
+            PromptsRejected: The first release was rejected and the store has no earlier good one.
             LayerError: A layer cannot be read and the store has no earlier good release.
         """
         release = self._started().release
@@ -185,7 +180,7 @@ class LivePrompts:
         return self._closed
 
     def releases(self) -> list[StoredRelease]:
-        """The releases that are kept, newest first. Publishes nothing."""
+        """The kept releases, newest first. Publishes nothing."""
         return self._store.releases()
 
     def find(self, release_id: str) -> Release:
@@ -195,7 +190,7 @@ class LivePrompts:
             ReleaseNotFound: It is neither live nor in the store nor, by its full id, published to
                 a layer; or several begin so.
         """
-        return self._road.find(release_id)
+        return self._engine.find(release_id)
 
     def folders(self) -> tuple[Path, ...]:
         """The local folders that the layers are read from."""
@@ -203,13 +198,13 @@ class LivePrompts:
 
     @property
     def store_folder(self) -> Path | None:
-        """The folder that keeps releases; None where they are kept in memory."""
+        """The folder that keeps releases; None if they are kept in memory."""
         return self._store.folder
 
     @property
     def health(self) -> Health:
-        """How these prompts fare. Asks nobody, never raises, never blocks."""
-        live, last = self._publisher.live, self._teller.last
+        """The state of these prompts. Makes no request, never raises, never blocks."""
+        live, last = self._engine.live, self._report.last
         return Health(
             release=live.release.id if live else None,
             live_since_s=live.since_s if live else None,
@@ -217,14 +212,14 @@ class LivePrompts:
             last=last[0] if last else None,
             last_at_s=last[1] if last else None,
             layers=tuple(reader.state for reader in self._readers),
-            watcher_restarts=self._teller.watcher_restarts,
-            polling=self._teller.polling,
+            watcher_restarts=self._report.watcher_restarts,
+            polling=self._report.polling,
             store_trouble=self._store.trouble,
             following=self._following.started,
         )
 
     def uses(self) -> dict[str, list[tuple[str, PromptUse]]]:
-        """Prompt name → every place that asks for it: the graph's file, and the place."""
+        """Prompt name → every place that uses it: the graph's file, and the place."""
         found: dict[str, list[tuple[str, PromptUse]]] = {}
         for facts in self._started().candidate.graphs.values():
             for file in facts.files:
@@ -235,7 +230,7 @@ class LivePrompts:
 
     @property
     def previous(self) -> str | None:
-        """The id of the release that `rollback` would make live; None: there is none."""
+        """The id of the release that `rollback` would activate; None if there is none."""
         return self._store.previous(self._started().release.id)
 
     def digests(self, release_id: str) -> Mapping[str, str]:
@@ -262,7 +257,7 @@ class LivePrompts:
                     yield self._store.get(line.id)[name].data
 
     def graphs(self) -> tuple[GraphFacts, ...]:
-        """What every attached graph asks of its prompts."""
+        """The requirements of each attached graph."""
         return tuple(self._started().candidate.graphs.values())
 
     def drawing(self, facts: GraphFacts) -> Drawing:
@@ -282,45 +277,45 @@ class LivePrompts:
         return self._builds.state_graph(graph, facts, live.release).compile().get_graph()
 
     def reach(self, within_s: float = 0.0) -> tuple[int, int]:
-        """How many processes of this host serve what this one does, and how many there are.
+        """How many processes of this host serve the same release, and how many there are.
 
-        Counted are those that share the store and have used their prompts.
+        Counts processes that share the store and have used their prompts.
 
         Args:
             within_s: How long to wait until all of them do, in seconds.
         """
         live = self._started()
-        if self._workers is None:
+        if self._replicas is None:
             return 1, 1
         replica = Replica(self.environment, live.release.id, live.held)
-        self._workers.announce(replica)
-        return self._workers.reached(replica, within_s)
+        self._replicas.announce(replica)
+        return self._replicas.reached(replica, within_s)
 
     def observe(self, hook: Hook) -> Callable[[], None]:
-        """Tell a further observer of every event from now on.
+        """Add a hook.
 
         Args:
-            hook: Called with each event.
+            hook: Called with each event from now on.
 
         Returns:
-            Call it to stop.
+            A function that removes the hook.
         """
-        return self._teller.observe(hook)
+        return self._report.observe(hook)
 
     # The road
 
     def publish(self, reason: str = "call") -> Outcome:
-        """Look at the layers and graphs now, and make live what they hold.
+        """Read the layers and graphs now, and publish their content.
 
         Args:
-            reason: Why, for the log and the history.
+            reason: The reason, for the log and the history.
 
         Returns:
-            What became of it. Nothing is raised for a bad prompt or a layer that cannot be read:
-            the outcome says it, and what was live still is.
+            The outcome. A bad prompt or an unreadable layer raises nothing: the outcome has the
+            findings, and the live release stays live.
 
         Raises:
-            PromptsError: There is nothing live yet, and nothing to fall back on.
+            PromptsError: Nothing is live yet, and no earlier good release is kept.
         """
         return self._publish(Trigger.CALL, reason)
 
@@ -328,57 +323,53 @@ class LivePrompts:
         """Make a kept release live and hold it: the layers are not followed until `follow()`.
 
         Args:
-            release_id: The id, or the beginning of it.
-            reason: Why, for the history.
+            release_id: The id, or its beginning.
+            reason: The reason, for the history.
 
         Returns:
-            What became of it; ``"rejected"`` when it does not go together with today's graphs.
+            The outcome; ``"rejected"`` if the release does not fit the current graphs.
 
         Raises:
             ReleaseNotFound: There is no such release.
         """
         self._started()
         release = self.find(release_id)
-        with self._publishing() as road:
-            outcome = road.activate(release, reason)
-        if outcome.status != "rejected":
-            message = f"Release {release.id[:12]} is held."
-            self._teller.tell("held", message, release=release.id)
-        return outcome
+        with self._publishing() as engine:
+            return engine.activate(release, reason)
 
     def rollback(self) -> Outcome:
-        """Activate the release that was live before this one.
+        """Activate the previously live release.
 
         Raises:
-            ReleaseNotFound: There was none.
+            ReleaseNotFound: There is none.
         """
         now = self._started().release.id
         before = self._store.previous(now)
         if before is None:
-            raise ReleaseNotFound("There is no earlier release to go back to.", release_id=now)
+            raise ReleaseNotFound("There is no earlier release to roll back to.", release_id=now)
         return self.activate(before, reason="rollback")
 
     def follow(self) -> Outcome:
-        """End a hold: take what the layers hold now, and follow them again."""
+        """End a hold: publish the current content of the layers, and follow them again."""
         self._started()
-        with self._publishing() as road:
-            return road.follow()
+        with self._publishing() as engine:
+            return engine.follow()
 
     def check(self, *, strict: bool = False) -> tuple[Release, tuple[Finding, ...]]:
-        """What the layers hold now and what is to be said of it; nothing becomes live.
+        """Check the current content of the layers; publishes nothing.
 
         Args:
-            strict: Duplicate keys and the like are errors too.
+            strict: Report `duplicate-key`, `unused-prompt` and `missing-variable` as errors.
 
         Returns:
-            The release that a publication would make, and its findings.
+            The release that a publication would build, and its findings.
 
         Raises:
             LayerError: A layer cannot be read.
         """
         with self._publishing():
-            before = self._publisher.release
-            candidate = self._candidates.fetch(self._graphs, before, strict=strict)
+            before = self._engine.release
+            candidate = self._engine.candidates.fetch(self._graphs, before, strict=strict)
             return candidate.release, candidate.findings
 
     def try_changes(
@@ -388,7 +379,7 @@ class LivePrompts:
 
         Args:
             drafts: The drafts; their files are examined in a worker process.
-            strict: Duplicate keys and the like are errors too.
+            strict: Report `duplicate-key`, `unused-prompt` and `missing-variable` as errors.
             known: What the files say by themselves, where they are examined already.
 
         Raises:
@@ -399,64 +390,55 @@ class LivePrompts:
         known = _examined(drafts) if known is None else known
         with self._publishing():
             live = self._started()
-            self._candidates.learn(known)
-            candidate, _ = self._candidates.drafted(
+            self._engine.candidates.learn(known)
+            candidate, _ = self._engine.candidates.drafted(
                 self._graphs, live.release, drafts, strict=strict
             )
             return candidate.release, candidate.findings
 
-    def change(
-        self,
-        draft: Draft,
-        *,
-        reason: str = "change",
-        allow: Callable[[Trial], object] = lambda _: None,
-        write: Write | None = None,
-    ) -> tuple[Trial, Outcome]:
-        """Write one prompt and publish it; checked with all graphs before anything is written.
+    @contextmanager
+    def change(self, draft: Draft, *, reason: str = "change") -> Iterator[Change]:
+        """A change of one prompt, checked with all graphs; `Change.commit` writes and publishes it.
+
+        Everybody else's changes wait until the block ends.
 
         Args:
             draft: What to write, and in which layer.
             reason: Why, for the history.
-            allow: Called with what would come of it, before anything is written; raises to stop.
-                What it returns is called right before the file is touched, if it can be called.
-            write: Writes the layer where its source cannot: called with all that it holds now, and
-                all that it shall hold. It raises where that was not done.
-
-        Returns:
-            What was tried, and what became of it: ``"rejected"`` where nothing was written, or
-            where the draft mends some of what is broken (`Trial.mends`): then it is written.
 
         Raises:
-            LayerReadOnly: The layer cannot be written.
             LayerError: A layer cannot be read.
             StoreError: Another process did not finish its change in time.
             WorkStopped: Examining the draft takes too much time or memory.
             WorkerUnavailable: No worker process can be started to examine it.
+
+        Example:
+            >>> from yamlgraph_prompts.publishing.drafts import Draft
+            >>> with LivePrompts({"greeting": "user: Hi"}) as prompts:
+            ...     with prompts.change(Draft("greeting", b"user: Hello")) as change:
+            ...         change.trial.refused
+            False
         """
         known = _examined([draft])
-        # Other processes first: whoever waits for them must not keep this one's runs waiting.
-        with self._store.changing(), self._publishing():
-            self._candidates.learn(known)
-            return self._editor.change(draft, reason, allow, write)
+        # Other processes first: waiting for them must not keep this one's runs waiting.
+        with self._store.changing(), self._publishing() as engine:
+            engine.candidates.learn(known)
+            yield Change(engine, draft, reason)
 
     # Graphs
 
     def attach(self, graph: Graph) -> None:
-        """Let `graph` run on these prompts; from now on every release is checked with it.
+        """Attach `graph` to these prompts; from now on every release is checked with it.
 
         Raises:
-            PromptsRejected: The graph and the live release do not go together.
+            PromptsRejected: The live release does not fit the graph.
         """
-        with self._publishing() as road:
+        with self._publishing() as engine:
             if graph in self._graphs:
                 return
             self._attached.add(graph)
             try:
-                if road.live is None:
-                    road.first()
-                else:
-                    road.admit()
+                engine.attach()
             except BaseException:
                 self._attached.remove(graph)
                 raise
@@ -470,7 +452,7 @@ class LivePrompts:
         allow_release_override: bool = False,
         marks: Callable[[], Mapping[str, Any]] = dict,
     ) -> LiveStateGraph:
-        """`graph` as a StateGraph whose `.compile()` gives a `LiveGraph`.
+        """`graph` as a StateGraph whose `.compile()` returns a `LiveGraph`.
 
         Args:
             graph: The graph; it is attached.
@@ -479,14 +461,13 @@ class LivePrompts:
             marks: Gives the attributes to set on each compiled handle.
         """
         if pin not in ("run", "thread", "none"):
-            raise ValueError(f"pin is 'run', 'thread' or 'none', not {pin!r}.")
+            raise ValueError(f"pin must be 'run', 'thread' or 'none', not {pin!r}.")
         self.attach(graph)
 
         def compiled(recipe: Recipe) -> LiveGraph:
             handle = Handle(self, self._parts, graph, recipe, pin, allow_release_override)
             with self._publishing():
-                self._started()
-                build = self._publisher.add(handle)
+                build = self._engine.add(handle)
             made = LiveGraph.of(handle, self, like=build.compiled)
             for name, value in marks().items():
                 setattr(made, name, value)
@@ -500,21 +481,21 @@ class LivePrompts:
     # Life
 
     def follow_changes(self) -> None:
-        """Begin to follow changes, once in each process; every use of the prompts calls it."""
+        """Start following changes, once in each process; every use of the prompts calls this."""
         if self._following.arrival.due:
             self._following.start()
-            self._publisher.say_what_is_served()
+            self._engine.announce()
 
     def close(self) -> None:
-        """Stop following changes and let go of everything. What runs goes on with what it has."""
+        """Stop following changes and release all resources. Runs in progress keep their release."""
         self._closed = True
         self._following.close()
         with self._lock:
-            self._candidates.close()
+            self._engine.candidates.close()
             for reader in self._readers:
                 reader.close()
-            if self._workers is not None:
-                self._workers.close()
+            if self._replicas is not None:
+                self._replicas.close()
             self._store.close()
 
     def __enter__(self) -> Self:
@@ -530,7 +511,7 @@ class LivePrompts:
         self.close()
 
     def __repr__(self) -> str:
-        live = self._publisher.live
+        live = self._engine.live
         now = f"release {live.release.id[:12]}" if live else "not started"
         places = ", ".join(reader.url for reader in self._readers) or "the graph's own prompts"
         return f"<LivePrompts {places}, environment {self.environment!r}, {now}>"
@@ -543,32 +524,32 @@ class LivePrompts:
         """Locks, threads and child processes belong to one process; a fork makes them anew."""
         self._lock = threading.RLock()
         self._builds.renew()
-        self._teller.renew()
+        self._report.renew()
         for reader in self._readers:
             reader.renew()
-        if self._workers is not None:
-            self._workers.forked()
+        if self._replicas is not None:
+            self._replicas.forked()
         self._following.forget()
 
     @contextmanager
-    def _publishing(self) -> Iterator[Road]:
+    def _publishing(self) -> Iterator[Engine]:
         with self._lock:
             if self._closed:
-                raise PromptsError("These prompts are closed.", hint="Make a new LivePrompts.")
-            yield self._road
+                raise PromptsError("These prompts are closed.", hint="Create a new LivePrompts.")
+            yield self._engine
 
     def _started(self) -> Live:
-        live = self._publisher.live
+        live = self._engine.live
         if live is not None:
             return live
-        with self._publishing() as road:
-            return road.started()
+        with self._publishing() as engine:
+            return engine.started()
 
     # What handles and following call
 
     def _publish(self, trigger: Trigger, reason: str = "") -> Outcome:
-        with self._publishing() as road:
-            return road.first() if road.live is None else road.publish(Attempt(trigger, reason))
+        with self._publishing() as engine:
+            return engine.publish(Attempt(trigger, reason))
 
     def _reread(self, graph: Graph, release: Release) -> GraphFacts:
         """A graph as its files are now, to run on a release."""
@@ -584,15 +565,15 @@ class LivePrompts:
 
     def _pointed(self, _trigger: Trigger) -> None:
         with self._lock:
-            if self._road.pointed_elsewhere(only_holds=self._following.will_tell):
+            if self._engine.pointed_elsewhere(only_holds=self._following.will_tell):
                 self._changed(Trigger.OTHER_PROCESS)
-            elif self._teller.store_refused:
+            elif self._report.store_refused:
                 # No file tells that there is room again; this is called every now and then.
                 self._changed(Trigger.POLL)
 
     def _cannot_look(self, problem: LayerError) -> None:
-        with self._publishing() as road:
-            road.unreadable(problem)
+        with self._publishing() as engine:
+            engine.unreadable(problem)
 
 
 _all: weakref.WeakSet[LivePrompts] = weakref.WeakSet()
@@ -629,7 +610,7 @@ def _store(
     return Store.default(environment, [reader.place for reader in readers], root, graph=graph)
 
 
-def _workers(store: Store) -> HostReplicas | None:
+def _replicas(store: Store) -> HostReplicas | None:
     if store.folder is None:
         return None
 

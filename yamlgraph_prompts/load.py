@@ -32,7 +32,7 @@ GRAPH_CACHE: MutableMapping[str, Any] = {}
 # Where a cached handle keeps the arguments that it was loaded with.
 _CALL = "_yamlgraph_prompts_call"
 
-# Kept for as long as somebody loads.
+# Kept while a load call uses them.
 _turns: WeakValueDictionary[tuple[object, str], asyncio.Lock] = WeakValueDictionary()
 
 _shared: WeakValueDictionary[tuple[object, ...], LivePrompts] = WeakValueDictionary()
@@ -58,17 +58,17 @@ def load_and_compile(
     pin: Pin = "run",
     allow_release_override: bool = False,
 ) -> LiveStateGraph:
-    """Load a YAMLGraph graph whose prompts stay fresh; replaces `yamlgraph.load_and_compile`.
+    """Load a YAMLGraph graph with live prompts; replaces `yamlgraph.load_and_compile`.
 
     Args:
         path: The graph's YAML file.
-        prompts_dir: A path, a URL, or a sequence of them, highest priority first; each may hold
+        prompts_dir: A path, a URL, or a sequence of them, highest priority first; each may contain
             ``{environment}``. None: what the graph's own YAML says, else the prompts that
             YAMLGraph itself would read.
-        environment: What ``{environment}`` stands for.
-        prompts: A `LivePrompts` to share, instead of `prompts_dir` and `environment`.
+        environment: The value of ``{environment}``.
+        prompts: A shared `LivePrompts`, instead of `prompts_dir` and `environment`.
         watch: Whether to follow changes.
-        pin: Which release a run uses when the live one has moved on: ``"run"`` (an interrupted run
+        pin: Which release a run uses after another one became live: ``"run"`` (an interrupted run
             resumes on the one that it started with), ``"thread"`` or ``"none"``.
         allow_release_override: Whether a caller's config may choose a release by its full id in
             ``prompts_release``. On a LangGraph server the callers are the server's clients.
@@ -77,10 +77,10 @@ def load_and_compile(
         A StateGraph; its ``.compile(...)`` gives a `LiveGraph`.
 
     Raises:
-        GraphNotFound: The graph's file is not there.
+        GraphNotFound: The file of the graph does not exist.
         LayerNotFound: A layer, or its environment, does not exist; the error lists what does.
-        PromptsRejected: The prompts were refused and there is no earlier good release.
-        UnsupportedYamlgraph: The installed yamlgraph is not one that this version knows.
+        PromptsRejected: The prompts were rejected and there is no earlier good release.
+        UnsupportedYamlgraph: The installed version of yamlgraph is not supported.
     """
     return _load(path, prompts_dir, environment, prompts, watch).state_graph(
         pin, allow_release_override
@@ -102,8 +102,8 @@ async def load_and_compile_async(
 
     Args:
         path: The graph's YAML file.
-        prompts_dir: As for `load_and_compile`, and so for the other arguments.
-        cache: Where compiled graphs are kept by path; YAMLGraph's own cache when left out, so that
+        prompts_dir: As for `load_and_compile`.
+        cache: Where compiled graphs are cached by path; by default YAMLGraph's own cache, so that
             `run_graph_async` and `run_graph_streaming_native` run the live graph. None: nowhere.
         environment: As for `load_and_compile`.
         prompts: As for `load_and_compile`.
@@ -156,13 +156,13 @@ def live_graph(
     pin: Pin = "run",
     allow_release_override: bool = False,
 ) -> LiveStateGraph:
-    """A plain LangGraph graph that is built anew for every release.
+    """A plain LangGraph graph that is built again for each release.
 
     Args:
-        build: Called with the release to build on; returns a StateGraph that is not compiled.
+        build: Called with the release to build on; returns an uncompiled StateGraph.
         layers: Paths, URLs or mappings, highest priority first.
-        environment: What ``{environment}`` stands for.
-        prompts: A `LivePrompts` to share, instead of `layers` and `environment`.
+        environment: The value of ``{environment}``.
+        prompts: A shared `LivePrompts`, instead of `layers` and `environment`.
         watch: Whether to follow changes.
         pin: As for `load_and_compile`.
         allow_release_override: As for `load_and_compile`.
@@ -287,7 +287,7 @@ def home_of(file: Path, prompts_dir: PromptsDir) -> Home:
     """Where the prompts of a graph come from, given what a load call says of it.
 
     Raises:
-        GraphNotFound: The graph's file is not there.
+        GraphNotFound: The file of the graph does not exist.
     """
     from yamlgraph_prompts.yamlgraph_bridge import peek
 

@@ -58,7 +58,7 @@ class Metrics:
         self._several = "PROMETHEUS_MULTIPROC_DIR" in os.environ
         self._layers: dict[str | None, dict[str, str]] = {}
         self._live: dict[str | None, tuple[str, float]] = {}
-        self._runs_of: dict[tuple[str, str], None] = {}
+        self._runs_of: dict[tuple[str, str], prometheus.Counter] = {}
         self._synced: dict[tuple[str, ...], Layers] = {}
         self._told = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
         self._process = os.getpid()
@@ -66,7 +66,7 @@ class Metrics:
         registry = self.registry
         self._publications = prometheus.Counter(
             f"{_PREFIX}_publications",
-            "Attempts to publish, by what became of them and the layer that changed.",
+            "Attempts to publish, by outcome and changed layer.",
             ["environment", "outcome", "layer"],
             registry=registry,
         )
@@ -121,7 +121,7 @@ class Metrics:
         )
         self._runs = prometheus.Counter(
             f"{_PREFIX}_runs",
-            "Runs of graphs that began, by release.",
+            "Runs of graphs that started, by release.",
             ["environment", "release"],
             registry=registry,
         )
@@ -133,13 +133,13 @@ class Metrics:
         )
         self._refused = prometheus.Counter(
             f"{_PREFIX}_refused",
-            "Requests to the admin API that were refused, by the reason: the error's code.",
+            "Refused requests to the admin API, by reason: the code of the error.",
             ["environment", "reason"],
             registry=registry,
         )
         self._requests = prometheus.Counter(
             f"{_PREFIX}_sync_requests",
-            "Requests to remote layers, failed ones and repeated ones too.",
+            "Requests to remote layers, including failed and repeated ones.",
             ["environment", "layer"],
             registry=registry,
         )
@@ -152,16 +152,13 @@ class Metrics:
 
     def __call__(self, event: Event) -> None:
         environment = printable(event.environment or "")
-        if event.kind == "run-started":
-            self._run(environment, event.release or "")
-        elif event.kind == "publication" and event.outcome is not None:
+        if event.kind == "publication" and event.outcome is not None:
             self._published(environment, event.outcome, event.at_s)
         elif event.kind in ("held", "following"):
             self._held.labels(environment).set(event.kind == "held")
         elif event.kind in _TROUBLE or event.kind == "missing-release":
             self._trouble.labels(environment, event.kind, printable(event.layer or "")).inc()
-        if event.kind != "run-started":
-            self._sync()
+        self._sync()
 
     def refused(self, environment: str, reason: str) -> None:
         """Count a request to the admin API that was refused.
@@ -260,12 +257,18 @@ class Metrics:
                     if many > before[labels] and not forked:
                         metric.labels(*labels).inc(many - before[labels])
 
-    def _run(self, environment: str, release: str) -> None:
-        key = (environment, release)
-        if key not in self._runs_of:
-            self._runs_of[key] = None
-            if len(self._runs_of) > KEPT_RELEASES and not self._several:
-                oldest = next(iter(self._runs_of))
-                del self._runs_of[oldest]
-                self._runs.remove(*oldest)
-        self._runs.labels(environment, release).inc()
+    def run_started(self, environment: str, release: str) -> None:
+        """Count a run that begins on a release."""
+        counter = self._runs_of.get((environment, release))
+        if counter is None:
+            counter = self._counter(environment, release)
+        counter.inc()
+
+    def _counter(self, environment: str, release: str) -> prometheus.Counter:
+        counter = self._runs.labels(printable(environment), release)
+        self._runs_of[environment, release] = counter
+        if len(self._runs_of) > KEPT_RELEASES and not self._several:
+            oldest = next(iter(self._runs_of))
+            del self._runs_of[oldest]
+            self._runs.remove(printable(oldest[0]), oldest[1])
+        return counter

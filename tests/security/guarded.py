@@ -327,7 +327,7 @@ def _run(case: Case, heartbeat: _Heartbeat, audit: _Audit) -> Result:
 _WARM_UP = (
     "{{ x|upper|sort|join }}{% for i in [1] %}{{ loop.index }}{% endfor %}{{ '%s' % 1 }}",
     "{x:>3}",
-    "{% macro m() %}{{ x|tojson|wordwrap|urlize|pprint }}{% endmacro %}{{ m() }}{{ y_ }}",
+    "{% macro m() %}{{ x|tojson|wordwrap|title }}{% endmacro %}{{ m() }}{{ y_ }}",
 )
 
 

@@ -27,7 +27,7 @@ from yamlgraph_prompts.metrics import Metrics
 from yamlgraph_prompts.model.events import tell
 from yamlgraph_prompts.model.health import LayerState
 from yamlgraph_prompts.model.release import Outcome
-from yamlgraph_prompts.publishing.report import Teller
+from yamlgraph_prompts.publishing.report import Report
 from yamlgraph_prompts.text.escaping import LIMIT_CHARS, Lines, printable
 
 CHARACTERS = {
@@ -69,7 +69,7 @@ def refused(text: str) -> Outcome:
 
 def events_of(text: str) -> str:
     told: list[Event] = []
-    teller = Teller("x", [told.append])
+    teller = Report("x", [told.append])
     teller.layer_trouble(LayerUnavailable(text, layer="memory:"))
     teller.outcome(refused("x"))
     return told[0].message + told[1].message

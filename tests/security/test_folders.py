@@ -10,6 +10,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from yamlgraph_prompts.errors import (
     LayerUnavailable,
     PromptsRejected,
 )
-from yamlgraph_prompts.sources import Content
+from yamlgraph_prompts.sources import Change, Snapshot
 from yamlgraph_prompts.sources.directory import DirectorySource
 
 SECRET = b"user: secret"
@@ -70,11 +72,11 @@ def snapshot(folder: Path) -> dict[str, bytes | None]:
     }
 
 
-def read(folder: Path) -> Content:
+def read(folder: Path) -> Snapshot:
     return DirectorySource(str(folder)).read()
 
 
-def codes(content: Content) -> list[str]:
+def codes(content: Snapshot) -> list[str]:
     return [finding.code for finding in content.findings]
 
 
@@ -85,14 +87,15 @@ PATHS = (
     "unlink",
 )
 DESCRIPTORS = ("fsync", "dup", "dup2", "read", "write", "fstat", "fchmod")
-ACTS: dict[str, tuple[str, bytes | None]] = {
-    "change": ("sub/x.yaml", b"user: new"),
-    "change through a link": ("linked.yaml", b"user: new"),
-    "create": ("sub/new.yaml", b"user: new"),
-    "create in new folders": ("sub/d/e/f/new.yaml", b"user: new"),
-    "create through a link": ("linked/new.yaml", b"user: new"),
-    "delete": ("sub/x.yaml", None),
-    "delete through a link": ("linked/y.yaml", None),
+MINE, NEW = b"user: mine", b"user: new"
+ACTS: dict[str, Change] = {
+    "change": Change("sub/x.yaml", NEW, MINE),
+    "change through a link": Change("linked.yaml", NEW, MINE),
+    "create": Change("sub/new.yaml", NEW, None),
+    "create in new folders": Change("sub/d/e/f/new.yaml", NEW, None),
+    "create through a link": Change("linked/new.yaml", NEW, None),
+    "delete": Change("sub/x.yaml", None, MINE),
+    "delete through a link": Change("linked/y.yaml", None, MINE),
 }
 # What is moved away, and where the link leads that takes its place; None: a pipe; "": nothing.
 SWAPS: dict[str, tuple[str, str | None]] = {
@@ -209,12 +212,22 @@ def test_no_swap_at_any_call_makes_a_reading_leak(
     assert at_each_call(layer, path, target, act) > 100
 
 
+WRITES = [name for name, swap in SWAPS.items() if swap[0].startswith(("sub", "linked"))]
+
+
 @pytest.mark.parametrize(
-    ("path", "target"),
-    [swap for swap in SWAPS.values() if swap[0].startswith(("sub", "linked"))],
-    ids=[name for name, swap in SWAPS.items() if swap[0].startswith(("sub", "linked"))],
+    ("act", "path", "target"),
+    [
+        # In each run every third pair: every act, and every swap with two acts.
+        pytest.param(
+            *(act, *SWAPS[swap]),
+            id=f"{act}-{swap}",
+            marks=[pytest.mark.nightly] if (number + row) % 3 else [],
+        )
+        for row, act in enumerate(ACTS)
+        for number, swap in enumerate(WRITES)
+    ],
 )
-@pytest.mark.parametrize("act", ACTS)
 def test_no_swap_at_any_call_makes_a_write_land_outside(
     layer: Path, act: str, path: str, target: str | None
 ) -> None:
@@ -223,7 +236,7 @@ def test_no_swap_at_any_call_makes_a_write_land_outside(
 
     def write(source: DirectorySource) -> None:
         with suppress(LayerError):
-            source.write(*ACTS[act])
+            source.write(ACTS[act])
         assert snapshot(outside) == before
 
     assert at_each_call(layer, path, target, write) > 10
@@ -256,7 +269,7 @@ def test_a_call_that_fails_leaves_no_descriptor_open_and_no_half_file(
             if act == "read":
                 source.read()
             else:
-                source.write(*ACTS[act])
+                source.write(ACTS[act])
         assert len(os.listdir("/proc/self/fd")) == before
         contents = {data for data in snapshot(layer).values() if data is not None}
         assert contents <= {b"user: mine", b"user: new"}
@@ -326,9 +339,9 @@ def test_nothing_leaks_and_nothing_lands_outside_while_a_process_swaps(
         for _ in range(150):
             with suppress(LayerUnavailable):
                 assert SECRET not in source.read().files.values()
-            for act in ACTS.values():
+            for act, was in product(ACTS.values(), (MINE, NEW, None)):
                 with suppress(LayerError):
-                    source.write(*act)
+                    source.write(replace(act, replaces=was))
     assert snapshot(outside) == before
 
 
@@ -369,7 +382,7 @@ def test_a_link_that_leads_out_is_an_error_however_it_is_written(layer: Path, ta
     assert (sorted(content.files), codes(content)) == (before, ["escaping-link"] * 2)
     for path in ("out.yaml", "way.yaml", "out.yaml/new.yaml", "way.yaml/a/new.yaml"):
         with pytest.raises(LayerReadOnly):
-            DirectorySource(str(layer)).write(path, b"user: new")
+            DirectorySource(str(layer)).write(Change(path, NEW, None))
     assert snapshot(layer.parent / "outside") == outside
 
 
@@ -393,7 +406,7 @@ def test_links_in_a_circle_end(layer: Path, targets: tuple[str, ...]) -> None:
         (layer / name).symlink_to(target)
     assert "me.yaml" not in read(layer).files
     with suppress(LayerReadOnly):
-        DirectorySource(str(layer)).write("me.yaml/x.yaml", b"user: new")
+        DirectorySource(str(layer)).write(Change("me.yaml/x.yaml", NEW, None))
 
 
 @pytest.mark.parametrize(
@@ -415,10 +428,10 @@ def test_links_that_take_long_to_follow_end_at_a_bounded_number_of_steps(
 
 def test_a_change_through_a_link_keeps_the_link_and_a_removal_removes_only_it(layer: Path) -> None:
     source = DirectorySource(str(layer))
-    source.write("linked.yaml", b"user: new")
+    source.write(Change("linked.yaml", NEW, MINE))
     assert (layer / "linked.yaml").is_symlink()
     assert (layer / "sub/x.yaml").read_bytes() == b"user: new"
-    source.write("linked.yaml", None)
+    source.write(Change("linked.yaml", None, NEW))
     assert not (layer / "linked.yaml").is_symlink()
     assert (layer / "sub/x.yaml").read_bytes() == b"user: new"
 
@@ -427,7 +440,7 @@ def test_a_removal_below_a_file_removes_nothing(layer: Path) -> None:
     before = snapshot(layer)
     for path in ("sub/x.yaml/part.j2", "linked.yaml/vars.yaml", "vars.yaml/vars.yaml"):
         with pytest.raises(LayerReadOnly):
-            DirectorySource(str(layer)).write(path, None)
+            DirectorySource(str(layer)).write(Change(path, None, None))
     assert snapshot(layer) == before
 
 
@@ -443,7 +456,7 @@ def test_a_path_that_names_no_file_of_the_layer_is_refused(layer: Path, path: st
     before = snapshot(layer.parent)
     for data in (b"user: new", None):
         with pytest.raises(LayerReadOnly) as caught:
-            DirectorySource(str(layer)).write(path, data)
+            DirectorySource(str(layer)).write(Change(path, data, None))
         assert str(caught.value).isprintable()
     after = snapshot(layer.parent)
     assert {name: after[name] for name in before} == before
@@ -452,7 +465,7 @@ def test_a_path_that_names_no_file_of_the_layer_is_refused(layer: Path, path: st
 
 def test_a_write_keeps_no_bit_that_lets_a_file_run_as_another_user(layer: Path) -> None:
     (layer / "sub/x.yaml").chmod(0o6755)
-    DirectorySource(str(layer)).write("sub/x.yaml", b"user: new")
+    DirectorySource(str(layer)).write(Change("sub/x.yaml", NEW, MINE))
     assert stat.S_IMODE((layer / "sub/x.yaml").stat().st_mode) == 0o755
 
 
@@ -460,11 +473,11 @@ def test_a_layer_that_is_not_there_yet_is_made_and_then_kept_to(tmp_path: Path) 
     source = DirectorySource(str(tmp_path / "a/layer"))
     with pytest.raises(LayerNotFound):
         source.read()
-    source.write("n/a.yaml", b"user: x")
+    source.write(Change("n/a.yaml", b"user: x", None))
     assert source.read().files == {"n/a.yaml": b"user: x"}
     (tmp_path / "a").rename(tmp_path / "b")
     with pytest.raises(LayerReadOnly, match="No such file"):
-        source.write("n/a.yaml", b"user: y")
+        source.write(Change("n/a.yaml", b"user: y", b"user: x"))
     assert not (tmp_path / "a").exists()
 
 
@@ -501,7 +514,7 @@ def test_a_name_with_control_characters_is_escaped_wherever_it_is_shown(
         lines = [*caplog.text.splitlines(), *str(problem).split("\n")]
     assert all(line.isprintable() for line in lines)
     with suppress(LayerReadOnly):
-        DirectorySource(str(tmp_path / "layer")).write(f"{name}/x", b"")
+        DirectorySource(str(tmp_path / "layer")).write(Change(f"{name}/x", b"", None))
         pytest.fail(f"{name!a} was written")
 
 

@@ -33,16 +33,18 @@ from tests.security.hostile_answers import (
 from tests.test_s3_source import publish, release
 from yamlgraph_prompts import Layer
 from yamlgraph_prompts.errors import LayerError, LayerUnavailable
-from yamlgraph_prompts.following.polling import Poller
+from yamlgraph_prompts.following.remote import RemoteFollower
 from yamlgraph_prompts.live_prompts import LivePrompts
 from yamlgraph_prompts.model.pack import MAGIC, encode_pack
 from yamlgraph_prompts.registry.channel import Channel
-from yamlgraph_prompts.sources import Content, s3_bucket
+from yamlgraph_prompts.sources import Snapshot
 from yamlgraph_prompts.sources import reader as fetch
-from yamlgraph_prompts.sources.bounds import Bounds
+from yamlgraph_prompts.sources.deadline import within
 from yamlgraph_prompts.sources.reader import LayerReader
 from yamlgraph_prompts.sources.s3 import S3Source
-from yamlgraph_prompts.sources.s3_client import Place, forget
+from yamlgraph_prompts.sources.s3.bounds import Bounds
+from yamlgraph_prompts.sources.s3.client import Connection, forget
+from yamlgraph_prompts.sources.s3.location import Location
 
 BOUNDS = Bounds(seconds=1.5, requests=150, received_bytes=256 << 10, pages=40, patience_s=0.2)
 SLACK_S = 6.0  # boto3's pauses, and a machine that runs other things as well
@@ -61,7 +63,7 @@ class End:
 
 def of_source(source: S3Source, hits: Callable[[Asked], bool]) -> End:
     source.read()
-    return End(source._bucket, source.read, hits)
+    return End(source._objects, source.read, hits)
 
 
 def published_source(s3: ScriptedS3, bounds: Bounds = BOUNDS) -> S3Source:
@@ -208,7 +210,7 @@ def test_an_answer_without_end_is_refused(s3: ScriptedS3, maker: Maker, flood: s
 def test_an_answer_without_end_is_refused_through_boto3_too(
     s3: ScriptedS3, maker: Maker, flood: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(s3_bucket._Signed, "of", lambda *_: None)
+    monkeypatch.setattr(Connection, "signed", lambda *_: None)
     end = maker(s3)
     refused_clearly(s3, end, Hostile(lambda asked: FLOODS[flood](), end.hits))
 
@@ -316,7 +318,6 @@ PAGES: dict[str, tuple[Callable[[int], str | bytes], str]] = {
 @pytest.mark.parametrize("kind", PAGES)
 @pytest.mark.parametrize("maker", [a_list, a_list_of_the_history], ids=named)
 def test_a_list_that_is_none_is_refused(s3: ScriptedS3, maker: Maker, kind: str) -> None:
-    # The history is listed by boto3.
     end = maker(s3)
     made, words = PAGES[kind]
     answers = itertools.chain([page(made(0))], (page(made(at)) for at in itertools.count(1)))
@@ -373,8 +374,9 @@ def test_a_poll_of_a_server_that_is_good_and_bad_in_turn_backs_off_and_piles_up_
     s3: ScriptedS3,
 ) -> None:
     publish(s3, release(a="user: good"))
-    reader = LayerReader(Layer(s3.url()), "production", None)
+    reader = LayerReader(Layer(s3.url()), "production", None, refresh_s=0.01)
     reader._source = published_source(s3, replace(BOUNDS, seconds=5.0))
+    reader._source.refresh_s = 0.01
     reader.read()
     before, looks, troubles = ours(), 0, []
     hostile = Hostile(lambda asked: FLOODS["trailers without end"]())
@@ -385,7 +387,7 @@ def test_a_poll_of_a_server_that_is_good_and_bad_in_turn_backs_off_and_piles_up_
         return looks % 2 == 0 and hostile(handler, asked)
 
     s3.fault = in_turn
-    poller = Poller(reader, lambda _: None, troubles.append, lambda: None, 0.01)
+    poller = RemoteFollower(reader, lambda _: None, troubles.append, lambda: None)
     poller.start()
     wait_until(lambda: looks >= 12)
     assert len(ours() - before) <= 2
@@ -407,15 +409,15 @@ def test_sources_that_hang_for_good_are_opened_anew_only_a_few_times(
             super().__init__(s3.url())
             opened.append(self)
 
-        def read(self) -> Content:
+        def read(self) -> Snapshot:
             ended.wait(30)
-            return Content({})
+            return Snapshot.of({})
 
     monkeypatch.setattr(fetch, "_open", lambda *_: Hanging())
     reader = LayerReader(Layer(s3.url()), "x", None)
     for _ in range(20):
         with pytest.raises(LayerUnavailable):
-            fetch.within(0.05, reader.read, reader.url)
+            within(0.05, reader.read, reader.url)
     assert len(opened) <= 1 + fetch.MAX_HANGING
     assert len([one for one in ours() if one.name == "yamlgraph-prompts-ask"]) <= 5
     ended.set()
@@ -448,12 +450,12 @@ def test_the_last_good_release_stays_live(
     publish(s3, release(a="user: good"))
     with LivePrompts(s3.url(), environment="production", store=tmp_path, watch=False) as prompts:
         publish(s3, release(a="user: new"), number=2)
-        source._bucket.bounds = BOUNDS
+        source._objects.bounds = BOUNDS
         s3.fault = Hostile(lambda asked: LIVE[kind](), lambda asked: asked.key.endswith(hit))
         assert prompts.publish().status == "rejected"
         assert prompts["a"].user == "good"
         assert prompts.health.layers[0].trouble
-        source._bucket.bounds, s3.fault = Bounds(), None
+        source._objects.bounds, s3.fault = Bounds(), None
         prompts.publish()
         assert prompts["a"].user == "new"
 
@@ -559,7 +561,7 @@ def test_a_hostile_source_of_credentials_ends(
         with pytest.raises(LayerUnavailable, match=r"s3://acme/prompts/"):
             source.read()
     finally:
-        forget(Place.parse(s3.url()))
+        forget(Location.parse(s3.url()))
     # Clients are made meanwhile.
     assert time.monotonic() - began_s < BOUNDS.seconds + 3 * SLACK_S
     assert 0 < hostile.asked <= 12

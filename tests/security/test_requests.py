@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -166,15 +166,23 @@ HEADERS = [
     *("if-match", "if-none-match", "content-type", "accept-encoding", "sec-fetch-site", "range"),
     *("x-csrf-token", "last-event-id", "x-forwarded-for", "forwarded", "transfer-encoding"),
 ]
-HEADER_UNITS = ["\xa0", '"', 'W/",', ";", 'a=";', '\\"', "a=\\;", " ", ",", "=", "[", "9", "a/"]
 
 
+def some_and_nightly(some: Sequence[str], nightly: Sequence[str]) -> pytest.MarkDecorator:
+    """`units`: a few in each run, the others in the night."""
+    others = pytest.param(nightly, id="nightly", marks=pytest.mark.nightly)
+    return pytest.mark.parametrize("units", [pytest.param(some, id="some"), others])
+
+
+@some_and_nightly(
+    ['"', ";", '\\"', " "], ["\xa0", 'W/",', 'a=";', "a=\\;", ",", "=", "[", "9", "a/"]
+)
 @pytest.mark.parametrize(
     ("role", "header"),
     [*(("operator", name) for name in OPEN + HEADERS), *((None, name) for name in OPEN)],
 )
 def test_no_header_of_any_length_holds_the_app_up(
-    unlimited: Client, header: str, role: Any
+    unlimited: Client, header: str, role: Any, units: Sequence[str]
 ) -> None:
     client = Client(unlimited.app, role=role)
 
@@ -184,7 +192,7 @@ def test_no_header_of_any_length_holds_the_app_up(
                 client.put("/prompts/a", "user: Hi {name}\n", headers={header: value})
         client.get("/", headers={"accept": "text/html", header: text})
 
-    for unit in HEADER_UNITS:
+    for unit in units:
         assert_linear(ask, unit, n=5_000)
 
 
@@ -197,24 +205,14 @@ QUERIES = [
 ]
 
 
+@some_and_nightly(
+    ["a", "/", "%2f", "&"], ["..%2f", "%20", "=&", ";", "%", "%ff", "9", "+", "a.", "%0a"]
+)
 @pytest.mark.parametrize("path", QUERIES)
-def test_no_path_or_query_of_any_length_holds_the_app_up(unlimited: Client, path: str) -> None:
-    for unit in (
-        "a",
-        "/",
-        "%2f",
-        "..%2f",
-        "%20",
-        "=&",
-        "&",
-        ";",
-        "%",
-        "%ff",
-        "9",
-        "+",
-        "a.",
-        "%0a",
-    ):
+def test_no_path_or_query_of_any_length_holds_the_app_up(
+    unlimited: Client, path: str, units: Sequence[str]
+) -> None:
+    for unit in units:
         assert_linear(lambda text: unlimited.get(path + text), unit, n=3_000)
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import wait_until
-from tests.example_apps import Server, copy_of, save, serving, settings
+from tests.example_apps import STOP_S, Server, copy_of, save, serving, settings
 from tests.model_server import ModelServer
 from tests.test_langgraph_dev import DEV, blocked, draft, metadata, new_thread, post, run
 
@@ -292,22 +291,21 @@ def test_nothing_has_blocked_the_event_loop(server: Server) -> None:
 
 
 def test_a_lost_release_tells_a_client_of_no_other(
-    tmp_path: Path, model_server: ModelServer
+    server: Server, model_server: ModelServer, past: tuple[str, Lie]
 ) -> None:
-    folder, env = copy_of("langgraph_dev", tmp_path), settings(tmp_path, model_server.url)
-    with serving(DEV, folder, env, ready="/ok") as server:
-        thread = new_thread(server)
-        draft(server, thread)
-        began_on = metadata(server, thread)["prompts_release"]
-    for pack in (tmp_path / "store").glob(f"*/packs/{began_on}.*"):
+    thread, began_on = past[0], past[1]["prompts_release"]
+    folder = server.folder.parent
+    server.process.terminate()  # the last test of this module
+    server.process.wait(STOP_S)
+    for pack in (folder / "store").glob(f"*/packs/{began_on}.*"):
         pack.unlink()
-    save(folder / "prompts/letter.yaml", 'user: "End it in rhyme: {draft} {wish}"\n')
-    with serving(DEV, folder, env, ready="/ok") as server:
+    env = settings(folder, model_server.url)
+    with serving(DEV, server.folder, env, ready="/ok") as again:
         body = {"assistant_id": "letters", "command": {"resume": "yes"}}
-        told = post(server, f"/threads/{thread}/runs/wait", **body)["__error__"]
+        told = post(again, f"/threads/{thread}/runs/wait", **body)["__error__"]
         assert told["error"] == "ReleaseNotFound"
-        ids = {pack.stem for pack in (tmp_path / "store").glob("*/packs/*.pack")}
+        ids = {pack.stem for pack in (folder / "store").glob("*/packs/*.pack")}
         assert ids
         assert not [one for one in {*ids, began_on} if one[:8] in told["message"]]
-        assert str(tmp_path) not in told["message"]
-        assert began_on[:12] in server.log
+        assert str(folder) not in told["message"]
+        assert began_on[:12] in again.log

@@ -338,7 +338,7 @@ OBJECTS: list[Row] = [
     ("a hostile object, |unique", "{{ [hostile, hostile]|unique|list|length }}", either("1")),
     ("a hostile object, |sum", "{{ [hostile]|sum }}", REFUSED),
     ("a hostile object, |tojson", "{{ hostile|tojson }}", BOUNDED),
-    ("a hostile object, |pprint", "{{ hostile|pprint }}", either("hostile-repr")),
+    ("a hostile object, |pprint", "{{ hostile|pprint }}", REFUSED),
     ("a hostile object, |format", "{{ '%s'|format(hostile) }}", either("hostile-str")),
     ("a hostile object, % r", "{{ '%r' % hostile }}", either("hostile-repr")),
     ("a hostile object, % d", "{{ '%d' % hostile }}", REFUSED),
@@ -411,7 +411,7 @@ OBJECTS: list[Row] = [
     ("a class with a hostile metaclass, iterated", "{% for x in meta_cls %}{{ x }}{% endfor %}", EMPTY),
     ("an object with its own HTML", "{{ html }}{{ html|e }}", either("an html objectan html object")),
     ("an object with its own HTML, |safe", "{{ html|safe }}{{ '<' ~ html }}", BOUNDED),
-    ("an object with its own HTML, autoescaped", "{% autoescape true %}{{ html }}{{ html ~ '<' }}{% endautoescape %}", BOUNDED),
+    ("an object with its own HTML, autoescaped", "{% autoescape true %}{{ html }}{{ html ~ '<' }}{% endautoescape %}", REFUSED),
 ]  # fmt: skip
 
 # -- row 3: spending -----------------------------------------------------------------------------
@@ -468,7 +468,7 @@ MEMORY_ATTACKS: list[Row] = [
     ("translate with a list", "{{ ('\x00' * 10**5).translate(['b' * 10**5])|length }}", REFUSED),
     ("translate with a dict", "{{ big.translate({97: 'b' * 10**5})|length }}", REFUSED),
     ("translate with a tuple", "{{ ('\x00' * 10**5).translate(('b' * 10**5,))|length }}", REFUSED),
-    ("translate with a text", "{{ ('\x00' * 10**5).translate('b' * 10**5)|length }}", either("100000")),
+    ("translate with a text", "{{ ('\x00' * 10**5).translate('b' * 10**5)|length }}", REFUSED),
     ("% with a mapping", "{{ ('%(a)s' * 110) % {'a': big} }}", REFUSED),
     ("% with a mapping, wide", "{{ '%(a)999999999s' % {'a': 1} }}", REFUSED),
     ("% with a star", "{{ '%*d' % (999999999, 1) }}", REFUSED),
@@ -488,7 +488,7 @@ MEMORY_ATTACKS: list[Row] = [
     ("|urlencode of much", "{{ ('é' * 4000000)|urlencode|length }}", REFUSED),
     ("|tojson of much", "{{ ('<' * 4000000)|tojson|length }}", REFUSED),
     ("|xmlattr of much", "{{ {'a': '&' * 4000000}|xmlattr|length }}", REFUSED),
-    ("|pprint of much", "{{ ('é' * 1000000)|pprint|length }}", BOUNDED),
+    ("|pprint of much", "{{ ('é' * 1000000)|pprint|length }}", REFUSED),
     ("|urlize of much", "{{ ('a.com ' * 600000)|urlize|length }}", REFUSED),
     ("sorted copies that are kept", _kept("many|sort"), REFUSED),
     ("grouped copies that are kept", _kept("rows|groupby('name')"), BOUNDED),
@@ -585,7 +585,7 @@ MEMORY_ATTACKS: list[Row] = [
     ("a deep value, compared", "{{ deep == deep }}", BOUNDED),
     ("a value that holds itself", "{{ cyclic }}", either("[1, [...]]")),
     ("a value that holds itself, as JSON", "{{ cyclic|tojson }}", REFUSED),
-    ("a value that holds itself, pretty", "{{ cyclic|pprint }}", BOUNDED),
+    ("a value that holds itself, pretty", "{{ cyclic|pprint }}", REFUSED),
     ("~ forty times", _doubled("x ~ x"), REFUSED),
     ("+ forty times", _doubled("x + x"), REFUSED),
     ("* forty times", _doubled("x * 2"), REFUSED),
@@ -713,7 +713,7 @@ FREEZES: list[Row] = [
     ("rsplit of one letter", "{{ ('a' * 4000000).rsplit('a')|length }}", BOUNDED),
     ("split of blanks", "{{ (' a' * 2000000).split()|length }}", BOUNDED),
     ("splitlines of ends", "{{ ('\r' * 4000000).splitlines()|length }}", BOUNDED),
-    ("translate with keys that share a hash", "{% set m = 2 ** 61 - 1 %}{% set t = dict(range(233 + 2600 * m, 232, -m)|batch(2, 1)|list) %}{{ ('é' * 240000).translate(t)|length }}", BOUNDED),
+    ("translate with keys that share a hash", "{% set m = 2 ** 61 - 1 %}{% set t = dict(range(233 + 2600 * m, 232, -m)|batch(2, 1)|list) %}{{ ('é' * 240000).translate(t)|length }}", REFUSED),
     ("names of what is not there, over and over", "{% set k = 'a' * 4000000 %}{% for i in range(1000) %}" + "{{ d[k] }}" * 10 + "{% endfor %}", BOUNDED),
     ("|map by a path without an end", "{{ range(90000)|map(attribute='real.' * 80000 ~ 'real')|list|length }}", REFUSED),
     ("|map by a path of the limit", "{{ [1, 2, 3]|map(attribute='real.' * 800000 ~ 'real')|list }}", REFUSED),
@@ -766,17 +766,17 @@ FREEZES: list[Row] = [
     ("|wordwrap of hyphens", "{{ ('a-' * 500000)|wordwrap(79)|length }}", BOUNDED),
     ("|wordwrap of hyphens only", "{{ ('-' * 1000000)|wordwrap(79)|length }}", BOUNDED),
     ("|wordwrap without long words", "{{ ('a-b' * 100000)|wordwrap(3, false)|length }}", BOUNDED),
-    ("|urlize of brackets", "{{ ('(' * 100000 ~ ')' * 100000)|urlize|length }}", BOUNDED),
-    ("|urlize of points", "{{ ('.' * 1000000)|urlize|length }}", BOUNDED),
-    ("|urlize of an address", "{{ ('http://' ~ 'a.' * 500000)|urlize|length }}", BOUNDED),
-    ("|urlize of a mail", "{{ ('a@' ~ 'a.' * 500000)|urlize|length }}", BOUNDED),
-    ("|urlize of words", "{{ ('a ' * 500000)|urlize|length }}", BOUNDED),
-    ("|urlize of entities", "{{ ('&lt;' * 200000)|urlize|length }}", BOUNDED),
-    ("|striptags of opening tags", "{{ ('<' * 1000000)|striptags|length }}", BOUNDED),
-    ("|striptags of comments", "{{ ('<!--' * 250000)|striptags|length }}", BOUNDED),
-    ("|striptags of blanks", "{{ (' ' * 4000000)|striptags|length }}", BOUNDED),
-    ("|striptags of entities", "{{ ('&#1' * 1000000)|striptags|length }}", BOUNDED),
-    ("Markup.unescape", "{{ (('&amp' * 1000000)|safe).unescape()|length }}", BOUNDED),
+    ("|urlize of brackets", "{{ ('(' * 100000 ~ ')' * 100000)|urlize|length }}", REFUSED),
+    ("|urlize of points", "{{ ('.' * 1000000)|urlize|length }}", REFUSED),
+    ("|urlize of an address", "{{ ('http://' ~ 'a.' * 500000)|urlize|length }}", REFUSED),
+    ("|urlize of a mail", "{{ ('a@' ~ 'a.' * 500000)|urlize|length }}", REFUSED),
+    ("|urlize of words", "{{ ('a ' * 500000)|urlize|length }}", REFUSED),
+    ("|urlize of entities", "{{ ('&lt;' * 200000)|urlize|length }}", REFUSED),
+    ("|striptags of opening tags", "{{ ('<' * 1000000)|striptags|length }}", REFUSED),
+    ("|striptags of comments", "{{ ('<!--' * 250000)|striptags|length }}", REFUSED),
+    ("|striptags of blanks", "{{ (' ' * 4000000)|striptags|length }}", REFUSED),
+    ("|striptags of entities", "{{ ('&#1' * 1000000)|striptags|length }}", REFUSED),
+    ("Markup.unescape", "{{ (('&amp' * 1000000)|safe).unescape()|length }}", REFUSED),
     ("|title of words", "{{ ('a ' * 2000000)|title|length }}", BOUNDED),
     ("|wordcount", "{{ ('a ' * 2000000)|wordcount }}", either("2000000")),
     ("|truncate", "{{ ('a ' * 2000000)|truncate(3999990)|length }}", BOUNDED),
@@ -1151,7 +1151,7 @@ LEAKS: list[Row] = [
     ("dict of pairs of it", "{{ dict([api_key]) }}", REFUSED),
     ("an iteration of a number", "{% for x in n %}{% endfor %}{{ api_key }}", REFUSED),
     ("a call of it", "{{ api_key() }}", REFUSED),
-    ("a translation of it", "{{ api_key.translate(api_key) }}", either("SECRET-9d1f")),
+    ("a translation of it", "{{ api_key.translate(api_key) }}", REFUSED),
     ("maketrans of it", "{{ text.maketrans(api_key, text) }}", REFUSED),
     ("a filler of it", "{{ text.center(9, api_key) }}", REFUSED),
     ("a decimal's method of it", "{{ price.quantize(api_key) }}", REFUSED),
@@ -1220,8 +1220,46 @@ FAMILIES: dict[str, list[Row]] = {
     "leak": LEAKS,
     "item": ITEMS,
 }
+# What takes a second; of each kind another one stays in every run.
+NIGHTLY = {
+    "|int of long texts that are kept",
+    "str.format with 4 MiB of fields",
+    "grouped copies that are kept",
+    "lists of views that are kept",
+    "a loop that recurses twice",
+    "varargs of varargs",
+    "a wide value by ~",
+    "tuples of tuples, hashed",
+    "lists of lists, compared",
+    "a wide value, pretty",
+    "maps over a range, over and over",
+    "a wide value in str.format",
+    "a wide value, |string",
+    "a wide value, as JSON",
+    "dicts of dicts, as JSON",
+    "a wide value, joined",
+    "|striptags of entities",
+    "lists of undefined items that are kept",
+    "a list of lists, escaped by ljust(9, x)",
+    "looking up long_sub.text, over and over",
+    "a wide value, compared",
+    "mapped copies that are kept",
+    "a list of lists, escaped by center(9, x)",
+    "a wide value, formatted",
+    "selects over a range, over and over",
+    "macros that call each other",
+    "varargs of methods that are kept",
+    "a list of lists, escaped by replace('a', x)",
+    "a list of lists, escaped by rjust(9, x)",
+    "looking up pair.left, over and over",
+    "lists of undefined names that are kept",
+}
 ROWS = [
-    pytest.param(template, expected, id=f"{family}: {name}")
+    pytest.param(
+        *(template, expected),
+        id=f"{family}: {name}",
+        marks=[pytest.mark.nightly] if name in NIGHTLY else [],
+    )
     for family, rows in FAMILIES.items()
     for name, template, expected in rows
 ]
@@ -1309,6 +1347,8 @@ def test_there_are_at_least_three_hundred_attacks_and_none_twice() -> None:
     texts = [repr(template) for rows in FAMILIES.values() for _name, template, _expected in rows]
     assert len(texts) >= 300
     assert [text for text, count in Counter(texts).items() if count > 1] == []
+    names = {name for rows in FAMILIES.values() for name, _template, _expected in rows}
+    assert names >= NIGHTLY
 
 
 def test_the_jinja_of_an_attack_is_refused_for_what_it_does_and_not_for_its_syntax() -> None:

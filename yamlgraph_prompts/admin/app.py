@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("yamlgraph_prompts")
 
 _ABOUT = """\
-Look at prompts, change, check, activate and roll them back. Every error has the same body.
-A prompt's name may hold slashes."""
+Read, change, check, activate and roll back prompts. Every error has the same body.
+The name of a prompt may contain slashes."""
 
 
 def admin_app(
@@ -54,21 +54,21 @@ def admin_app(
 ) -> FastAPI:
     """The admin API as an ASGI app: ``app.mount("/admin", admin_app(prompts, tokens=...))``.
 
-    A mounted app's lifespan is not run by Starlette: give `lifespan` to the outer one.
+    Starlette does not run the lifespan of a mounted app: pass `lifespan` to the outer app.
 
     Args:
-        prompts: What it administers.
+        prompts: The prompts to administer.
         tokens: Token → ``"viewer"``, ``"author"`` or ``"operator"``; or a file with a line
             ``<SHA-256> <role> [<name> [<until>]]`` for each token, which is read again when it
-            changes. None: such lines in the variable ``YAMLGRAPH_PROMPTS_TOKENS``. Without any
-            token it stays closed.
-        write_to: The layer of `prompts` that writes go to; the first one when left out.
-        header: A header that may hold a token, besides ``Authorization: Bearer``.
-        limits: What a request may cost.
-        metrics: What counts; made when left out.
+            changes. None: the lines in ``YAMLGRAPH_PROMPTS_TOKENS``. Without any token the API
+            stays closed.
+        write_to: The layer of `prompts` that changes are written to; default: the first one.
+        header: A header that may contain a token, in addition to ``Authorization: Bearer``.
+        limits: The limits of a request.
+        metrics: The metrics to use; created by default.
 
     Raises:
-        ValueError: `prompts` has no such layer, or a role is not known.
+        ValueError: `prompts` has no such layer, or a role is unknown.
 
     Example:
         >>> from yamlgraph_prompts import LivePrompts
@@ -85,7 +85,7 @@ def admin_app(
 
 
 def open_app(prompts: LivePrompts, *, write_to: AnyLayer | None = None) -> FastAPI:
-    """The same without tokens, for whoever sits at this machine: only to be served on loopback."""
+    """The same without tokens, for local users: serve it on loopback only."""
     return _app(prompts, OnLoopback(), write_to, "X-API-Key", Limits(), None)
 
 
@@ -199,4 +199,4 @@ def _layer(prompts: LivePrompts, write_to: AnyLayer | None) -> int | None:
         if layer.url == wanted.url or layer.at(prompts.environment) == wanted.text:
             return number
     have = ", ".join(layer.text for layer in prompts.layers) or "none"
-    raise ValueError(f"write_to={wanted.text!r} is none of the layers: {have}.")
+    raise ValueError(f"write_to={wanted.text!r} is not one of the layers: {have}.")

@@ -24,7 +24,7 @@ from yamlgraph_prompts.text.escaping import printable
 logger = logging.getLogger("yamlgraph_prompts")
 
 READ_BYTES = 8 << 20
-# Refused attempts cost whoever makes them nothing, so they may not fill the disk.
+# Refused attempts cost a client nothing, so their lines are limited.
 REFUSALS, REFUSALS_S = 20, 60.0
 REFUSALS_UP_TO_BYTES = 64 << 20
 _KEPT_IN_MEMORY = 1000
@@ -157,7 +157,7 @@ class Audit:
             try:
                 line = AuditLine.model_validate_json(data)
             except ValidationError:
-                logger.error("A line of the audit log is damaged, so it is not shown.")
+                logger.error("A line of the audit log is damaged and is skipped.")
                 continue
             if prompt in (None, line.prompt):
                 found.append(line)

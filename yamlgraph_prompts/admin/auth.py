@@ -36,7 +36,7 @@ _MAX_FILE = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Who:
-    """Somebody with a token.
+    """The owner of a token.
 
     Args:
         name: The token's name, or the beginning of its digest.
@@ -159,9 +159,9 @@ def _of_mapping(given: Mapping[str, Role]) -> tuple[_Known, ...]:
     found = []
     for token, role in dict(given).items():
         if not isinstance(token, str) or not token:
-            raise ValueError("A token is a text that is not empty.")
+            raise ValueError("A token must be a non-empty string.")
         if role not in ROLES:
-            raise ValueError(f"A role is one of {', '.join(ROLES)}, not {role!r}.")
+            raise ValueError(f"A role must be one of {', '.join(ROLES)}, not {role!r}.")
         digest = sha256(token.encode("utf-8", "surrogatepass"))
         found.append(_Known(digest.digest(), Who(f"token {digest.hexdigest()[:8]}", role), None))
     return tuple(found)
@@ -174,7 +174,7 @@ def _variable() -> str:
 def _read(file: Path) -> str:
     try:
         if os.name != "nt" and stat.S_IMODE(os.stat(file).st_mode) & 0o022:
-            logger.error("The tokens in %s do not count: others may write to it.", file)
+            logger.error("The tokens in %s are ignored: other users may write to the file.", file)
             return ""
         return read_regular(file, limit_bytes=_MAX_FILE).decode()
     except (OSError, UnicodeDecodeError) as problem:
@@ -190,8 +190,8 @@ def _of_lines(text: str) -> tuple[_Known, ...]:
             continue
         known = _of_words(words)
         if known is None:
-            # Not the line itself: somebody may have put a token there.
-            logger.error("Line %d of the tokens makes no sense, so it does not count.", number)
+            # Not the line itself: it may contain a token by mistake.
+            logger.error("Line %d of the tokens is invalid and is ignored.", number)
         else:
             found.append(known)
     return tuple(found)

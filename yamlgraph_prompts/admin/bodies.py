@@ -54,11 +54,11 @@ class Current(BaseModel):
 class Problem(BaseModel):
     """Every error has this body."""
 
-    code: str = Field(description="A stable name for what is wrong")
+    code: str = Field(description="A stable code for the error")
     message: str
     hint: str | None = None
     findings: list[FindingBody] = []
-    current: Current | None = Field(None, description="With 412: what is there now")
+    current: Current | None = Field(None, description="With 412: the current prompt")
 
 
 class Use(BaseModel):
@@ -100,15 +100,17 @@ class PromptBody(PromptLine):
     system: str | None = None
     user: str | None = None
     variables: list[str] | None = None
-    locked: str | None = Field(None, description="Why it cannot be changed here; null: it can")
+    locked: str | None = Field(None, description="Why it cannot be changed here; null if it can")
 
 
 class Change(BaseModel):
     """What became of a write."""
 
     status: Status
-    message: str | None = Field(None, description="Why it is written and not live; null: it is")
-    hint: str | None = Field(None, description="How it becomes live")
+    message: str | None = Field(
+        None, description="Why it is written but not live; null if it is live"
+    )
+    hint: str | None = Field(None, description="What to do to make it live")
     name: str
     sha256: str | None
     release: str | None
@@ -121,13 +123,13 @@ class Reach(BaseModel):
     """Whom an activation reaches: everyone who shares the store, and who reads the bucket."""
 
     message: str = Field(description="The same in words")
-    store: str | None = Field(description="The folder; null: this process only")
-    workers: int = Field(description="Living processes of this host that share it")
-    taken: int = Field(description="How many of them serve the release by now")
+    store: str | None = Field(description="The store folder; null if only this process uses it")
+    workers: int = Field(description="Running processes of this host that share the store")
+    taken: int = Field(description="How many of them serve the release now")
     bucket: str | None = Field(
-        None, description="The bucket that it was published to, for all its readers"
+        None, description="The bucket that it was also published to, for all its readers"
     )
-    trouble: str | None = Field(None, description="Why the bucket's readers are not reached")
+    trouble: str | None = Field(None, description="Why the readers of the bucket do not get it")
 
 
 class Activation(BaseModel):
@@ -146,7 +148,7 @@ class ReleaseLine(BaseModel):
 
     id: str
     environment: str | None
-    at_s: float = Field(description="When it was last made live, in seconds since the epoch")
+    at_s: float = Field(description="When it last became live, in seconds since the epoch")
     reason: str
     live: bool
     held: bool
@@ -216,7 +218,7 @@ class PreviewAsked(Body):
     """What to render."""
 
     variables: dict[str, Any] = {}
-    text: PromptText | None = Field(None, description="Unsaved text; the live one when left out")
+    text: PromptText | None = Field(None, description="Unsaved text; default: the live text")
 
 
 class MessageBody(BaseModel):
@@ -238,7 +240,7 @@ class CheckAsked(Body):
     """Which drafts to check."""
 
     prompts: dict[Annotated[str, Field(max_length=MAX_NAME)], PromptText | None] = Field(
-        {}, max_length=1000, description="Name → text; null: as if it were removed"
+        {}, max_length=1000, description="Name → text, or null to check its removal"
     )
     strict: bool = False
 
@@ -261,7 +263,7 @@ class LayerHealth(BaseModel):
     """How a layer fares."""
 
     url: str
-    age_s: float | None = Field(description="Seconds since it was last looked at with success")
+    age_s: float | None = Field(description="Seconds since it was last read successfully")
     trouble: str | None
     writable: bool
 
@@ -298,12 +300,10 @@ class AuditLine(BaseModel):
     role: str
     address: str
     action: str
-    status: str = Field(
-        description="`begun`, then what became of it; `written`: and not live; or `refused`"
-    )
-    code: str | None = Field(None, description="Why it was refused, as in the error's body")
+    status: str = Field(description="`begun`, then the result; `written`: not live; or `refused`")
+    code: str | None = Field(None, description="Why it was refused: the `code` of the error")
     left_out: int | None = Field(
-        None, description="How many refused attempts before this one have no line of their own"
+        None, description="How many refused attempts before this one were not logged"
     )
     prompt: str | None = None
     before: str | None = Field(None, description="The digest before; of a release, its id")

@@ -55,9 +55,9 @@ Message = Annotated[
     str | None, Query(max_length=500, pattern=LINE_PATTERN, description="Why, for the audit log")
 ]
 Match = Annotated[
-    str | None, Header(description="The digest that the change was made on, in quotes")
+    str | None, Header(description="The digest of the prompt that you edited, in quotes")
 ]
-NoneMatch = Annotated[str | None, Header(description="`*`: only where there is no such prompt")]
+NoneMatch = Annotated[str | None, Header(description="`*`: only if there is no such prompt")]
 
 _BODY: dict[str, Any] = {
     "requestBody": {
@@ -163,7 +163,7 @@ def changing(admin: Admin) -> APIRouter:
 
     @routes.post("/follow", responses=answers(400, 408, 413), tags=["releases"])
     async def follow(caller: Operator, message: Message = None) -> Activation:
-        """End a hold: take what the layers hold now, and follow them again."""
+        """End a hold: publish the current content of the layers, and follow them again."""
         return await command(_act, admin, caller, "follow", message, lambda _: prompts.follow())
 
     return routes
@@ -258,7 +258,7 @@ def _tell_bucket(
     if bucket is None or live is None:
         buckets = [one.url for one in admin.prompts.health.layers if keeps_releases(one.url)]
         several = (
-            f"this release is made of several layers, and {buckets[0]} is only one of them."
+            f"this release consists of several layers, and {buckets[0]} is only one of them."
             if buckets
             else None
         )

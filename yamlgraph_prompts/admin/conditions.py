@@ -35,7 +35,9 @@ class Conditions:
 def _digests(lines: list[str], *, weak: bool) -> frozenset[str] | None:
     """The entity tags of a header; `weak`: weak ones count too."""
     if sum(map(len, lines)) > LIMIT_CHARS:
-        raise Refusal(431, "headers-too-large", f"A condition may have {LIMIT_CHARS} characters.")
+        raise Refusal(
+            431, "headers-too-large", f"A condition may have at most {LIMIT_CHARS} characters."
+        )
     tags = [tag.strip() for line in lines for tag in line.split(",")]
     tags = [tag.removeprefix("W/") for tag in tags if weak or not tag.startswith("W/")]
     return frozenset(tag.removeprefix('"').removesuffix('"') for tag in tags) if lines else None

@@ -29,7 +29,7 @@ class Admin:
     """The parts of one admin app.
 
     Args:
-        prompts: What it administers.
+        prompts: The prompts to administer.
         write_to: The layer that writes go to, counted from the highest; None: there is none.
         bucket: Where that layer's releases are published; None for a layer of another kind.
         audit: The audit log.
@@ -81,8 +81,8 @@ def _needs(role: Role) -> Callable[[Request], Awaitable[Caller]]:
             raise Refusal(
                 403,
                 "role",
-                f"This takes the role {role}; yours is {who.role}.",
-                hint="Ask somebody who has it.",
+                f"This needs the role {role}; yours is {who.role}.",
+                hint="Ask a person with that role.",
             )
         return Caller(who, address(request.scope))
 
@@ -107,21 +107,21 @@ _PROBLEM = {"application/json": {"schema": {"$ref": "#/components/schemas/Proble
 
 _WORDS = {
     400: "The request is broken",
-    401: "No token, or one that is not known",
+    401: "No token, or an unknown one",
     403: "The role does not allow it, or the layer cannot be written",
-    404: "There is no such thing",
-    408: "The body came too slowly",
-    409: "It cannot be done as things are",
-    412: "Somebody changed the prompt in between",
+    404: "Not found",
+    408: "The body arrived too slowly",
+    409: "The current state does not allow it",
+    412: "The prompt was changed in the meantime",
     413: "The body is too large",
     414: "The path is too long",
-    415: "The body's type is not known",
-    421: "The Host header is not one of this server's",
+    415: "The type of the body is not supported",
+    421: "The Host header does not name this server",
     422: "Findings reject it, or the request does not fit",
     429: "Too many wrong tokens came from this address",
     431: "The headers are too large",
-    500: "Something failed inside",
-    503: "A layer, the store or the time does not allow it now",
+    500: "Internal error",
+    503: "Temporarily not possible, because of a layer, the store or a time limit",
 }
 
 

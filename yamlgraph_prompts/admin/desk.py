@@ -21,7 +21,7 @@ T = TypeVar("T")
 class Desk:
     """A few places for one kind of work; each has a thread, and the app's own threads stay free.
 
-    A place is free when its work has really ended, also where nobody waits for the answer.
+    A place is free when its work has ended, even if the request has not waited for it.
 
     Args:
         places: How many work at once; others wait.
@@ -50,8 +50,8 @@ class Desk:
             raise Refusal(
                 503,
                 "too-slow",
-                f"This was not done within {self._work_s:g} s; it may be done later.",
-                hint="Look at what is there before you try again.",
+                f"This did not finish within {self._work_s:g} s; it may still take effect.",
+                hint="Check the current state before you try again.",
                 headers={"Retry-After": "5"},
             ) from None
 

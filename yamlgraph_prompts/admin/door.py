@@ -29,7 +29,7 @@ def asks_for_html(scope: Scope, headers: Headers) -> bool:
 
 
 def to_sign_in(scope: Scope, headers: Headers) -> Response:
-    """The answer to somebody who has to sign in first."""
+    """The answer to a browser without a session: the sign-in."""
     if headers.get("sec-fetch-site") in ("cross-site", "same-site"):
         return HTMLResponse(_AGAIN)
     here = _raw(scope).removeprefix("/")

@@ -10,14 +10,14 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from yamlgraph_prompts.admin.bodies import FindingBody
 from yamlgraph_prompts.admin.problems import Refusal
-from yamlgraph_prompts.model.events import Event
+from yamlgraph_prompts.model.events import Event, EventKind
 from yamlgraph_prompts.text.escaping import printable
 
 KEPT = 256
@@ -27,11 +27,10 @@ BEAT_S = 10.0
 STREAM_S = 25.0
 # How much longer it may take to send what was told.
 UNREAD_S = 5.0
-_QUIET = frozenset({"run-started"})
 
 
 class Feed:
-    """A hook that hands every event to whoever listens. Thread-safe.
+    """A hook that passes every event to all listeners. Thread-safe.
 
     Args:
         listeners: How many may listen at once.
@@ -43,9 +42,9 @@ class Feed:
         self._listeners: dict[asyncio.Queue[bytes], asyncio.AbstractEventLoop] = {}
         self._lock = threading.Lock()
 
+    kinds = frozenset(get_args(EventKind)) - {"run-started"}
+
     def __call__(self, event: Event) -> None:
-        if event.kind in _QUIET:
-            return
         with self._lock:
             number = time.time_ns()
             data = _encoded(number, event)
@@ -60,7 +59,7 @@ class Feed:
         """The events from now on, for a while. Close it.
 
         Args:
-            after: The number of the last event that was seen: what came since is told first.
+            after: The number of the last event received: what came since is told first.
 
         Raises:
             Refusal: Too many listen already.
@@ -71,7 +70,7 @@ class Feed:
                 raise Refusal(
                     503,
                     "too-many-listeners",
-                    "Too many clients listen to events already.",
+                    "Too many clients are listening to events.",
                     headers={"Retry-After": "5"},
                 )
             self._listeners[queue] = asyncio.get_running_loop()
@@ -84,7 +83,7 @@ class Feed:
 
 
 class Listener(AsyncIterator[bytes]):
-    """Somebody who listens.
+    """One listener.
 
     Args:
         queue: What is still to be told.

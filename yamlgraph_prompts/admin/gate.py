@@ -80,7 +80,7 @@ class Access(Protocol):
     """Says who sends a request."""
 
     def who(self, scope: Scope, headers: Headers) -> Who | None:
-        """Who it is; None: somebody without a token.
+        """The owner of the request's token; None: it has none.
 
         Raises:
             Refusal: They may not come in, whatever they want.
@@ -88,7 +88,7 @@ class Access(Protocol):
 
 
 class ByToken:
-    """Lets in who shows a token, or the cookie of somebody who signed in with one.
+    """Admits requests with a token, or with the cookie of a session.
 
     Args:
         tokens: The tokens.
@@ -111,14 +111,14 @@ class ByToken:
         return self._counted(scope, lambda: self._tokens.find(shown))
 
     def sign_in(self, scope: Scope, headers: Headers, token: str) -> Session:
-        """A session for whoever shows `token`.
+        """A session for the owner of `token`.
 
         Raises:
             Refusal: The token is not known, or too many were not.
             StoreError: The session's key could not be written.
         """
         if is_foreign(headers):
-            raise Refusal(403, "cross-site", "Another site may not ask this.")
+            raise Refusal(403, "cross-site", "Requests from other sites are not allowed.")
         return self._counted(scope, lambda: self.sessions.start(token))
 
     def _counted(self, scope: Scope, find: Callable[[], T | None]) -> T:
@@ -129,20 +129,21 @@ class ByToken:
                 429,
                 "too-many-attempts",
                 "Too many wrong tokens came from this address.",
-                hint="Wait, then use a token that counts.",
+                hint="Wait, then use a valid token.",
                 headers={"Retry-After": str(math.ceil(wait_s))},
             )
         found = find()
         if found is None:
             self._attempts.failed(from_)
-            logger.warning("A wrong admin token came from %s.", from_)
-            raise unknown("This token is not known, or no longer.")
+            logger.warning("Invalid admin token from %s.", from_)
+            raise unknown("This token is unknown or has expired.")
         return found
 
     def session(self, headers: Headers) -> Session | None:
         """The session that the cookie stands for."""
+        cookie = self.sessions.cookie
         pairs = (pair.partition("=") for pair in headers.get("cookie", "").split(";"))
-        values = [value for name, _, value in pairs if name.strip() == self.sessions.cookie]
+        values = [value for name, _, value in pairs if name.strip() == cookie]
         return self.sessions.find(values[-1].strip()) if values else None
 
     def _by_cookie(self, scope: Scope, headers: Headers) -> Who | None:
@@ -151,7 +152,7 @@ class ByToken:
             return None
         if scope["method"] not in _SAFE:
             if is_foreign(headers):
-                raise Refusal(403, "cross-site", "Another site may not ask this.")
+                raise Refusal(403, "cross-site", "Requests from other sites are not allowed.")
             shown = headers.get(CSRF, "").encode()
             # The form of a page that signs out has it in a field.
             if route_path(scope) != SIGN_OUT and not hmac.compare_digest(
@@ -160,14 +161,14 @@ class ByToken:
                 raise Refusal(
                     403,
                     "csrf",
-                    f"With a cookie this takes the header {CSRF}.",
+                    f"With a cookie this needs the header {CSRF}.",
                     hint="Load the page again.",
                 )
         return session.who
 
 
 class OnLoopback:
-    """Lets everybody on this machine in; only for `serve`, which listens on loopback.
+    """Admits every local user; only for `serve`, which listens on loopback.
 
     A page of some other site, open in the same browser, is kept out: by the Host header (DNS
     rebinding) and by where the request says that it comes from.
@@ -181,7 +182,7 @@ class OnLoopback:
         origin = headers.get("origin")
         foreign = origin is not None and origin.partition("://")[2] != host
         if foreign or headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
-            raise Refusal(403, "cross-site", "Another site may not ask this.")
+            raise Refusal(403, "cross-site", "Requests from other sites are not allowed.")
         return Who("local", "operator")
 
 
@@ -250,7 +251,7 @@ class Gate:
 
     @contextmanager
     def _counted(self, scope: Scope, who: Who | None) -> Iterator[None]:
-        """Bound what the bodies of one role take up: the role's own requests wait for nobody's."""
+        """Limit the bodies in progress of one role, so that roles do not wait for each other."""
         role = who.role if who else ""
         if scope["method"] in _SAFE:
             yield
@@ -259,7 +260,7 @@ class Gate:
             raise Refusal(
                 503,
                 "busy",
-                "Too many requests of this role are under way.",
+                "Too many requests of this role are in progress.",
                 hint="Try again in a moment.",
                 headers={"Retry-After": "1", "Connection": "close"},
             )
@@ -274,13 +275,13 @@ class Gate:
         if length > self._limits.path_bytes:
             raise Refusal(414, "path-too-long", "The path is too long.")
         if sum(len(n) + len(v) for n, v in scope["headers"]) > self._limits.header_bytes:
-            text = f"Headers may have {self._limits.header_bytes} bytes together."
+            text = f"All headers together may have at most {self._limits.header_bytes} bytes."
             raise Refusal(431, "headers-too-large", text)
 
     async def _body(self, headers: Headers, receive: Receive) -> Receive:
         said = headers.get("content-length", "0")
         if not (said.isascii() and said.isdigit()):
-            raise Refusal(400, "bad-request", "The Content-Length is no number.")
+            raise Refusal(400, "bad-request", "The Content-Length is not a number.")
         if len(said) > 18 or int(said) > self._limits.body_bytes:
             raise self._too_large()
         pieces: list[bytes] = []
@@ -297,12 +298,12 @@ class Gate:
                         raise self._too_large()
                     more = message.get("more_body", False)
         except TimeoutError:
-            text = f"The body did not come within {self._limits.body_s:g} s."
+            text = f"The body did not arrive within {self._limits.body_s:g} s."
             raise Refusal(408, "too-slow", text, headers={"Connection": "close"}) from None
         return _again(b"".join(pieces), receive)
 
     def _too_large(self) -> Refusal:
-        text = f"A body may have {self._limits.body_bytes} bytes."
+        text = f"A body may have at most {self._limits.body_bytes} bytes."
         return Refusal(413, "too-large", text, headers={"Connection": "close"})
 
 
@@ -311,7 +312,7 @@ class _Gone(Exception):
 
 
 def unknown(message: str) -> Refusal:
-    """The answer to somebody who is not known."""
+    """The answer to a request without a valid token."""
     return Refusal(
         401,
         "no-token",

@@ -26,7 +26,7 @@ _MAX_BYTES = 16 << 20
 class LastLive:
     """The last destinations of names. An author may give a name no other one.
 
-    Releases are removed from the store in time, and whoever writes often makes that sooner. So a
+    Releases are removed from the store in time, and frequent writes make that sooner. So a
     removal through the API is remembered in a file of its own, which the store's processes share.
 
     Args:
@@ -71,7 +71,7 @@ class LastLive:
         if folder is None:
             self._in_memory = now
             return
-        with disk.store_errors("Could not remember the removal in", folder):
+        with disk.store_errors("Could not record the removal in", folder):
             disk.replace(folder / FILE, json.dumps(now).encode())
 
     def _removed(self) -> dict[str, Destination]:
@@ -89,7 +89,7 @@ class LastLive:
         except (ValueError, TypeError, AttributeError, RecursionError) as problem:
             raise StoreCorrupted(
                 f"{file} is damaged, so it is not known where the data of removed prompts went.",
-                hint="Let an operator write the prompt. Deleting the file forgets the removals.",
+                hint="Let an operator write the prompt. Deleting the file forgets removals.",
             ) from problem
 
     def _published_texts(self, bucket: Channel, name: str) -> Iterator[bytes]:

@@ -21,6 +21,7 @@ from yamlgraph_prompts.errors import (
     PromptsRejected,
     PushRefused,
     ReleaseNotFound,
+    Stale,
     StoreError,
     WorkerDied,
     WorkerUnavailable,
@@ -33,6 +34,7 @@ logger = logging.getLogger("yamlgraph_prompts")
 
 _STATUS: tuple[tuple[type[PromptsError], int, str], ...] = (
     (LayerReadOnly, 403, "read-only"),
+    (Stale, 412, "stale"),
     (PromptNotFound, 404, "no-such-prompt"),
     (ReleaseNotFound, 404, "no-such-release"),
     (PushRefused, 409, "lost-race"),
@@ -124,7 +126,7 @@ def of_core(problem: PromptsError, *, noted: bool = False) -> Refusal:
 
 
 def add_handlers(app: FastAPI, note: Callable[[Request, Refusal], Awaitable[None]]) -> None:
-    """Give every error of `app` the one body; `note` hears of what was refused to somebody."""
+    """Give every error of `app` the one body; `note` is called with refusals of known users."""
 
     async def refused(request: Request, problem: Exception) -> JSONResponse:
         assert isinstance(problem, Refusal)
@@ -142,8 +144,8 @@ def add_handlers(app: FastAPI, note: Callable[[Request, Refusal], Awaitable[None
             f"{'.'.join(str(part)[:80] for part in error['loc'])} ({error['type']})"
             for error in problem.errors()[:10]
         ]
-        text = f"This request does not fit: {', '.join(places)}."
-        refusal = Refusal(422, "invalid", text, hint="See /docs for what it takes.")
+        text = f"This request is invalid: {', '.join(places)}."
+        refusal = Refusal(422, "invalid", text, hint="See /docs for the expected format.")
         return await refused(request, refusal)
 
     async def http(request: Request, problem: Exception) -> JSONResponse:
@@ -156,7 +158,7 @@ def add_handlers(app: FastAPI, note: Callable[[Request, Refusal], Awaitable[None
 
     async def internal(_: Request, problem: Exception) -> JSONResponse:
         logger.error("The admin API failed: %s", type(problem).__name__)
-        return Refusal(500, "internal", "Something went wrong here; the log says what.").response()
+        return Refusal(500, "internal", "Internal error; see the log for the cause.").response()
 
     app.add_exception_handler(Refusal, refused)
     app.add_exception_handler(PromptsError, core)

@@ -18,7 +18,7 @@ _NO_MESSAGE = "changed through the admin API"
 
 
 def writer(channel: Channel, who: str, message: str | None) -> Write:
-    """Writes to `channel` for somebody.
+    """Writes to `channel` in the name of a user.
 
     Raises:
         LayerReadOnly: Nothing was ever published there: it is read as loose files.
@@ -29,8 +29,8 @@ def writer(channel: Channel, who: str, message: str | None) -> Write:
     def write(old: Mapping[str, bytes], new: Mapping[str, bytes]) -> None:
         if _release(old).id != live.release:
             raise PushRefused(
-                f"Somebody published to {channel.url} in between.",
-                hint="Look again, and try again.",
+                f"Another push to {channel.url} came first.",
+                hint="Read the current state and try again.",
             )
         channel.push(_release(new), message=message or _NO_MESSAGE, who=who, after=live)
 
@@ -50,10 +50,10 @@ def activate(channel: Channel, release_id: str, who: str, message: str) -> str |
     """Make a release live for every reader of the bucket; why it was not, None: it was."""
     try:
         if channel.current() is None:
-            return f"Loose files in a bucket are only read: nothing is published in {channel.url}."
+            return f"Loose files in a bucket are read-only: {channel.url} has no release."
         channel.rollback(to=release_id, message=message, who=who)
     except PromptsError as problem:
-        logger.error("The readers of %s are not reached: %s", channel.url, problem)
+        logger.error("The readers of %s do not get the change: %s", channel.url, problem)
         return problem.message
     return None
 
@@ -62,7 +62,7 @@ def _live(channel: Channel) -> Entry:
     live = channel.current()
     if live is None:
         raise LayerReadOnly(
-            f"Loose files in a bucket are only read: nothing is published in {channel.url}.",
+            f"Loose files in a bucket are read-only: {channel.url} has no release.",
             layer=channel.url,
             hint="Publish a release first: yamlgraph-prompts push",
         )

@@ -46,10 +46,10 @@ Which = Annotated[
     str,
     Query(
         max_length=64,
-        description="`live`, `layers` (what they hold now), or a release's id or its beginning",
+        description="`live`, `layers` (their current content), or (the beginning of) an id",
     ),
 ]
-Search = Annotated[str, Query(max_length=200, description="Only names that hold this")]
+Search = Annotated[str, Query(max_length=200, description="Only names that contain this")]
 Limit = Annotated[int, Query(ge=1, le=10_000)]
 Offset = Annotated[int, Query(ge=0, le=1_000_000)]
 Lines = Annotated[int, Query(ge=1, le=1000)]
@@ -72,7 +72,7 @@ class FromWorker(Response):
             raise Refusal(
                 503,
                 "busy",
-                "Too many large answers are under way.",
+                "Too many large responses are in progress.",
                 hint="Try again in a moment.",
                 headers={"Retry-After": "1"},
             )
@@ -149,7 +149,9 @@ def reading(admin: Admin) -> APIRouter:
             except untrusted.Unfit as problem:
                 raise unfit(str(problem)) from None
             if asked.files and admin.write_to is None:
-                raise Refusal(403, "read-only", "There is no layer that drafts could be for.")
+                raise Refusal(
+                    403, "read-only", "There is no layer that a draft could be written to."
+                )
             drafts = [Draft(name, data, admin.write_to or 0) for name, data in asked.files.items()]
             with admin.looking:
                 release, findings = prompts.try_changes(
@@ -254,7 +256,7 @@ def _line(prompt: Prompt, uses: Uses) -> PromptLine:
 
 def prompt_body(admin: Admin, release: Release, prompt: Prompt) -> PromptBody:
     facts: dict[str, Any] = {}
-    # A broken one is live where nobody uses it: its text is all there is to show.
+    # A broken prompt is live if no graph uses it: then only its text can be shown.
     with suppress(PromptsError):
         facts = {
             "system": prompt.system,

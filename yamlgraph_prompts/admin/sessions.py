@@ -27,7 +27,7 @@ _VALUE = re.compile(r"1\.[0-9a-f]{32}\.[0-9]{1,12}\.[0-9a-f]{32}\.[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Somebody who signed in.
+    """One user who signed in.
 
     Args:
         who: Who it is; their role is the token's of this moment.
@@ -43,7 +43,7 @@ class Session:
 class Sessions:
     """Signs and reads cookies. The key lies in the store: all processes that share it agree.
 
-    A session ends when its token is removed, changed or over, when somebody signs out, after
+    A session ends when its token is removed, changed or expired, on signing out, after
     `LASTS_S`, and for all when the key's file is deleted.
 
     Args:
@@ -65,7 +65,7 @@ class Sessions:
         return f"yamlgraph_prompts_{sha256(str(self._folder()).encode()).hexdigest()[:8]}"
 
     def start(self, token: str) -> Session | None:
-        """A session for whoever shows `token`; None: it is not known.
+        """A session for the owner of `token`; None: it is unknown.
 
         Raises:
             StoreError: The key could not be written.
@@ -96,7 +96,7 @@ class Sessions:
         return None if who is None else Session(who, _mac(key, f"csrf {value}")[:32], value)
 
     def end(self, session: Session) -> None:
-        """Let nobody use the session's cookie any more, in any process that shares the store.
+        """End the session, in every process that shares the store.
 
         Raises:
             StoreError: It could not be written.
@@ -139,7 +139,7 @@ class Sessions:
                 disk.unlink(beside)
             found = _read(file)
             if found is None:
-                # Cut short by a crash of the machine, or made public: it counts for nobody.
+                # Cut short by a crash of the machine, or readable by others: it is not used.
                 disk.replace(file, key)
             return found or key
 

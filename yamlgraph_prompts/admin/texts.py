@@ -19,7 +19,7 @@ def of_body(content_type: str | None, body: bytes) -> bytes:
     """The file that a PUT means; JSON becomes YAML in a worker process.
 
     Raises:
-        Refusal: The body's type is not known, or it is not what the type says.
+        Refusal: The type of the body is not supported, or it is not what the type says.
     """
     kind = media_type(content_type)
     if kind in YAML_TYPES:
@@ -28,7 +28,7 @@ def of_body(content_type: str | None, body: bytes) -> bytes:
         raise Refusal(
             415,
             "content-type",
-            "A prompt is sent as YAML or as a JSON object.",
+            "A prompt must be sent as YAML or as a JSON object.",
             hint=f"Set Content-Type to {YAML_TYPES[0]} or {JSON_TYPE}.",
         )
     try:
@@ -41,14 +41,17 @@ def need_json(content_type: str | None) -> None:
     """Refuse a body that is not JSON."""
     if media_type(content_type) != JSON_TYPE:
         raise Refusal(
-            415, "content-type", "This takes JSON.", hint=f"Set Content-Type to {JSON_TYPE}."
+            415,
+            "content-type",
+            "This request needs a JSON body.",
+            hint=f"Set Content-Type to {JSON_TYPE}.",
         )
 
 
 def unfit(why: str) -> Refusal:
     """The answer to what does not fit; `why` never holds what was sent."""
     return Refusal(
-        422, "invalid", f"This request does not fit: {why}", hint="See /docs for what it takes."
+        422, "invalid", f"This request is invalid: {why}", hint="See /docs for the expected format."
     )
 
 

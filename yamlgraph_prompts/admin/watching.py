@@ -1,4 +1,4 @@
-"""Watching: health, metrics and events. Health answers everybody, details only who has a token."""
+"""Health, metrics and events. Health needs no token, its details do."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from yamlgraph_prompts.errors import PromptsError
 from yamlgraph_prompts.metrics import CONTENT_TYPE
 
 LastEvent = Annotated[
-    str | None, Header(max_length=40, description="The number of the last event that was seen")
+    str | None, Header(max_length=40, description="The number of the last event received")
 ]
 
 _Answers = dict[int | str, dict[str, Any]]

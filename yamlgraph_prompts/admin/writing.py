@@ -25,7 +25,7 @@ _NAMED = 5
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What somebody wants written.
+    """A requested change.
 
     Args:
         name: The prompt's name.
@@ -60,33 +60,33 @@ def write(admin: Admin, caller: Caller, wish: Wish) -> Change:
             422,
             "name",
             "No prompt can have this name.",
-            hint="Leave .yaml away; vars are no prompts.",
+            hint="Omit .yaml; vars files are not prompts.",
         )
 
     # Before the lock: a bucket's history may take seconds.
     last = _last(admin, caller, wish)
 
-    def allow(trial: Trial) -> Callable[[], None]:
-        _placed(trial, layer)
-        _fresh(trial.before, wish.conditions)
-        _sound(trial)
-        if not caller.who.may("operator"):
-            _keeps_destinations(trial, last)
-        # On disk first: no change without its line, no removal that is forgotten.
-        begun = admin.audit.begin(caller.who, caller.address, wish.action, **_facts(wish, trial))
-
-        def ready() -> None:
-            if wish.data is None:
-                live = trial.live.destinations(wish.name)
-                admin.last_live.remove(wish.name, live or trial.today().destinations(wish.name))
-            begun()
-
-        return ready
-
     draft = Draft(wish.name, wish.data, layer)
     reason = f"{wish.action} by {caller.who.name}"
     try:
-        trial, outcome = admin.prompts.change(draft, reason=reason, allow=allow, write=publish)
+        with admin.prompts.change(draft, reason=reason) as change:
+            trial = change.trial
+            _placed(trial, layer)
+            _fresh(trial.before, wish.conditions)
+            _sound(trial)
+            if not caller.who.may("operator"):
+                _keeps_destinations(trial, last)
+            facts = _facts(wish, trial)
+            begun = admin.audit.begin(caller.who, caller.address, wish.action, **facts)
+
+            def on_disk() -> None:
+                """No change without its line, no removal that is forgotten."""
+                if wish.data is None:
+                    live = trial.live.destinations(wish.name)
+                    admin.last_live.remove(wish.name, live or trial.today().destinations(wish.name))
+                begun()
+
+            outcome = change.commit(before_write=on_disk, write=publish)
     except Refusal:
         raise
     except PromptsError as problem:
@@ -100,7 +100,7 @@ def write(admin: Admin, caller: Caller, wish: Wish) -> Change:
         caller.address,
         wish.action,
         "written" if trial.mends else outcome.status,
-        **_facts(wish, trial),
+        **facts,
     )
     if outcome.status == "rejected" and not trial.mends:
         raise rejected(outcome)
@@ -117,7 +117,7 @@ def rejected(outcome: Outcome) -> Refusal:
     return Refusal(
         422,
         "rejected",
-        "The check refused it; what was live still is.",
+        "The check rejected it; the live release stays live.",
         findings=outcome.findings,
         noted=True,
     )
@@ -129,13 +129,13 @@ def locked(admin: Admin, prompt: Prompt) -> str | None:
         return "No layer can be written."
     layers = admin.prompts.health.layers
     if not layers[admin.write_to].writable and admin.bucket is None:
-        return f"{layers[admin.write_to].url} is only read."
+        return f"{layers[admin.write_to].url} is read-only."
     if len(prompt.name) > MAX_NAME or not re.fullmatch(NAME_PATTERN, prompt.name):
-        return "Its name has more than ASCII letters, digits, `_`, `-` and `.`."
+        return "Its name has characters other than ASCII letters, digits, `_`, `-` and `.`."
     if prompt.file.endswith(".j2"):
         return f"{prompt.file} makes it."
     if prompt.layer in [layer.url for layer in layers[: admin.write_to]]:
-        return f"{prompt.layer} has it too, and counts more."
+        return f"{prompt.layer} has it too, and has priority."
     return None
 
 
@@ -150,7 +150,7 @@ def _layer(admin: Admin) -> int:
             403,
             "read-only",
             "These prompts are the graph's own; there is no layer to write to.",
-            hint="Give the prompts' folder as a layer (prompts_dir=...).",
+            hint="Pass the folder of the prompts as a layer (prompts_dir=...).",
         )
     state = admin.prompts.health.layers[admin.write_to]
     if not state.writable and admin.bucket is None:
@@ -185,11 +185,11 @@ def _placed(trial: Trial, layer: int) -> None:
         raise Refusal(
             409,
             "hidden",
-            f"{before.url} has this prompt too and counts more, so the write would not be seen.",
+            f"{before.url} has this prompt too and has priority, so a change has no effect.",
             hint="Change it there.",
         )
     if removing and not trial.own:
-        text = f"This prompt is not in the layer that is written, but in {before.url}."
+        text = f"This prompt is in {before.url}, not in the layer that changes are written to."
         raise Refusal(409, "other-layer", text)
 
 
@@ -203,14 +203,14 @@ def _fresh(before: Origin | None, conditions: Conditions) -> None:
         raise Refusal(
             412,
             "stale",
-            "Somebody changed this prompt since you looked at it."
+            "This prompt was changed since you read it."
             if now
-            else "This prompt is not there any more.",
-            hint="Look at what is there now, and try again with its digest.",
+            else "This prompt no longer exists.",
+            hint="Read the current text, and try again with its digest.",
             current=now,
         )
     if conditions.none_match is not None and fits & conditions.none_match:
-        raise Refusal(412, "exists", "There is such a prompt already.", current=now)
+        raise Refusal(412, "exists", "A prompt of this name already exists.", current=now)
 
 
 def _sound(trial: Trial) -> None:
@@ -220,8 +220,8 @@ def _sound(trial: Trial) -> None:
         raise Refusal(
             422,
             "rejected",
-            "The check refuses it; nothing was written.",
-            hint=f"Mend what is broken in the layers first: {_listed(others)}."
+            "The check rejected it; nothing was written.",
+            hint=f"First fix what is broken in the layers: {_listed(others)}."
             if only_others
             else None,
             findings=trial.findings,
@@ -229,7 +229,10 @@ def _sound(trial: Trial) -> None:
     data, after = trial.draft.data, trial.after
     if data is not None and (after is None or after.data != data):
         raise Refusal(
-            422, "no-prompt", "This text is no prompt: it looks like a graph.", hint="See `nodes:`."
+            422,
+            "no-prompt",
+            "This text is not a prompt: it looks like a graph.",
+            hint="See `nodes:`.",
         )
 
 
@@ -293,14 +296,14 @@ def _not_live(outcome: Outcome) -> tuple[str | None, str | None]:
     live = outcome.release.id[:12] if outcome.release else "none"
     if outcome.status == "held":
         return (
-            f"It is written and kept, but release {live} is held, so it is not live.",
-            "POST /follow ends the hold and makes it live; that takes an operator.",
+            f"It is written and kept, but not live, because release {live} is held.",
+            "POST /follow ends the hold and makes it live; this needs an operator.",
         )
     if outcome.status == "rejected":
         broken = _listed(_broken(outcome.findings))
         return (
-            f"It is written, but not live: {broken} is still broken in the layers.",
-            f"Mend that too, then all of it becomes live together; until then release {live} is.",
+            f"It is written, but not live, because {broken} is still broken in the layers.",
+            f"Fix that too, and everything becomes live together; until then release {live} is.",
         )
     return None, None
 

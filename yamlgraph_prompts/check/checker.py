@@ -82,11 +82,7 @@ class Checker:
         self._good_names: frozenset[str] = frozenset()
 
     def prime(self, digests: Iterable[str]) -> None:
-        """Take files to be clean without examining them.
-
-        Args:
-            digests: SHA-256 digests, in hex, that `clean` gave under the same `CHECK_VERSION`.
-        """
+        """Take files to be clean without examining them."""
         self._found.now.update(dict.fromkeys(digests, ()))
 
     def learn(self, known: Mapping[str, FileFacts]) -> None:
@@ -109,20 +105,7 @@ class Checker:
         extra: Iterable[Finding] = (),
         schema_problem: SchemaProblem | None = None,
     ) -> tuple[Finding, ...]:
-        """Everything that is wrong with a release for these graphs.
-
-        Args:
-            release: The release.
-            graphs: What the attached graphs ask for.
-            strict: Duplicate keys, and unused and missing prompts and variables are errors.
-            previous: The live release, to tell when a prompt's provider or model changes.
-            extra: Findings from before the check, which are merged in.
-            schema_problem: Builds a prompt's inline schema as YAMLGraph would and says why it
-                cannot be built; None where it can.
-
-        Returns:
-            The findings by prompt, then by line.
-        """
+        """Everything that is wrong with a release for these graphs."""
         for recent in (self._found, self._files, self._schemas):
             recent.turn()
         used, missing = prompts_in_use(release, graphs)
@@ -267,7 +250,7 @@ def _names(release: Release) -> Iterator[Finding]:
         twin = seen.setdefault(name.casefold(), name)
         if twin != name:
             message = f"the name differs only in case from {twin!r}"
-            hint = "On macOS and Windows one file would replace the other; rename one."
+            hint = "On macOS and Windows one file would replace the other. Rename one."
             yield Finding("warning", "case-collision", message, prompt=name, file=file, hint=hint)
 
 

@@ -39,11 +39,7 @@ class Key(TypedDict):
 
 
 class FileFacts:
-    """Reads a file when it is asked.
-
-    Args:
-        data: The file's bytes.
-    """
+    """Reads a file when it is asked."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -93,11 +89,7 @@ class FileFacts:
 
 
 class KnownFacts(FileFacts):
-    """Was read in a worker; nothing of the file is read here.
-
-    Args:
-        facts: What `told` gave there.
-    """
+    """Was read in a worker; nothing of the file is read here."""
 
     def __init__(self, facts: Mapping[str, Any]) -> None:
         super().__init__(b"")

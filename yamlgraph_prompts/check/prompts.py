@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 from yamlgraph_prompts.check.schemas import schema_troubles
 from yamlgraph_prompts.findings import Finding, FurtherFindings, Severity, bounded
-from yamlgraph_prompts.sandbox.examination import loose_brace
 from yamlgraph_prompts.sandbox.positions import Positions
 from yamlgraph_prompts.templates.template import MessageTemplate, examine
 from yamlgraph_prompts.text.spelling import nearest
@@ -47,12 +46,6 @@ class Need(NamedTuple):
 def examine_prompt(data: bytes) -> tuple[Finding, ...]:
     """Everything that is wrong with a prompt file by itself.
 
-    Args:
-        data: The file's bytes.
-
-    Returns:
-        The findings by line. Their `prompt` and `file` are not filled in.
-
     Example:
         >>> for finding in examine_prompt(b"system: Be kind.\\nusr: Hi {name}"):
         ...     print(finding.line, finding.code, finding.message)
@@ -78,8 +71,8 @@ def _size(file: PromptFile) -> Iterator[Finding]:
     for key in ("system", "system_segments"):
         items = file.content.get(key)
         if isinstance(items, list) and len(items) > _MAX_ITEMS:
-            message = f"`{key}` has {len(items):,} items; {_MAX_ITEMS:,} are the most"
-            hint = "Join texts that stand next to each other."
+            message = f"`{key}` has {len(items):,} items; the limit is {_MAX_ITEMS:,}"
+            hint = "Join neighbouring texts."
             yield finding_at(file, (key,), "error", "too-large", message, hint, key=True)
 
 
@@ -149,7 +142,7 @@ def _templates(file: PromptFile) -> Iterator[Finding]:
         if "{" not in text and "}" not in text:
             continue
         if text not in examined:
-            examined[text] = tuple(_with_brace(text, finding) for finding in examine(text))
+            examined[text] = examine(text)
         for finding in examined[text]:
             place = file.text_position(path, finding.line or 1, finding.column)
             line, column = place or (None, None)
@@ -157,13 +150,6 @@ def _templates(file: PromptFile) -> Iterator[Finding]:
                 yield finding
             else:
                 yield finding.at(line=line, column=column if finding.column else None)
-
-
-def _with_brace(text: str, finding: Finding) -> Finding:
-    if finding.code != "format-braces" or finding.line:
-        return finding
-    line, column = Positions(text).at(loose_brace(text))
-    return finding.at(line=line, column=column)
 
 
 def _schema(file: PromptFile) -> Iterator[Finding]:
@@ -184,7 +170,7 @@ def _shape(file: PromptFile) -> Iterator[Finding]:
             key=True,
         )
     elif "user" not in content:
-        hint = "Add `user: ...`; only agent and copilot nodes do without."
+        hint = "Add `user: ...`; only agent and copilot nodes need none."
         yield Finding("warning", "missing-user", "the prompt has no `user`", hint=hint)
     elif not isinstance(content["user"], str):
         yield _not_text(file, ("user",), content["user"])

@@ -20,13 +20,7 @@ _MOVES_LINES = re.compile(r"\{%[-+]?\s*(for|include|extends|import|from|macro|ca
 def in_templates(
     findings: Iterable[Finding], release: Release, texts: Mapping[str, str]
 ) -> Iterator[Finding]:
-    """The findings, those in rendered prompts moved to their lines in the templates.
-
-    Args:
-        findings: Their lines count in each prompt's `data`.
-        release: The prompts.
-        texts: Prompt name → the text of its ``.yaml.j2``, where it is known.
-    """
+    """The findings, those in rendered prompts moved to their lines in the templates."""
     lines: dict[str, _Lines] = {}
     for found in findings:
         prompt = release.prompts.get(found.prompt or "")

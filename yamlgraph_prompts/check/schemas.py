@@ -36,9 +36,6 @@ class Trouble(NamedTuple):
 def schema_troubles(content: Mapping[str, Any]) -> Iterator[Trouble]:
     """What is wrong with a prompt's inline schemas.
 
-    Args:
-        content: The prompt's mapping.
-
     Example:
         >>> for trouble in schema_troubles({"schema": {"name": "Out", "fields": {"n": {}}}}):
         ...     print(trouble.message)

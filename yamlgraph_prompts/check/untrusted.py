@@ -44,32 +44,12 @@ class Drafts:
 
 
 def preview(name: str, data: bytes | None, asked: bytes | Mapping[str, Any]) -> tuple[Any, bytes]:
-    """Render a prompt's messages.
-
-    Args:
-        name: The prompt's name.
-        data: The bytes of its file.
-        asked: The variables, with the text to use in place of the file, as JSON or as a mapping.
-
-    Returns:
-        The facts of the answer, and its body: a JSON text with the messages. Without a body the
-        facts say why: ``unfit``, ``missing``, ``rejected`` with findings, or ``failed``.
-
-    Raises:
-        WorkStopped: It took too long, or too much memory.
-        WorkerUnavailable: No worker process can be started.
-    """
+    """Render a prompt's messages."""
     return pool.answer("preview", (name, data, asked), seconds=SECONDS)
 
 
 def read_drafts(body: bytes) -> Drafts:
-    """The drafts that a JSON text holds, each examined.
-
-    Raises:
-        Unfit: It holds something else.
-        WorkStopped: It took too long, or too much memory.
-        WorkerUnavailable: No worker process can be started.
-    """
+    """The drafts that a JSON text holds, each examined."""
     drafts = Drafts()
 
     def take(facts: Mapping[str, Any], data: bytes) -> None:
@@ -87,12 +67,7 @@ def read_drafts(body: bytes) -> Drafts:
 
 
 def examined(files: Iterable[bytes | None]) -> Known:
-    """What each file says by itself, by its SHA-256 digest.
-
-    Raises:
-        WorkStopped: It took too long, or too much memory.
-        WorkerUnavailable: No worker process can be started.
-    """
+    """What each file says by itself, by its SHA-256 digest."""
     wanted = [data for data in files if data is not None]
     if not wanted:
         return {}
@@ -103,13 +78,7 @@ def examined(files: Iterable[bytes | None]) -> Known:
 
 
 def as_yaml(body: bytes) -> bytes:
-    """The file of a prompt whose content was sent as JSON.
-
-    Raises:
-        Unfit: It holds something else.
-        WorkStopped: It took too long, or too much memory.
-        WorkerUnavailable: No worker process can be started.
-    """
+    """The file of a prompt whose content was sent as JSON."""
     facts, data = pool.answer("yaml", body, seconds=SECONDS)
     if "unfit" in facts:
         raise Unfit(facts["unfit"])

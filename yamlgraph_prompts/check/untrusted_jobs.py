@@ -30,12 +30,7 @@ class _Unfit(Exception):
 
 
 def preview(request: tuple[str, bytes | None, bytes | Mapping[str, Any]]) -> Iterator[Answer]:
-    """The messages of a prompt.
-
-    Args:
-        request: The prompt's name; its file's bytes; and what was asked for: the variables, with
-            the text to use in place of the file, as a JSON text or as a mapping.
-    """
+    """The messages of a prompt."""
     name, data, asked = request
     try:
         if isinstance(asked, bytes):
@@ -81,11 +76,7 @@ def _json(value: Any) -> bytes:
 
 
 def drafts(body: bytes) -> Iterator[Answer]:
-    """What is to be checked: drafts, each with its file and what the file says by itself.
-
-    Args:
-        body: What was sent, as a JSON text.
-    """
+    """What is to be checked: drafts, each with its file and what the file says by itself."""
     try:
         asked = _shaped(body, {"prompts": dict, "strict": bool})
         texts = asked.get("prompts", {})
@@ -129,11 +120,7 @@ def as_yaml(body: bytes) -> Iterator[Answer]:
 
 
 def diff(request: tuple[str, Sequence[tuple[str, tuple[str, str, str, str]]]]) -> Iterator[Answer]:
-    """What differs between texts, all of them for one effort.
-
-    Args:
-        request: ``"unified"`` or ``"rows"``; and for each name the texts and what they are called.
-    """
+    """What differs between texts, all of them for one effort."""
     form, pairs = request
     effort = Effort()
     if form == "unified":

@@ -96,7 +96,7 @@ def _missing_prompt(release: Release, asked: Use, *, guess: bool) -> Finding:
         # YAMLGraph itself loads such a graph, and fails when it runs the node.
         "warning" if facts.bundled else "error",
         "missing-prompt",
-        f"the node {use.node!r} asks for the prompt {use.prompt!r}, and there is none{looked}",
+        f"the node {use.node!r} needs the prompt {use.prompt!r}, which does not exist{looked}",
         prompt=use.prompt,
         file=file.file,
         line=use.line,
@@ -234,13 +234,13 @@ def unused_prompts(
         yield Finding(
             "warning",
             "unused-prompt",
-            "nothing reads this prompt: no graph asks for its name",
+            "no graph uses this prompt",
             prompt=prompt.name,
             file=prompt.file or None,
             hint=_did_you_mean(prompt.name, names),
         )
     if len(unused) > _MAX_UNUSED:
-        message = f"nothing reads {len(unused) - _MAX_UNUSED:,} further prompts"
+        message = f"no graph uses {len(unused) - _MAX_UNUSED:,} further prompts"
         yield Finding("warning", "unused-prompt", message)
 
 

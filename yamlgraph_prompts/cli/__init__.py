@@ -1,4 +1,4 @@
-"""The command `yamlgraph-prompts`. Every part is imported when it is used, so `--help` is quick."""
+"""The command `yamlgraph-prompts`. Subcommands are imported when used, so `--help` is quick."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Args:
-        argv: The arguments; the process's own when left out.
+        argv: The arguments; default: those of the process.
 
     Returns:
         The exit code: 0; 1 for findings, differences or a refusal; 2 for a usage error or
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except SystemExit as ended:
-        # argparse has said what it wanted to say.
+        # argparse has printed its message.
         return ended.code if isinstance(ended.code, int) else USAGE
     except PromptsError as problem:
         if "--debug" in words:
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read has seen enough.
+        # The reader of the pipe has ended.
         _say_no_more()
         return BROKEN_PIPE
     except OSError as problem:
@@ -72,17 +72,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _have_streams() -> None:
-    """Whoever closed a stream wants to hear nothing, and no file of ours may take its number."""
+    """Replace closed streams, so that no file of ours gets their descriptors."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A sign that the terminal's character set does not have is no reason to fail.
+        # A character that the terminal cannot show must not make the command fail.
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _say_no_more() -> None:
-    """Python would complain when it flushes standard output at the end."""
+    """Discard the rest of the output, so that Python does not complain at exit."""
     try:
         sys.stdout.flush()
     except OSError:

@@ -1,4 +1,4 @@
-"""What can be said to `yamlgraph-prompts`. Parses only; imports nothing of the package's work."""
+"""The argument parser of `yamlgraph-prompts`. Imports no other module of the package."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 _COMMANDS = "yamlgraph_prompts.cli"
 _REACH = (
-    "It reaches every process that shares the store folder, that is: with the same layers and "
-    "environment, on this machine or a mounted volume."
+    "This applies to every process that shares the store folder: with the same layers and "
+    "environment, on this machine or on a shared volume."
 )
 
 _DESCRIPTION = """\
-Ship prompts without shipping the app: check, look at and roll back the prompts of YAMLGraph and
-LangGraph apps. A GRAPH is a graph's YAML file; without --layer its own prompts are meant, exactly
-as load_and_compile would take them.
+Deploy prompts without deploying the app: check, show, publish and roll back the prompts of
+YAMLGraph and LangGraph apps. A GRAPH is the YAML file of a graph. Without --layer, a command uses
+the graph's own prompts, exactly as load_and_compile does.
 """
 
 _EPILOG = """\
@@ -27,33 +27,33 @@ examples:
   yamlgraph-prompts push prompts/ s3://acme-prompts/app -e production -m 'Kinder greeting'
   yamlgraph-prompts demo
 
-exit codes: 0 good; 1 findings, differences or a refusal; 2 usage, or something cannot be read or
-reached; 130 Ctrl-C
+exit codes: 0 success; 1 findings, differences, or the operation was refused; 2 wrong usage, or
+something cannot be read or reached; 130 Ctrl-C
 """
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """The arguments of one call; `target` names the module and function that run it.
+    """Parse the arguments of one call; `target` names the module and function that run the command.
 
     Raises:
-        SystemExit: They make no sense, or only help was asked for.
+        SystemExit: The arguments are wrong, or ask for help.
     """
     parser = _parser()
     if not argv:
         parser.print_help()
         raise SystemExit(2)
     if argv[0].startswith("-") and argv[0] not in ("-h", "--help", "--version"):
-        parser.error(f"say the command first: yamlgraph-prompts check {argv[0]} ...")
-    given, rest = parser.parse_known_args(argv)
-    if given.command == "run":
-        # Whatever we do not know goes to YAMLGraph's own command.
-        given.rest = rest
-    elif any(word.startswith("-") for word in rest) or (rest and given.command == "demo"):
-        given.error(f"unrecognized arguments: {' '.join(rest)}")
+        parser.error(f"the command comes first: yamlgraph-prompts check {argv[0]} ...")
+    arguments, rest = parser.parse_known_args(argv)
+    if arguments.command == "run":
+        # Unknown options are for YAMLGraph's own command.
+        arguments.rest = rest
+    elif any(word.startswith("-") for word in rest) or (rest and arguments.command == "demo"):
+        arguments.error(f"unrecognized arguments: {' '.join(rest)}")
     elif rest:
-        # argparse takes positional arguments from one place only; ours may stand anywhere.
-        given.words += rest
-    return given
+        # argparse takes positional arguments from one position only; ours may be anywhere.
+        arguments.words += rest
+    return arguments
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action=_Version, nargs=0, help="the version, and exit")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     parser.set_defaults(debug=False)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for add in (
@@ -86,7 +86,7 @@ class _Version(argparse.Action):
 
 
 class _AddLayer(argparse.Action):
-    """Both kinds of layer in one list, since their order counts."""
+    """Collects both kinds of layer in one list, since their order matters."""
 
     def __call__(self, _: argparse.ArgumentParser, namespace: Any, values: Any, *__: Any) -> None:
         namespace.layers = [*(namespace.layers or ()), (values, self.const is True)]
@@ -102,7 +102,7 @@ def _command(
     more: str = "",
     short: bool = True,
 ) -> argparse.ArgumentParser:
-    made: argparse.ArgumentParser = commands.add_parser(
+    parser: argparse.ArgumentParser = commands.add_parser(
         name,
         help=help_,
         description=f"{help_[0].upper()}{help_[1:]}. {more}".strip(),
@@ -111,33 +111,32 @@ def _command(
         allow_abbrev=False,
         add_help=short,
     )
-    made.set_defaults(target=f"{_COMMANDS}.{target}", error=made.error, words=[])
-    made.add_argument(
-        "--debug", action="store_true", help="tracebacks, and everything that is logged"
-    )
-    return made
+    parser.set_defaults(target=f"{_COMMANDS}.{target}", error=parser.error, words=[])
+    parser.add_argument("--debug", action="store_true", help="show tracebacks and the whole log")
+    return parser
 
 
 def _prompts(parser: argparse.ArgumentParser, *, short: bool = True) -> None:
-    places = parser.add_argument_group("which prompts")
+    places = parser.add_argument_group("prompts")
     places.add_argument(
         "-l", "--layer", action=_AddLayer, dest="layers", metavar="URL",
-        help="a folder or URL that prompts come from, which may hold {environment}; "
-        "repeat it, highest priority first",
+        help="a folder or URL that prompts come from; it may contain {environment}. "
+        "Repeat the option, highest priority first",
     )  # fmt: skip
     places.add_argument(
         "--optional-layer", action=_AddLayer, const=True, dest="layers", metavar="URL",
-        help="the same, but it need not exist",
+        help="a layer that may be missing",
     )  # fmt: skip
     # YAMLGraph's own `graph run -e` is something else.
     names = ("-e", "--environment") if short else ("--environment",)
     places.add_argument(
         *names, metavar="NAME",
-        help="what {environment} stands for; else YAMLGRAPH_PROMPTS_ENVIRONMENT, else ENVIRONMENT",
+        help="the value of {environment}; default: YAMLGRAPH_PROMPTS_ENVIRONMENT, else ENVIRONMENT",
     )  # fmt: skip
     places.add_argument(
         "--store", metavar="FOLDER",
-        help="the folder that keeps releases; else YAMLGRAPH_PROMPTS_STORE, else your cache folder",
+        help="the folder that keeps releases; default: YAMLGRAPH_PROMPTS_STORE, else the user's "
+        "cache folder",
     )  # fmt: skip
 
 
@@ -146,59 +145,65 @@ def _graphs(parser: argparse.ArgumentParser, words: str, help_: str) -> None:
 
 
 def _json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="for a machine to read")
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _check(commands: Any) -> None:
     parser = _command(
-        commands, "check", "check prompts and graphs; nothing becomes live",
+        commands, "check", "check prompts and graphs, and publish nothing",
         "yamlgraph-prompts check graph.yaml -l prompts/base --format github", target="check",
     )  # fmt: skip
     _graphs(
         parser, "PATH",
-        "graphs; prompt files and folders of prompts too: they are checked by themselves, or, "
-        "where graphs or layers are given, together with those",
+        "graphs, prompt files and folders of prompts. Files and folders are checked on their own, "
+        "or together with the graphs and layers if there are any",
     )  # fmt: skip
     _prompts(parser)
     parser.add_argument(
         "--format", choices=("text", "json", "github"), default="text",
-        help="for people, for machines, or as GitHub's annotations",
+        help="text for people, JSON for programs, or annotations for GitHub Actions",
     )  # fmt: skip
     parser.add_argument(
-        "--json", action="store_const", const="json", dest="format", help="--format json"
+        "--json",
+        action="store_const",
+        const="json",
+        dest="format",
+        help="the same as --format json",
     )
     _strictness(parser)
 
 
 def _show(commands: Any) -> None:
     parser = _command(
-        commands, "show", "show a prompt as it is served, or list them all",
+        commands, "show", "show a prompt as it is served, or list all prompts",
         "yamlgraph-prompts show greeting -l prompts/base --rendered --var name=Ada", target="show",
     )  # fmt: skip
-    _graphs(parser, "NAME | GRAPH", "a prompt's name (none: list them all), and graphs")
+    _graphs(parser, "NAME | GRAPH", "the name of a prompt (default: list all), and graphs")
     _prompts(parser)
     parser.add_argument(
         "--release", metavar="ID", default="layers",
-        help="a kept release's id, the beginning of it, or 'live'; what the layers hold now "
-        "when left out",
+        help="a kept release: its id, the beginning of its id, or 'live'; default: what the "
+        "layers contain now",
     )  # fmt: skip
-    parser.add_argument("--rendered", action="store_true", help="the messages that a model gets")
+    parser.add_argument(
+        "--rendered", action="store_true", help="print the messages that a model gets"
+    )
     parser.add_argument(
         "--var", action="append", default=[], metavar="NAME=TEXT", dest="variables",
-        help="a variable for --rendered; NAME:=JSON for anything but text",
+        help="a variable for --rendered; use NAME:=JSON for values that are not text",
     )  # fmt: skip
     _json(parser)
 
 
 def _diff(commands: Any) -> None:
     parser = _command(
-        commands, "diff", "what differs between two releases",
+        commands, "diff", "show the difference between two releases",
         "yamlgraph-prompts diff live layers -l prompts/base", target="reading:diff",
     )  # fmt: skip
     _graphs(
         parser, "A B | GRAPH | BUCKET",
-        "two releases: an id, the beginning of one, 'live', or 'layers' for what the layers hold "
-        "now; graphs; and the s3:// URL of the bucket that has the releases, if one has",
+        "two releases: an id, the beginning of an id, 'live', or 'layers' for what the layers "
+        "contain now; graphs; and the s3:// URL if the releases are in a bucket",
     )  # fmt: skip
     _prompts(parser)
     _json(parser)
@@ -230,7 +235,7 @@ def _run(commands: Any) -> None:
         target="run", short=False,
     )  # fmt: skip
     parser.add_argument(
-        "-h", "--help", action="store_true", help="this, and YAMLGraph's own options"
+        "-h", "--help", action="store_true", help="show this help and YAMLGraph's own options"
     )
     _prompts(parser, short=False)
     parser.set_defaults(usage=parser.format_help)
@@ -238,28 +243,28 @@ def _run(commands: Any) -> None:
 
 def _releases(commands: Any) -> None:
     parser = _command(
-        commands, "releases", "list the releases that are kept, newest first",
+        commands, "releases", "list the kept releases, newest first",
         "yamlgraph-prompts releases -l prompts/base", target="reading:releases",
-        more="With a bucket, its history: every reader's, not only this machine's.",
+        more="With a bucket, list its history, which applies to all its readers.",
     )  # fmt: skip
     _graphs(
         parser, "GRAPH | BUCKET",
-        "graphs, to say which prompts are meant; or the s3:// URL of published releases",
+        "graphs, to select their prompts; or the s3:// URL of published releases",
     )  # fmt: skip
     _prompts(parser)
-    parser.add_argument("--all", action="store_true", help="the bucket's whole history")
+    parser.add_argument("--all", action="store_true", help="the whole history of the bucket")
     _json(parser)
 
 
 def _activate(commands: Any) -> None:
     parser = _command(
         commands, "activate",
-        "make a kept release live, and hold it",
+        "make a kept release live and hold it",
         "yamlgraph-prompts activate 3f2a91 graph.yaml -l prompts/base", target="orders:activate",
         more=_REACH,
     )  # fmt: skip
     _graphs(
-        parser, "ID | GRAPH", "the release's id or the beginning of it, and graphs to check it with"
+        parser, "ID | GRAPH", "the id of a release or its beginning, and graphs to check it with"
     )
     _prompts(parser)
     _ordered(parser)
@@ -275,24 +280,26 @@ def _rollback(commands: Any) -> None:
     )  # fmt: skip
     _graphs(
         parser, "GRAPH | BUCKET",
-        "graphs to check it with; or the s3:// URL of published releases, for all their readers",
+        "graphs to check it with; or the s3:// URL of published releases, to roll back all readers",
     )  # fmt: skip
     _prompts(parser)
-    parser.add_argument("--to", metavar="ID", help="in a bucket: any of its releases")
+    parser.add_argument(
+        "--to", metavar="ID", help="another release of the bucket than the previous one"
+    )
     _pusher(parser)
     _json(parser)
 
 
 def _push(commands: Any) -> None:
     parser = _command(
-        commands, "push", "check prompts, then publish them to a bucket in one step",
+        commands, "push", "check prompts and publish them to a bucket in one step",
         "yamlgraph-prompts push prompts/ s3://acme-prompts/app -e production -m 'Kinder greeting'",
         target="orders:push",
-        more="Every reader of the bucket serves all of them or the ones before.",
+        more="Each reader serves all new prompts, or all previous ones.",
     )  # fmt: skip
     _graphs(
         parser, "PATH | GRAPH | BUCKET",
-        "folders of prompts, as --layer; graphs to check them with; and the s3:// URL to push to",
+        "folders of prompts, as with --layer; graphs to check them with; and the s3:// URL",
     )  # fmt: skip
     _prompts(parser)
     _pusher(parser)
@@ -302,51 +309,68 @@ def _push(commands: Any) -> None:
 
 def _promote(commands: Any) -> None:
     parser = _command(
-        commands, "promote", "make live in one environment what is live in another, byte for byte",
+        commands, "promote", "publish the live release of one environment unchanged in another",
         "yamlgraph-prompts promote s3://acme-prompts/app --from staging --to production -m Works",
         target="orders:promote",
     )  # fmt: skip
-    _graphs(parser, "BUCKET | ID", "the s3:// URL; and a release, where not the live one is meant")
-    parser.add_argument("--from", required=True, dest="source", metavar="NAME", help="from where")
-    parser.add_argument("--to", required=True, dest="environment", metavar="NAME", help="to where")
+    _graphs(parser, "BUCKET | ID", "the s3:// URL; and a release, if not the live one")
+    parser.add_argument(
+        "--from",
+        required=True,
+        dest="source",
+        metavar="NAME",
+        help="the environment to take the release from",
+    )
+    parser.add_argument(
+        "--to",
+        required=True,
+        dest="environment",
+        metavar="NAME",
+        help="the environment to publish it in",
+    )
     _pusher(parser)
     _json(parser)
 
 
 def _strictness(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--strict", action="store_true", help="duplicate keys and the like are errors too"
+        "--strict",
+        action="store_true",
+        help="report duplicate-key, unused-prompt and missing-variable as errors",
     )
     building = parser.add_mutually_exclusive_group()
     building.add_argument(
         "--graphs", action="store_true",
-        help="build the graphs that lie among the prompts too: this runs their Python",
+        help="also build graphs that are among the prompts; this runs their Python",
     )  # fmt: skip
     building.add_argument(
         "--no-build", action="store_true",
-        help="build no graph, not even one that is named: nothing of them runs",
+        help="build no graph, not even a named one, so that no code of a graph runs",
     )  # fmt: skip
 
 
 def _pusher(parser: argparse.ArgumentParser) -> None:
-    _ordered(parser, "for a bucket's history").add_argument(
+    _ordered(parser, "history of the bucket").add_argument(
         "--single-writer", action="store_true",
-        help="nobody else pushes at the same time; for servers that ignore If-None-Match",
+        help="promise that no other push runs at the same time, for servers that ignore "
+        "If-None-Match",
     )  # fmt: skip
 
 
-def _ordered(parser: argparse.ArgumentParser, title: str = "for the audit log") -> Any:
+def _ordered(parser: argparse.ArgumentParser, title: str = "audit log") -> Any:
     history = parser.add_argument_group(title)
-    history.add_argument("-m", "--message", metavar="TEXT", help="what for")
+    history.add_argument("-m", "--message", metavar="TEXT", help="the reason for the change")
     history.add_argument(
-        "--who", metavar="NAME", help="who does it; else git's user, else the system's"
+        "--who",
+        metavar="NAME",
+        help="who makes the change; default: the user of git, else of the system",
     )
     return history
 
 
 def _follow(commands: Any) -> None:
     parser = _command(
-        commands, "follow", "end a hold: follow the layers again",
+        commands, "follow", "end a hold and follow the layers again",
         "yamlgraph-prompts follow graph.yaml -l prompts/base", target="orders:follow", more=_REACH,
     )  # fmt: skip
     _graphs(parser, "GRAPH", "graphs to check it with")
@@ -357,32 +381,36 @@ def _follow(commands: Any) -> None:
 
 def _serve(commands: Any) -> None:
     parser = _command(
-        commands, "serve", "serve the admin API of some prompts, without an app",
+        commands, "serve", "serve the admin API and the page for prompts, without an app",
         "yamlgraph-prompts serve graph.yaml -l prompts/base", target="serve",
-        more="Without tokens only this machine reaches it, and everybody on it may do everything.",
+        more="Without tokens it listens on this machine only, and local users may do everything.",
     )  # fmt: skip
-    _graphs(parser, "GRAPH", "graphs that every change is checked with")
+    _graphs(parser, "GRAPH", "graphs to check every change with")
     _prompts(parser)
-    served = parser.add_argument_group("how it is served")
-    served.add_argument("--host", default="127.0.0.1", help="where to listen (127.0.0.1)")
-    served.add_argument("--port", type=int, default=8321, help="the port (8321); 0: a free one")
+    served = parser.add_argument_group("server")
+    served.add_argument("--host", default="127.0.0.1", help="the address to listen on (127.0.0.1)")
+    served.add_argument(
+        "--port", type=int, default=8321, help="the port (8321); 0 for any free port"
+    )
     served.add_argument(
         "--tokens", metavar="FILE",
         help="a file with a line '<SHA-256 of the token> <role> [<name> [<until>]]' for each "
-        "token; else YAMLGRAPH_PROMPTS_TOKENS holds such lines",
+        "token; default: the lines in YAMLGRAPH_PROMPTS_TOKENS",
     )  # fmt: skip
     served.add_argument(
         "--proxy", metavar="ADDRESS", action="append", default=[],
-        help="an address or network whose X-Forwarded-For and -Proto are believed; may be said "
-        "again. Without any, none is: a client could name any address",
+        help="an address or network whose X-Forwarded-For and X-Forwarded-Proto are trusted; "
+        "repeatable. By default none is, since a client could claim any address",
     )  # fmt: skip
     served.add_argument(
-        "--write-to", metavar="URL", help="the layer that changes are written to; else the first"
+        "--write-to",
+        metavar="URL",
+        help="the layer that changes are written to; default: the first",
     )
 
 
 def _demo(commands: Any) -> None:
     _command(
-        commands, "demo", "see it work, in ten seconds, without a key",
+        commands, "demo", "show the package at work in ten seconds, without an API key",
         "yamlgraph-prompts demo", target="demo",
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""`yamlgraph-prompts check`: findings for people, machines and pull requests. Touches no store."""
+"""`yamlgraph-prompts check`: findings for people, programs and pull requests. Uses no store."""
 
 from __future__ import annotations
 
@@ -58,10 +58,10 @@ def run(arguments: Any) -> int:
             unbuilt.update(dict.fromkeys(map(str, selection.graphs)))
         else:
             findings.update(dict.fromkeys(building(candidate)))
-    return _tell(arguments, candidates, list(findings), list(unbuilt))
+    return _report(arguments, candidates, list(findings), list(unbuilt))
 
 
-def _tell(
+def _report(
     arguments: Any,
     candidates: list[tuple[Selection, Candidate]],
     findings: list[Finding],
@@ -89,12 +89,15 @@ def _tell(
 
 def _why_not(arguments: Any) -> str:
     if arguments.no_build:
-        return "With --no-build nothing of a graph runs; its prompts were checked all the same."
-    return "A graph among the prompts is not built, since that runs its Python; --graphs does."
+        return "With --no-build no code of a graph runs; its prompts were checked."
+    return (
+        "A graph among the prompts is not built, since that runs its Python; "
+        "use --graphs to build it."
+    )
 
 
 def _gated(finding: Finding) -> Finding:
-    # A load has to take such a graph, as YAMLGraph does; a gate is here to stop it.
+    # Loading accepts such a graph, as YAMLGraph does; this check must not.
     return finding.at(severity="error") if finding.code == "missing-prompt" else finding
 
 
@@ -111,13 +114,13 @@ def annotation(finding: Finding) -> str:
         "col": finding.column,
         "title": finding.code,
     }
-    told = ",".join(f"{key}={_property(str(value))}" for key, value in facts.items() if value)
+    properties = ",".join(f"{key}={_property(str(value))}" for key, value in facts.items() if value)
     text = f"{finding.message}\n{finding.hint}" if finding.hint else finding.message
-    return f"::{finding.severity} {told}::{_data(text)}"
+    return f"::{finding.severity} {properties}::{_data(text)}"
 
 
 def _in_repository(file: str | None) -> str | None:
-    """GitHub knows files by their paths in the repository; its steps may run further down."""
+    """A path relative to the repository, as GitHub needs it; a step may run in a subfolder."""
     if not file or "://" in file:
         return file
     path = Path(os.path.abspath(file))
@@ -136,9 +139,9 @@ def _property(text: str) -> str:
 
 
 def _among_prompts(arguments: Any, words: _Words) -> list[str]:
-    """The graphs that were not named as such: they lie among prompts.
+    """The graphs that are among the prompts, and so were not named as graphs.
 
-    Such a one may be part of the change that is checked: a wildcard or a tool such as pre-commit
+    Such a graph may be part of the change under check: a wildcard or a tool such as pre-commit
     names it like any other file.
     """
     layers = [url.partition("{")[0].removeprefix("file://") for url, _ in arguments.layers or ()]
@@ -164,15 +167,15 @@ def _below_here(path: Path) -> Path:
 def _selections(arguments: Any, words: _Words) -> list[tuple[Selection, Mapping[str, str]]]:
     """What to check: graphs on their layers, folders as layers, and prompt files by themselves.
 
-    With each comes what the files in its findings are really called, where that differs.
+    Each comes with the real names of the files in its findings, where they differ.
 
-    A tool such as pre-commit names the files that changed. What lies in a layer that is checked is
-    checked with it; whatever else was named is checked by itself, so that nothing goes unseen.
+    A tool such as pre-commit names the files that changed. Files in a checked layer are checked
+    with it; other named files are checked on their own, so that none is skipped.
     """
     graphs, folders, files = words
     common = {"given": arguments.environment, "root": arguments.store}
     configured = bool(graphs or arguments.layers)
-    # Templates and vars need what stands beside them; a prompt is complete in itself.
+    # Templates and vars need the files beside them; a prompt is complete in itself.
     beside = {str(Path(file).parent) for file in files if not _complete(file)}
     if not configured:
         folders = [*folders, *sorted(beside - set(folders))]
@@ -199,7 +202,7 @@ def _covered(file: str, found: Iterable[Selection]) -> bool:
 
 
 def _inside(path: str) -> str:
-    """A name for a file that leads out of no layer, wherever the file is."""
+    """A name within a layer for a file anywhere."""
     return "/".join(part for part in Path(path).parts if part not in ("..", "/"))
 
 
@@ -217,7 +220,7 @@ def _sorted(words: Iterable[str]) -> _Words:
             files.append(word)
         else:
             raise PromptsError(
-                f"{word} is neither a graph, nor a prompt, nor a folder.",
+                f"{word} is neither a graph nor a prompt nor a folder.",
                 hint="Prompts end in .yaml or .yaml.j2; a graph has nodes and edges.",
             )
     return _Words(graphs, folders, files)
@@ -226,12 +229,12 @@ def _sorted(words: Iterable[str]) -> _Words:
 def _is_there(path: Path) -> bool:
     """Whether it is a file, so that reading it never waits; raises where there is nothing."""
     if not path.exists():
-        raise PromptsError(f"{path} cannot be read: there is no such file.")
+        raise PromptsError(f"{path} cannot be read: no such file.")
     return path.is_file()
 
 
 def building(candidate: Candidate) -> Iterator[Finding]:
-    """What only building a graph shows; a publication would build it too."""
+    """The findings that only a build of the graphs shows; a publication builds them too."""
     from yamlgraph_prompts.registry.memory import MemoryStore
 
     store, found = MemoryStore(), candidate.findings
@@ -279,10 +282,10 @@ def _summary(
     prompts = sum(len(candidate.release) for _, candidate in candidates)
     graphs = sum(len(selection.graphs) for selection, _ in candidates)
     what = _count(prompts, "prompt") + (f", {_count(graphs, 'graph')}" if graphs else "")
-    told = f"{_count(errors, 'error')}, {_count(warnings, 'warning')} in {what}"
+    counts = f"{_count(errors, 'error')}, {_count(warnings, 'warning')} in {what}"
     if errors:
-        return paint(f"✗ {told}", "bold", "red")
-    return paint(f"✓ {told}", "yellow" if warnings else "green")
+        return paint(f"✗ {counts}", "bold", "red")
+    return paint(f"✓ {counts}", "yellow" if warnings else "green")
 
 
 def _count(number: int, noun: str) -> str:

@@ -107,34 +107,34 @@ class _Demo:
         self._answers("Good day, Ada. Yours, the team.")
         first = self._prompts.release.id
 
-        self._step("Somebody edits prompts/production/greeting.yaml; nothing is restarted")
+        self._step("prompts/production/greeting.yaml is edited; nothing is restarted")
         outcome, elapsed_s = self._save(EDITED)
         self._expect(outcome.status == "published", f"the edit was {outcome.status}")
         self._answers("Welcome back, Ada! Yours, the team.")
         say(f"  from save to live: {paint(f'{elapsed_s * 1e3:.0f} ms', 'bold')}")
         second = self._prompts.release.id
 
-        self._step("A slip of the keyboard: a closing brace is missing")
+        self._step("A mistake: a closing brace is missing")
         outcome, _ = self._save(BROKEN)
-        self._expect(outcome.status == "rejected", f"the slip was {outcome.status}")
+        self._expect(outcome.status == "rejected", f"the mistake was {outcome.status}")
         self._expect(bool(outcome.errors), "no finding says why")
         for line in finding_lines(
             finding.at(file=_within(finding.file, self._folder)) for finding in outcome.errors
         ):
             say(f"  {line}")
-        say("  Refused, so the app goes on with what it had:")
+        say("  Rejected, so the app continues with the live release:")
         self._answers("Welcome back, Ada! Yours, the team.")
         self._expect(self._prompts.release.id == second, "another release is live")
 
-        self._step("Rollback: the release before, at once, and held there")
-        self._expect(self._prompts.rollback().status == "published", "the rollback was refused")
+        self._step("A rollback activates the previous release at once and holds it")
+        self._expect(self._prompts.rollback().status == "published", "the rollback was rejected")
         self._expect(self._prompts.held, "the release is not held")
         self._expect(self._prompts.release.id == first, "another release is live")
         self._answers("Good day, Ada. Yours, the team.")
 
-        self._step("The slip is mended, and follow() takes the layers again")
+        self._step("The mistake is fixed, and follow() ends the hold")
         self._greeting.write_text(EDITED)
-        self._expect(self._prompts.follow().status != "rejected", "the mended file was refused")
+        self._expect(self._prompts.follow().status != "rejected", "the fixed file was rejected")
         self._expect(self._prompts.release.id == second, "the edit is not live again")
         self._answers("Welcome back, Ada! Yours, the team.")
 
@@ -154,7 +154,7 @@ class _Demo:
             try:
                 outcome = self._news.get(timeout=WAIT_S)
             except queue.Empty:
-                raise DemoFailed(f"The edit was not seen within {WAIT_S:g} s.") from None
+                raise DemoFailed(f"The edit was not noticed within {WAIT_S:g} s.") from None
             if outcome.status != "unchanged":
                 return outcome, time.perf_counter() - started
 
@@ -169,7 +169,7 @@ class _Demo:
 
     def _expect(self, true: bool, otherwise: str) -> None:
         if not true:
-            raise DemoFailed(f"That is not as it should be: {otherwise}.")
+            raise DemoFailed(f"The demo failed: {otherwise}.")
 
 
 @contextmanager

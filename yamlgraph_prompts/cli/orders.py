@@ -55,12 +55,12 @@ def push(arguments: Any) -> int:
     arguments.layers = [*((folder, False) for folder in folders), *(arguments.layers or ())]
     if not arguments.layers and not one_selection(arguments, graphs).layers:
         raise PromptsError(
-            "Which prompts? Only a graph was named.",
-            hint="Name their folder too, for example: yamlgraph-prompts push prompts/ "
+            "push needs prompts, and only a graph was named.",
+            hint="Name the folder of the prompts too, for example: yamlgraph-prompts push prompts/ "
             f"{' '.join(graphs)} {there.url}",
         )
     order = {"message": message(arguments), "who": person(arguments)}
-    # Before the prompts are read: what is pushed meanwhile was not taken into account.
+    # Read before the prompts: a push in the meantime must count as a conflict.
     live = there.current()
     selection = one_selection(arguments, graphs)
     candidate = selection.candidate(strict=arguments.strict, before=_released(there, live))
@@ -74,7 +74,7 @@ def push(arguments: Any) -> int:
         if arguments.json:
             say_json({"status": "rejected", "findings": [asdict(one) for one in findings]})
         else:
-            note(paint("✗ Refused: nothing was published.", "bold", "red"))
+            note(paint("✗ Rejected: nothing was published.", "bold", "red"))
         return 1
     if not candidate.release.prompts:
         raise PromptsError(
@@ -92,7 +92,7 @@ def promote(arguments: Any) -> int:
     if len(others) > 1:
         raise PromptsError(
             f"promote takes one bucket and at most one release, not {' '.join(others)}.",
-            hint="Without a release it takes the one that is live there.",
+            hint="Without a release it takes the live one.",
         )
     from yamlgraph_prompts.registry.channel import Channel
 
@@ -112,14 +112,14 @@ def rollback(arguments: Any) -> int:
     if not urls:
         if arguments.to:
             raise PromptsError(
-                "--to belongs to a bucket's history, and none was named.",
-                hint="Name it, such as s3://acme-prompts/app; here it is: activate ID.",
+                "--to is for the history of a bucket, and no bucket was named.",
+                hint="Name the bucket, such as s3://acme-prompts/app. For the store: activate ID.",
             )
         return _held(arguments, others, lambda prompts, _: prompts.rollback())
     if others:
         raise PromptsError(
-            f"rollback of a bucket takes nothing else, not {' '.join(others)}.",
-            hint="Its releases were checked when they were pushed.",
+            f"rollback of a bucket takes no further arguments, not {' '.join(others)}.",
+            hint="The releases of a bucket were checked when they were pushed.",
         )
     there = channel(arguments, urls)
     order = {"message": message(arguments), "who": person(arguments)}
@@ -165,8 +165,8 @@ def _published(
     say(paint(f"✓ {entry.release[:12]} is live{already} {where}.", "green"))
     _say_changes(changes, entry.release)
     if pushed.repaired:
-        why = "because its pusher had died or its pack was damaged"
-        say(f"  Readers could not see it, {why}: now they do.")
+        why = "because its push was interrupted or its pack was damaged"
+        say(f"  Readers could not see it, {why}. Now they can.")
     return 0
 
 
@@ -175,7 +175,7 @@ def _released(there: Channel, entry: Entry | None) -> Release | None:
     try:
         return there.get(entry.release) if entry else None
     except PromptsError as problem:
-        note(f"{problem.message} What changes since then cannot be said.")
+        note(f"{problem.message} The changes since then are unknown.")
         return None
 
 
@@ -199,7 +199,7 @@ def _held(
     command = arguments.command
     if urls:
         raise PromptsError(
-            f"{command} is about the store of one machine, not about a bucket.",
+            f"{command} works on the store of one machine, not on a bucket.",
             hint="For every reader of the bucket: rollback URL --to ID. For this machine: "
             f"{command} -l URL.",
         )
@@ -210,7 +210,7 @@ def _held(
         raise PromptsError(
             f"{command} takes {'one release id' if wanted else 'only graphs'}, "
             f"not {' '.join(ids) or 'none'}.",
-            hint=f"For a certain release: yamlgraph-prompts activate {ids[0]}."
+            hint=f"To activate a certain release: yamlgraph-prompts activate {ids[0]}."
             if to_one
             else "yamlgraph-prompts releases lists the ids.",
         )
@@ -226,13 +226,13 @@ def _held(
             outcome = act(prompts, ids)
         except ReleaseNotFound as problem:
             where = f"{selection.shown} ({selection.environment}) in {selection.store.folder}"
-            problem.hint = f"{problem.hint or ''} Looked at {where}.".strip()
+            problem.hint = f"{problem.hint or ''} Searched: {where}.".strip()
             raise
         taken, workers = prompts.reach(TAKEN_WITHIN_S)
         if taken == 1 < workers:
             # Before it is given up, a busy process has more time.
             taken, workers = prompts.reach(GIVEN_UP_AFTER_S)
-    # This process serves it too, and is about to end.
+    # This process serves it too, but is about to end.
     taken, workers = taken - 1, workers - 1
     ordered, refused = outcome.release, outcome.status == "rejected"
     if workers and not taken and not refused and command != "follow":
@@ -254,9 +254,9 @@ def _held(
         say("  The layers are followed again.")
     elif not refused:
         again = _follow_command(arguments, selection)
-        say(f"  Changes in the layers are checked but not published until: {again}")
+        say(f"  Changes are checked but not published until you run: {again}")
     if not refused or command == "follow":
-        say(f"  Reach: every process that shares the store {selection.store.folder}")
+        say(f"  Applies to every process that shares the store {selection.store.folder}")
         say(f"  On this machine: {_reached(taken, workers)}")
     return code
 
@@ -308,7 +308,7 @@ def _not_even_live(selection: Selection, arguments: Any, outcome: Outcome) -> in
         return _say_outcome(selection, outcome)
     _say_findings(selection, outcome, ", and nothing was changed")
     if selection.graphs and selection.layers:
-        say("  Without the graph it is not checked with it, and can be done all the same.")
+        say("  To do it without checking the graph, run the command without the graph.")
     return 1
 
 
@@ -317,8 +317,8 @@ def _say_findings(selection: Selection, outcome: Outcome, more: str = "") -> Non
         say(line)
     if outcome.status == "rejected":
         current = selection.store.current()
-        name = current.release[:12] if current else "what is live"
-        say(paint(f"✗ Refused: {name} stays live{more}.", "bold", "red"))
+        name = current.release[:12] if current else "the live release"
+        say(paint(f"✗ Rejected: {name} stays live{more}.", "bold", "red"))
 
 
 def _say_outcome(selection: Selection, outcome: Outcome, **more: Any) -> int:
@@ -344,8 +344,8 @@ def _kept(selection: Selection, entry: Entry | None) -> Release | None:
 
 def _reached(taken: int, workers: int) -> str:
     if not workers:
-        return "no process that follows changes runs; the next one that starts takes it"
-    return f"{taken} of {workers} that follow changes {'has' if workers == 1 else 'have'} it by now"
+        return "no process follows changes; the next one that starts will serve it"
+    return f"{taken} of {workers} running processes serve it now"
 
 
 def _follow_command(arguments: Any, selection: Selection) -> str:

@@ -1,4 +1,4 @@
-"""`yamlgraph-prompts run`: YAMLGraph's own `graph run`, all its options, on our release."""
+"""`yamlgraph-prompts run`: YAMLGraph's `graph run` with all its options, on the live release."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ def run(arguments: Any) -> int:
     parser = run_parser("yamlgraph-prompts run")
     if arguments.help:
         say_lines(arguments.usage())
-        say_lines("All options of YAMLGraph's own command work too:\n")
+        say_lines("The options of YAMLGraph's own command work too:\n")
         say_lines(parser.format_help())
         return 0
-    said, unknown = parser.parse_known_args(arguments.rest)
+    options, unknown = parser.parse_known_args(arguments.rest)
     if unknown:
-        if said.export and not any(word.startswith("-") for word in unknown):
-            # What every other command of ours takes.
+        if options.export and not any(word.startswith("-") for word in unknown):
+            # As in all other commands.
             raise PromptsError(
-                f"{' '.join(unknown)} cannot be understood: here -e is YAMLGraph's own --export.",
-                hint=f"Say --environment {unknown[0]}.",
+                f"{' '.join(unknown)} is not expected: here -e is YAMLGraph's own --export.",
+                hint=f"Use --environment {unknown[0]}.",
             )
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
-    selection = one_selection(arguments, [said.graph_path])
-    with overrides(said), selection.live() as prompts:
+    selection = one_selection(arguments, [options.graph_path])
+    with overrides(options), selection.live() as prompts:
         held = ", held" if prompts.held else ""
         where = f"environment {selection.environment} · {selection.shown}"
         text = f"release {prompts.release.id[:12]}{held} · {where}"
         note(paint(text, "dim", stream=sys.stderr))
-        return run_graph(said, prompts, selection.attached[0])
+        return run_graph(options, prompts, selection.attached[0])

@@ -1,4 +1,4 @@
-"""Which prompts a call means: its graphs, layers, environment and store."""
+"""The prompts that a call selects: its graphs, layers, environment and store."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ LIVE = "live"
 LAYERS = "layers"
 
 _AS_THE_APP = (
-    "Give the same graph, layers, environment and store as the app; a relative layer is relative "
-    "to where the command is run."
+    "Use the same graph, layers, environment and store as the app. Relative layers are relative to "
+    "the working directory."
 )
 
 
@@ -43,11 +43,11 @@ class Selection:
 
     @cached_property
     def environment(self) -> str:
-        name, said = environment_name(self.given)
-        if not said and any(as_layer(layer).uses_environment for layer in self.layers):
+        name, is_set = environment_name(self.given)
+        if not is_set and any(as_layer(layer).uses_environment for layer in self.layers):
             from yamlgraph_prompts.cli.terminal import note
 
-            note(f"No environment is set, so {name!r} is used: say --environment.")
+            note(f"No environment is set, so {name!r} is used. Set it with --environment.")
         return name
 
     @cached_property
@@ -75,7 +75,7 @@ class Selection:
         from yamlgraph_prompts.registry.store import Store
 
         places = [reader.place for reader in self.readers]
-        # Where an app keeps its releases, the app has made the folder; this may be a misspelt one.
+        # The app makes the folder of its releases; a misspelt one must not be made here.
         return Store.default(self.environment, places, self.root, graph=self.own, make=False)
 
     @property
@@ -113,29 +113,29 @@ class Selection:
             raise
         return prompts
 
-    def release(self, said: str) -> Release:
+    def release(self, word: str) -> Release:
         """The release that a word names: an id, the beginning of one, `live`, or `layers`."""
-        if said == LAYERS:
+        if word == LAYERS:
             return self.candidate().release
         pointer = self.store.current()
-        if said == LIVE and pointer is not None:
+        if word == LIVE and pointer is not None:
             return self.store.get(pointer.release)
-        if said == LIVE or not self.store.releases():
+        if word == LIVE or not self.store.releases():
             raise self.nothing_kept()
-        return self.store.get(self.store.find(said))
+        return self.store.get(self.store.find(word))
 
     def takes_orders(self) -> None:
-        """Make sure that somebody can hear what is ordered here."""
+        """Make sure that a command on this store can reach an app."""
         if self.store.current() is None and not self.store.releases():
             raise self.nothing_kept()
         if not self.store.writable:
             raise StoreError(
-                "The order would reach nobody, since the store cannot be written.",
-                hint="Free some space, mend its permissions, or run this as the app's user.",
+                "No process would notice this command, since the store cannot be written.",
+                hint="Free some space, correct its permissions, or run this as the app's user.",
             )
 
     def nothing_kept(self) -> ReleaseNotFound:
-        """What to say where no app keeps its releases; most often the call is not the app's."""
+        """The error if no app keeps its releases here; usually the arguments are not the app's."""
         where = f" in {self.store.folder}" if self.store.writable else ""
         return ReleaseNotFound(
             f"No release is live for {self.shown} ({self.environment}){where}.",
@@ -150,17 +150,27 @@ class Selection:
 
 
 def selections(arguments: Any, graphs: Sequence[str], *, reading: bool = False) -> list[Selection]:
-    """The selections that a call means, graphs that share their prompts together."""
+    """The selections that a call selects; graphs that share their prompts are together.
+
+    Args:
+        arguments: Of the call.
+        graphs: The files of the graphs.
+        reading: No graph is built, so no code beside them may run.
+
+    Raises:
+        GraphNotFound: A graph's file is not there.
+        PromptsError: Neither a graph nor a layer was given.
+    """
     layers = tuple(Layer(url, optional) for url, optional in arguments.layers or ())
     if not graphs:
         if not layers:
             raise PromptsError(
-                "Which prompts? Neither a graph nor a layer was given.",
+                f"{arguments.command} needs a graph or a layer.",
                 hint=f"For example: yamlgraph-prompts {arguments.command} graph.yaml, "
                 f"or {arguments.command} -l prompts/base",
             )
         return [Selection(layers, given=arguments.environment, root=arguments.store)]
-    # It takes a while to import, which those without a graph need not wait for.
+    # Its import is slow, and not needed without a graph.
     from yamlgraph_prompts.load import Home, home_of
 
     if reading:
@@ -180,23 +190,31 @@ def selections(arguments: Any, graphs: Sequence[str], *, reading: bool = False) 
 
 
 def one_selection(arguments: Any, graphs: Sequence[str], *, reading: bool = False) -> Selection:
-    """The one place that a call means; see `selections`."""
+    """The one place that a call selects; see `selections`.
+
+    Raises:
+        PromptsError: The graphs do not share their prompts.
+    """
     found = selections(arguments, graphs, reading=reading)
     if len(found) > 1:
         raise PromptsError(
-            "These graphs do not share their prompts.", hint="Name one graph, or say --layer."
+            "These graphs do not share their prompts.", hint="Name one graph, or use --layer."
         )
     return found[0]
 
 
 def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """(graph files, other words) among what was given."""
+    """(graph files, other words) of the arguments.
+
+    Raises:
+        PromptsError: A YAML file is not a graph.
+    """
     graphs = [word for word in words if word.endswith((".yaml", ".yml"))]
     for graph in graphs:
         if Path(graph).is_file() and not is_graph(Path(graph), broken=True):
             raise PromptsError(
-                f"{graph} is no graph: it has no nodes.",
-                hint="A prompt is named without its folder and .yaml, such as greeting.",
+                f"{graph} is not a graph: it has no nodes.",
+                hint="Name a prompt without its folder and .yaml, such as greeting.",
             )
     return graphs, [word for word in words if word not in graphs]
 

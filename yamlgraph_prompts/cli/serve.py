@@ -1,4 +1,4 @@
-"""`yamlgraph-prompts serve`: the page and the admin API alone. Without tokens on loopback only."""
+"""`yamlgraph-prompts serve`: the page and the admin API. Without tokens on loopback only."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from yamlgraph_prompts.admin.auth import Tokens
     from yamlgraph_prompts.live_prompts import LivePrompts
 
-# Seconds that open answers have when the server is told to stop.
+# Seconds that open responses have when the server is stopped.
 STOP_S = 3
 
 
 def run(arguments: Any) -> int:
-    """Serve until it is told to stop."""
+    """Serve until the process is stopped."""
     graphs, words = split(arguments.words)
     if words:
         raise PromptsError(
@@ -39,8 +39,8 @@ def run(arguments: Any) -> int:
     is_open = not _has_tokens(arguments)
     if is_open and not _is_loopback(arguments.host):
         raise PromptsError(
-            f"Without tokens {arguments.host} is not listened on: anybody could change prompts.",
-            hint="Give --tokens, or leave out --host.",
+            f"Without tokens, serve does not listen on {arguments.host}: anyone could use it.",
+            hint="Use --tokens, or omit --host.",
         )
     with _listen(arguments.host, arguments.port) as sock, selection.live(watch=True) as prompts:
         config = uvicorn.Config(
@@ -48,15 +48,15 @@ def run(arguments: Any) -> int:
             log_level="warning",
             timeout_graceful_shutdown=STOP_S,
             server_header=False,
-            # uvicorn would believe whoever is on this machine.
+            # By default uvicorn trusts every process of this machine.
             proxy_headers=bool(arguments.proxy),
             forwarded_allow_ips=_networks(arguments.proxy),
         )
         note(f"release {prompts.release.id[:12]} · environment {selection.environment}")
-        note(f"{_url(sock)}/{' · open to everybody here' if is_open else ''}")
+        note(f"{_url(sock)}/{' · open to every local user' if is_open else ''}")
         note(f"{_url(sock)}/docs · the API")
         if not is_open and not _tokens(arguments).count:
-            note("No token counts yet, so everybody is answered 401: see --tokens in serve --help.")
+            note("There is no valid token yet, so every request gets 401: see serve --help.")
         uvicorn.Server(config).run([sock])
     return 0
 
@@ -109,7 +109,7 @@ def _listen(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as problem:
         sock.close()
         raise PromptsError(
-            f"{host}:{port} cannot be listened on: {problem}.", hint="Say another --port."
+            f"Cannot listen on {host}:{port}: {problem}.", hint="Use another --port."
         ) from problem
     return sock
 

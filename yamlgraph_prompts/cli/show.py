@@ -1,4 +1,4 @@
-"""`yamlgraph-prompts show`: a prompt as it is served, its provenance, its messages."""
+"""`yamlgraph-prompts show`: a prompt as it is served, where it comes from, its messages."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _NOT_READ = frozenset(
 
 
 def run(arguments: Any) -> int:
-    """Show; PromptNotFound where there is no such prompt."""
+    """Show prompts; PromptNotFound if there is no such prompt."""
     graphs, names = split(arguments.words)
     selection = _selection(arguments, graphs)
     facts: tuple[GraphFacts, ...] = ()
     if arguments.release == LAYERS:
         candidate = selection.candidate()
         release, facts = candidate.release, tuple(candidate.graphs.values())
-        _say_what_is_missing(candidate, names)
+        _report_missing(candidate, names)
         homes = _homes(selection)
     else:
         release, homes = selection.release(arguments.release), {}
@@ -49,15 +49,14 @@ def run(arguments: Any) -> int:
             raise release.not_found(name)
     if arguments.rendered:
         return _rendered([served[name] for name in names], arguments)
-    told = [_facts(served[name], homes, facts) for name in names or sorted(served)]
+    shown = [_facts(served[name], homes, facts) for name in names or sorted(served)]
     if arguments.json:
-        whole = {"release": release.id, "environment": release.environment, "prompts": told}
-        say_json(whole)
+        say_json({"release": release.id, "environment": release.environment, "prompts": shown})
     elif names:
-        for fact in told:
+        for fact in shown:
             _say_prompt(fact)
     else:
-        _say_list(release, told)
+        _say_list(release, shown)
     return 0
 
 
@@ -65,17 +64,20 @@ def _selection(arguments: Any, graphs: list[str]) -> Selection:
     try:
         return one_selection(arguments, graphs, reading=True)
     except GraphNotFound as problem:
-        problem.hint = f"{problem.hint} A prompt is named without .yaml, such as greeting."
+        problem.hint = f"{problem.hint} Name a prompt without .yaml, such as greeting."
         raise
 
 
-def _say_what_is_missing(candidate: Candidate, names: list[str]) -> None:
-    """What could not be read or made is in no list, so say why on standard error."""
+def _report_missing(candidate: Candidate, names: list[str]) -> None:
+    """Report files that could not be read or rendered on standard error: no list has them."""
     for line in finding_lines((f for f in candidate.findings if f.code in _NOT_READ), sys.stderr):
         note(line)
     errors = sum(f.severity == "error" and f.code not in _NOT_READ for f in candidate.findings)
     if errors and not names:
-        note(f"The check finds {errors} error{'' if errors == 1 else 's'}: yamlgraph-prompts check")
+        note(
+            f"There {'is 1 error' if errors == 1 else f'are {errors} errors'}: "
+            "run yamlgraph-prompts check."
+        )
 
 
 def _served(release: Release, graphs: tuple[GraphFacts, ...]) -> dict[str, Prompt]:
@@ -131,7 +133,9 @@ def _say_prompt(fact: Mapping[str, Any]) -> None:
         "layer": fact["layer"],
         "file": fact["file"],
         "hides": ", ".join(fact["hides"]),
-        "variables": "cannot be read; see check" if variables is None else ", ".join(variables),
+        "variables": "unknown; see yamlgraph-prompts check"
+        if variables is None
+        else ", ".join(variables),
         "used by": ", ".join(fact["used_by"]),
         "sha256": fact["sha256"],
     }
@@ -144,11 +148,11 @@ def _say_prompt(fact: Mapping[str, Any]) -> None:
     say()
 
 
-def _say_list(release: Release, told: list[dict[str, Any]]) -> None:
+def _say_list(release: Release, prompts: list[dict[str, Any]]) -> None:
     say(f"{paint(f'release {release.id[:12]}', 'bold')}  environment {release.environment}")
     rows = [
         (fact["name"], fact["layer"], f"hides {', '.join(fact['hides'])}" if fact["hides"] else "")
-        for fact in told
+        for fact in prompts
     ]
     for line in table(rows, indent="  ") if rows else ():
         say(line)
@@ -156,7 +160,7 @@ def _say_list(release: Release, told: list[dict[str, Any]]) -> None:
 
 def _rendered(prompts: list[Prompt], arguments: Any) -> int:
     if not prompts:
-        raise PromptsError("Which prompt? --rendered needs a name.")
+        raise PromptsError("--rendered needs the name of a prompt.")
     from yamlgraph_prompts.check.untrusted import preview
 
     variables = dict(map(_variable, arguments.variables))
@@ -171,7 +175,7 @@ def _rendered(prompts: list[Prompt], arguments: Any) -> int:
     if wanted:
         raise PromptsError(
             f"These variables are missing: {', '.join(sorted(wanted))}.",
-            hint=f"Say {' '.join(f'--var {name}=TEXT' for name in sorted(wanted))}.",
+            hint=f"Add {' '.join(f'--var {name}=TEXT' for name in sorted(wanted))}.",
         )
     if arguments.json:
         say_json(rendered)
@@ -193,13 +197,13 @@ def _text(content: Any) -> str:
     return "\n".join(str(part.get("text", part)) for part in content)
 
 
-def _variable(said: str) -> tuple[str, Any]:
-    name, equals, value = said.partition("=")
+def _variable(argument: str) -> tuple[str, Any]:
+    name, equals, value = argument.partition("=")
     if not equals or not name.rstrip(":"):
-        raise PromptsError(f"{said!r} is no variable.", hint="Say NAME=TEXT, or NAME:=JSON.")
+        raise PromptsError(f"{argument!r} is not a variable.", hint="Use NAME=TEXT or NAME:=JSON.")
     if not name.endswith(":"):
         return name, value
     try:
         return name[:-1], json.loads(value)
     except ValueError as problem:
-        raise PromptsError(f"The value of {name[:-1]} is no JSON: {problem}.") from None
+        raise PromptsError(f"The value of {name[:-1]} is not JSON: {problem}.") from None

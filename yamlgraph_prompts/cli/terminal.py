@@ -1,4 +1,4 @@
-"""Colours where there is a terminal, one way to print findings, and the log on standard error."""
+"""Colours on a terminal, the output of findings, and the log on standard error."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from yamlgraph_prompts.text.escaping import Lines, escaped, printable
 _CODES = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33, "cyan": 36}
 _PAINTS = {"error": "red", "warning": "yellow"}
 
-# A colour on its way to the terminal. Whoever writes a prompt cannot guess it, so everything else
-# that would move the reader's cursor is escaped where it is written.
+# Marks a colour on its way to the terminal. A prompt author cannot guess it, so all other escape
+# sequences can be escaped when a line is written.
 _COLOUR = f"\ue000{secrets.token_hex(8)}:"
 _COLOURS = re.compile(re.escape(_COLOUR) + "([0-9;]+)m")
 
 
 def paint(text: str, *styles: str, stream: TextIO | None = None) -> str:
-    """`text` in these styles, where the stream (standard output) shows colours."""
+    """`text` in these styles, if the stream (default: standard output) shows colours."""
     if not text or not _coloured(stream or sys.stdout):
         return text
     codes = ";".join(str(_CODES[style]) for style in styles)
@@ -67,7 +67,7 @@ def _shown(text: str) -> str:
 
 
 def table(rows: Sequence[Sequence[str]], *, indent: str = "") -> list[str]:
-    """The rows as lines whose columns stand under each other. Paint only whole lines."""
+    """The rows as lines with aligned columns. Paint only whole lines."""
     rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
@@ -78,11 +78,11 @@ def table(rows: Sequence[Sequence[str]], *, indent: str = "") -> list[str]:
 
 
 def tell_problem(problem: PromptsError) -> None:
-    """An error in words on standard error."""
+    """Print an error on standard error."""
     if isinstance(problem, PromptsRejected):
         for line in finding_lines(problem.outcome.findings, sys.stderr):
             note(line)
-        note(paint("The prompts were refused, and there is no earlier good release.", "red",
+        note(paint("The prompts were rejected, and there is no earlier good release.", "red",
                    stream=sys.stderr))  # fmt: skip
         return
     first, *more = Lines.of(escaped(problem.message)).split("\n  ")
@@ -114,14 +114,14 @@ def hear_log(*, debug: bool, quiet: bool) -> Iterator[None]:
     """Put the package's log on standard error for as long as the command runs.
 
     Args:
-        debug: Everything that is logged, by anybody.
-        quiet: Of other packages warnings only: YAMLGraph logs each node that it builds.
+        debug: Show all records, of every package.
+        quiet: Show only warnings of other packages: YAMLGraph logs each node that it builds.
     """
     logger = logging.getLogger("yamlgraph_prompts")
     handler = logging.StreamHandler(sys.stderr)
     handler.setLevel(logging.DEBUG if debug else logging.WARNING)
     if not debug:
-        # Whoever runs the command is shown the findings themselves.
+        # The command prints the findings itself.
         handler.addFilter(lambda record: not str(record.msg).startswith("Not published"))
     handler.setFormatter(logging.Formatter("%(levelname)s %(message)s" if debug else "%(message)s"))
     level, propagate, disabled = logger.level, logger.propagate, logging.root.manager.disable

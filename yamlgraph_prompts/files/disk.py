@@ -53,12 +53,7 @@ def refusal(doing: str, path: Path, error: OSError) -> StoreError:
 
 
 def private_folder(folder: Path) -> None:
-    """Make `folder` (mode 0700) when it is not there; refuse one that others can change.
-
-    Raises:
-        StoreError: It is a link, no folder, another user's, or writable for others.
-        OSError: It cannot be made or looked at.
-    """
+    """Make `folder` (mode 0700) when it is not there; refuse one that others can change."""
     try:
         found = os.lstat(folder)
     except FileNotFoundError:
@@ -265,11 +260,7 @@ def unlock(fd: int) -> None:
 
 
 def take_lock(path: Path, timeout_s: float) -> int:
-    """A descriptor of `path` that holds its lock.
-
-    Raises:
-        StoreError: Somebody else has held it for `timeout_s` seconds.
-    """
+    """A descriptor of `path` that holds its lock."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
     try:
         deadline, pause_s = time.monotonic() + timeout_s, 0.001
@@ -277,7 +268,7 @@ def take_lock(path: Path, timeout_s: float) -> int:
             if time.monotonic() >= deadline:
                 raise StoreError(
                     f"Another process has held the store's lock {path} for {timeout_s:g} s.",
-                    hint="Look for a stopped process that uses the same store.",
+                    hint="Look for a suspended process that uses the same store.",
                 )
             time.sleep(pause_s)
             pause_s = min(pause_s * 2, 0.02)

@@ -29,19 +29,7 @@ def read_regular(
     follow: bool = True,
     dir_fd: int | None = None,
 ) -> bytes:
-    """The bytes of an ordinary file.
-
-    Args:
-        path: The file.
-        limit_bytes: The most bytes that it may have.
-        follow: Whether the last part of the path may be a link.
-        dir_fd: The descriptor of the folder that a relative path is relative to.
-
-    Raises:
-        SpecialFile: It is not an ordinary file.
-        TooLarge: It has more bytes than allowed.
-        OSError: It cannot be opened or read.
-    """
+    """The bytes of an ordinary file."""
     # O_NONBLOCK: opening a pipe that nobody writes to would wait for ever.
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
     try:

@@ -20,7 +20,7 @@ from yamlgraph_prompts.sources.reader import LayerReader
 
 if TYPE_CHECKING:
     from yamlgraph_prompts.errors import LayerError
-    from yamlgraph_prompts.following.polling import Poller
+    from yamlgraph_prompts.following.remote import RemoteFollower
     from yamlgraph_prompts.following.watch import Watch
 
 logger = logging.getLogger("yamlgraph_prompts")
@@ -39,7 +39,7 @@ class Following:
         trouble: Called with what happened to the watcher and the same in words.
         unreadable: Called with what is wrong when a remote layer cannot be looked at.
         readable: Called when one can be looked at again.
-        refresh_s: Seconds between two looks at what tells no news by itself.
+        refresh_s: Seconds between two polls of layers that send no events.
         wanted: Whether to follow at all. `arrival.due` says that the next use is to start it.
     """
 
@@ -67,7 +67,7 @@ class Following:
         self._refresh_s = refresh_s
         self._wanted = wanted
         self.arrival = Arrival(due=wanted)
-        self._watches: tuple[Watch | Poller, ...] | None = None
+        self._watches: tuple[Watch | RemoteFollower, ...] | None = None
         self._files: Watch | None = None
         self._starting = threading.Lock()
 
@@ -94,7 +94,7 @@ class Following:
                 target=self._begin, args=(watches,), name="yamlgraph-prompts-look", daemon=True
             ).start()
 
-    def _begin(self, watches: tuple[Watch | Poller, ...]) -> None:
+    def _begin(self, watches: tuple[Watch | RemoteFollower, ...]) -> None:
         with _importing:
             import yamlgraph_prompts.following.watch.file_events  # noqa: F401
         for watch in watches:
@@ -105,13 +105,13 @@ class Following:
         if self._watches is watches:
             self._take(Trigger.FIRST_LOOK)
 
-    def _made(self) -> Iterator[Watch | Poller]:
-        from yamlgraph_prompts.following.polling import Poller
+    def _made(self) -> Iterator[Watch | RemoteFollower]:
+        from yamlgraph_prompts.following.remote import RemoteFollower
         from yamlgraph_prompts.following.watch import Watch
 
         for reader in self._readers:
             if reader.remote:
-                yield Poller(reader, self._take, self._unreadable, self._readable, self._refresh_s)
+                yield RemoteFollower(reader, self._take, self._unreadable, self._readable)
         if any(True for _ in self._paths()):
             self._files = Watch(
                 self._file_changed,

@@ -43,9 +43,6 @@ class Compiled:
 def compile_text(text: str) -> Compiled:
     """Compile a Jinja text in a worker process; here, where no worker can be started.
 
-    Args:
-        text: The text.
-
     Example:
         >>> compiled = compile_text("Hi {{ name }}")
         >>> sorted(compiled.variables), compiled.findings
@@ -53,7 +50,7 @@ def compile_text(text: str) -> Compiled:
     """
     try:
         if worker.is_worker:
-            raise WorkerUnavailable("A worker starts no others.")
+            raise WorkerUnavailable("A worker process cannot start another one.")
         try:
             facts, body = _pool.answer("compile", text, seconds=_SECONDS)
         except WorkerDied:  # killed from outside, which says nothing of the text

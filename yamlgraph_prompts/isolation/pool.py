@@ -39,13 +39,6 @@ class Pool:
     A process starts with the first job and is kept for the next one. It is killed when a job takes
     too long, ends when this process does, and is not shared with a forked child.
 
-    Args:
-        kinds: The kinds of job, from the table in `worker`.
-        processes: How many there are at most; further jobs wait.
-        memory_bytes: What each may use above what it starts with, in bytes (Linux).
-        answer_bytes: The size of one answer, in bytes.
-        nice: How much less of a busy processor they get than the app.
-
     Example:
         >>> with Pool(["yaml"]) as pool:
         ...     pool.answer("yaml", b'{"user": "Hi"}', seconds=5.0)
@@ -111,20 +104,7 @@ class Pool:
         *,
         seconds: float,
     ) -> None:
-        """Do one job in a worker process, after waiting for one that is free.
-
-        Args:
-            kind: The kind of job.
-            request: What the job's function is called with.
-            take: Called with each answer, as soon as it comes: its facts and its bytes.
-            seconds: How long it may take; the process is then killed.
-
-        Raises:
-            WorkerUnavailable: No process can be started.
-            WorkStopped: It took too long, too much memory, or failed; what it answered before
-                was taken.
-            PicklingError: The request cannot be sent; TypeError and AttributeError too.
-        """
+        """Do one job in a worker process, after waiting for one that is free."""
         data = pickle.dumps((kind, seconds, request), protocol=5)
         worker, closings = self._start()
         is_kept = False
@@ -278,8 +258,8 @@ class _Killer:
 
 def _failed(kind: str) -> WorkStopped:
     if kind == "MemoryError":
-        return WorkStopped("It took more memory than it may use.", why="memory")
-    return WorkStopped(f"It failed in its process ({kind}).", why="failed")
+        return WorkStopped("It exceeded its memory limit.", why="memory")
+    return WorkStopped(f"It failed in its worker process ({kind}).", why="failed")
 
 
 def _path() -> list[str]:

@@ -71,13 +71,7 @@ def exactly(stream: BinaryIO, length: int) -> bytes | None:
 
 
 def main(kinds: Sequence[str], memory_bytes: int, nice: int) -> None:
-    """Do jobs until the input ends.
-
-    Args:
-        kinds: The kinds of job that may come.
-        memory_bytes: What the process may use above what it starts with.
-        nice: How much less of a busy processor it gets than its parent.
-    """
+    """Do jobs until the input ends."""
     global is_worker
     is_worker = True
     source: BinaryIO = os.fdopen(os.dup(0), "rb", buffering=0)

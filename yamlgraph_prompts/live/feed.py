@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias
 
+from langchain_core.runnables import RunnableConfig
 from langgraph.graph.state import CompiledStateGraph
 
 Compiled: TypeAlias = "CompiledStateGraph[Any, Any, Any, Any]"
@@ -19,6 +20,7 @@ class Build:
         release: The release's id.
         graph: The graph revision.
         compiled: The graph, compiled for exactly this pair. Never changed afterwards.
+        arm: Which share of the new runs it serves; ``"A"`` is the live release.
 
     Example:
         >>> from langgraph.graph import START, StateGraph
@@ -30,10 +32,18 @@ class Build:
     release: str
     graph: str
     compiled: Compiled
+    arm: str = "A"
+
+    def for_run(self, config: RunnableConfig | None) -> Build:
+        """The build of a run that begins with this config: this one, where there is one arm."""
+        return self
 
 
 class Feed(Protocol):
-    """What a live graph asks of whoever publishes its builds. Every method is thread-safe."""
+    """What a live graph asks of the publisher of its builds. Every method is thread-safe.
+
+    What is live is taken first, `for_run` of it once a run's config is known, then `ran`.
+    """
 
     @property
     def pin(self) -> Pin:
@@ -56,10 +66,7 @@ class Feed(Protocol):
         ...
 
     def at_once(self) -> Build | None:
-        """The live build, where a run may begin on it with nothing to wait for and nobody to tell.
-
-        None sends the run the longer way: by `current`, then `ran`.
-        """
+        """What is live, unless there is something to wait for: then ask `current`."""
         ...
 
     def current(self) -> Build:
@@ -91,5 +98,5 @@ class Feed(Protocol):
         ...
 
     def ran(self, build: Build) -> None:
-        """Told once for each run; must be cheap."""
+        """Called once for each run, with what it runs on; must be cheap."""
         ...

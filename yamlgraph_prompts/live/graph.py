@@ -53,10 +53,10 @@ _MIXINS = frozenset(
 
 
 class LiveGraph(CompiledStateGraph[Any, Any, Any, Any]):
-    """A compiled graph that is always the newest one. Each run keeps the build it starts with.
+    """A compiled graph that runs the live release. Each run keeps the build it starts with.
 
-    Made by `LiveGraph.of`; `prompts` and `release` say where its builds come from. Everything
-    else is as in LangGraph: what is not defined here is the live compiled graph's.
+    Everything else is as in LangGraph: what is not defined here is taken from the compiled graph of
+    the live release.
 
     Example:
         >>> from langgraph.graph import START, StateGraph
@@ -79,11 +79,11 @@ class LiveGraph(CompiledStateGraph[Any, Any, Any, Any]):
 
     @classmethod
     def of(cls, feed: Feed, prompts: Any, like: Compiled) -> Self:
-        """The live graph of what `feed` publishes.
+        """A live graph of the builds of `feed`.
 
         Args:
             feed: Where its builds come from.
-            prompts: What its `prompts` gives back.
+            prompts: The value of its property `prompts`.
             like: One of its builds; the handle has the names that this graph has.
         """
         _have_names_of(like)
@@ -139,7 +139,7 @@ class LiveGraph(CompiledStateGraph[Any, Any, Any, Any]):
         config: RunnableConfig | None = None,
         **kwargs: Any,
     ) -> Iterator[Any]:
-        """As in LangGraph, on one build, which it holds until it is exhausted."""
+        """As in LangGraph, on one build, which it keeps until it is exhausted."""
         return self._streamed(self._runs.feed.current(), input, config, kwargs)
 
     def _streamed(
@@ -154,7 +154,7 @@ class LiveGraph(CompiledStateGraph[Any, Any, Any, Any]):
         config: RunnableConfig | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[Any]:
-        """As in LangGraph, on one build, which it holds until it is exhausted."""
+        """As in LangGraph, on one build, which it keeps until it is exhausted."""
         return self._astreamed(input, config, kwargs)
 
     async def _astreamed(
@@ -206,21 +206,21 @@ class LiveGraph(CompiledStateGraph[Any, Any, Any, Any]):
                 yield event
 
     def batch(self, inputs: Any, config: Any = None, **kwargs: Any) -> list[Any]:
-        """As in LangGraph; every fresh item takes the same release."""
+        """As in LangGraph; every fresh item uses the same release."""
         return Runnable.batch(self._held(), inputs, config, **kwargs)
 
     async def abatch(self, inputs: Any, config: Any = None, **kwargs: Any) -> list[Any]:
-        """As in LangGraph; every fresh item takes the same release."""
+        """As in LangGraph; every fresh item uses the same release."""
         return await Runnable.abatch(self._held(), inputs, config, **kwargs)
 
     def batch_as_completed(self, inputs: Any, config: Any = None, **kwargs: Any) -> Iterator[Any]:
-        """As in LangGraph; every fresh item takes the same release."""
+        """As in LangGraph; every fresh item uses the same release."""
         return Runnable.batch_as_completed(self._held(), inputs, config, **kwargs)
 
     def abatch_as_completed(
         self, inputs: Any, config: Any = None, **kwargs: Any
     ) -> AsyncIterator[Any]:
-        """As in LangGraph; every fresh item takes the same release."""
+        """As in LangGraph; every fresh item uses the same release."""
         return Runnable.abatch_as_completed(self._held(), inputs, config, **kwargs)
 
     # State

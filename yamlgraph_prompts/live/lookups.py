@@ -68,7 +68,7 @@ class Fetch:
             if self.instead is None:
                 raise
             logger.warning(
-                "Reading a thread's state with the live graph, not with release %r: %s",
+                "The state of a thread is read with the live graph instead of release %r: %s",
                 release[:12],
                 gone,
             )

@@ -20,9 +20,10 @@ from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 
 RELEASE = "prompts_release"
 GRAPH = "prompts_graph"
+ARM = "prompts_arm"
 MARK = "release_mark"
 
-_STAMP = frozenset({RELEASE, GRAPH, MARK})
+_STAMP = frozenset({RELEASE, GRAPH, ARM, MARK})
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +58,6 @@ class Pair:
 
 class MarkingSaver(BaseCheckpointSaver[Any]):
     """Another checkpointer that records in what it saves which pair that was made with.
-
-    Args:
-        inner: The checkpointer that saves.
-        pair: The pair. Where it is none of ours, what is saved gets none, whatever a config says.
-        key: What the marks are made with.
 
     Example:
         >>> from langgraph.checkpoint.base import empty_checkpoint

@@ -33,7 +33,7 @@ from langgraph.types import Command
 
 from yamlgraph_prompts.live.feed import Build, Compiled, Feed
 from yamlgraph_prompts.live.lookups import Fetch, Read, Steps
-from yamlgraph_prompts.live.marks import GRAPH, RELEASE, MarkingSaver, Pair
+from yamlgraph_prompts.live.marks import ARM, GRAPH, RELEASE, MarkingSaver, Pair
 from yamlgraph_prompts.live.release_cache import ReleaseCache
 from yamlgraph_prompts.live.waiting import refuse_lost_answers, waiting, without_tasks
 
@@ -73,7 +73,7 @@ class RunRelease(str):
 
 
 # A caller may not set these; what a parent lends knows nothing of releases.
-_OURS = frozenset({RELEASE, GRAPH, CONFIG_KEY_CACHE, CONFIG_KEY_CHECKPOINTER})
+_OURS = frozenset({RELEASE, GRAPH, ARM, CONFIG_KEY_CACHE, CONFIG_KEY_CHECKPOINTER})
 # Whether a graph inside another one resumes, which the graph around it says.
 _CLAIMS = frozenset({CONFIG_KEY_RESUMING, CONFIG_KEY_REPLAY_STATE})
 # A call with none of these in its configurable or metadata, and with no run around it, is fresh.
@@ -111,7 +111,7 @@ def run_on(
     elif feed.pin == "thread":
         wanted = pair
     if wanted.release in (None, live.release) and wanted.graph in (None, live.graph):
-        build = live
+        build = live.for_run(full) if wanted.release is None else live
     else:
         build = yield Fetch(feed, wanted)
     if resuming and read and saved:
@@ -122,7 +122,7 @@ def run_on(
     merged: RunnableConfig = {**(config or {}), "metadata": full["metadata"]}
     merged[CONF] = {**conf, **patch}
     release = RunRelease(build.release, feed.owner, above)
-    return build, stamped(merged, {RELEASE: release, GRAPH: build.graph}, feed.key)
+    return build, stamped(merged, {RELEASE: release, GRAPH: build.graph, ARM: build.arm}, feed.key)
 
 
 def state_on(
@@ -171,6 +171,7 @@ def stamped(config: RunnableConfig, stamp: Mapping[str, str], key: bytes) -> Run
         conf = {**conf}
         conf.pop(RELEASE, None)
         conf.pop(GRAPH, None)
+        conf.pop(ARM, None)
         if isinstance(cache := conf.get(CONFIG_KEY_CACHE), BaseCache):
             conf[CONFIG_KEY_CACHE] = ReleaseCache(cache, str(stamp[RELEASE]), stamp[GRAPH])
         if isinstance(saver := conf.get(CONFIG_KEY_CHECKPOINTER), BaseCheckpointSaver):

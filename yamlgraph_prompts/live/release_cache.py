@@ -13,11 +13,6 @@ class ReleaseCache(BaseCache[Any]):
 
     LangGraph's own key has neither, so after a swap it would serve the old release's answers.
 
-    Args:
-        inner: The cache that keeps the results.
-        release: The release's id.
-        graph: The graph revision.
-
     Example:
         >>> from langgraph.cache.memory import InMemoryCache
         >>> shared = InMemoryCache()

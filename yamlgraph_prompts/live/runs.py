@@ -15,7 +15,7 @@ from langgraph.types import Command
 
 from yamlgraph_prompts.live.feed import Build, Compiled, Feed
 from yamlgraph_prompts.live.lookups import Steps, asettle, settle
-from yamlgraph_prompts.live.marks import GRAPH, RELEASE, MarkingSaver, Pair
+from yamlgraph_prompts.live.marks import ARM, GRAPH, RELEASE, MarkingSaver, Pair
 from yamlgraph_prompts.live.pinning import (
     TELLING,
     RunRelease,
@@ -74,7 +74,8 @@ class Runs:
         if changes:
             graph = graph.copy(changes)
         plain = feed.pin != "thread" and not feed.allow_release_override and not graph.config
-        stamp = {RELEASE: RunRelease(build.release, feed.owner), GRAPH: build.graph}
+        release = RunRelease(build.release, feed.owner)
+        stamp = {RELEASE: release, GRAPH: build.graph, ARM: build.arm}
         made = Ready(build, graph, stamp, plain)
         self.kept = (made, *self.kept[: KEPT - 1])
         return made
@@ -94,40 +95,43 @@ class Runs:
         """
         if live is None or given is None or isinstance(given, Command):
             return None
-        kept = self.kept
-        ready = kept[0] if kept and kept[0].build is live else self.ready(live)
+        build, kept = live.for_run(config), self.kept
+        ready = kept[0] if kept and kept[0].build is build else self.ready(build)
         if not ready.plain or var_child_runnable_config.get() is not None:
             return None
         if not config:
-            return ready.graph, {"metadata": {**ready.stamp}}
-        metadata = config.get("metadata") or {}
-        if not TELLING.isdisjoint(config.get(CONF) or ()) or not TELLING.isdisjoint(metadata):
-            return None
-        return ready.graph, {**config, "metadata": {**metadata, **ready.stamp}}
+            chosen: RunnableConfig = {"metadata": {**ready.stamp}}
+        else:
+            metadata = config.get("metadata") or {}
+            if not TELLING.isdisjoint(config.get(CONF) or ()) or not TELLING.isdisjoint(metadata):
+                return None
+            chosen = {**config, "metadata": {**metadata, **ready.stamp}}
+        self.feed.ran(build)
+        return ready.graph, chosen
 
     def start(
         self, live: Build, given: Any, config: RunnableConfig | None
     ) -> tuple[Compiled, RunnableConfig]:
         """What a call runs, and with which config."""
-        build, plain = live, self.plainly(live, given, config)
+        plain = self.plainly(live, given, config)
         if plain is None:
             steps = run_on(self.feed, live, self.graph(live), given, config)
-            build, chosen = settle(steps)
-            plain = self.graph(build), chosen
-        self.feed.ran(build)
+            plain = self._began(*settle(steps))
         return plain
 
     async def astart(
         self, live: Build, given: Any, config: RunnableConfig | None
     ) -> tuple[Compiled, RunnableConfig]:
         """As `start`."""
-        build, plain = live, self.plainly(live, given, config)
+        plain = self.plainly(live, given, config)
         if plain is None:
             steps = run_on(self.feed, live, self.graph(live), given, config)
-            build, chosen = await asettle(steps)
-            plain = self.graph(build), chosen
-        self.feed.ran(build)
+            plain = self._began(*await asettle(steps))
         return plain
+
+    def _began(self, build: Build, config: RunnableConfig) -> tuple[Compiled, RunnableConfig]:
+        self.feed.ran(build)
+        return self.graph(build), config
 
     def reading(self, config: RunnableConfig) -> Steps[Compiled]:
         live = self.feed.current()
@@ -158,7 +162,7 @@ class _Held:
         self._build = feed.current()
 
     def at_once(self) -> Build | None:
-        return None  # whether anybody is to be told depends on the build
+        return self._build
 
     def current(self) -> Build:
         return self._build

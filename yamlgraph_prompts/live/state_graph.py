@@ -62,16 +62,7 @@ class Recipe:
     arguments: Mapping[str, Any] | None = None
 
     def make(self, built: AnyStateGraph, release: str, graph: str) -> Build:
-        """Edits a copy of `built` and compiles it.
-
-        Args:
-            built: The graph as it was loaded; it is left as it is.
-            release: The id of the release that it was built from.
-            graph: Its graph revision.
-
-        Raises:
-            ValueError: LangGraph refuses an edit or the graph.
-        """
+        """Edits a copy of `built` and compiles it."""
         fresh = _unshared(built)
         for edit in self.edits:
             getattr(fresh, edit.method)(*edit.args, **edit.kwargs)
@@ -83,10 +74,6 @@ class Recipe:
 
 class LiveStateGraph(StateGraph[Any, Any, Any, Any]):
     """A loaded graph, to be edited and compiled as any other; what comes out is live.
-
-    Args:
-        built: The graph as it was loaded. It is copied, never changed.
-        attach: Makes the live graph from what the user did.
 
     Example:
         >>> built = StateGraph(dict).add_node("a", lambda state: state)
@@ -103,11 +90,7 @@ class LiveStateGraph(StateGraph[Any, Any, Any, Any]):
         self._attach = attach
 
     def compile(self, checkpointer: Checkpointer = None, **kwargs: Any) -> LiveGraph:
-        """As `StateGraph.compile`; the arguments are used again for every release.
-
-        Raises:
-            ValueError: LangGraph refuses the graph.
-        """
+        """As `StateGraph.compile`; the arguments are used again for every release."""
         live = self._attach(Recipe(self._edits, {"checkpointer": checkpointer, **kwargs}))
         self.compiled = True
         return live

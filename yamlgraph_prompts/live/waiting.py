@@ -61,9 +61,9 @@ def refuse_lost_answers(
     if missing:
         names = ", ".join(sorted(missing))
         raise GraphChanged(
-            f"The run waits at nodes that today's graph does not have: {names}.",
+            f"The run waits at nodes that the graph no longer has: {names}.",
             missing=sorted(missing),
-            hint="Bring the nodes back, or start the thread anew with a fresh input.",
+            hint="Restore the nodes, or restart the thread with a fresh input.",
         )
 
 

@@ -35,12 +35,12 @@ class Event:
 
     Args:
         kind: What happened; see `EventKind`.
-        message: The same in words.
+        message: The same as text.
         environment: The environment it happened in.
-        release: The id of the release it is about, if any.
+        release: The id of the release, if any.
         outcome: The outcome, for a ``"publication"``.
-        reason: Why it was tried: ``"start"``, ``"file change"``, ``"poll"``, ``"call"``, ...
-        layer: The layer's URL, where one is concerned.
+        reason: What started the attempt: ``"start"``, ``"file change"``, ``"poll"``, ...
+        layer: The URL of the layer, if any.
         at_s: Seconds since the epoch.
     """
 
@@ -59,6 +59,17 @@ class Event:
 
 
 Hook = Callable[[Event], object]
+"""An observer. `kinds`, where it has that attribute, are the only events that it gets.
+
+One that also has ``run_started(environment, release)`` is called so at the start of each run, which
+is cheaper than an event.
+"""
+
+
+def wants(hook: Hook, kind: EventKind) -> bool:
+    """Whether `hook` is to get events of this kind."""
+    kinds = getattr(hook, "kinds", None)
+    return kinds is None or kind in kinds
 
 
 def tell(hooks: Iterable[Hook], event: Event) -> None:
@@ -67,4 +78,4 @@ def tell(hooks: Iterable[Hook], event: Event) -> None:
         try:
             hook(event)
         except (Exception, SystemExit):
-            logger.exception("An observer failed on %s", event.kind)
+            logger.exception("A hook failed on %s", event.kind)

@@ -25,13 +25,13 @@ Status = Literal["published", "unchanged", "rejected", "held"]
 
 @dataclass(frozen=True)
 class Prompt:
-    """One prompt: the bytes of its YAML file, and what they say.
+    """One prompt: the bytes of its YAML file, and their content.
 
     Args:
         name: Its path without ``.yaml``, such as ``"router/classify"``.
-        data: The YAML file's bytes; for a ``.yaml.j2`` the bytes that it rendered to.
+        data: The bytes of the YAML file; for a ``.yaml.j2``, the bytes of its output.
         layer: The URL of the layer that it came from.
-        file: The file, as a person would name it.
+        file: The file, for messages.
 
     Example:
         >>> prompt = Prompt("greeting", b"system: Be kind.\\nuser: Hi {name}\\n")
@@ -67,28 +67,28 @@ class Prompt:
 
     @property
     def system(self) -> str:
-        """The system message's text, segments joined by newlines; ``""`` without one."""
+        """The text of the system message, segments joined by newlines; ``""`` if there is none."""
         return "\n".join(self.template.system_texts)
 
     @property
     def user(self) -> str:
-        """The user message's text; ``""`` without one."""
+        """The text of the user message; ``""`` if there is none."""
         return self.template.user_text
 
     @property
     def variables(self) -> frozenset[str]:
-        """The names that must be given to `messages`."""
+        """The names that `messages` needs."""
         return self.template.variables
 
     def messages(self, **variables: Any) -> list[BaseMessage]:
         """The LangChain messages for these variables.
 
         Args:
-            variables: A value for each name in `variables`. A mapping named ``state`` is what
-                ``{{ state.field }}`` reads.
+            variables: A value for each name in `variables`. ``{{ state.field }}`` reads the
+                mapping ``state``.
 
         Returns:
-            A system message, where there is one, and a human message.
+            A system message, if there is one, and a human message.
 
         Raises:
             PromptRenderError: A variable is missing, or the template fails on these values.
@@ -110,8 +110,8 @@ class Release:
 
     Args:
         prompts: Name → `Prompt`.
-        environment: The environment that it was made for.
-        layers: The layers that it was made from, highest priority first.
+        environment: The environment that it is for.
+        layers: The layers that it was built from, highest priority first.
 
     Example:
         >>> hello = Release.of([Prompt("greeting", b"user: Hi {name}")])
@@ -131,7 +131,7 @@ class Release:
         environment: str | None = None,
         layers: Iterable[LayerVersion] = (),
     ) -> Release:
-        """A release of these prompts, in the order of their names."""
+        """A release of these prompts, sorted by name."""
         ordered = {p.name: p for p in sorted(prompts, key=lambda p: p.name)}
         return cls(MappingProxyType(ordered), environment, tuple(layers))
 
@@ -173,11 +173,11 @@ class Release:
     def not_found(
         self, name: str, tried: Iterable[str] = (), *, show: bool = True
     ) -> PromptNotFound:
-        """The error for a name that is not here, with the nearest names that are.
+        """The error for a missing name, with the most similar names.
 
         Args:
             name: The name.
-            tried: Places that were looked at beside the layers.
+            tried: Places that were searched in addition to the layers.
             show: Whether its text lists the places; `PromptNotFound.tried` always does.
         """
         places = [*tried, *(f"{layer.url.rstrip('/')}/{name}.yaml" for layer in self.layers)]
@@ -191,7 +191,7 @@ class Release:
         )
 
     def diff(self, other: Release) -> ReleaseDiff:
-        """What changes when `other` follows this release."""
+        """The difference from this release to `other`."""
         mine, theirs = self.prompts, other.prompts
         return ReleaseDiff(
             before=self,
@@ -241,17 +241,17 @@ class ReleaseDiff:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one attempt to publish.
+    """The result of one attempt to publish.
 
     Args:
         status: ``"published"``: it is live now. ``"unchanged"``: it was live already.
-            ``"rejected"``: refused, what was live still is. ``"held"``: it is good, but a hold
-            keeps another release live.
-        release: The release that is live after the attempt; None where there is none yet.
-        findings: What the check had to say about the candidate.
+            ``"rejected"``: it has errors, and the live release stays live. ``"held"``: it is
+            good, but another release is held.
+        release: The live release after the attempt; None if there is none yet.
+        findings: The findings about the candidate.
         elapsed_s: How long it took, in seconds.
-        candidate: The id of the release that was tried, where one could be made.
-        reason: Why it was tried, such as ``"file change"``.
+        candidate: The id of the release that was checked, if it could be built.
+        reason: The reason of the attempt, such as ``"file change"``.
         trigger: What started the attempt.
     """
 
@@ -270,19 +270,19 @@ class Outcome:
 
     @property
     def warnings(self) -> tuple[Finding, ...]:
-        """The findings that are only told."""
+        """The findings that do not reject a release."""
         return tuple(f for f in self.findings if f.severity == "warning")
 
 
 @dataclass(frozen=True, slots=True)
 class StoredRelease:
-    """One line of the store's history.
+    """A kept release.
 
     Args:
         id: The release's id.
-        environment: The environment that it was published for.
-        at_s: When it was last made live, in seconds since the epoch.
-        reason: Why it was published.
+        environment: The environment that it is for.
+        at_s: When it last became live, in seconds since the epoch.
+        reason: Why it became live.
         live: Whether it is the live one.
         prompts: How many prompts it has.
     """

@@ -40,12 +40,7 @@ class Handle(Protocol):
 
 
 class Builds:
-    """Builds graphs on releases. Thread-safe; building is slow, so it has a lock of its own.
-
-    Args:
-        view: Makes the folders that a graph's build reads.
-        drop_views: Removes all of them except those that are named.
-    """
+    """Builds graphs on releases. Thread-safe; building is slow, so it has a lock of its own."""
 
     def __init__(self, view: View, drop_views: Callable[[Collection[str]], object]) -> None:
         self._view = view
@@ -64,11 +59,7 @@ class Builds:
     def state_graph(
         self, graph: Graph, facts: GraphFacts, release: Release
     ) -> StateGraph[Any, Any, Any, Any]:
-        """The graph on `release`, not compiled; must not be changed.
-
-        Raises:
-            GraphRefused: The graph cannot be built.
-        """
+        """The graph on `release`, not compiled; must not be changed."""
         revision = facts.revision(release)
         with self._lock:
             newest = self._newest.get(graph)
@@ -80,11 +71,7 @@ class Builds:
             return built
 
     def make(self, candidate: Candidate, live: Mapping[int, Build]) -> Mapping[int, Build]:
-        """The builds of every handle on a candidate; what did not change is taken over.
-
-        Raises:
-            GraphRefused: A graph cannot be built.
-        """
+        """The builds of every handle on a candidate; what did not change is taken over."""
         builds: dict[int, Build] = {}
         with self._lock:
             handles = list(self._handles.values())
@@ -119,11 +106,7 @@ class Builds:
         today: GraphFacts,
         find: Callable[[str], Release],
     ) -> Build:
-        """The build of a pair that is not live; on today's graph where the revision is gone.
-
-        Raises:
-            ReleaseNotFound: `find` does not know the release.
-        """
+        """The build of a pair that is not live; on today's graph where the revision is gone."""
         if revision is not None:
             kept = self._recent.get((handle.token, release_id, revision))
             if kept is not None:
@@ -144,8 +127,8 @@ class Builds:
                 if known:
                     known.pop(revision or "", None)
                 logger.warning(
-                    "%s cannot be built any more as it was when a run began, and is taken as it "
-                    "is today: %s",
+                    "%s can no longer be built as it was when a run began, so its current version "
+                    "is used: %s",
                     facts.name,
                     problem.__cause__ or problem,
                 )

@@ -7,15 +7,17 @@ import logging
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from yamlgraph_prompts.errors import LayerUnavailable
 from yamlgraph_prompts.files.regular_file import standing
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.model.graph import Graph, GraphFacts
 from yamlgraph_prompts.model.release import LayerVersion, Prompt, Release
+from yamlgraph_prompts.publishing.decide import State
 from yamlgraph_prompts.publishing.drafts import Draft, laid_over
 from yamlgraph_prompts.sources.layers import LayerContent, Resolved, resolve
 from yamlgraph_prompts.sources.reader import LayerReader, read_within
@@ -52,10 +54,17 @@ class Candidate:
     findings: tuple[Finding, ...]
     graph_files: tuple[str, ...] = ()
 
+    @cached_property
+    def state(self) -> State:
+        """It as a fact for `decide`."""
+        graphs = {ref(graph): revision for graph, revision in self.revisions().items()}
+        refused = any(finding.severity == "error" for finding in self.findings)
+        return State(self.release.id, graphs, refused=refused)
+
     @property
     def refused(self) -> bool:
         """Whether a finding rejects it."""
-        return any(finding.severity == "error" for finding in self.findings)
+        return self.state.refused
 
     def revisions(self) -> dict[Graph, str]:
         """The graph revision of every graph on this release."""
@@ -73,14 +82,7 @@ class _Found:
 
 
 class Candidates:
-    """Makes candidates from the layers, or from a release that was kept. Not thread-safe.
-
-    Args:
-        readers: The layers, highest priority first.
-        environment: Their environment.
-        checks: Further checks of the user's.
-        known: What the store knows of a release that was checked before.
-    """
+    """Makes candidates from the layers, or from a release that was kept. Not thread-safe."""
 
     def __init__(
         self,
@@ -111,18 +113,7 @@ class Candidates:
         kept_s: float | None = None,
         strict: bool = False,
     ) -> Candidate:
-        """What the layers and graphs hold now.
-
-        Args:
-            graphs: The attached graphs.
-            before: The live release, whose unchanged prompts are taken over as they are.
-            deadline_s: Seconds that remote layers may take together; None for no bound.
-            kept_s: For how many seconds what is known of remote layers will do; None: ask them.
-            strict: Duplicate keys and the like are errors too.
-
-        Raises:
-            LayerError: A layer cannot be read.
-        """
+        """What the layers and graphs hold now."""
         found = self._found(graphs, before, deadline_s=deadline_s, kept_s=kept_s)
         return self._made(found, before, strict=strict)
 

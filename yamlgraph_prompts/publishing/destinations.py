@@ -40,12 +40,7 @@ class Served:
     def destinations(
         self, name: str, unreadable: Destination | None = None
     ) -> frozenset[Destination]:
-        """Where the data of every prompt that stands for `name` goes.
-
-        Args:
-            name: The name.
-            unreadable: What counts for a file that cannot be read; None: it does not count.
-        """
+        """Where the data of every prompt that stands for `name` goes."""
         found = (destination(text) or unreadable for text in self.texts(name))
         return frozenset(one for one in found if one is not None)
 
@@ -70,14 +65,7 @@ def redirected(
     today: Callable[[], Served],
     last: Callable[[str], frozenset[Destination]],
 ) -> list[str]:
-    """The prompts whose data a change sends elsewhere.
-
-    Args:
-        live: What is live.
-        after: What the change comes to.
-        today: Gives what the layers come to without it, live or not.
-        last: Gives where a name's data went when it was last live; `DEFAULT`: it never was.
-    """
+    """The prompts whose data a change sends elsewhere."""
     found = []
     for name in after.unlike(live):
         # What is broken on purpose takes a destination away, as leaving it out does.

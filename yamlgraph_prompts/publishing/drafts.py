@@ -13,7 +13,7 @@ from hashlib import sha256
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.model.release import Prompt, Release
 from yamlgraph_prompts.publishing.destinations import Served
-from yamlgraph_prompts.sources import Content
+from yamlgraph_prompts.sources import Snapshot
 from yamlgraph_prompts.sources.layers import LayerContent
 
 Write = Callable[[Mapping[str, bytes], Mapping[str, bytes]], None]
@@ -116,13 +116,7 @@ def origin(contents: Sequence[LayerContent], name: str) -> Origin | None:
 def mends(
     draft: Draft, findings: Iterable[Finding], today: Callable[[], Iterable[Finding]]
 ) -> bool:
-    """Whether a draft that is refused mends something: fewer errors, none new, none of its own.
-
-    Args:
-        draft: The draft.
-        findings: What the check says of the layers with it.
-        today: Gives what it says of them without.
-    """
+    """Whether a draft that is refused mends something: fewer errors, none new, none of its own."""
     errors = Counter(found for found in findings if found.severity == "error")
     if not errors or any(found.prompt == draft.name for found in errors):
         return False
@@ -138,7 +132,7 @@ def laid_over(contents: Sequence[LayerContent], drafts: Iterable[Draft]) -> list
         content = made[number]
         files = drafted_files(content.files, *changes)
         # The version that a reader will find, so that the file event of the write is no news.
-        version = Content(files, content.findings).version
+        version = Snapshot.of(files, content.findings).version
         made[number] = replace(content, files=files, version=version)
     return made
 

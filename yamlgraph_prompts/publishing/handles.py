@@ -13,16 +13,15 @@ from time import monotonic
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from yamlgraph_prompts.errors import GraphRefused, PromptNotFound, PromptsError, ReleaseNotFound
-from yamlgraph_prompts.following.arrival import on_event_loop
-from yamlgraph_prompts.following.follower import Following
+from yamlgraph_prompts.following.arrival import Arrival, on_event_loop
 from yamlgraph_prompts.live import Build, Pin, Recipe
 from yamlgraph_prompts.model.graph import Graph, GraphFacts
 from yamlgraph_prompts.model.release import Release
 from yamlgraph_prompts.model.trigger import Trigger
 from yamlgraph_prompts.publishing.builds import Builds
+from yamlgraph_prompts.publishing.engine import Engine
 from yamlgraph_prompts.publishing.lookup import FULL_ID
-from yamlgraph_prompts.publishing.publisher import Publisher
-from yamlgraph_prompts.publishing.report import Teller
+from yamlgraph_prompts.publishing.report import Report
 
 if TYPE_CHECKING:
     from yamlgraph_prompts.registry.store import Store
@@ -44,11 +43,11 @@ _tokens = itertools.count(1)
 class Parts:
     """What the handles of one `LivePrompts` share."""
 
-    publisher: Publisher
+    engine: Engine
     builds: Builds
     store: Store
-    teller: Teller
-    following: Following
+    report: Report
+    arrival: Arrival
     missing_release: Literal["raise", "live"]
 
 
@@ -70,19 +69,7 @@ class Owner(Protocol):
 
 
 class Handle:
-    """The feed of one compiled graph; see `live.Feed`.
-
-    Args:
-        prompts: Whose handle it is.
-        parts: What it asks there.
-        graph: The graph.
-        recipe: What the user did to it.
-        pin: Which release a run or thread uses when the live one has moved on.
-        allow_release_override: Whether a caller's config may choose a release.
-
-    Raises:
-        ValueError: ``YAMLGRAPH_PROMPTS_KEY`` is too short to be a secret.
-    """
+    """The feed of one compiled graph; see `live.Feed`."""
 
     def __init__(
         self,
@@ -103,22 +90,20 @@ class Handle:
         self._builds = parts.builds
         self._missing_release = parts.missing_release
         # Every run comes by these, and each further step to them would be felt.
-        self._publisher = parts.publisher
-        self._arrival = parts.following.arrival
+        self._engine = parts.engine
+        self._arrival = parts.arrival
         self._store = parts.store
-        self._teller = parts.teller
+        self._report = parts.report
         self._marked, self._mark_again = "", 0.0
 
     def at_once(self) -> Build | None:
-        """The live build, unless there is something to wait for or to tell."""
+        """The live build, unless there is something to wait for."""
         arrival = self._arrival
-        if arrival.due or arrival.coming is not None or self._teller.hooks:
+        if arrival.due or arrival.coming is not None:
             return None
-        live = self._publisher.live
+        live = self._engine.live
         assert live is not None
-        build = live.builds[self.token]
-        marked = build.release == self._marked and monotonic() < self._mark_again
-        return build if marked else None
+        return live.builds[self.token]
 
     def current(self) -> Build:
         """The live build.
@@ -130,7 +115,7 @@ class Handle:
             self._first_use()
         if self._arrival.coming is not None:
             self._arrival.wait()
-        live = self._publisher.live
+        live = self._engine.live
         assert live is not None
         return live.builds[self.token]
 
@@ -147,11 +132,8 @@ class Handle:
 
         The ids come from checkpoints and callers, and what is raised goes to whoever called, who
         may be a server's client: a full id only, and no word of what is stored, and where.
-
-        Raises:
-            ReleaseNotFound: The release is gone, and `missing_release` is ``"raise"``.
         """
-        live = self._publisher.live
+        live = self._engine.live
         assert live is not None
         now = live.builds[self.token]
         if now.release == release and graph in (None, now.graph):
@@ -177,31 +159,27 @@ class Handle:
                 tried=problem.tried,
             ) from problem
         except PromptsError as problem:
-            logger.warning("A run cannot go on with release %s: %s", release[:12], problem)
+            logger.warning("A run cannot continue with release %s: %s", release[:12], problem)
             raise GraphRefused(
                 "The graph cannot be built on the release of this run.",
                 findings=getattr(problem, "findings", ()),
-                hint="The log says why.",
+                hint="See the log for the cause.",
             ) from problem
 
     def lost(self, release: str) -> Build:
-        """The live build, for a run whose release cannot be had.
-
-        Raises:
-            ReleaseNotFound: `missing_release` is ``"raise"``.
-        """
+        """The live build, for a run whose release cannot be had."""
         if self._missing_release == "raise":
             raise ReleaseNotFound(
-                "The release of this run is not found.",
+                "The release of this run was not found.",
                 release_id=release,
                 hint="Start the thread anew with a fresh input, or let such runs take the live "
                 'release: missing_release="live". Replicas that share threads and no store need '
                 f"the same {KEY_VARIABLE}; the log says where that is it.",
             )
-        message = f"Release {release[:12]!r} of a run is not found. The live release is taken."
+        message = f"Release {release[:12]!r} of a run was not found. The live release is used."
         logger.warning("%s", message)
-        self._teller.tell("missing-release", message, release=release)
-        live = self._publisher.live
+        self._report.event("missing-release", message, release=release)
+        live = self._engine.live
         assert live is not None
         return live.builds[self.token]
 
@@ -215,8 +193,7 @@ class Handle:
         if build.release != self._marked or now >= self._mark_again:
             self._store.mark_used(build.release)
             self._mark_again, self._marked = now + MARK_EVERY_S, build.release
-        if self._teller.hooks:
-            self._teller.tell("run-started", "A run began.", release=build.release)
+        self._report.run_started(build.release)
 
     def _first_use(self) -> None:
         """After an idle time since the load, the first runs must not get old prompts."""

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from yamlgraph_prompts.errors import LayerError, ReleaseNotFound, StoreError
 from yamlgraph_prompts.model.release import Release
-from yamlgraph_prompts.sources.reader import LayerReader, within
+from yamlgraph_prompts.sources.deadline import within
+from yamlgraph_prompts.sources.reader import LayerReader
 
 if TYPE_CHECKING:
     from yamlgraph_prompts.registry.store import Store
@@ -24,17 +25,7 @@ FULL_ID = re.compile(r"[0-9a-f]{64}")
 def find(
     release_id: str, store: Store, readers: Sequence[LayerReader], deadline_s: float
 ) -> Release:
-    """The release whose id is, or begins with, `release_id`; a layer's is kept in the store.
-
-    Args:
-        release_id: The id. Layers are asked for a full one only.
-        store: Asked first.
-        readers: The layers.
-        deadline_s: Seconds that one layer may take.
-
-    Raises:
-        ReleaseNotFound: It is nowhere, or several begin so.
-    """
+    """The release whose id is, or begins with, `release_id`; a layer's is kept in the store."""
     try:
         return store.get(store.find(release_id))
     except ReleaseNotFound:
@@ -52,7 +43,7 @@ def _published(release_id: str, readers: Sequence[LayerReader], deadline_s: floa
         try:
             found = within(deadline_s, partial(reader.release, release_id), reader.url)
         except LayerError as problem:
-            logger.warning("Release %s is not found: %s", release_id[:12], problem)
+            logger.warning("Release %s was not found: %s", release_id[:12], problem)
             where = f"and a layer cannot give it: {problem.message}"
             todo = "Try again when that is mended"
             continue

@@ -1,4 +1,4 @@
-"""Tells the log and the hooks what happened; keeps what an operator asks for. Decides nothing."""
+"""Logs what happened and calls the hooks; keeps what an operator asks for. Decides nothing."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import re
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
+from functools import partial
 from typing import Any
 
 from yamlgraph_prompts.errors import LayerError
 from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.model.events import Event, EventKind, Hook, tell
+from yamlgraph_prompts.model.events import Event, EventKind, Hook, tell, wants
 from yamlgraph_prompts.model.release import Outcome
 from yamlgraph_prompts.model.trigger import Trigger
 from yamlgraph_prompts.text.escaping import Lines
@@ -24,17 +25,14 @@ SHOWN_ERRORS = 20
 _EXCERPT = re.compile(r"""\{[^{}]{0,200}\}|(?<!\w)'[^']{0,200}'|(?<!\w)"[^"]{0,200}\"""")
 
 
-class Teller:
-    """The voice of one `LivePrompts`. Thread-safe.
-
-    Args:
-        environment: The environment that every event names.
-        hooks: Observers, each ``hook(event)``.
-    """
+class Report:
+    """The log and the hooks of one `LivePrompts`. Thread-safe."""
 
     def __init__(self, environment: str, hooks: Iterable[Hook]) -> None:
         self._environment = environment
-        self.hooks = tuple(hooks)
+        self._hooks: tuple[Hook, ...] = ()
+        self._on_run: tuple[Callable[[str], object], ...] = ()
+        self._observed_by(tuple(hooks))
         self._troubled: dict[str, str] = {}
         self._warned: frozenset[Finding] = frozenset()
         self.last: tuple[Outcome, float] | None = None
@@ -49,20 +47,43 @@ class Teller:
         self._lock = threading.Lock()
 
     def observe(self, hook: Hook) -> Callable[[], None]:
-        """Tell `hook` too from now on; call the answer to stop."""
+        """Call `hook` too from now on; call the answer to stop."""
         with self._lock:
-            self.hooks = (*self.hooks, hook)
+            self._observed_by((*self._hooks, hook))
 
         def stop() -> None:
             with self._lock:
-                self.hooks = tuple(one for one in self.hooks if one is not hook)
+                self._observed_by(tuple(one for one in self._hooks if one is not hook))
 
         return stop
 
-    def tell(self, kind: EventKind, message: str, **facts: Any) -> None:
+    def _observed_by(self, hooks: tuple[Hook, ...]) -> None:
+        self._hooks = hooks
+        self._on_run = tuple(
+            partial(hook.run_started, self._environment)
+            if hasattr(hook, "run_started")
+            else partial(self._tell_run, hook)
+            for hook in hooks
+            if wants(hook, "run-started")
+        )
+
+    def run_started(self, release: str) -> None:
+        """A run begins; every microsecond here is felt."""
+        for observe in self._on_run:
+            try:
+                observe(release)
+            except (Exception, SystemExit):
+                logger.exception("An observer failed at the start of a run")
+
+    def _tell_run(self, hook: Hook, release: str) -> None:
+        event = Event("run-started", "A run began.", environment=self._environment, release=release)
+        tell((hook,), event)
+
+    def event(self, kind: EventKind, message: str, **facts: Any) -> None:
         """Hand an event to every hook."""
-        if self.hooks:
-            tell(self.hooks, Event(kind, message, environment=self._environment, **facts))
+        hooks = [hook for hook in self._hooks if wants(hook, kind)]
+        if hooks:
+            tell(hooks, Event(kind, message, environment=self._environment, **facts))
 
     def outcome(self, outcome: Outcome) -> None:
         """Log an outcome and hand it to every hook."""
@@ -85,8 +106,8 @@ class Teller:
             why = summary(outcome, show=without_excerpts)
             logger.warning("Not published in %s (%s): %s", *where, why)
         elif outcome.status == "held":
-            logger.info("News is kept back until follow() (%s).", outcome.reason)
-        self.tell(
+            logger.info("Changes are not published until follow() is called (%s).", outcome.reason)
+        self.event(
             "publication",
             f"{outcome.status} ({outcome.reason})",
             outcome=outcome,
@@ -119,23 +140,23 @@ class Teller:
         """A layer cannot be read: told once for each new trouble. Gives the finding for it."""
         if self._troubled.get(problem.layer) != problem.message:
             self._troubled[problem.layer] = problem.message
-            self.tell("layer-unavailable", str(problem), layer=problem.layer)
+            self.event("layer-unavailable", str(problem), layer=problem.layer)
         return Finding("error", "layer", problem.message, file=problem.layer, hint=problem.hint)
 
-    def layers_well(self, still_troubled: Collection[str]) -> None:
+    def layers_recovered(self, still_troubled: Collection[str]) -> None:
         """Every layer but these can be read."""
         for layer in self._troubled.keys() - set(still_troubled):
             del self._troubled[layer]
-            self.tell("layer-recovered", f"{layer} can be read again.", layer=layer)
+            self.event("layer-recovered", f"{layer} can be read again.", layer=layer)
 
     def watcher_trouble(self, kind: str, message: str) -> None:
         """The watcher could only poll, or had to be restarted; it has logged that itself."""
         if kind == "watcher-polling":
             self.polling = True
-            self.tell("watcher-polling", message)
+            self.event("watcher-polling", message)
         else:
             self.watcher_restarts += 1
-            self.tell("watcher-restarted", message)
+            self.event("watcher-restarted", message)
 
 
 def without_excerpts(finding: Finding) -> str:

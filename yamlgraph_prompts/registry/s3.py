@@ -6,14 +6,13 @@ Killed between any two steps, it leaves the old release live or the new one.
 
 from __future__ import annotations
 
-import threading
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from shlex import quote
 from threading import Event
-from typing import TypeVar, cast
+from typing import TypeVar
 
 from yamlgraph_prompts.errors import (
     Conflict,
@@ -27,9 +26,11 @@ from yamlgraph_prompts.model.pack import MAX_PACK, decode_pack, encode_pack
 from yamlgraph_prompts.model.release import Release
 from yamlgraph_prompts.registry.ports import ReleaseFacts, poll_changes
 from yamlgraph_prompts.registry.s3_log import S3Log
-from yamlgraph_prompts.registry.s3_objects import Objects
-from yamlgraph_prompts.sources.bounds import LIMIT_ANSWER_BYTES, Bounds, Operation, allowed
-from yamlgraph_prompts.sources.s3_client import Place
+from yamlgraph_prompts.sources.deadline import within
+from yamlgraph_prompts.sources.s3.bounds import LIMIT_ANSWER_BYTES, Bounds, Operation, allowed
+from yamlgraph_prompts.sources.s3.listing import RELEASES
+from yamlgraph_prompts.sources.s3.location import Location
+from yamlgraph_prompts.sources.s3.objects import Objects
 
 TIMEOUT_S = 120.0
 PAUSE_S = 2.0
@@ -54,9 +55,9 @@ class S3Registry:
         self._single_writer = single_writer
         # The thread of a call ends soon after the caller's wait.
         self.bounds = replace(BOUNDS, seconds=timeout_s + 1.0)
-        place = Place.parse(url)
-        self._objects = Objects(place, ".releases/")
-        self.url = place.url_without_secrets
+        location = Location.parse(url)
+        self._objects = Objects(location, RELEASES, is_patient=True)
+        self.url = location.url_without_secrets
 
     # Releases
 
@@ -145,28 +146,14 @@ class S3Registry:
 
         The thread is for what no budget reaches: a credential process or a name server that hangs.
         """
-        answer: list[tuple[T | None, BaseException | None]] = []
 
-        def run() -> None:
-            try:
-                with allowed(LIMIT_ANSWER_BYTES, operation or Operation(self.bounds)):
-                    answer.append((ask(), None))
-            except BaseException as problem:  # noqa: BLE001 - handed to the caller's thread
-                answer.append((None, problem))
+        def run() -> T:
+            with allowed(LIMIT_ANSWER_BYTES, operation or Operation(self.bounds)):
+                return ask()
 
-        thread = threading.Thread(target=run, name="yamlgraph-prompts-bucket", daemon=True)
-        thread.start()
-        thread.join(self._timeout_s)
-        if not answer:
-            raise LayerUnavailable(
-                f"{self.url} did not answer within {self._timeout_s:g} s.",
-                layer=self.url,
-                hint=f"See what is live before you try again: {self._listing()}",
-            )
-        result, problem = answer[0]
-        if problem is not None:
-            raise problem
-        return cast("T", result)
+        hint = f"Check what is live before you try again: {self._listing()}"
+        when = f"within {self._timeout_s:g} s"
+        return within(self._timeout_s, run, self.url, when=when, hint=hint)
 
     def _log(self, environment: str) -> S3Log:
         return S3Log(self._objects, environment)

@@ -12,7 +12,7 @@ from typing import Any
 
 from yamlgraph_prompts.errors import LayerUnavailable
 from yamlgraph_prompts.model.entry import Entry
-from yamlgraph_prompts.registry.s3_objects import Objects
+from yamlgraph_prompts.sources.s3.objects import Objects
 
 LIMIT_ENTRY_BYTES = 64 << 10
 ROUNDS = 10

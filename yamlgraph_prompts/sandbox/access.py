@@ -13,7 +13,6 @@ from jinja2.environment import TemplateModule
 from jinja2.filters import _GroupTuple
 from jinja2.runtime import BlockReference, LoopContext, Macro, TemplateReference, Undefined
 from jinja2.utils import Cycler, Namespace, missing
-from markupsafe import Markup
 
 from yamlgraph_prompts.sandbox import methods
 from yamlgraph_prompts.sandbox.budget import Budget, Refused, current
@@ -23,37 +22,36 @@ from yamlgraph_prompts.sandbox.operations import (
     attributes_of,
     check_spec,
     describe,
-    scan,
     show,
 )
+from yamlgraph_prompts.sandbox.printing import View, measure
+from yamlgraph_prompts.sandbox.scalars import Labelled, LabelledFloat, LabelledInt, LabelledText
 from yamlgraph_prompts.sandbox.views import (
-    Labelled,
     MappingView,
     ObjectView,
     SequenceView,
     SetView,
-    View,
-    measure,
+    enum_part,
     own,
     view,
 )
 
-_KINDS: Final[tuple[tuple[type | tuple[type, ...], str], ...]] = (
-    (Markup, "markup"),
-    (str, "text"),
-    (int, "int"),
-    (float, "float"),
-    (dt.datetime, "datetime"),
-    (dt.date, "date"),
-    (dt.time, "time"),
-    (dt.timedelta, "timedelta"),
-    (Decimal, "decimal"),
-    (list, "list"),
-    (tuple, "tuple"),
-    ((dict, MappingView), "mapping"),
-    ((set, frozenset, SetView), "set"),
-    (range, "range"),
-)
+_ISO = type(dt.date.min.isocalendar())
+_KINDS: Final[Mapping[type, str]] = {
+    **dict.fromkeys((str, LabelledText), "text"),
+    **dict.fromkeys((int, bool, LabelledInt), "int"),
+    **dict.fromkeys((float, LabelledFloat), "float"),
+    dt.datetime: "datetime",
+    dt.date: "date",
+    dt.time: "time",
+    dt.timedelta: "timedelta",
+    Decimal: "decimal",
+    list: "list",
+    **dict.fromkeys((tuple, _GroupTuple, _ISO), "tuple"),
+    **dict.fromkeys((dict, MappingView), "mapping"),
+    **dict.fromkeys((set, frozenset, SetView), "set"),
+    range: "range",
+}
 # What Jinja's own objects show of themselves.
 _MEMBERS: Final[Mapping[type, frozenset[str]]] = {
     BlockReference: frozenset({"super"}),
@@ -61,7 +59,7 @@ _MEMBERS: Final[Mapping[type, frozenset[str]]] = {
     LoopContext: frozenset(
         "depth depth0 first index index0 last length nextitem previtem revindex revindex0".split()
     ),
-    type(dt.date.min.isocalendar()): frozenset({"week", "weekday", "year"}),
+    _ISO: frozenset({"week", "weekday", "year"}),
     Macro: frozenset({"arguments", "caller", "catch_kwargs", "catch_varargs", "name"}),
     _GroupTuple: frozenset({"grouper", "list"}),
 }
@@ -69,20 +67,13 @@ _MEMBER_METHODS: Final[Mapping[type, frozenset[str]]] = {
     Cycler: frozenset({"next", "reset"}),
     LoopContext: frozenset({"changed", "cycle"}),
 }
-_known_kinds: dict[type, str] = {}
 
 
-def kind_of(value: Any) -> str:
+def _kind_of(value: Any) -> str:
     """The kind of a value in `METHODS` and `FIELDS`; ``""`` for what has neither."""
-    kind = type(value)
-    if kind is SequenceView:
+    if type(value) is SequenceView:
         return "tuple" if value.base is tuple else "list"
-    known = _known_kinds.get(kind)
-    if known is None:
-        known = next((name for base, name in _KINDS if issubclass(kind, base)), "")
-        if len(_known_kinds) < 1_000:
-            _known_kinds[kind] = known
-    return known
+    return _KINDS.get(type(value), "")
 
 
 class BoundMethod:
@@ -108,32 +99,37 @@ class BoundMethod:
 def member(obj: Any, name: str) -> Any:
     """The attribute of this name."""
     current().tick()  # so that the clock is looked at in a loop of nothing else
-    kind = type(obj)
     if name.startswith("_"):
         return _private(obj, name)
-    if kind is not MappingView and isinstance(obj, (View, Labelled)):
-        value = obj.get(name)
-        if value is not missing:
-            return value
-        if isinstance(obj, ObjectView):
-            opened = obj.method(name)
-            return missing if opened is None else BoundMethod(_opened(opened), obj, name)
-    sort = kind_of(obj)
-    if sort:
-        run = METHODS[sort].get(name)
-        if run is not None:
-            return BoundMethod(run, obj, name)
-        if name in FIELDS.get(sort, ()):
-            return getattr(obj, name)
-    if name in _MEMBERS.get(kind, ()):
+    kind = type(obj)
+    value = _data(obj, name)
+    if value is not missing:
+        return value
+    opened = obj.method(name) if isinstance(obj, ObjectView) else None
+    if opened is not None:
+        return BoundMethod(_opened(opened), obj, name)
+    sort = _kind_of(obj)
+    if sort and name in METHODS[sort]:
+        return BoundMethod(METHODS[sort][name], obj, name)
+    if name in FIELDS.get(sort, ()) or name in _MEMBERS.get(kind, ()):
         return getattr(obj, name)
     if name in _MEMBER_METHODS.get(kind, ()):
         return BoundMethod(_runtime_method(name), obj, name)
+    return getattr(obj, name) if isinstance(obj, Undefined) else missing  # its own refusal
+
+
+def _data(obj: Any, name: str) -> Any:
+    """What an object of the app's or a namespace holds by this name."""
+    kind = type(obj)
+    if kind is MappingView:
+        return missing
+    if isinstance(obj, View):
+        return obj.get(name)
+    if isinstance(obj, Labelled):
+        return enum_part(obj.raw, name)
     if kind is Namespace:
         return attributes_of(obj).get(name, missing)
-    if kind is TemplateModule:
-        return vars(obj).get(name, missing)
-    return getattr(obj, name) if isinstance(obj, Undefined) else missing  # its own refusal
+    return vars(obj).get(name, missing) if kind is TemplateModule else missing
 
 
 def _private(obj: Any, name: str) -> Any:
@@ -142,7 +138,12 @@ def _private(obj: Any, name: str) -> Any:
         return obj[name]
     if isinstance(obj, (dict, MappingView)) and not name.startswith("__"):
         return item(obj, name)
-    raise Refused(f"The attribute {str(name)!r} of a {describe(obj)!r} object is not for prompts.")
+    raise withheld(obj, name)
+
+
+def withheld(obj: Any, name: str) -> Refused:
+    """The refusal of an attribute."""
+    return Refused(f"The attribute {str(name)!r} of a {describe(obj)!r} object is not for prompts.")
 
 
 def item(obj: Any, key: Any) -> Any:
@@ -172,10 +173,7 @@ def item(obj: Any, key: Any) -> Any:
 
 
 def _opened(method: Callable[..., Any]) -> Method:
-    def run(budget: Budget, owner: ObjectView, *args: Any, **named: Any) -> Any:
-        return view(method(*args, **named))
-
-    return run
+    return lambda budget, owner, *args, **named: view(method(*args, **named))
 
 
 def _runtime_method(name: str) -> Method:
@@ -192,19 +190,15 @@ def _runtime_method(name: str) -> Method:
 
 
 class BoundedFormatter(Formatter):
-    """One `str.format` over what a template sees, with bounded widths and lengths.
+    """One `str.format` over what a template sees, with bounded widths and lengths."""
 
-    Args:
-        absent: What stands for data that is not there; None raises as Python does.
-    """
-
-    def __init__(self, absent: Callable[..., Any] | None = None) -> None:
-        self._absent = absent
+    def __init__(self) -> None:
         self._length = 0
 
     def vformat(self, format_string: str, args: Any, kwargs: Any) -> str:
-        scan(current(), format_string, 4)
-        return current().made(super().vformat(format_string, args, kwargs))
+        budget = current()
+        budget.scan(format_string, 4, 64)
+        return budget.made(super().vformat(format_string, args, kwargs))
 
     def get_field(self, field_name: str, args: Any, kwargs: Any) -> tuple[Any, Any]:
         first, rest = formatter_field_name_split(field_name)
@@ -212,9 +206,7 @@ class BoundedFormatter(Formatter):
         for is_attribute, name in rest:
             value = (member if is_attribute else item)(value, name)
             if value is missing:
-                if self._absent is None:
-                    raise AttributeError if is_attribute else KeyError
-                value = self._absent(name=name)
+                raise AttributeError if is_attribute else KeyError
         return value, first
 
     def format_field(self, value: Any, format_spec: str) -> Any:
@@ -236,34 +228,18 @@ class BoundedFormatter(Formatter):
         return current().made(super().convert_field(value, conversion))
 
 
-class _EscapingFormatter(BoundedFormatter):
-    def __init__(self, text: Markup) -> None:
-        BoundedFormatter.__init__(self, Undefined)
-        self.escape = text.escape
-
-    def format_field(self, value: Any, format_spec: str) -> Any:
-        text = super().format_field(value, format_spec)
-        current().room(5 * len(text))
-        return text if isinstance(value, Markup) else str(self.escape(text))
-
-
 def _format(budget: Budget, text: str, *args: Any, **named: Any) -> str:
-    formatter = (
-        _EscapingFormatter(text) if isinstance(text, Markup) else BoundedFormatter(Undefined)
-    )
-    return (Markup if isinstance(text, Markup) else str)(formatter.vformat(text, args, named))
+    return BoundedFormatter().vformat(text, args, named)
 
 
 def _format_map(budget: Budget, text: str, mapping: Any) -> str:
     return _format(budget, text, **own(mapping))
 
 
-_FORMATS: Final = {"format": _format, "format_map": _format_map}
 # Kind → the methods of its values that templates may call.
 METHODS: Final[Mapping[str, Mapping[str, Method]]] = {
     **methods.METHODS,
-    "text": {**methods.METHODS["text"], **_FORMATS},
-    "markup": {**methods.METHODS["markup"], **_FORMATS},
+    "text": {**methods.METHODS["text"], "format": _format, "format_map": _format_map},
 }
 # The names of all methods, of plain values, of Jinja's own objects and of pydantic models.
 METHOD_NAMES: Final = frozenset({"model_dump"}).union(*METHODS.values(), *_MEMBER_METHODS.values())

@@ -58,18 +58,6 @@ class Limits:
 class Budget:
     """What is left of one prompt's `Limits`. The clock runs only within `using` and `swap`."""
 
-    __slots__ = (
-        "_calls",
-        "_characters",
-        "_deadline",
-        "_left",
-        "_look_at",
-        "_memory",
-        "_seconds",
-        "known",
-        "limits",
-    )
-
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self._characters = limits.characters
@@ -106,6 +94,14 @@ class Budget:
         if self._left < self._look_at:
             self._look()
 
+    def scan(self, text: str, rate: int, wide: int = 0) -> None:
+        """Count a look at each character of a text, before it is taken.
+
+        `rate` is the cost of 128 characters, in steps; `wide` that of characters beyond ASCII,
+        where it differs.
+        """
+        self.spend(1 + (len(text) * (rate if not wide or text.isascii() else wide) >> 7))
+
     def rounds(self, count: int) -> None:
         """Count all rounds of a loop, before it begins."""
         self._left -= count
@@ -138,9 +134,7 @@ class Budget:
         """Count a text that was made on the way."""
         if len(text) > self.limits.characters:
             raise self.too_long()
-        self._memory -= getsizeof(text)
-        if self._memory < 0:
-            self.keep(0)
+        self.keep(getsizeof(text))
         return text
 
     def keep(self, size: int) -> None:
@@ -153,6 +147,11 @@ class Budget:
         """Count the elements of a list that is about to be made."""
         self.spend(count >> 1)
         self.keep(count << 4)
+
+    def pieces(self, text: str, count: int) -> None:
+        """Count the texts that a text is about to be taken apart into."""
+        self.elements(count)
+        self.keep(len(text) + 50 * count)
 
     def output(self, pieces: Iterable[str]) -> str:
         """The pieces as one text of the result."""

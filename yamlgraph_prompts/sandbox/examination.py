@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
-from yamlgraph_prompts.findings import BoundedFindings, Finding, shown
+from yamlgraph_prompts.findings import Finding, bounded, shown
 from yamlgraph_prompts.sandbox import fields
 from yamlgraph_prompts.sandbox.inspection import Inspection
 from yamlgraph_prompts.sandbox.jinja import GuardedEnvironment
@@ -58,10 +58,8 @@ def examination(text: str, environment: GuardedEnvironment) -> Examination:
 def _examination(text: str, environment: GuardedEnvironment) -> Examination:
     if not is_jinja(text):
         scan = fields.scan(text)
-        found = BoundedFindings()
-        for finding in _format_findings(text, scan):
-            found.add(finding)
-        return Examination(tuple(found), scan.roots - _NOT_GIVEN, scan.roots)
+        found = bounded(_format_findings(text, scan))
+        return Examination(found, scan.roots - _NOT_GIVEN, scan.roots)
     inspection = Inspection(text, environment)
     if inspection.tree is None:
         return Examination(inspection.findings, frozenset(), frozenset())
@@ -78,31 +76,31 @@ _long_examination = lru_cache(maxsize=2)(_examination)
 
 def _format_findings(text: str, scan: fields.FieldScan) -> Iterator[Finding]:
     positions = Positions(text)
+
+    def wrong_at(offset: int, code: str, message: str, hint: str | None = None) -> Finding:
+        line, column = positions.at(offset)
+        return Finding("error", code, message, line=line, column=column, hint=hint)
+
     if scan.wrong:
-        message, hint = _brace_words(scan)
-        wrong = Finding("error", "format-braces", message, hint=hint)
-        if not scan.brace_error:
-            line, column = positions.at(max(text.find("{" + scan.invalid[0]), 0))
-            wrong = wrong.at(line=line, column=column)
-        yield wrong
+        first = text.find("{" + scan.invalid[0]) if scan.invalid else 0
+        offset = _loose_brace(text) if scan.brace_error else max(first, 0)
+        yield wrong_at(offset, "format-braces", *_brace_words(scan))
         return
     try:
         found = list(fields.located_fields(text))
     except ValueError as error:  # in a format spec, where YAMLGraph does not look
-        yield Finding("error", "format-braces", f"in a format spec: {error}")
+        yield wrong_at(_loose_brace(text), "format-braces", f"in a format spec: {error}")
         return
     for offset, (name, spec, _conversion) in found:
-        line, column = positions.at(offset)
         if part := fields.private_part(name):
             message = f"{shown(part)} in a field is not for prompts"
             if len(name) <= _MAX_SHOWN:
                 message = f"{part!r} in the field {{{name}}} is not for prompts"
-            yield Finding("error", "unsafe-template", message, line=line, column=column)
+            yield wrong_at(offset, "unsafe-template", message)
         if any(len(digits) > _MAX_DIGITS for digits in _DIGITS.findall(spec)):
             written = f"{name}:{spec}"
             field = f"the field {{{written}}}" if len(written) <= 2 * _MAX_SHOWN else "a field"
-            message = f"{field} is too wide"
-            yield Finding("error", "unsafe-template", message, line=line, column=column)
+            yield wrong_at(offset, "unsafe-template", f"{field} is too wide")
 
 
 def _brace_words(scan: fields.FieldScan) -> tuple[str, str]:
@@ -124,7 +122,7 @@ def _brace_words(scan: fields.FieldScan) -> tuple[str, str]:
     return f"{{{' '.join(name.split())}}} is no variable", hint
 
 
-def loose_brace(text: str) -> int:
+def _loose_brace(text: str) -> int:
     """Where `str.format` meets a brace that has no partner."""
     opened: list[int] = []
     at = 0

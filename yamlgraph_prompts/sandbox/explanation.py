@@ -10,23 +10,18 @@ from jinja2.exceptions import TemplateNotFound, TemplateSyntaxError, UndefinedEr
 
 from yamlgraph_prompts.sandbox.budget import Refused
 
-# Python's own words that name only types and operators.
+# Python's and Jinja's words that name only types and operators.
 _OF_TYPES = re.compile(
     r"unsupported operand type\(s\) for \S+( or pow\(\))?: '[\w.]+' and '[\w.]+'"
-    r"|'[\w.]+' object is not (iterable|callable|subscriptable|reversible|a mapping|an iterator)"
-    r"|can only concatenate \w+ \(not \"[\w.]+\"\) to \w+"
-    r"|can't multiply sequence by non-int of type '[\w.]+'"
     r"|'\S+' not supported between instances of '[\w.]+' and '[\w.]+'"
+    r"|'[\w.]+' object is not (iterable|callable|subscriptable|reversible)"
+    r"|can only concatenate \w+ \(not \"[\w.]+\"\) to \w+"
     r"|object of type '[\w.]+' has no len\(\)"
     r"|Object of type \w+ is not JSON serializable"
-    r"|must be real number, not \w+"
-    r"|(integer )?division( or modulo)? by zero|float division by zero"
-    r"|not all arguments converted during string formatting"
-    r"|not enough arguments for format string"
-    r"|format requires a mapping"
+    r"|(integer |float )?(division|modulo|division or modulo) by zero"
+    r"|not (all|enough) arguments (for format string|converted during string formatting)"
     r"|[\w. ]*\(\) (takes|missing) [\w ,()']+"
     r"|cannot assign attribute on non-namespace object"
-    r"|Range too big\. The sandbox blocks ranges larger than MAX_RANGE \(\d+\)\."
 )
 # Words that quote names, which may be values: shown where the template itself has them.
 _OF_NAMES = re.compile(
@@ -35,46 +30,22 @@ _OF_NAMES = re.compile(
     r"|'[\w.]+' object has no attribute '\w+'"
     r"|No (filter|test) named '\w+'( found)?\."
 )
-# Jinja's words for a mistake in the syntax, and what somebody who is no programmer can do.
-_HINTS = (
-    (
-        re.compile(r"unexpected '}'|unexpected end of template, expected"),
-        "What begins with {{ ends with }}, and what begins with {% ends with %}.",
-    ),
-    (
-        re.compile(r"expected token ':', got '}'"),
-        "Write a name without braces of its own: {{ name }}.",
-    ),
-    (
-        re.compile(r"The innermost block that needs to be closed is '(\w+)'"),
-        r"Write {% end\1 %} where it ends.",
-    ),
-    (
-        re.compile(r"Encountered unknown tag '(else|elif)'"),
-        r"{% \1 %} stands between {% if ... %} and {% endif %}.",
-    ),
-    (
-        re.compile(r"Encountered unknown tag 'end(\w+)'"),
-        r"There is no open {% \1 ... %} that it would end: write one, or remove it.",
-    ),
-    (
-        re.compile(r"Encountered unknown tag"),
-        "Tags are if, for, set and a few more; see Jinja's Template Designer Documentation.",
-    ),
-    (
-        re.compile(r"Expected an expression, got 'end of"),
-        "Something is missing before the closing braces.",
-    ),
-    (
-        re.compile(r"expected token 'end of print statement'"),
-        "Between {{ and }} stands one name or expression; text stands outside.",
-    ),
-    (
-        re.compile(r"expected token 'name', got 'end of"),
-        "Name a filter behind the |, or remove it.",
-    ),
-    (re.compile(r"unexpected char"), "Is a quotation mark missing?"),
-)
+_CLOSE = "What begins with {{ ends with }}, and what begins with {% ends with %}."
+# The beginning of Jinja's words for a mistake, up to a tag's name → what to do about that tag.
+_HINTS = {
+    "unexpected '}'": _CLOSE,
+    "unexpected end of template, expected": _CLOSE,
+    "expected token ':', got '}'": "Write a name without braces of its own: {{ name }}.",
+    "block that needs to be closed is '": "Write {% end<tag> %} where it ends.",
+    "unknown tag 'else'": "{% else %} stands between {% if ... %} and {% endif %}.",
+    "unknown tag 'elif'": "{% elif %} stands between {% if ... %} and {% endif %}.",
+    "unknown tag 'end": "There is no open {% <tag> ... %} that it ends: write one, or remove it.",
+    "unknown tag": "Tags are if, for, set and a few more; see Jinja's documentation for designers.",
+    "Expected an expression, got 'end of": "Something is missing before the closing braces.",
+    "expected token 'end of print": "Write one name or expression between {{ and }}.",
+    "expected token 'name', got 'end of": "Name a filter behind the |, or remove it.",
+    "unexpected char": "Is a quotation mark missing?",
+}
 _QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 _NO_ATTRIBUTE = re.compile(" object'? has no attribute ")
 _IS_UNDEFINED = re.compile(r"'(\w+)' is undefined")
@@ -108,9 +79,10 @@ def syntax_hint(message: str) -> str | None:
         >>> syntax_hint("unexpected '}'")
         'What begins with {{ ends with }}, and what begins with {% ends with %}.'
     """
-    for words, hint in _HINTS:
-        if found := words.search(message):
-            return found.expand(hint)
+    for words, hint in _HINTS.items():
+        _before, found, rest = message.partition(words)
+        if found:
+            return hint.replace("<tag>", rest.partition("'")[0])
     return None
 
 
@@ -120,15 +92,13 @@ def explain(error: BaseException, text: str) -> Explanation:
     Args:
         error: What it raised.
         text: The templates' own text: a name that stands in it may be shown.
-
-    Returns:
-        The explanation.
     """
     if isinstance(error, TemplateSyntaxError):
         return Explanation(error.message or "syntax error", error.name, error.lineno)
-    template, line = _place(error)
-    message, name = _words(error, text)
-    return Explanation(message, template, line, name)
+    said = _said(error)
+    name = _IS_UNDEFINED.match(said) if isinstance(error, UndefinedError) else None
+    shown = _words(error, said, text)
+    return Explanation(shown, *_place(error), name[1] if name and shown == said else None)
 
 
 def _place(error: BaseException) -> tuple[str | None, int | None]:
@@ -142,32 +112,30 @@ def _place(error: BaseException) -> tuple[str | None, int | None]:
     return template, line
 
 
-def _words(error: BaseException, text: str) -> tuple[str, str | None]:
-    said = str(error) if isinstance(error, (Refused, UndefinedError, TypeError)) else ""
+def _said(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - an exception of the app's own
+        return ""
+
+
+def _words(error: BaseException, said: str, text: str) -> str:
     if isinstance(error, Refused):
-        return said if _shown(said, text) else "It reaches for what is not for prompts.", None
+        return said if _shown(said, text) else "It reaches for what is not for prompts."
     if isinstance(error, UndefinedError):
-        if not _shown(said, text):
-            return "Something in it is undefined.", None
-        name = _IS_UNDEFINED.match(said)
-        return said, name[1] if name else None
+        return said if _shown(said, text) else "Something in it is undefined."
     if isinstance(error, TemplateNotFound):
         named = str(error.name or "")
-        shown = f"There is no template {named!r}." if named in text else "A template is not there."
-        return shown, None
+        return f"There is no template {named!r}." if named in text else "A template is not there."
     if isinstance(error, RecursionError):
-        return "It nests or calls itself too deeply.", None
+        return "It nests or calls itself too deeply."
     if isinstance(error, MemoryError):
-        return "It takes too much memory.", None
-    try:
-        said = str(error)
-    except Exception:  # noqa: BLE001 - an exception of the app's own
-        said = ""
+        return "It takes too much memory."
     if len(said) < _MAX_SHOWN and (
         _OF_TYPES.fullmatch(said) or (_OF_NAMES.fullmatch(said) and _shown(said, text))
     ):
-        return f"{said[0].upper()}{said[1:]}", None
-    return f"{type(error).__name__} while it was filled in.", None
+        return f"{said[0].upper()}{said[1:]}"
+    return f"{type(error).__name__} while it was filled in."
 
 
 def _shown(said: str, text: str) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from _string import formatter_field_name_split  # type: ignore[import-not-found]
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from string import Formatter
@@ -14,8 +15,10 @@ from typing import Any
 
 from yamlgraph_prompts.sandbox.access import BoundedFormatter
 from yamlgraph_prompts.sandbox.budget import Refused, current
-from yamlgraph_prompts.sandbox.views import SequenceView, measure, view
+from yamlgraph_prompts.sandbox.printing import measure
+from yamlgraph_prompts.sandbox.views import SequenceView, view
 
+_BRACE = re.compile(r"[{}]")
 _RAW = re.compile(r"\{%-?\s*raw\s*-?%\}")
 _ENDRAW = re.compile(r"\{%-?\s*endraw\s*-?%\}")
 # A wrong brace makes YAMLGraph scan again what follows it: what that may cost, in characters.
@@ -57,45 +60,45 @@ def without_raw(text: str) -> str:
 
 def scan(text: str) -> FieldScan:
     """The fields of `text`, and YAMLGraph's complaint about its braces."""
-    return _Scanner(_FEW_RESCANS + _RESCANS * len(text)).scan(text)
+    left = _FEW_RESCANS + _RESCANS * len(text)
 
-
-class _Scanner:
-    def __init__(self, left: int) -> None:
-        self._left = left
-
-    def scan(self, text: str, depth: int = 0) -> FieldScan:
+    def scanned(remaining: str, depth: int) -> FieldScan:
+        nonlocal left
         roots: set[str] = set()
         invalid: set[str] = set()
         brace_error: str | None = None
-        remaining = text
         while remaining:
-            self._left -= len(remaining)
+            left -= len(remaining)
             try:
                 for name, spec, _conversion in _parsed(remaining):
-                    self._left -= _FIELD_COST
-                    root = name.partition(".")[0].partition("[")[0]
+                    left -= _FIELD_COST
+                    root = _root(name)
                     if not root.isidentifier():
                         invalid.add(name)
                         continue
                     roots.add(root)
                     if "{" in spec and depth < _MAX_DEPTH:
-                        roots |= self.scan(spec, depth + 1).roots
+                        roots |= scanned(spec, depth + 1).roots
                 break
             except ValueError as error:
                 brace_error = brace_error or str(error)
-                opening, closing = remaining.find("{"), remaining.find("}")
-                offsets = [offset for offset in (opening, closing) if offset >= 0]
-                if not offsets or self._left < 0:
+                brace = _BRACE.search(remaining)
+                if brace is None or left < 0:
                     break
-                remaining = remaining[min(offsets) + 1 :]
+                remaining = remaining[brace.end() :]
         return FieldScan(frozenset(roots), tuple(sorted(invalid)), brace_error)
+
+    return scanned(text, 0)
 
 
 def _parsed(text: str) -> Iterator[Field]:
     for _literal, name, spec, conversion in Formatter().parse(text):
         if name is not None:
             yield name, spec or "", conversion
+
+
+def _root(name: str) -> str:
+    return name.partition(".")[0].partition("[")[0]
 
 
 def fields(text: str) -> Iterator[Field]:
@@ -145,19 +148,16 @@ class FormatText:
         text: The text; its braces must be right.
     """
 
-    __slots__ = ("_counts", "_roots", "_simple", "text")
+    __slots__ = ("_counts", "_is_simple", "_roots", "text")
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self._counts: dict[str, int] = {}
-        self._simple = True
-        for name, spec, conversion in fields(text):
-            self._counts[name] = self._counts.get(name, 0) + 1
-            if spec or conversion or not name.isidentifier():
-                self._simple = False
-        if sum(self._counts.values()) > _MANY_FIELDS:
-            self._simple = False
-        self._roots = frozenset(re.split(r"[.\[]", name, maxsplit=1)[0] for name in self._counts)
+        found = list(fields(text))
+        self._counts = Counter(name for name, _spec, _conversion in found)
+        self._roots = frozenset(map(_root, self._counts))
+        self._is_simple = len(found) <= _MANY_FIELDS and not any(
+            spec or conversion or not name.isidentifier() for name, spec, conversion in found
+        )
 
     def render(self, variables: Mapping[str, Any]) -> str:
         """The text with its fields filled in; within `budget.using`.
@@ -169,7 +169,7 @@ class FormatText:
             Exception: Whatever the values raise, and `Refused`.
         """
         given = {name: _shown(variables[name]) for name in self._roots if name in variables}
-        if not self._simple:
+        if not self._is_simple:
             return current().output((BoundedFormatter().vformat(self.text, (), given),))
         budget = current()
         length = len(self.text)
@@ -191,8 +191,7 @@ class FormatText:
             except Refused:
                 raise
             except Exception:  # noqa: BLE001 - the value's own code may raise anything
-                root = re.split(r"[.\[]", name, maxsplit=1)[0]
-                return written, type(variables.get(root))
+                return written, type(variables.get(_root(name)))
         return None
 
 

@@ -1,97 +1,64 @@
-"""One walk over a Jinja template's tree: what is wrong with it, and which names it needs.
+"""Static checks of a Jinja template: what is wrong with it, and which names it needs.
 
-It finds all that compiling would refuse, but generates no code and evaluates nothing.
+They find all that compiling would refuse, but generate no code and evaluate nothing.
 """
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import nodes
 from jinja2.compiler import find_undeclared
 from jinja2.exceptions import TemplateSyntaxError
+from jinja2.idtracking import Symbols
 
-from yamlgraph_prompts.findings import shown
+from yamlgraph_prompts.findings import BoundedFindings, Finding, Severity, shown
+from yamlgraph_prompts.sandbox import fields
 from yamlgraph_prompts.sandbox.explanation import syntax_hint
-from yamlgraph_prompts.sandbox.expressions import Expressions, folded
 from yamlgraph_prompts.sandbox.jinja import GuardedEnvironment
+from yamlgraph_prompts.sandbox.positions import word_columns
+from yamlgraph_prompts.sandbox.views import opened_methods
+from yamlgraph_prompts.text.spelling import nearest
 
-_MAX_STATEMENTS = 50  # blocks in blocks
-_MAX_LOOPS = 18  # Python allows 20 in one function
+# Python compiles at most 100 indentations, 200 parentheses and 20 loops in one another.
+_MAX_DEPTH = 96
+_MAX_LOOPS = 18
 _MAX_BRANCHES = 500  # of one {% if %}
 _MAX_BLOCKS = 200
+_MAX_COPIED = 1_000_000  # names: Jinja copies all of them for each branch, include and scoped block
 _MAX_MESSAGE = 500
-_MAX_COPIED = 50_000  # names that blocks and includes are handed, all together
+
 _REFERENCES = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)
+_SCOPES = (
+    *(nodes.AssignBlock, nodes.Block, nodes.CallBlock, nodes.FilterBlock),
+    *(nodes.For, nodes.Macro, nodes.Scope, nodes.With),
+)
+_OUTSIDE = frozenset({"call", "iter", "values"})  # fields of these that belong to the outer scope
+_MACRO = ("caller", "kwargs", "varargs")
+_SPECIAL: dict[type, tuple[str, ...]] = {  # names that Jinja itself makes in a scope
+    nodes.Block: ("self", "super"),
+    nodes.CallBlock: _MACRO,
+    nodes.For: ("loop",),
+    nodes.Macro: _MACRO,
+}
+_HAVE_METHODS = frozenset({"caller", "loop", "self", "super"})
+_WIDE = (nodes.Stmt, nodes.Concat, nodes.List, nodes.Tuple, nodes.Dict, nodes.Slice)
+_LEAVES = frozenset({nodes.Const, nodes.Name, nodes.TemplateData})
+_BY_ATTRIBUTE = frozenset({"groupby", "rejectattr", "selectattr"})
+_RESERVED = frozenset({"_loop_vars", "_block_vars"})
 
 
-class Names:
-    """The names that one function or loop of the compiled template knows (Jinja's `Symbols`).
+class _Place(NamedTuple):
+    """Where a node stands."""
 
-    Args:
-        parent: The names of the function or loop around it.
-        before: For a branch of an ``{% if %}``: the names that are known where it begins.
-    """
-
-    __slots__ = ("_seen", "before", "known", "order", "parent", "stores")
-
-    def __init__(self, parent: Names | None, before: Names | None = None) -> None:
-        self.parent = parent
-        self.before = before
-        self.known: dict[str, bool] = {}  # name → whether it is looked up outside
-        self.order: dict[str, int] = {}
-        self.stores: set[str] = set()
-        self._seen = len(before.order) if before else 0
-
-    def branch(self) -> Names:
-        return Names(self.parent, self)
-
-    def has(self, name: str) -> bool:
-        scope: Names | None = self
-        seen = len(self.order)
-        while scope is not None:
-            if scope.order.get(name, seen) < seen:
-                return True
-            # Of what stands before a branch, only what was known where it begins.
-            seen = scope._seen if scope.before else len(scope.parent.order) if scope.parent else 0
-            scope = scope.before or scope.parent
-        return False
-
-    def load(self, name: str) -> None:
-        if not self.has(name):
-            self._know(name, True)
-
-    def store(self, name: str) -> None:
-        self.stores.add(name)
-        if not any(name in names.known for names in self._branches()):
-            self._know(name, False)
-
-    def declare(self, name: str) -> None:
-        self.stores.add(name)
-        self._know(name, False)
-
-    def merge(self, branches: list[Names]) -> None:
-        for branch in branches:
-            for name, asked in branch.known.items():
-                self._know(name, asked)
-            for name in branch.stores:
-                if not any(name in names.stores for names in self._branches()):
-                    self._know(name, self.parent is None or not self.parent.has(name))
-        self.stores.update(*(branch.stores for branch in branches))
-
-    def _know(self, name: str, asked: bool) -> None:
-        self.known[name] = asked
-        self.order.setdefault(name, len(self.order))
-
-    def _branches(self) -> Iterator[Names]:
-        names: Names | None = self
-        while names is not None:
-            yield names
-            names = names.before
+    is_soft: bool = False  # an unknown filter is refused only when it is reached
+    is_top: bool = True  # in no loop, macro, block or the like
+    loops: int = 0
 
 
-class Inspection(Expressions):
+class Inspection:
     """What one Jinja text says about itself.
 
     Args:
@@ -100,7 +67,6 @@ class Inspection(Expressions):
         included: Whether ``{% include %}`` and its like may stand in it.
 
     Attributes:
-        findings: What is wrong; lines count from 1 in `text`.
         undeclared: The names that are looked up in what it is rendered with.
         assigned: The names that ``{% set %}`` assigns somewhere.
         tree: Jinja's tree; None if it does not parse.
@@ -109,16 +75,24 @@ class Inspection(Expressions):
     def __init__(
         self, text: str, environment: GuardedEnvironment, *, included: bool = False
     ) -> None:
-        super().__init__(text, environment)
-        self._included = included
-        self._copies = 0
-        self._stored = 0
-        self._later: list[tuple[Callable[..., None], Any, Names | None, int]] = []
         self.undeclared: set[str] = set()
         self.assigned: set[str] = set()
         self.tree: nodes.Template | None = None
+        self._text = text
+        self._environment = environment
+        self._included = included
+        self._findings = BoundedFindings()
+        self._words: dict[Finding, str] = {}
+        self._names: set[str] = set()
+        self._blocks: set[str] = set()
+        self._copies = 0
+        self._is_too_deep = False
+        self._methods = environment.methods | opened_methods()  # that a template may call
+        self._modules = set(_HAVE_METHODS)
+        self._called: dict[str, nodes.Node] = {}
         try:
             self.tree = environment._parse(text, None, None)
+            self._check(self.tree)
         except TemplateSyntaxError as error:
             message = (error.message or "syntax error")[:_MAX_MESSAGE]
             hint = syntax_hint(message)
@@ -127,200 +101,137 @@ class Inspection(Expressions):
             self._find("error", "template-syntax", "it nests too deeply", None)
         except (ValueError, OverflowError):
             self._find("error", "template-syntax", "it holds a number that is too large", None)
-        else:
-            self._walk_bounded(self.tree)
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What is wrong, with columns where the word in question stands once in its line."""
+        wanted = {(finding.line or 0, word) for finding, word in self._words.items()}
+        columns = word_columns(self._text, wanted)
+        return tuple(
+            finding.at(column=columns.get((finding.line or 0, self._words[finding])))
+            if finding in self._words
+            else finding
+            for finding in self._findings
+        )
+
+    def _find(
+        self,
+        severity: Severity,
+        code: str,
+        message: str,
+        line: int | None,
+        *,
+        at: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        finding = Finding(severity, code, message, line=line, hint=hint)
+        if self._findings.add(finding) and at:
+            self._words[finding] = at
+
+    def _syntax(self, message: str, node: nodes.Node, at: str | None = None) -> None:
+        self._find("error", "template-syntax", message, node.lineno, at=at)
+
+    def _unsafe(self, message: str, node: nodes.Node, at: str | None = None) -> None:
+        self._find("error", "unsafe-template", message, node.lineno, at=at)
+
+    def _check(self, tree: nodes.Template) -> None:
+        self._visit(tree, 0, _Place())
+        if len(self._names) * self._copies > _MAX_COPIED:
+            self._syntax("it has too many names for its branches, blocks and includes", tree)
+        elif not self._is_too_deep:
+            self._resolve(tree, None)
+            for name in (self._called.keys() & self.undeclared) - self.assigned:
+                self._not_callable(f"the variable {shown(name)}", self._called[name], name)
+
+    def _visit(self, node: nodes.Node, depth: int, place: _Place) -> None:
+        kind = type(node)
+        if depth > _MAX_DEPTH or place.loops > _MAX_LOOPS:
+            self._is_too_deep = True
+            self._syntax("it nests too deeply", node)
+            return
+        if kind in _CHECKS:
+            _CHECKS[kind](self, node, place)
+        if kind in _LEAVES:
+            return
+        inner = place
+        if kind in _SCOPES:
+            inner = _Place(False, False, place.loops + (kind is nodes.For))
+        elif kind is nodes.If or kind is nodes.CondExpr:
+            inner = _Place(True, place.is_top, place.loops)
+        depth += 2 if isinstance(node, _WIDE) else 1
+        for field, value in node.iter_fields():
+            around = place if field in _OUTSIDE else inner
+            if type(value) is list:
+                for child in value:
+                    if isinstance(child, nodes.Node):
+                        self._visit(child, depth, around)
+            elif isinstance(value, nodes.Node):
+                self._visit(value, depth, around)
+
+    # -- names
+
+    def _resolve(self, scope: Any, parent: Symbols | None) -> None:
+        """Let Jinja say which names a scope, and the scopes in it, look up outside."""
+        kind = type(scope)
+        symbols = Symbols(None if kind is nodes.Block else parent)
+        symbols.analyze_node(scope)
+        if kind in _SPECIAL:
+            for name in find_undeclared(scope.body, _SPECIAL[kind]):
+                symbols.declare_parameter(name)
+        self._look_up(symbols)
+        if kind is nodes.AssignBlock and scope.filter is not None:
+            for node in scope.filter.find_all(nodes.Name):
+                if symbols.find_ref(node.name) is None:
+                    message = f"the filter of a set block cannot use {shown(node.name)} here"
+                    self._syntax(message, node, node.name)
+        if kind is nodes.For:
+            if scope.test is not None:
+                condition = Symbols(parent)
+                condition.analyze_node(scope, for_branch="test")
+                self._look_up(condition)
+            if scope.else_:
+                self._resolve(nodes.Scope(scope.else_), parent)
+        for inner in _inner_scopes(scope.body):
+            self._resolve(inner, symbols)
+
+    def _look_up(self, symbols: Symbols) -> None:
+        for action, name in symbols.loads.values():
+            if action == "resolve" and name not in self._environment.globals:
+                self.undeclared.add(name)
 
     # -- statements
 
-    def _walk_bounded(self, tree: nodes.Template) -> None:
-        try:
-            self._walk(tree)
-        except RecursionError:
-            self._syntax("an expression nests too deeply", tree)
+    def _name(self, node: nodes.Name, place: _Place) -> None:
+        self._names.add(node.name)
+        if node.name == "loop" and node.ctx == "store" and place.loops:
+            self._syntax("Can't assign to special loop variable in for-loop target", node)
 
-    def _walk(self, tree: nodes.Template) -> None:
-        root = Names(None)
-        self._blocks: dict[str, nodes.Block] = {}
-        self._body(tree.body, root, 0, 0, False)
-        self._close(root)
-        while self._later:
-            visit, node, names, depth = self._later.pop()
-            visit(node, names, depth)
-        for name in (self._called.keys() & self.undeclared) - self.assigned:
-            self._not_callable(f"the variable {shown(name)}", self._called[name], name)
-        if self._copies * self._stored > _MAX_COPIED:
-            self._syntax("it hands too many names to its blocks and includes", tree)
-
-    def _close(self, names: Names) -> None:
-        outside = self._environment.globals
-        self.undeclared.update(n for n, asked in names.known.items() if asked and n not in outside)
-
-    def _body(
-        self, body: Iterable[nodes.Node], names: Names, depth: int, loops: int, soft: bool
-    ) -> None:
-        for node in body:
-            self._statement(node, names, depth, loops, soft)
-
-    def _statement(self, node: Any, names: Names, depth: int, loops: int, soft: bool) -> None:
-        if depth > _MAX_STATEMENTS:
-            self._syntax(f"it nests blocks more than {_MAX_STATEMENTS} deep", node)
-            return
-        kind = type(node)
-        if kind is nodes.Output:
-            for part in node.nodes:
-                if type(part) is not nodes.TemplateData:
-                    self._expression(part, names, soft)
-        elif kind is nodes.If:
-            self._if(node, names, depth, loops)
-        elif kind is nodes.For:
-            self._expression(node.iter, names, soft)
-            self._inner(self._for, node, names, depth, 0 if node.recursive else loops + 1)
-        elif kind is nodes.Assign:
-            self._expression(node.node, names, soft)
-            self._target(node.target, names)
-            if type(node.target) is nodes.Name:
-                self.assigned.add(node.target.name)
-        elif kind is nodes.AssignBlock:
-            self._target(node.target, names)
-            self._inner(self._set_block, node, names, depth, loops)
-        elif kind is nodes.Macro:
-            names.store(node.name)
-            self._inner(self._macro, node, names, depth, 0)
-        elif kind is nodes.CallBlock:
-            self._expression(node.call, names, soft)
-            self._inner(self._macro, node, names, depth, 0)
-        elif kind is nodes.FilterBlock:
-            self._expression(node.filter, names, soft)
-            self._inner(self._filter_block, node, names, depth, loops)
-        elif kind is nodes.With:
-            for value in node.values:
-                self._expression(value, names, soft)
-            self._inner(self._with, node, names, depth, loops)
-        elif kind is nodes.Block:
-            self._block(node, depth)
-        elif kind is nodes.Scope:
-            self._inner(self._scope, node, names, depth, loops)
-        elif kind is nodes.ScopedEvalContextModifier:
-            for option in node.options:
-                if type(option.value) is not nodes.Const:
-                    self._unsafe("autoescape needs true or false", node)
-            self._body(node.body, names, depth, loops, soft)
-        elif isinstance(node, _REFERENCES):
-            self._reference(node, names, depth, soft)
-        else:
-            self._expression(node, names, soft)
-
-    def _inner(
-        self, visit: Callable[..., None], node: Any, names: Names, depth: int, loops: int
-    ) -> None:
-        # After the outer names are complete: an inner scope sees all of them.
-        def later(node: Any, names: Names, depth: int) -> None:
-            visit(node, names, depth, loops)
-
-        self._later.append((later, node, names, depth + 1))
-
-    def _if(self, node: nodes.If, names: Names, depth: int, loops: int) -> None:
+    def _if(self, node: nodes.If, place: _Place) -> None:
+        self._copies += 1
         if len(node.elif_) > _MAX_BRANCHES:
             self._syntax(f"an if of more than {_MAX_BRANCHES} branches", node)
-            return
-        self._expression(node.test, names, True)
-        branches = []
-        for branch in (node.body, node.elif_, node.else_):
-            inner = names.branch()
-            self._body(branch, inner, depth + (branch is not node.elif_), loops, True)
-            branches.append(inner)
-        names.merge(branches)
 
-    def _for(self, node: nodes.For, outer: Names, depth: int, loops: int) -> None:
-        if loops > _MAX_LOOPS:
-            self._syntax(f"it nests loops more than {_MAX_LOOPS} deep", node)
-            return
-        if any(_stores_loop(part) for part in (node.target, *node.body, *node.else_)):
-            self._syntax("Can't assign to special loop variable in for-loop target", node)
-        names = Names(outer)
-        names.declare("loop")
-        self._target(node.target, names, parameter=True)
-        self._body(node.body, names, depth, loops, False)
-        self._close(names)
-        if node.test is not None:
-            names = Names(outer)
-            self._target(node.target, names, parameter=True)
-            self._expression(node.test, names, False)
-            self._close(names)
-        if node.else_:
-            names = Names(outer)
-            self._body(node.else_, names, depth, loops, False)
-            self._close(names)
+    def _assign(self, node: nodes.Assign, place: _Place) -> None:
+        if type(node.target) is nodes.Name:
+            self.assigned.add(node.target.name)
 
-    def _set_block(self, node: nodes.AssignBlock, outer: Names, depth: int, loops: int) -> None:
-        names = Names(outer)
-        self._body(node.body, names, depth, loops, False)
-        if node.filter is not None:
-            for name in node.filter.find_all(nodes.Name):
-                if not names.has(name.name):
-                    self._syntax(
-                        f"the filter of a set block cannot use {shown(name.name)} here",
-                        name,
-                        name.name,
-                    )
-            self._expression(node.filter, Names(names), False)
-        self._close(names)
-
-    def _macro(self, node: Any, outer: Names, depth: int, loops: int) -> None:
-        names = Names(outer)
-        arguments = [argument.name for argument in node.args]
-        if len(set(map(folded, arguments))) < len(arguments):
+    def _macro(self, node: Any, place: _Place) -> None:
+        names = [argument.name for argument in node.args]
+        if _has_twice(names):
             self._syntax("two parameters have the same name", node)
-        for argument in node.args:
-            names.declare(argument.name)
-        for default in node.defaults:
-            self._expression(default, names, False)
-        special = find_undeclared(node.body, ("caller", "kwargs", "varargs"))
-        required = arguments[: len(arguments) - len(node.defaults)]
-        if "caller" in special and "caller" in required:
+        required = names[: len(names) - len(node.defaults)]
+        if "caller" in required and find_undeclared(node.body, ("caller",)):
             self._syntax("the parameter 'caller' of a macro needs a default", node)
-        self._body(node.body, names, depth, loops, False)
-        for name in special:
-            names.declare(name)
-        self._close(names)
 
-    def _filter_block(self, node: nodes.FilterBlock, outer: Names, depth: int, loops: int) -> None:
-        names = Names(outer)
-        self._body(node.body, names, depth, loops, False)
-        self._expression(node.filter, names, False)
-        self._close(names)
-
-    def _with(self, node: nodes.With, outer: Names, depth: int, loops: int) -> None:
-        names = Names(outer)
-        for target in node.targets:
-            self._target(target, names)
-        self._body(node.body, names, depth, loops, False)
-        self._close(names)
-
-    def _scope(self, node: nodes.Scope, outer: Names, depth: int, loops: int) -> None:
-        names = Names(outer)
-        self._body(node.body, names, depth, loops, False)
-        self._close(names)
-
-    def _block(self, node: nodes.Block, depth: int) -> None:
+    def _block(self, node: nodes.Block, place: _Place) -> None:
+        self._copies += node.scoped
         if node.name in self._blocks:
             self._syntax(f"block {shown(node.name)} defined twice", node, node.name)
-            return
-        if len(self._blocks) >= _MAX_BLOCKS:
+        elif len(self._blocks) >= _MAX_BLOCKS:
             self._syntax(f"it has more than {_MAX_BLOCKS} blocks", node)
-            return
-        self._blocks[node.name] = node
-        self._copies += node.scoped
-        self._later.append((self._block_body, node, None, depth + 1))
+        self._blocks.add(node.name)
 
-    def _block_body(self, node: nodes.Block, _outer: None, depth: int) -> None:
-        names = Names(None)
-        for name in find_undeclared(node.body, ("self", "super")):
-            names.declare(name)
-        self._body(node.body, names, depth, 0, False)
-        self._close(names)
-
-    def _reference(self, node: Any, names: Names, depth: int, soft: bool) -> None:
+    def _reference(self, node: Any, place: _Place) -> None:
         if not self._included:
             tag = {nodes.FromImport: "from"}.get(type(node), type(node).__name__.lower())
             self._find(
@@ -332,32 +243,133 @@ class Inspection(Expressions):
                 hint="Make the file a .yaml.j2: it is rendered when the release is built.",
             )
         self._copies += 1
-        if type(node) is nodes.Extends and (depth or soft):
+        if type(node) is nodes.Extends and not place.is_top:
             self._syntax("cannot use extend from a non top-level scope", node)
-        self._expression(node.template, names, soft)
         if type(node) is nodes.Import:
-            names.store(node.target)
             self._modules.add(node.target)
-        elif type(node) is nodes.FromImport:
-            for name in node.names:
-                names.store(name[1] if isinstance(name, tuple) else name)
 
-    def _target(self, target: Any, names: Names, *, parameter: bool = False) -> None:
-        kind = type(target)
-        if kind is nodes.Name:
-            self._stored += 1
-            if parameter or target.ctx == "param":
-                names.declare(target.name)
-            else:
-                names.store(target.name)
-        elif kind is nodes.NSRef:
-            names.load(target.name)
-        else:
-            for item in target.iter_child_nodes():
-                self._target(item, names, parameter=parameter)
+    # -- expressions
+
+    def _getattr(self, node: nodes.Getattr, place: _Place) -> None:
+        self._private([node.attr], node)
+        if node.attr.startswith("_") and not node.attr.startswith("__"):
+            message = f"{shown(node.attr)} is refused unless it is a key of a mapping"
+            self._find("warning", "unsafe-template", message, node.lineno, at=node.attr)
+
+    def _getitem(self, node: nodes.Getitem, place: _Place) -> None:
+        self._private(_texts([node.arg]), node)
+
+    def _private(self, names: Iterable[str], node: nodes.Node, beginning: str = "__") -> None:
+        for name in names:
+            if name.startswith(beginning):
+                self._unsafe(f"the attribute {shown(name)} is not for prompts", node, name)
+
+    def _call(self, node: nodes.Call, place: _Place) -> None:
+        self._keywords(node)
+        called = node.node
+        if type(called) is nodes.Name:
+            self._called.setdefault(called.name, called)
+        elif type(called) is nodes.Getattr:
+            owner = called.node
+            if type(owner) is nodes.Const and called.attr.startswith("format"):
+                self._format_string(owner)
+            if type(owner) is not nodes.Name or owner.name not in self._modules:
+                self._method(called.attr, called)
+        elif type(called) is nodes.Getitem:
+            for name in _texts([called.arg]):
+                self._method(name, called)
+
+    def _method(self, name: str, node: nodes.Node) -> None:
+        if name not in self._methods:
+            self._not_callable(f"the method {shown(name)}", node, name)
+
+    def _not_callable(self, what: str, node: nodes.Node, at: str) -> None:
+        self._find(
+            "warning",  # an app may open a class
+            "not-callable",
+            f"prompts cannot call {what}",
+            node.lineno,
+            at=at,
+            hint="Pass its result as a variable, or open its class in the app: `templates.allow`.",
+        )
+
+    def _format_string(self, node: nodes.Const) -> None:
+        try:
+            for text in _texts([node]):
+                for name, _spec, _conversion in fields.fields(text):
+                    self._private([fields.private_part(name) or ""], node, "_")
+        except ValueError:
+            return  # its braces are wrong, which a call says
+
+    def _filter(self, node: nodes.Filter, place: _Place) -> None:
+        self._known("filter", node, self._environment.filters, place)
+        given = list(_texts(node.args))
+        if node.name == "attr":
+            self._private(given[:1], node, "_")
+        elif node.name == "map" and given[:1] == ["attr"]:
+            self._private(given[1:2], node, "_")
+        paths = [*_texts(keyword.value for keyword in node.kwargs if keyword.key == "attribute")]
+        if node.name in _BY_ATTRIBUTE:
+            paths += given[:1]
+        for path in paths:
+            self._private(path.replace(",", ".").split("."), node)
+
+    def _test(self, node: nodes.Test, place: _Place) -> None:
+        self._known("test", node, self._environment.tests, place)
+
+    def _known(self, what: str, node: Any, known: Iterable[str], place: _Place) -> None:
+        self._keywords(node)
+        if node.name not in known:
+            near = nearest(node.name, known)
+            excluded = self._environment.excluded_filters if what == "filter" else {}
+            self._find(
+                "warning" if place.is_soft else "error",
+                f"unknown-{what}",
+                f"no {what} named {shown(node.name)}",
+                node.lineno,
+                at=node.name,
+                hint=excluded.get(node.name) or (f"Did you mean {near!r}?" if near else None),
+            )
+
+    def _keywords(self, node: Any) -> None:
+        names = [keyword.key for keyword in node.kwargs]
+        if _has_twice(names):
+            self._syntax("a keyword argument is repeated", node)
+        for name in names:
+            if name.startswith("__") or name in _RESERVED:
+                self._unsafe(f"the argument {shown(name)} is not for prompts", node, name)
 
 
-def _stores_loop(node: nodes.Node) -> bool:
-    if type(node) is nodes.Name:
-        return node.ctx == "store" and node.name == "loop"
-    return any(n.ctx == "store" and n.name == "loop" for n in node.find_all(nodes.Name))
+def _inner_scopes(body: Iterable[nodes.Node]) -> Iterator[nodes.Node]:
+    for node in body:
+        if isinstance(node, _SCOPES):
+            yield node
+        elif isinstance(node, nodes.If):
+            yield from _inner_scopes(node.iter_child_nodes())
+
+
+def _texts(given: Iterable[nodes.Node]) -> Iterator[str]:
+    for node in given:
+        if type(node) is nodes.Const and isinstance(node.value, str):
+            yield node.value
+
+
+def _has_twice(names: list[str]) -> bool:
+    folded = {unicodedata.normalize("NFKC", name) for name in names}  # as Python does
+    return len(folded) < len(names)
+
+
+_CHECKS: dict[type, Callable[[Inspection, Any, _Place], None]] = {
+    **dict.fromkeys(_REFERENCES, Inspection._reference),
+    nodes.Assign: Inspection._assign,
+    nodes.Block: Inspection._block,
+    nodes.Call: Inspection._call,
+    nodes.CallBlock: Inspection._macro,
+    nodes.Filter: Inspection._filter,
+    nodes.Getattr: Inspection._getattr,
+    nodes.Getitem: Inspection._getitem,
+    nodes.If: Inspection._if,
+    nodes.Macro: Inspection._macro,
+    nodes.Name: Inspection._name,
+    nodes.Test: Inspection._test,
+}

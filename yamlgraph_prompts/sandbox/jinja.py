@@ -14,23 +14,32 @@ from jinja2.compiler import CodeGenerator, Frame
 from jinja2.exceptions import TemplateSyntaxError
 from jinja2.lexer import TokenStream
 from jinja2.loaders import BaseLoader
+from jinja2.parser import Parser
 from jinja2.runtime import BlockReference, Context, LoopContext, Macro, Undefined
 from jinja2.utils import Joiner, missing
-from markupsafe import Markup
 
-from yamlgraph_prompts.sandbox.access import METHOD_NAMES, METHODS, BoundMethod, item, member
+from yamlgraph_prompts.sandbox.access import (
+    METHOD_NAMES,
+    METHODS,
+    BoundMethod,
+    item,
+    member,
+    withheld,
+)
 from yamlgraph_prompts.sandbox.budget import Refused, current
-from yamlgraph_prompts.sandbox.filters import FILTERS, GLOBALS, TESTS, Function
+from yamlgraph_prompts.sandbox.filters import EXCLUDED_FILTERS, FILTERS
+from yamlgraph_prompts.sandbox.functions import GLOBALS, TESTS, Function
 from yamlgraph_prompts.sandbox.operations import (
-    COMPARISONS,
     CONTAINERS,
     calculate,
     check_number,
+    compare,
     describe,
     hashed,
     show,
 )
-from yamlgraph_prompts.sandbox.views import MappingView, ObjectView, View, is_withheld, own
+from yamlgraph_prompts.sandbox.printing import View
+from yamlgraph_prompts.sandbox.views import MappingView, ObjectView, is_withheld, own
 
 _MAX_TOKENS = 60_000  # about 240 KB of nothing but Jinja: a second to compile
 _MAX_BRACKETS = 60  # in brackets
@@ -49,9 +58,7 @@ class _Generator(CodeGenerator):
 
     def write_commons(self) -> None:
         super().write_commons()
-        self.writeline("show = environment.show")
-        for sign in COMPARISONS:
-            self.writeline(f"compared_{sign} = environment.comparisons[{sign!r}]")
+        self.writeline("show, compare = environment.show, environment.compare")
 
     def visit(self, node: nodes.Node, *args: Any, **named: Any) -> Any:
         weight = self._loops.get(id(node))
@@ -79,51 +86,37 @@ class _Generator(CodeGenerator):
         return self._FinalizeInfo(None, "show(")  # no constant is evaluated
 
     def _output_child_pre(self, node: nodes.Expr, frame: Frame, finalize: Any) -> None:
-        if frame.eval_ctx.volatile:
-            self.write("(escape if context.eval_ctx.autoescape else str)(show(")
-        elif frame.eval_ctx.autoescape:
-            self.write("escape(show(")
-        elif isinstance(node, nodes.Name):
+        if isinstance(node, nodes.Name):
             name = frame.symbols.ref(node.name)
             self.write(f"({name} if {name}.__class__ is str else ")
             self.write(f"str({name}) if {name}.__class__ is int else show(")
         else:
             self.write("(show(")
 
+    def _write(self, frame: Frame, *parts: str | nodes.Node | None) -> None:
+        """Write texts as they are, and nodes as the code that they become."""
+        for part in parts:
+            if isinstance(part, nodes.Node):
+                self.visit(part, frame)
+            else:
+                self.write(str(part))
+
     def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:
-        self.write("environment.join_values(context, (")
-        for part in node.nodes:
-            self.visit(part, frame)
-            self.write(", ")
-        self.write("))")
+        parts = [written for part in node.nodes for written in (part, ", ")]
+        self._write(frame, "environment.join_values((", *parts, "))")
 
     def visit_Compare(self, node: nodes.Compare, frame: Frame) -> None:
-        if len(node.ops) == 1:
-            self.write(f"compared_{node.ops[0].op}(")
-            self.visit(node.expr, frame)
-            self.write(", ")
-            self.visit(node.ops[0].expr, frame)
-            self.write(")")
+        first, *others = node.ops
+        if not others:
+            self._write(frame, f"compare({first.op!r}, ", node.expr, ", ", first.expr, ")")
             return
-        self.write("environment.compared(")
-        self.visit(node.expr, frame)
+        self._write(frame, "environment.compared(", node.expr)
         for operand in node.ops:
-            self.write(f", {operand.op!r}, lambda: ")
-            self.visit(operand.expr, frame)
+            self._write(frame, f", {operand.op!r}, lambda: ", operand.expr)
         self.write(")")
 
     def visit_List(self, node: nodes.List, frame: Frame) -> None:
         self._built(super().visit_List, node, frame)
-
-    def visit_Dict(self, node: nodes.Dict, frame: Frame) -> None:
-        self.write("environment.built(environment.mapping((")
-        for pair in node.items:
-            self.write("(")
-            self.visit(pair.key, frame)
-            self.write(", ")
-            self.visit(pair.value, frame)
-            self.write("), ")
-        self.write(")))")
 
     def visit_Tuple(self, node: nodes.Tuple, frame: Frame) -> None:
         if node.ctx == "load":
@@ -136,25 +129,27 @@ class _Generator(CodeGenerator):
         visit(node, frame)
         self.write(")")
 
+    def visit_Dict(self, node: nodes.Dict, frame: Frame) -> None:
+        self.write("environment.built(environment.mapping((")
+        for pair in node.items:
+            self._write(frame, "(", pair.key, ", ", pair.value, "), ")
+        self.write(")))")
+
     def visit_Getitem(self, node: nodes.Getitem, frame: Frame) -> None:
-        if not isinstance(node.arg, nodes.Slice):
+        part = node.arg
+        if not isinstance(part, nodes.Slice):
             super().visit_Getitem(node, frame)
             return
-        self.write("environment.cut(")
-        self.visit(node.node, frame)
-        self.write(", slice(")
-        for bound in (node.arg.start, node.arg.stop, node.arg.step):
-            if bound is None:
-                self.write("None")
-            else:
-                self.visit(bound, frame)
-            self.write(", ")
-        self.write("))")
+        bounds = part.start, ", ", part.stop, ", ", part.step
+        self._write(frame, "environment.cut(", node.node, ", slice(", *bounds, "))")
 
-    def visit_EvalContextModifier(self, node: nodes.EvalContextModifier, frame: Frame) -> None:
-        if not all(isinstance(option.value, nodes.Const) for option in node.options):
-            self.fail("autoescape needs true or false", node.lineno)
-        super().visit_EvalContextModifier(node, frame)
+
+class _Parser(Parser):
+    def parse_autoescape(self) -> NoReturn:
+        self.fail(
+            "{% autoescape %} is for HTML, and a prompt is plain text: remove it, and write "
+            "{{ name | e }} where a text is to be escaped"
+        )
 
 
 def _counted(tokens: Iterable[tuple[int, str, str]]) -> Iterator[tuple[int, str, str]]:
@@ -193,6 +188,7 @@ class GuardedEnvironment(Environment):
     intercepted_binops = frozenset({"+", "-", "*", "/", "//", "**", "%"})
     intercepted_unops = frozenset({"+", "-"})
     methods = METHOD_NAMES  # that a template may call, whatever they belong to
+    excluded_filters = EXCLUDED_FILTERS
 
     def __init__(self, **options: Any) -> None:
         super().__init__(optimized=False, **options)
@@ -206,6 +202,9 @@ class GuardedEnvironment(Environment):
         tokens = _counted(self.lexer.tokeniter(source, name, filename, state))
         return TokenStream(self.lexer.wrap(tokens, name, filename), name, filename)
 
+    def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
+        return _Parser(self, source, name, filename).parse()
+
     def handle_exception(self, source: str | None = None) -> NoReturn:
         raise
 
@@ -213,7 +212,7 @@ class GuardedEnvironment(Environment):
 
     show = staticmethod(show)
     buffer = _Buffer
-    comparisons = COMPARISONS
+    compare = staticmethod(compare)
 
     def each(self, value: Any, weight: int = 1) -> Any:
         """What a loop goes over, after charging all its rounds."""
@@ -227,13 +226,9 @@ class GuardedEnvironment(Environment):
         budget = current()
         return budget.made(budget.join(pieces))
 
-    def join_values(self, context: Context, values: tuple[Any, ...]) -> str:
-        texts = [value if type(value) is str else show(value) for value in values]
-        budget, length = current(), sum(map(len, texts))
-        if context.eval_ctx.autoescape and any(type(text) is Markup for text in texts):
-            budget.room(5 * length)
-            return budget.made(Markup("").join(texts))
-        budget.room(length)
+    def join_values(self, values: tuple[Any, ...]) -> str:
+        budget, texts = current(), [show(value) for value in values]
+        budget.room(sum(map(len, texts)))
         return budget.made("".join(texts))
 
     def built(self, value: Any) -> Any:
@@ -251,7 +246,7 @@ class GuardedEnvironment(Environment):
         """``left < a <= b``: each operand is evaluated when it is needed, once."""
         for position in range(0, len(rest), 2):
             right = rest[position + 1]()
-            result = COMPARISONS[rest[position]](left, right)
+            result = compare(rest[position], left, right)
             if not result:
                 break
             left = right
@@ -299,21 +294,19 @@ class GuardedEnvironment(Environment):
         return self._undefined(obj, name) if value is missing else value
 
     def _undefined(self, obj: Any, name: Any) -> Undefined:
-        if isinstance(name, str) and is_withheld(obj, name):
-            raise Refused(
-                f"The attribute {str(name)!r} of a {describe(obj)!r} object is not for prompts."
-            )
-        is_text, is_index = isinstance(name, str), isinstance(name, int)
-        if is_text:
-            shown = repr(name[:_MAX_NAME])
-            why = f"'{describe(obj)} object' has no attribute {shown}"
+        owner = describe(obj)
+        if isinstance(name, str):
+            if is_withheld(obj, name):
+                raise withheld(obj, name)
+            why = f"{owner + ' object'!r} has no attribute {name[:_MAX_NAME]!r}"
         else:
-            shown = repr(name) if is_index and name.bit_length() <= 64 else describe(name)
-            why = f"{describe(obj)} object has no element {shown}"
+            is_short = isinstance(name, int) and name.bit_length() <= 64
+            name = repr(name) if is_short else describe(name)
+            why = f"{owner} object has no element {name}"
         budget = current()
         budget.tick()
         budget.keep(100)
-        return self.undefined(budget.made(why), name=name if is_text else shown)
+        return self.undefined(budget.made(why), name=name)
 
     # -- calls
 

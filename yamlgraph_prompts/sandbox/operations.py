@@ -14,26 +14,17 @@ from typing import Any, Final
 
 from jinja2.runtime import Undefined
 from jinja2.utils import Namespace
-from markupsafe import Markup
 
 from yamlgraph_prompts.sandbox.budget import MAX_BITS, Budget, Refused, check_bits, current
-from yamlgraph_prompts.sandbox.views import (
-    LISTED,
-    PLAIN,
-    PRINTED,
-    Container,
-    Labelled,
-    ObjectView,
-    View,
-    measure,
-    name_of,
-    own,
-)
+from yamlgraph_prompts.sandbox.printing import LISTED, PLAIN, PRINTED, View, measure, name_of
+from yamlgraph_prompts.sandbox.scalars import Labelled
+from yamlgraph_prompts.sandbox.views import Container, ObjectView, own
 
 NUMBERS = (int, float, Decimal)
 DATES = (dt.date, dt.time, dt.timedelta)
 CONTAINERS = (list, tuple, dict, set, frozenset, *LISTED, Container)
-_ESCAPED = 5  # characters that escaping makes of one
+BLANKS: Final = "".join(char for char in map(chr, range(0x3001)) if char.isspace())
+LINE_ENDS: Final = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 _SHORT = 512  # characters
 _MAX_DIGITS = 1_000  # of precision
 _MAX_EXPONENT = 5_000
@@ -41,25 +32,9 @@ _MAX_FORMAT = 1_000  # characters of a date's format
 _SMALL_HASH = 2**61 - 1  # whole numbers from here on share hashes
 _CONVERSION = re.compile(r"(?:\(([^()]*)\))?[#0\- +]*(\*|\d*)(?:\.(\*|\d*))?[hlL]?(.?)", re.DOTALL)
 _NUMBER = re.compile(r"\d+")
-_BLANKS = "".join(map(chr, (*range(9, 14), *range(28, 33))))
-_WIDE_BLANKS = "\x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
-    map(chr, range(0x2000, 0x200B))
-)
-_LINE_ENDS = "\n\r\v\f\x1c\x1d\x1e"
-_WIDE_LINE_ENDS = "\x85\u2028\u2029"
 
 
 # -- costs -------------------------------------------------------------------------------------
-
-
-def scan(budget: Budget, text: str, times: int = 1) -> None:
-    """Count a look at each character of a text."""
-    budget.spend(1 + (len(text) * times >> (7 if text.isascii() else 3)))
-
-
-def seek(budget: Budget, text: str, times: int) -> None:
-    """Count a search from the left, or a copy: of `times` ns a character or less."""
-    budget.spend(1 + (len(text) * times >> 7))
 
 
 def describe(value: Any) -> str:
@@ -70,43 +45,32 @@ def describe(value: Any) -> str:
 def show(value: Any) -> str:
     """What a value looks like where it is printed, as Jinja's own `str` gives it."""
     kind = type(value)
-    if kind is str or kind is Markup:
+    if kind is str:
         return value  # type: ignore[no-any-return]
     if kind is int and value.bit_length() > 64:
         current().spend(value.bit_length() ** 2 >> 16)  # to write it out is quadratic
-        return current().made(str(value))
-    if kind in PLAIN or isinstance(value, (View, Labelled, Undefined)):
+    elif kind in PLAIN or isinstance(value, (View, Labelled, Undefined)):
         return str(value)
-    if isinstance(value, CONTAINERS):
+    elif isinstance(value, CONTAINERS) or kind is Namespace:
         measure(value, PRINTED)
-        return current().made(str(value))
-    if kind is Namespace:
-        measure(value, PRINTED)
-    if isinstance(value, Decimal):
+    elif isinstance(value, Decimal):
         check_number(value)
     return current().made(str(value))
+
+
+def soft(value: Any) -> str:
+    """A text as it is, anything else as it is printed: Jinja's `soft_str`."""
+    return value if isinstance(value, str) else show(value)
 
 
 def attributes_of(namespace: Namespace) -> dict[str, Any]:
     return object.__getattribute__(namespace, "_Namespace__attrs")  # type: ignore[no-any-return]
 
 
-def blanks(text: str) -> int:
-    """How many blanks a text has, at the least one."""
-    sorts = _BLANKS if text.isascii() else _BLANKS + _WIDE_BLANKS
-    seek(current(), text, len(sorts) >> 1)
-    return 1 + sum(map(text.count, sorts))
-
-
-def line_ends(text: str) -> int:
-    """How many lines a text has."""
-    return 1 + sum(map(text.count, _LINE_ENDS if text.isascii() else _LINE_ENDS + _WIDE_LINE_ENDS))
-
-
-def pieces(budget: Budget, text: str, count: int) -> None:
-    """Count the texts that a text is taken apart into."""
-    budget.elements(count)
-    budget.keep(len(text) + 50 * count)
+def count_of(text: str, characters: str) -> int:
+    """How often any of these characters is in a text."""
+    current().scan(text, 7)
+    return sum(text.count(character) for character in characters)
 
 
 def listed(values: Any) -> Any:
@@ -126,13 +90,6 @@ def listed(values: Any) -> Any:
         budget.keep(16)
         items.append(item)
     return items
-
-
-def whole_of(value: Any) -> int | None:
-    """The whole number that a value equals. Python seeks anything else in a range step by step."""
-    if not isinstance(value, NUMBERS) or not -(2**63) < value < 2**63:
-        return None
-    return int(value) if value == int(value) else None
 
 
 def hashed(budget: Budget, keys: Iterable[Any], count: int) -> None:
@@ -176,7 +133,8 @@ def check_number(number: Any) -> Any:
     return number
 
 
-def check_width(budget: Budget, width: Any) -> None:
+def check_width(budget: Budget, _text: Any, width: Any, *_: Any) -> None:
+    """Refuse to pad a text to a width that is too large."""
     if isinstance(width, int):
         budget.room(abs(width))
 
@@ -192,16 +150,6 @@ _OPERATORS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
     "%": operator.mod,
     "**": operator.pow,
 }
-_COMPARISONS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
-    "eq": operator.eq,
-    "ne": operator.ne,
-    "gt": operator.gt,
-    "gteq": operator.ge,
-    "lt": operator.lt,
-    "lteq": operator.le,
-    "in": lambda item, container: item in container,
-    "notin": lambda item, container: item not in container,
-}
 
 
 def calculate(sign: str, left: Any, right: Any) -> Any:
@@ -215,17 +163,15 @@ def calculate(sign: str, left: Any, right: Any) -> Any:
         return check_number(_OPERATORS[sign](left, right))
     if isinstance(left, Undefined) or isinstance(right, Undefined):
         return _OPERATORS[sign](left, right)  # its own refusal
-    if isinstance(left, str):
-        if sign == "%":
-            return _printf(budget, left, right)
-        if sign == "+" and isinstance(right, str):
-            markup = isinstance(left, Markup) or isinstance(right, Markup)
-            budget.room((_ESCAPED if markup else 1) * (len(left) + len(right)))
-            return budget.made(left + right)
+    if sign == "%" and isinstance(left, str):
+        return printf(left, right)
     if sign == "*":
         times, value = (left, right) if isinstance(left, int) else (right, left)
         if isinstance(times, int) and isinstance(value, (str, list, tuple)):
             return _repeated(budget, value, max(0, times))
+    if sign == "+" and isinstance(left, str) and isinstance(right, str):
+        budget.room(len(left) + len(right))
+        return budget.made(left + right)
     if sign == "+" and type(left) is type(right) and isinstance(left, (list, tuple)):
         budget.elements(len(left) + len(right))
         return left + right
@@ -254,61 +200,60 @@ def _repeated(budget: Budget, value: Any, times: int) -> Any:
     return value * times
 
 
-def _comparison(sign: str) -> Callable[[Any, Any], Any]:
-    compares = _COMPARISONS[sign]
+# -- comparisons -------------------------------------------------------------------------------
 
-    def comparison(left: Any, right: Any) -> Any:
-        kinds = type(left), type(right)
-        if kinds == (str, str):
-            if len(right) < _SHORT:
-                return compares(left, right)
-        elif kinds[0] in PLAIN and kinds[1] in PLAIN:
-            return compares(left, right)
-        return compare(sign, left, right)
-
-    return comparison
+_COMPARISONS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
+    "eq": operator.eq,
+    "ne": operator.ne,
+    "gt": operator.gt,
+    "gteq": operator.ge,
+    "lt": operator.lt,
+    "lteq": operator.le,
+    "in": lambda item, container: item in container,
+    "notin": lambda item, container: item not in container,
+}
+_ORDERS: Final = {"lt": "<", "lteq": "<=", "gt": ">", "gteq": ">="}
 
 
 def compare(sign: str, left: Any, right: Any) -> Any:
     """``left sign right`` for a comparison, or ``in``."""
+    is_plain = type(left) in PLAIN and type(right) in PLAIN
+    if is_plain and (type(right) is not str or len(right) < _SHORT):
+        return _COMPARISONS[sign](left, right)
     budget = current()
     budget.tick()
     for side in (left, right):
         if isinstance(side, str):
             budget.spend(len(side) >> 9)
-        elif type(side) not in PLAIN and isinstance(side, CONTAINERS):
+        elif isinstance(side, CONTAINERS):
             measure(side)
     if sign in ("in", "notin"):
-        right = list(right) if isinstance(right, ObjectView) else own(right)
-        if type(right) is range:
-            left = whole_of(left)
-            if left is None:
-                return sign == "notin"
-        if isinstance(right, str):
-            seek(budget, right, 8)
-        elif isinstance(right, (list, tuple)) and isinstance(left, str):
-            budget.spend(len(right) * (1 + (len(left) >> 9)))
-        elif isinstance(right, View) and not isinstance(right, CONTAINERS):
-            raise TypeError(f"argument of type {describe(right)!r} is not iterable")
-        left = own(left) if isinstance(right, (dict, set, frozenset)) else left
+        left, right = _sought(budget, left, right)
     try:
         return _COMPARISONS[sign](left, right)
     except TypeError:
-        if sign in ("eq", "ne") or isinstance(left, Undefined) or isinstance(right, Undefined):
-            raise
-        shown = {"lt": "<", "lteq": "<=", "gt": ">", "gteq": ">="}.get(sign)
-        if shown is None:
+        if sign not in _ORDERS or isinstance(left, Undefined) or isinstance(right, Undefined):
             raise
         raise TypeError(
-            f"{shown!r} not supported between instances of "
+            f"{_ORDERS[sign]!r} not supported between instances of "
             f"{describe(left)!r} and {describe(right)!r}"
         ) from None
 
 
-# Each comparison as compiled templates call it: quick where the cost is known to be small.
-COMPARISONS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
-    sign: _comparison(sign) for sign in _COMPARISONS
-}
+def _sought(budget: Budget, item: Any, container: Any) -> tuple[Any, Any]:
+    """Both sides of ``in``, after charging the search."""
+    container = list(container) if isinstance(container, ObjectView) else own(container)
+    if isinstance(container, View):
+        raise TypeError(f"argument of type {describe(container)!r} is not iterable")
+    if isinstance(container, str):
+        budget.scan(container, 8)
+    elif isinstance(container, (list, tuple)) and isinstance(item, str):
+        budget.spend(len(container) * (1 + (len(item) >> 9)))
+    elif type(container) is range:
+        # Python looks for anything but a plain whole number step by step.
+        is_near = isinstance(item, NUMBERS) and -(2**63) < item < 2**63
+        return (int(item), container) if is_near and item == int(item) else (None, ())
+    return own(item) if isinstance(container, (dict, set, frozenset)) else item, container
 
 
 # -- formats -----------------------------------------------------------------------------------
@@ -330,42 +275,32 @@ def _conversions(text: str) -> Iterator[tuple[str | None, str, str | None, str]]
         position = text.find("%", found.end())
 
 
-def _printf(budget: Budget, text: str, values: Any) -> str:
+def printf(text: Any, values: Any) -> str:
     """``text % values``, refused before it is made if it would be too long."""
-    scan(budget, text)
+    budget, text = current(), soft(text)
+    budget.scan(text, 1, 16)
     given = iter(values if isinstance(values, tuple) else (values,))
     length = len(text)
     for key, width, precision, kind in _conversions(text):
         budget.tick()
-        for size in (width, precision):
-            if size:
-                number = next(given, 0) if size == "*" else _size(size)
-                if (
-                    size is precision
-                    and isinstance(number, int)
-                    and number > _MAX_DIGITS
-                    and kind != "s"
-                ):
-                    raise Refused("It prints too many digits.")
-                if isinstance(number, int):
-                    length += abs(number)
-        if kind == "%":
-            continue
-        value = values[key] if key is not None and isinstance(values, Mapping) else next(given, "")
-        if isinstance(value, (int, Decimal)):
-            check_number(value)
-            length += 5_000 if isinstance(value, Decimal) or value.bit_length() > 64 else 330
-        else:
-            length += len(show(value)) * (
-                10 if kind in "ra" else _ESCAPED if isinstance(text, Markup) else 1
-            )
+        written = (width, precision or "")
+        sizes = [next(given, 0) if size == "*" else _size(size) for size in written]
+        if kind != "s" and isinstance(sizes[1], int) and sizes[1] > _MAX_DIGITS:
+            raise Refused("It prints too many digits.")
+        length += sum(abs(size) for size in sizes if isinstance(size, int))
+        if kind != "%":
+            by_name = key is not None and isinstance(values, Mapping)
+            length += _printed_length(values[key] if by_name else next(given, ""), kind)
         budget.room(length)
     return budget.made(text % values)
 
 
-def printf(text: Any, values: Any) -> str:
-    """What the filter `format` does."""
-    return _printf(current(), text if isinstance(text, str) else show(text), values)
+def _printed_length(value: Any, kind: str) -> int:
+    """How long a value can become by one conversion, but for its width."""
+    if isinstance(value, (int, Decimal)):
+        check_number(value)
+        return 5_000 if isinstance(value, Decimal) or value.bit_length() > 64 else 330
+    return len(show(value)) * (10 if kind in "ra" else 1)
 
 
 def check_spec(budget: Budget, value: Any, spec: str) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
+from bisect import bisect_right
 from collections.abc import Collection
+from itertools import accumulate
 
 _WORD_OR_LINE_END = re.compile(r"\w++|\r\n|\r|\n")
 
@@ -13,12 +14,13 @@ class Positions:
     """The lines of one text."""
 
     def __init__(self, text: str) -> None:
-        self._line_ends = [at for at, char in enumerate(text) if char == "\n"]
+        lengths = (len(line) + 1 for line in text.split("\n"))
+        self._begins = list(accumulate(lengths, initial=0))
 
     def at(self, offset: int) -> tuple[int, int]:
         """The line and column of a character."""
-        line = bisect_left(self._line_ends, offset)
-        return line + 1, offset - (self._line_ends[line - 1] if line else -1)
+        line = bisect_right(self._begins, offset)
+        return line, offset - self._begins[line - 1] + 1
 
 
 def word_columns(text: str, wanted: Collection[tuple[int, str]]) -> dict[tuple[int, str], int]:

@@ -1,4 +1,4 @@
-"""Where prompts come from: the `Source` protocol and the table that opens one by URL.
+"""Where prompts come from: the `Source` port and the table that opens one by URL.
 
 A source speaks bytes and versions. It knows nothing of YAML, environments, releases or graphs.
 """
@@ -6,56 +6,98 @@ A source speaks bytes and versions. It knows nothing of YAML, environments, rele
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from threading import Event
+from typing import Protocol, Self, runtime_checkable
 
 from yamlgraph_prompts.errors import MissingExtra, UnknownScheme
 from yamlgraph_prompts.findings import Finding
 
-__all__ = ["Content", "KeepsReleases", "Source", "Traffic", "Unpack", "Writable", "open_source"]
+__all__ = [
+    "Change",
+    "KeepsReleases",
+    "ListsFolders",
+    "Local",
+    "Snapshot",
+    "Source",
+    "Traffic",
+    "Unpack",
+    "Writable",
+    "open_source",
+]
 
 ENTRY_POINTS = "yamlgraph_prompts.sources"
 
 # scheme → (module:class, pip extra that it needs or None)
 _SCHEMES: dict[str, tuple[str, str | None]] = {
     "file": ("yamlgraph_prompts.sources.directory:DirectorySource", None),
+    "http": ("yamlgraph_prompts.sources.http:HttpSource", None),
+    "https": ("yamlgraph_prompts.sources.http:HttpSource", None),
     "s3": ("yamlgraph_prompts.sources.s3:S3Source", None),
 }
 
 
 @dataclass(frozen=True)
-class Content:
+class Snapshot:
     """Everything that a source has, read at one moment.
 
     Args:
         files: Path within the source, with ``/`` → the file's bytes.
+        version: Names this state: an ETag, a digest, a release id. Two snapshots of one source
+            with the same version have the same files and findings.
         findings: Files that could not be taken, and why.
+        release: The id of the published release that this is; None: it is none.
     """
 
     files: Mapping[str, bytes]
+    version: str
     findings: tuple[Finding, ...] = ()
+    release: str | None = None
 
-    @cached_property
-    def version(self) -> str:
-        """A digest of every path and its bytes, and of what could not be taken."""
+    @classmethod
+    def of(cls, files: Mapping[str, bytes], findings: tuple[Finding, ...] = ()) -> Self:
+        """The snapshot whose version is a digest of every path, its bytes, and the findings.
+
+        Example:
+            >>> Snapshot.of({"a.yaml": b"user: x"}).version[:12]
+            '36c128fabf74'
+        """
         digest = hashlib.sha256()
-        for path in sorted(self.files):
-            data = self.files[path]
+        for path in sorted(files):
+            data = files[path]
             digest.update(b"%d %s %d\n" % (len(path), path.encode("utf-8", "replace"), len(data)))
             digest.update(data)
-        for finding in self.findings:
+        for finding in findings:
             digest.update(str(finding).encode("utf-8", "replace"))
-        return digest.hexdigest()
+        return cls(files, digest.hexdigest(), findings)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change of one file of a source.
+
+    Args:
+        path: The file's path within the source, with ``/``.
+        data: The bytes that it is to have; None removes it.
+        replaces: The bytes that it has now; None: there is no such file.
+        who: Who makes the change.
+        message: Why.
+    """
+
+    path: str
+    data: bytes | None
+    replaces: bytes | None
+    who: str = ""
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What a source has asked over a network so far, as its optional attribute ``traffic`` says.
+    """What a source has asked over a network so far: its optional attribute ``traffic``.
 
     Args:
         requests: How many requests, those included that failed or were made again.
@@ -73,49 +115,62 @@ class Traffic:
 class Source(Protocol):
     """The reader of one kind of layer.
 
-    One method reads everything, one cheap one says which version is there; the rest say where
-    news would show. A source is used by one thread at a time.
+    `read` is called by one thread at a time, with a deadline after which nobody waits for it any
+    more; `changes` by a thread of its own, beside `read`. What else a source can do is said by the
+    protocols below; `yamlgraph_prompts.testing` has a contract to test one with.
     """
 
     url: str
     """The place, as a person would write it; holds no secret."""
 
-    remote: bool
-    """Whether reading goes over a network, and so must be bounded as a whole."""
-
-    def read(self) -> Content:
-        """Everything that is there now.
+    def read(self) -> Snapshot:
+        """Everything that is there now. Cheap where nothing has changed, if that can be.
 
         Raises:
             LayerNotFound: Nothing is there.
             LayerUnavailable: It cannot be read now.
         """
 
-    def version(self) -> str:
-        """What `read().version` would say, as cheaply as can be. Raises what `read` raises."""
+    def changes(self, stop: Event) -> Iterator[Snapshot | None]:
+        """News, until `stop` is set: a snapshot, or None to say "read again".
 
-    def places(self) -> list[str]:
-        """The names of the folders directly in this place; ``[]`` when there are none."""
+        News may turn out to be none. A place that tells no news is asked every `refresh_s`
+        seconds: ``return poll(stop, self.refresh_s)``, see `sources.polling`. A source that has an
+        attribute `refresh_s` is given the user's.
 
-    def watched(self) -> tuple[Path, ...]:
-        """The local paths whose change is news; ``()`` when only asking tells."""
+        Raises:
+            LayerError: News cannot be had now. The caller waits, reads, and begins anew.
+        """
 
     def close(self) -> None:
         """Let go of connections. The source is not used afterwards."""
 
 
 @runtime_checkable
+class Local(Protocol):
+    """A source that reads without a network: its reads have no deadline, and are not polled."""
+
+    def watched(self) -> tuple[Path, ...]:
+        """The paths whose change is news, for the file watch; it is used instead of `changes`."""
+
+
+@runtime_checkable
+class ListsFolders(Protocol):
+    """A source that can say what else lies beside it, for a misspelt environment."""
+
+    def folders(self) -> list[str]:
+        """The names of the folders directly in this place; ``[]`` when there are none."""
+
+
+@runtime_checkable
 class Writable(Protocol):
-    """What a source has as well whose files can be changed through it."""
+    """A source whose files can be changed through it."""
 
-    def write(self, path: str, data: bytes | None) -> None:
-        """Give the file at `path` the content `data`, or remove it: at once, or not at all.
-
-        Args:
-            path: The file's path within the source, with ``/``.
-            data: What it shall hold; None to remove it.
+    def write(self, change: Change) -> None:
+        """Make the change: at once, or not at all.
 
         Raises:
+            Stale: The file is not what the change replaces; compared and written in one step.
             LayerReadOnly: It cannot be written, and why.
             LayerUnavailable: It cannot be written now: there is no room, or it is another place
                 than the one that was read last.
@@ -128,7 +183,7 @@ Unpack = Callable[[bytes, str], Mapping[str, bytes]]
 
 @runtime_checkable
 class KeepsReleases(Protocol):
-    """What a source has as well to which whole releases can be published."""
+    """A source to which whole releases can be published."""
 
     channel: str | None
     """Whose published releases it reads; None: none."""
@@ -136,7 +191,7 @@ class KeepsReleases(Protocol):
     unpack: Unpack | None
     """What makes files of a published release; without it none is read."""
 
-    def release(self, release_id: str) -> Content | None:
+    def release(self, release_id: str) -> Snapshot | None:
         """A published release by its full id, whichever channel it was for; None if not there.
 
         Raises:
@@ -165,8 +220,8 @@ def open_source(
         MissingExtra: The source needs a pip extra.
 
     Example:
-        >>> open_source("prompts/staging").remote
-        False
+        >>> open_source("prompts/staging").url
+        'prompts/staging'
     """
     source = _open(url, base)
     if channel is not None and isinstance(source, KeepsReleases):

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from threading import Event
 from urllib.parse import unquote, urlsplit
 
-from yamlgraph_prompts.errors import LayerError, LayerNotFound, LayerReadOnly, LayerUnavailable
+from yamlgraph_prompts.errors import (
+    LayerError,
+    LayerNotFound,
+    LayerReadOnly,
+    LayerUnavailable,
+    Stale,
+)
 from yamlgraph_prompts.files.regular_file import (
     SpecialFile,
     TooLarge,
@@ -17,7 +25,7 @@ from yamlgraph_prompts.files.regular_file import (
     standing,
 )
 from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.sources import Content
+from yamlgraph_prompts.sources import Change, Snapshot
 from yamlgraph_prompts.sources.layer_files import (
     LIMIT_BYTES,
     has_controls,
@@ -27,14 +35,15 @@ from yamlgraph_prompts.sources.layer_files import (
     too_large,
     yml,
 )
+from yamlgraph_prompts.sources.polling import poll
 from yamlgraph_prompts.sources.root import LIMIT_PATH_BYTES, Escapes, Root
 
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_PASSES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EAGAIN})
 _SHOWN = 80
 _HINTS = {
     "escaping-link": "Copy the file into the layer, or give its folder as a layer.",
     "escaping-name": "Rename the file, or the folder that it is in.",
-    "too-deep": "Nest the folders less deep.",
+    "too-deep": "Use fewer levels of folders.",
 }
 
 LIMIT_ENTRIES = 30_000
@@ -58,13 +67,13 @@ class DirectorySource:
         {'greeting.yaml': b'user: Hi {name}'}
     """
 
-    remote = False
+    refresh_s = 1.0
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         if parts.scheme == "file" and parts.netloc not in ("", "localhost"):
             raise LayerUnavailable(
-                f"{url} names {parts.netloc!r} as a host, not as a folder.",
+                f"{url} names the host {parts.netloc!r}, not a folder.",
                 layer=url,
                 hint="Write a plain path, or file:/// before an absolute one.",
             )
@@ -73,7 +82,7 @@ class DirectorySource:
         self.root = Path(unquote(parts.path) if parts.scheme == "file" else url).absolute()
         self._inode: tuple[int, int] | None = None
 
-    def read(self) -> Content:
+    def read(self) -> Snapshot:
         """Everything that is there now; see `Source.read`."""
         self._inode = None
         for _ in range(ATTEMPTS):
@@ -85,11 +94,11 @@ class DirectorySource:
             f"The folder {self.url} changes faster than it can be read.", layer=self.url
         )
 
-    def version(self) -> str:
-        """A digest of the content: file systems' times are too coarse to trust."""
-        return self.read().version
+    def changes(self, stop: Event) -> Iterator[None]:
+        """For use without the file watch: file systems' times are too coarse to trust."""
+        return poll(stop, self.refresh_s)
 
-    def places(self) -> list[str]:
+    def folders(self) -> list[str]:
         """The names of the folders directly in this one."""
         try:
             with os.scandir(self.root) as entries:
@@ -101,15 +110,28 @@ class DirectorySource:
         """The folder itself."""
         return (self.root,)
 
-    def write(self, path: str, data: bytes | None) -> None:
+    def write(self, change: Change) -> None:
         """Change one file, with its mode and owner; see `Writable.write`."""
-        from yamlgraph_prompts.sources.writing import make_folder, remove_below, write_below
+        from yamlgraph_prompts.sources.writing import (
+            bytes_below,
+            make_folder,
+            one_writer,
+            remove_below,
+            write_below,
+        )
 
+        path, data = change.path, change.data
         try:
             if data is not None and self._inode is None:
                 make_folder(Path(os.path.realpath(self.root)))
-            with Root(self.root) as root:
+            with Root(self.root) as root, one_writer(root):
                 self._may_write(root)
+                if bytes_below(root, path) != change.replaces:
+                    raise Stale(
+                        f"{shown(self.url, path)} was changed meanwhile; nothing was written.",
+                        layer=self.url,
+                        hint="Look at what is there now, and try again.",
+                    )
                 if data is None:
                     remove_below(root, path)
                 else:
@@ -118,10 +140,10 @@ class DirectorySource:
             raise
         except OSError as problem:
             text = f"{shown(self.url, path)} cannot be written: {problem.strerror or problem}."
-            if problem.errno in _FULL:
-                raise LayerUnavailable(
-                    text, layer=self.url, hint="Free some space, then try again."
-                ) from problem
+            if problem.errno in _PASSES:
+                busy = problem.errno == errno.EAGAIN
+                hint = "Try again." if busy else "Free some space, then try again."
+                raise LayerUnavailable(text, layer=self.url, hint=hint) from problem
             raise LayerReadOnly(
                 text,
                 layer=self.url,
@@ -134,18 +156,18 @@ class DirectorySource:
     def _may_write(self, root: Root) -> None:
         if self._inode not in (None, root.inode):
             raise LayerUnavailable(
-                f"{self.url} was swapped for another folder meanwhile; nothing was written.",
+                f"{self.url} was replaced by another folder in the meantime; nothing was written.",
                 layer=self.url,
-                hint="Look at what is there now, and try again.",
+                hint="Read the current state, and try again.",
             )
         if root.leads("..data"):
             raise LayerReadOnly(
-                f"{self.url} is filled by somebody else (a Kubernetes ConfigMap).",
+                f"{self.url} is managed by Kubernetes (a ConfigMap).",
                 layer=self.url,
-                hint="Change what it is filled from, or write to another layer.",
+                hint="Change the ConfigMap, or write to another layer.",
             )
 
-    def _read_once(self) -> Content | None:
+    def _read_once(self) -> Snapshot | None:
         try:
             with Root(self.root) as root:
                 self._inode = root.inode
@@ -155,12 +177,12 @@ class DirectorySource:
             raise LayerNotFound(
                 f"The folder {self.url} does not exist.",
                 layer=self.url,
-                hint="Make it, correct the path, or mark it with Layer(..., optional=True).",
+                hint="Create it, correct the path, or mark it with Layer(..., optional=True).",
             ) from None
         except NotADirectoryError:
             raise LayerUnavailable(f"{self.url} is not a folder.", layer=self.url) from None
         except OSError as problem:
-            return Content({}, (_cannot("", self.url, problem),))
+            return Snapshot.of({}, (_cannot("", self.url, problem),))
 
 
 class _Changed(Exception):
@@ -185,7 +207,7 @@ class _Reading:
         # A folder's path without links, its path in the layer, and the folders that it is in.
         self._waiting: list[tuple[str, str, tuple[str, ...]]] = [("", "", ("",))]
 
-    def content(self) -> Content | None:
+    def content(self) -> Snapshot | None:
         """All of it; None if it changed meanwhile."""
         try:
             while self._waiting:
@@ -194,7 +216,7 @@ class _Reading:
             self._findings.append(Finding("error", "too-large", str(problem), file=self._url))
         except _Changed:
             return None
-        return Content(self._files, tuple(self._findings)) if self._stands() else None
+        return Snapshot.of(self._files, tuple(self._findings)) if self._stands() else None
 
     def _stands(self) -> bool:
         """Whether no link or folder was swapped: a ConfigMap may be mounted further down."""
@@ -248,7 +270,7 @@ class _Reading:
 
     def _wait(self, real: str, path: str, above: tuple[str, ...]) -> None:
         if len(os.fsencode(path)) > LIMIT_PATH_BYTES:
-            text = f"The path of a folder in a layer may have {LIMIT_PATH_BYTES:,} bytes."
+            text = f"The path of a folder in a layer may have at most {LIMIT_PATH_BYTES:,} bytes."
             self._add("too-deep", text, f"{path[:_SHOWN]}...")
         elif real not in above:
             self._waiting.append((real, f"{path}/", (*above, real)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from yamlgraph_prompts.files.regular_file import LIMIT_FILE_BYTES
 from yamlgraph_prompts.findings import Finding
@@ -48,7 +49,47 @@ def too_large(path: str, file: str, size: int, *, what: str = "file") -> Finding
     return Finding(
         "error",
         "too-large",
-        f"A prompt may have {LIMIT_FILE_BYTES >> 20} MiB; this {what} has {size} bytes.",
+        f"A prompt may have at most {LIMIT_FILE_BYTES >> 20} MiB; this {what} has {size} bytes.",
         prompt=prompt_name(path),
         file=file,
+    )
+
+
+def sort_out(sizes: Mapping[str, int], url: str) -> tuple[list[str], tuple[Finding, ...]]:
+    """Which files of a list are to be fetched, and the findings about the others.
+
+    Args:
+        sizes: Path within the source → the file's size in bytes.
+        url: The source's URL, with a slash at its end.
+    """
+    wanted: list[str] = []
+    findings: list[Finding] = []
+    left = LIMIT_BYTES
+    for path, size in sizes.items():
+        is_prompt = is_read(path)
+        if is_prompt and escapes(path):
+            text = "This name cannot be a file's: it leads out of the layer or is not printable."
+            file, hint = shown(url[:-1], path), "Rename or remove the file."
+            findings.append(Finding("error", "escaping-name", text, file=file, hint=hint))
+        elif path.startswith(".") or "/." in path:
+            continue
+        elif path.endswith(".yml"):
+            findings.append(yml(shown(url[:-1], path)))
+        elif is_prompt and size > LIMIT_FILE_BYTES:
+            findings.append(too_large(path, shown(url[:-1], path), size))
+        elif is_prompt and size > left:
+            text = f"The layer has more than {LIMIT_BYTES >> 20} MiB of prompts."
+            return wanted, (*findings, Finding("error", "too-large", text, file=url))
+        elif is_prompt:
+            left -= size
+            wanted.append(path)
+    return wanted, tuple(findings)
+
+
+def escapes(path: str) -> bool:
+    """Whether no file below a folder can have this path."""
+    return (
+        not path.isprintable()
+        or "\\" in path
+        or any(part in ("", ".", "..") for part in path.split("/"))
     )

@@ -30,8 +30,8 @@ class Layer:
     """One place that prompts come from.
 
     Args:
-        url: A path, a URL, or a mapping of prompts; a path or URL may hold ``{environment}``.
-        optional: Nothing there is no error.
+        url: A path, a URL, or a mapping of prompts; a path or URL may contain ``{environment}``.
+        optional: Whether the layer may be missing.
 
     Example:
         >>> Layer("prompts/{environment}").at("staging")
@@ -48,7 +48,7 @@ class Layer:
 
     @property
     def uses_environment(self) -> bool:
-        """Whether the URL holds ``{environment}``."""
+        """Whether the URL contains ``{environment}``."""
         return PLACEHOLDER in self.text
 
     def at(self, environment: str) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from threading import Event
 from typing import Any
 
-from yamlgraph_prompts.sources import Content
+from yamlgraph_prompts.sources import Snapshot
 from yamlgraph_prompts.sources.layer_files import is_read
+from yamlgraph_prompts.sources.polling import poll
 
 
 class MemorySource:
@@ -23,22 +25,18 @@ class MemorySource:
     """
 
     url = "memory:"
-    remote = False
+    refresh_s = 1.0
 
     def __init__(self, prompts: Mapping[str, Any]) -> None:
         self.prompts = prompts
 
-    def read(self) -> Content:
+    def read(self) -> Snapshot:
         """The mapping as files."""
-        return Content({_path(name): _data(value) for name, value in dict(self.prompts).items()})
+        return Snapshot.of({_path(name): _data(one) for name, one in dict(self.prompts).items()})
 
-    def version(self) -> str:
-        """A digest of the mapping."""
-        return self.read().version
-
-    def places(self) -> list[str]:
-        """None: a mapping has no folders."""
-        return []
+    def changes(self, stop: Event) -> Iterator[None]:
+        """A mapping tells no news."""
+        return poll(stop, self.refresh_s)
 
     def watched(self) -> tuple[Path, ...]:
         """Nothing on disk."""

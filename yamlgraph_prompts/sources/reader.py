@@ -10,23 +10,24 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
-from typing import TypeVar, cast
 
 from yamlgraph_prompts.errors import LayerError, LayerNotFound, LayerReadOnly, LayerUnavailable
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.model.health import LayerState
 from yamlgraph_prompts.model.release import Prompt, Release
 from yamlgraph_prompts.sources import (
-    Content,
+    Change,
     KeepsReleases,
+    ListsFolders,
+    Local,
+    Snapshot,
     Source,
     Traffic,
     Writable,
     open_source,
 )
+from yamlgraph_prompts.sources.deadline import within
 from yamlgraph_prompts.sources.layers import Layer, LayerContent, environments_pattern
-
-T = TypeVar("T")
 
 # Seconds that a thread waits for another one's question to a source to be answered.
 BUSY_S = 5.0
@@ -34,6 +35,7 @@ BUSY_S = 5.0
 GIVE_UP_S = 120.0
 # Questions that hang for good at one time; beyond them no source is opened anew.
 MAX_HANGING = 3
+LOOK_S = 60.0  # after this a look has failed; what it fetched until then is kept
 
 
 class LayerReader:
@@ -41,15 +43,19 @@ class LayerReader:
 
     Args:
         layer: The layer.
-        environment: What ``{environment}`` stands for.
+        environment: The value of ``{environment}``.
         base: What a relative path is relative to; the working directory when left out.
+        refresh_s: Seconds between two looks at a source that tells no news.
     """
 
-    def __init__(self, layer: Layer, environment: str, base: Path | None) -> None:
+    def __init__(
+        self, layer: Layer, environment: str, base: Path | None, refresh_s: float = 30.0
+    ) -> None:
         self.layer = layer
         self.environment = environment
         self._base = base
-        self._source = _open(layer, environment, base)
+        self.refresh_s = refresh_s
+        self._source = self._open()
         self._seen_s: float | None = None
         self._trouble: str | None = None
         self._kept: LayerContent | None = None
@@ -61,15 +67,15 @@ class LayerReader:
         self._earlier = Traffic()
         self.renew()
         # A URL's parameters say how to get there, and may hold what is nobody else's business.
-        self.url = self._source.url if self._source.remote else layer.at(environment)
+        self.url = self._source.url if self.remote else layer.at(environment)
         # The same place said in two ways, or from two working directories, is told apart right.
-        folders = self._source.watched()
+        folders = self.watched()
         self.place = str(folders[0].absolute()) if folders else layer.at(environment)
 
     @property
     def remote(self) -> bool:
         """Whether reading goes over a network."""
-        return self._source.remote
+        return not isinstance(self._source, Local)
 
     def read(self) -> LayerContent:
         """What the layer holds now.
@@ -105,6 +111,19 @@ class LayerReader:
         """
         return self._ask().version != self._taken
 
+    def changes(self, stop: threading.Event) -> Iterator[bool]:
+        """Looks now, and whenever the source has news, until `stop` is set; see `look`.
+
+        Raises:
+            LayerError: As `read`; or the source cannot tell news now. Wait, then begin anew.
+        """
+        yield within(LOOK_S, self.look, self.url)
+        for news in self._source.changes(stop):
+            if news is None:
+                yield within(LOOK_S, self.look, self.url)
+            else:
+                yield self._keep(news).version != self._taken
+
     def release(self, release_id: str) -> Release | None:
         """A release that was published to the layer, by its full id; None if it has none such.
 
@@ -137,19 +156,22 @@ class LayerReader:
                 raise self._missing(problem) from None
             if self._absent is None:
                 self._absent = tuple(self._misspelt(problem))
-            content = Content({}, self._absent)
-        else:
-            self._absent = None
+            return self._keep(Snapshot.of({}, self._absent))
         finally:
             self._asked = time.monotonic()
-        self._kept = LayerContent(self.url, content.version, content.files, content.findings)
+        self._absent = None
+        return self._keep(content)
+
+    def _keep(self, news: Snapshot) -> LayerContent:
+        self._kept = LayerContent(self.url, news.version, news.files, news.findings)
+        self._asked = time.monotonic()
         return self._kept
 
     def version(self) -> str:
         """Which version is there; a word for the trouble where it cannot be read."""
         try:
             with self._alone():
-                return self._source.version()
+                return self._source.read().version
         except (LayerNotFound, LayerUnavailable) as problem:
             return type(problem).__name__
 
@@ -180,10 +202,11 @@ class LayerReader:
     def _traffic(self) -> Traffic:
         return self._earlier + getattr(self._source, "traffic", Traffic())
 
-    def write(self, path: str, data: bytes | None) -> None:
+    def write(self, change: Change) -> None:
         """Change or remove one file; see `sources.Writable`.
 
         Raises:
+            Stale: The file is not what the change replaces.
             LayerReadOnly: It cannot be written, and why.
             LayerUnavailable: It is another folder than the one that was read last.
         """
@@ -193,11 +216,11 @@ class LayerReader:
                 f"Prompts cannot be written to {self.url}: it is only read.", layer=self.url
             )
         with self._alone():
-            source.write(path, data)
+            source.write(change)
 
     def watched(self) -> tuple[Path, ...]:
         """The local paths whose change is news."""
-        return self._source.watched()
+        return self._source.watched() if isinstance(self._source, Local) else ()
 
     def troubled(self, problem: LayerError) -> None:
         """Nobody waits for its answer any more."""
@@ -219,10 +242,10 @@ class LayerReader:
             if is_over and self._holder and len(self._hanging) < MAX_HANGING:
                 self._hanging.append(self._holder)
                 self._earlier = self._traffic
-                self._source = _open(self.layer, self.environment, self._base)
+                self._source = self._open()
                 self.renew()
             raise LayerUnavailable(
-                f"{self.url} is still busy with an earlier question.", layer=self.url
+                f"{self.url} is still busy with an earlier request.", layer=self.url
             )
         self._since, self._holder = time.monotonic(), threading.current_thread()
         try:
@@ -236,6 +259,12 @@ class LayerReader:
             raise
         finally:
             lock.release()
+
+    def _open(self) -> Source:
+        source = _open(self.layer, self.environment, self._base)
+        if hasattr(source, "refresh_s"):
+            source.refresh_s = self.refresh_s
+        return source
 
     def close(self) -> None:
         """Let go of the source."""
@@ -260,7 +289,9 @@ class LayerReader:
             return problem
         place, pattern = where
         source = open_source(place + parameters, base=self._base)
-        found = [m["environment"] for name in source.places() if (m := pattern.fullmatch(name))]
+        if not isinstance(source, ListsFolders):
+            return problem
+        found = [m["environment"] for name in source.folders() if (m := pattern.fullmatch(name))]
         source.close()
         if self.environment in found:
             # The environment is there, and something below it is not.
@@ -334,43 +365,3 @@ def read_within(
             raise
 
     return [read(reader) for reader in readers]
-
-
-def within(
-    seconds: float,
-    ask: Callable[[], T],
-    url: str,
-    about: Callable[[], str] = str,
-    meanwhile: Callable[[], object] = lambda: None,
-) -> T:
-    """The answer to a question that may never be answered; it is not waited for any longer.
-
-    Raises:
-        LayerUnavailable: There is no answer in time.
-    """
-    # A daemon thread: a call that hangs in a client must not keep the process from ending.
-    answer: list[tuple[T | None, BaseException | None]] = []
-
-    def answered() -> None:
-        try:
-            answer.append((ask(), None))
-        except BaseException as problem:  # noqa: BLE001 - handed to the caller's thread
-            answer.append((None, problem))
-
-    ends = time.monotonic() + seconds
-    thread = threading.Thread(target=answered, name="yamlgraph-prompts-ask", daemon=True)
-    thread.start()
-    meanwhile()
-    thread.join(max(0.0, ends - time.monotonic()))
-    if not answer:
-        # Only now: which credentials are used is found out while they are waited for.
-        further = about()
-        raise LayerUnavailable(
-            f"{url} did not answer in time{f' ({further})' if further else ''}.",
-            layer=url,
-            hint="Check the endpoint and the network, or raise startup_deadline_s.",
-        )
-    found, problem = answer[0]
-    if problem is not None:
-        raise problem
-    return cast(T, found)

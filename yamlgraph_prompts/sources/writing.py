@@ -5,14 +5,56 @@ from __future__ import annotations
 import os
 import stat
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from yamlgraph_prompts.files.regular_file import SpecialFile, TooLarge, read_regular
 from yamlgraph_prompts.sources.root import Root, bounded, sync
 
 # Readers do not look at names that begin with a dot.
 _BESIDE = ".yamlgraph-prompts-"
 _LEFT_BEHIND_S = 60.0
+_BUSY_S = 5.0
+
+
+@contextmanager
+def one_writer(root: Root) -> Iterator[None]:
+    """Let one process at a time compare and write, where the file system has locks.
+
+    Raises:
+        BlockingIOError: Another process does not end its own change in time.
+    """
+    import fcntl
+
+    ends_s = time.monotonic() + _BUSY_S
+    while True:
+        try:
+            fcntl.flock(root.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > ends_s:
+                raise
+            time.sleep(0.005)
+            continue
+        except OSError:
+            # A network mount may lock no folders. What is compared is still nearly always right.
+            pass
+        break
+    try:
+        yield
+    finally:
+        # Closing would do, but for a child that was forked meanwhile.
+        with suppress(OSError):
+            fcntl.flock(root.descriptor, fcntl.LOCK_UN)
+
+
+def bytes_below(root: Root, path: str) -> bytes | None:
+    """What a reading of the folder finds in the file `path`; None: no file that can be taken."""
+    try:
+        with root.reach(_plain(path)) as (folder, name, _):
+            return None if name is None else read_regular(name, follow=False, dir_fd=folder)
+    except (FileNotFoundError, PermissionError, SpecialFile, TooLarge):
+        return None
 
 
 def write_below(root: Root, path: str, data: bytes) -> None:

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from functools import cache
 from types import CodeType
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
+from jinja2 import Template
 from jinja2.exceptions import SecurityError
 
 from yamlgraph_prompts.errors import PromptRenderError
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.sandbox import GuardedEnvironment, environment, fields
 from yamlgraph_prompts.sandbox.budget import Budget, Limits, Refused, current, swap
-from yamlgraph_prompts.sandbox.examination import examination, is_jinja
+from yamlgraph_prompts.sandbox.examination import Examination, examination, is_jinja
 from yamlgraph_prompts.sandbox.explanation import explain
 from yamlgraph_prompts.sandbox.views import view
 
@@ -32,19 +34,11 @@ _BRACES = (
     "message Jinja."
 )
 _compiling = threading.RLock()
-_environment: GuardedEnvironment | None = None
-_globals: dict[str, Any] = {}
 
 
+@cache
 def _jinja() -> GuardedEnvironment:
-    global _environment, _globals
-    if _environment is None:
-        with _compiling:
-            if _environment is None:
-                made = environment()
-                _globals = dict(made.globals)
-                _environment = made
-    return _environment
+    return environment()
 
 
 _Fill = Callable[[Mapping[str, Any], Mapping[str, Any] | None], str]
@@ -64,14 +58,12 @@ class MessageTemplate:
         frozenset({'names'})
     """
 
-    __slots__ = ("_fill", "_findings", "_names", "_variables", "prompt", "text")
+    __slots__ = ("_examined", "_fill", "prompt", "text")
 
     def __init__(self, text: str, *, prompt: str = "") -> None:
         self.text = text
         self.prompt = prompt
-        self._variables: frozenset[str] | None = None
-        self._findings: tuple[Finding, ...] = ()
-        self._names: frozenset[str] = frozenset()  # that it looks up
+        self._examined: Examination | None = None
         self._fill: _Fill | None = None
 
     def __repr__(self) -> str:
@@ -85,19 +77,17 @@ class MessageTemplate:
     @property
     def variables(self) -> frozenset[str]:
         """The names that must be given: those that YAMLGraph's `extract_variables` names."""
-        if self._variables is None:
-            self._inspect()
-        return self._variables or frozenset()
+        return self._examination().variables
 
     @property
     def findings(self) -> tuple[Finding, ...]:
         """What is wrong with the text; lines and columns count from 1 in it."""
-        if self._variables is None:
-            self._inspect()
-        return self._findings
+        return self._examination().findings
 
-    def _inspect(self) -> None:
-        self._findings, self._variables, self._names = examination(self.text, _jinja())
+    def _examination(self) -> Examination:
+        if self._examined is None:
+            self._examined = examination(self.text, _jinja())
+        return self._examined
 
     def render(
         self,
@@ -133,33 +123,26 @@ class MessageTemplate:
     def _compile(self) -> _Fill:
         with _compiling:
             if self._fill is None:
+                self.refuse_braces()
                 for finding in self.findings:
                     if finding.severity == "error":
-                        self._refuse(finding)
+                        raise self._error(finding.message, finding.line, finding.hint)
                 self._fill = self._format() if self.dialect == "format" else self._template()
             return self._fill
-
-    def _refuse(self, finding: Finding) -> NoReturn:
-        if finding.code == "format-braces":
-            raise self.braces(finding)
-        raise self._error(finding.message, finding.line, finding.hint)
 
     def refuse_braces(self) -> None:
         """Refuse a text that `str.format` cannot render, as YAMLGraph does."""
         for finding in self.findings:
             if finding.code == "format-braces":
-                raise self.braces(finding)
-
-    def braces(self, finding: Finding) -> PromptRenderError:
-        """YAMLGraph's words for a text that `str.format` cannot render."""
-        scan = fields.scan(self.text)
-        detail = scan.brace_error or f"invalid format field(s): {', '.join(scan.invalid)}"
-        return PromptRenderError(
-            f"Prompt '{self.prompt}' has a message that is not a valid template "
-            f"({detail if scan.wrong else finding.message}). {_BRACES} Lint reports this as E013.",
-            prompt=self.prompt,
-            line=finding.line,
-        )
+                scan = fields.scan(self.text)
+                detail = scan.brace_error or f"invalid format field(s): {', '.join(scan.invalid)}"
+                raise PromptRenderError(
+                    f"Prompt '{self.prompt}' has a message that is not a valid template "
+                    f"({detail if scan.wrong else finding.message}). {_BRACES} "
+                    "Lint reports this as E013.",
+                    prompt=self.prompt,
+                    line=finding.line,
+                )
 
     def _format(self) -> _Fill:
         text = fields.FormatText(self.text)
@@ -168,12 +151,11 @@ class MessageTemplate:
     def _template(self) -> _Fill:
         jinja = _jinja()
         try:
-            code = self._code(jinja)
-            module = jinja.template_class.from_code(jinja, code, jinja.globals)
+            module = Template.from_code(jinja, self._code(jinja), jinja.globals)
         except Exception as error:  # noqa: BLE001 - Jinja and Python refuse in many ways
             failed = self._failure(error, {})
         else:
-            return _filler(jinja, module, self._names)
+            return _filler(jinja, module, self._examination().names)
         raise failed
 
     def _code(self, jinja: GuardedEnvironment) -> CodeType:
@@ -191,17 +173,12 @@ class MessageTemplate:
     # -- errors
 
     def _failure(self, error: Exception, variables: Mapping[str, Any]) -> PromptRenderError:
-        if self.dialect == "format":
-            missing = self.variables - variables.keys()
-            if isinstance(error, KeyError) and missing:
-                return missing_variables(self.prompt, missing)
-            return self._field_failure(error, variables)
-        why = explain(error, self.text)
-        return self._error(why.message, why.line, None)
-
-    def _field_failure(self, error: Exception, variables: Mapping[str, Any]) -> PromptRenderError:
-        if isinstance(error, Refused):
-            return self._error(explain(error, self.text).message, None, None)
+        if self.dialect == "jinja" or isinstance(error, Refused):
+            why = explain(error, self.text)
+            return self._error(why.message, why.line, None)
+        missing = self.variables - variables.keys()
+        if isinstance(error, KeyError) and missing:
+            return missing_variables(self.prompt, missing)
         text = fields.FormatText(self.text)
         before = swap(Budget(LIMITS))
         try:
@@ -213,9 +190,10 @@ class MessageTemplate:
         if culprit is None:
             return self._error("A field cannot be filled in.", None, None)
         written, kind = culprit
+        line = self.text.count("\n", 0, self.text.find(written)) + 1
         return self._error(
             f"The field {_shortened(written)} does not fit its value, a {kind.__name__!r}.",
-            _line_of(self.text, written),
+            line if written in self.text else None,
             None,
         )
 
@@ -229,7 +207,7 @@ def _filler(jinja: GuardedEnvironment, module: Any, names: frozenset[str]) -> _F
     root, blocks, context_class = module.root_render_func, module.blocks, jinja.context_class
 
     def fill(variables: Mapping[str, Any], state: Mapping[str, Any] | None) -> str:
-        given = _globals.copy()
+        given = jinja.globals.copy()
         for name in names:
             if name in variables:
                 given[name] = view(variables[name])
@@ -271,8 +249,3 @@ def examine(text: str) -> tuple[Finding, ...]:
         [('unknown-filter', 2)]
     """
     return MessageTemplate(text).findings
-
-
-def _line_of(text: str, part: str) -> int | None:
-    offset = text.find(part)
-    return None if offset < 0 else text.count("\n", 0, offset) + 1

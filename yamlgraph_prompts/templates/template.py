@@ -18,7 +18,14 @@ from yamlgraph_prompts.templates.message_template import (
     missing_variables,
 )
 
-__all__ = ["MessageTemplate", "PromptTemplate", "Text", "examine", "is_jinja"]
+__all__ = [
+    "MessageTemplate",
+    "PromptTemplate",
+    "Text",
+    "examine",
+    "is_jinja",
+    "missing_variables",
+]
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
@@ -47,7 +54,7 @@ class PromptTemplate:
         self._content = content
         self._provider = content.get("provider")
         self._wrong: str | None = None
-        self._scalar = False
+        self._is_scalar = False
         self._no_segments = False
         self._segments: list[tuple[MessageTemplate, bool]] = []
         self._parts: list[tuple[Path, MessageTemplate]] = []
@@ -72,7 +79,7 @@ class PromptTemplate:
 
     @property
     def variables(self) -> frozenset[str]:
-        """The names that must be given to `messages`."""
+        """The names that `messages` needs."""
         return frozenset().union(*(template.variables for _path, template in self._parts))
 
     def messages(
@@ -91,7 +98,7 @@ class PromptTemplate:
                 ``"anthropic"`` segments become blocks, with `cache_control` where asked for.
 
         Returns:
-            A system message, where there is one, and a human message.
+            A system message, if there is one, and a human message.
 
         Raises:
             PromptRenderError: A variable is missing, or a text cannot be filled in.
@@ -115,7 +122,9 @@ class PromptTemplate:
         if self._required is None or not variables.keys() >= self._required:
             self._check(variables)
         if self._user is None:
-            raise self._error("has no 'user' text.")
+            raise PromptRenderError(
+                f"Prompt '{self.prompt}' has no 'user' text.", prompt=self.prompt
+            )
         budget = Budget(LIMITS)
         user = self._user.render(variables, state, budget)
         return self._system(variables, state, provider, budget), user
@@ -159,25 +168,22 @@ class PromptTemplate:
             else:
                 self._no_segments = not segments
                 for number, segment in enumerate(segments):
-                    self._read_segment(("system_segments", number), segment)
+                    self._read_item(("system_segments", number), segment)
         elif isinstance(system, list):
             for number, item in enumerate(system):
-                if isinstance(item, dict):
-                    self._read_segment(("system", number), item)
-                else:
-                    self._add(("system", number), item, False)
+                self._read_item(("system", number), item)
         elif system:
-            self._scalar = True
-            self._add(("system",), system, False)
+            self._is_scalar = True
+            self._read_item(("system",), system)
 
-    def _read_segment(self, path: Path, segment: Any) -> None:
-        if not isinstance(segment, dict):
+    def _read_item(self, path: Path, item: Any) -> None:
+        cache = False
+        if isinstance(item, dict) and len(path) > 1:
+            path, item, cache = (*path, "content"), item.get("content", ""), bool(item.get("cache"))
+        elif path[0] == "system_segments":
             self._wrong = f"Prompt '{self.prompt}': a system segment must be a mapping."
             return
-        self._add((*path, "content"), segment.get("content", ""), bool(segment.get("cache")))
-
-    def _add(self, path: Path, text: Any, cache: bool) -> None:
-        if template := self._message(path, text):
+        if template := self._message(path, item):
             self._segments.append((template, cache))
 
     def _read_user(self, content: Mapping[str, Any]) -> MessageTemplate | None:
@@ -203,11 +209,8 @@ class PromptTemplate:
         if self._wrong:
             raise PromptRenderError(self._wrong, prompt=self.prompt)
         for _path, template in self._parts:
-            for finding in template.findings:
-                if finding.code == "format-braces":
-                    raise template.braces(finding)
-            missing = template.variables - variables.keys()
-            if missing:
+            template.refuse_braces()
+            if missing := template.variables - variables.keys():
                 raise missing_variables(self.prompt, missing)
         self._required = self.variables
 
@@ -223,7 +226,7 @@ class PromptTemplate:
         if not self._segments:
             return None
         texts = [template.render(variables, state, budget) for template, _cache in self._segments]
-        if self._scalar:
+        if self._is_scalar:
             return texts[0] or None
         if (self._provider if provider is None else provider) != "anthropic":
             return "\n".join(texts)
@@ -234,9 +237,6 @@ class PromptTemplate:
                 block["cache_control"] = {"type": "ephemeral"}
             blocks.append(block)
         return blocks
-
-    def _error(self, message: str) -> PromptRenderError:
-        return PromptRenderError(f"Prompt '{self.prompt}' {message}", prompt=self.prompt)
 
 
 class Text(str):

@@ -78,14 +78,6 @@ class Effort:
 def unified(old: str, new: str, old_file: str, new_file: str, effort: Effort | None = None) -> str:
     """The difference as a unified diff; ``""`` where there is none.
 
-    Args:
-        old: The one text.
-        new: The other.
-        old_file: What the one is called.
-        new_file: What the other is called.
-        effort: What may be spent. Where that is not enough, the diff is a statement that says so
-            and counts the lines.
-
     Example:
         >>> print(unified("a\\nb", "a\\nc", "x", "y"), end="")
         --- x
@@ -108,12 +100,6 @@ def unified(old: str, new: str, old_file: str, new_file: str, effort: Effort | N
 
 def side_by_side(old: str, new: str, effort: Effort | None = None) -> list[Row]:
     """The rows that differ, with some that do not around them.
-
-    Args:
-        old: The one text.
-        new: The other.
-        effort: What may be spent. Where it does not suffice for the lines, one row says so; where
-            it does not for the words of a line, the line differs as a whole.
 
     Example:
         >>> [row.kind for row in side_by_side("a\\nb\\n", "a\\nB\\nc\\n")]

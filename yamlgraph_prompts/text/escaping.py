@@ -11,11 +11,6 @@ def printable(text: object, limit: int | None = LIMIT_CHARS, *, keep: str = "") 
     Controls, line ends, marks that change the direction of writing, and characters without width
     forge lines, names and terminals' output. Changes nothing that it gave before.
 
-    Args:
-        text: A text, or anything that `str` makes one of.
-        limit: How many characters at most; None: all of it.
-        keep: Characters that stay as they are.
-
     Example:
         >>> print(printable("a\\x1b[2Jb\\nERROR c"))
         a\\x1b[2Jb\\nERROR c

@@ -175,7 +175,7 @@ def tab_outside_text(root: Node, data: bytes) -> Finding | None:
             continue
         column = _COMMENT.sub("", _blanked(text, texts.get(number, []))).find("\t")
         if column >= 0:
-            message = "a tab stands where YAML allows only spaces"
+            message = "there is a tab where YAML allows only spaces"
             hint = "Use spaces; a tab may stand inside quotes or in a block under `|`."
             place_of = {"line": number + 1, "column": column + 1}
             return Finding("error", "yaml-syntax", message, hint=hint).at(**place_of)
@@ -229,7 +229,7 @@ def too_deep(mark: Any) -> Finding:
 
 def _duplicate(key: ScalarNode, first: Node) -> Finding:
     message = (
-        f"the key {key.value[:80]!r} was given already at line {place(first)[0] + 1};"
+        f"the key {key.value[:80]!r} is already given at line {place(first)[0] + 1};"
         " only the last one counts"
     )
     hint = "Delete or rename one of them."
@@ -244,4 +244,4 @@ def _long_number(node: Node) -> Finding:
 
 def _bomb(node: Node, why: str) -> Finding:
     hint = "Write the values out, with fewer `*aliases` and `<<` merges."
-    return Finding("error", "alias-bomb", f"the YAML is refused: {why}", hint=hint).at(**_at(node))
+    return Finding("error", "alias-bomb", f"the YAML is rejected: {why}", hint=hint).at(**_at(node))

@@ -59,14 +59,7 @@ class Places:
 
 
 def places(lines: list[str], start: Place, style: str, value: str) -> Places | None:
-    """The places of the characters of `value`; None where the source does not explain it.
-
-    Args:
-        lines: The file's lines.
-        start: Where the scalar begins, its anchor and tag included.
-        style: The node's style: ``""`` for plain, else ``'``, ``"``, ``|`` or ``>``.
-        value: The scalar's text as YAML reads it.
-    """
+    """The places of the characters of `value`; None where the source does not explain it."""
     line, column = _after_properties(lines, *start)
     if style in ("|", ">"):
         chars = _block(lines, line, style == ">", _indent(lines, line, value))

@@ -53,11 +53,7 @@ class PromptFile:
     data: bytes = field(default=b"", repr=False, compare=False)
 
     def position(self, *path: str | int) -> tuple[int, int] | None:
-        """The line and column, from 1, of the value at a path of keys; None if nothing is there.
-
-        Args:
-            path: Keys and indices, such as ``"system_segments", 0, "content"``.
-        """
+        """The line and column, from 1, of the value at a path of keys; None if nothing is there."""
         node = self._node(path)
         return _from_one(place(node)) if node else None
 
@@ -145,13 +141,6 @@ class PromptFile:
 def parse_prompt(data: bytes, *, limit_bytes: int = LIMIT_BYTES) -> PromptFile:
     """Read one prompt's YAML. What is wrong with it becomes findings; nothing is raised.
 
-    Args:
-        data: The file's bytes.
-        limit_bytes: The most bytes that a prompt may have.
-
-    Returns:
-        The file's mapping with its findings; an empty mapping where it cannot be used.
-
     Example:
         >>> for finding in parse_prompt(b"user: Note: be brief").findings:
         ...     print(finding.line, finding.column, finding.message)
@@ -167,13 +156,6 @@ def parse_prompt(data: bytes, *, limit_bytes: int = LIMIT_BYTES) -> PromptFile:
 
 def parse_yaml(data: bytes, *, limit_bytes: int = LIMIT_BYTES) -> tuple[Any, tuple[Finding, ...]]:
     """Read any YAML as ``yaml.safe_load`` does, within bounds. Nothing is raised.
-
-    Args:
-        data: The file's bytes.
-        limit_bytes: The most bytes that the file may have.
-
-    Returns:
-        The value and the findings. The value is None where one of them is an error.
 
     Example:
         >>> parse_yaml(b"tone: kind")
@@ -224,7 +206,7 @@ def _from_one(found: Place) -> tuple[int, int]:
 def _too_large(data: bytes, limit_bytes: int) -> Finding | None:
     if len(data) <= limit_bytes:
         return None
-    message = f"the file has {len(data):,} bytes; {limit_bytes:,} are the most that are read"
+    message = f"the file has {len(data):,} bytes; the limit is {limit_bytes:,}"
     hint = "Move long material into a variable that the graph passes."
     return Finding("error", "too-large", message, hint=hint)
 

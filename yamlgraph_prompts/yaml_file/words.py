@@ -81,8 +81,8 @@ _SYNTAX: tuple[tuple[tuple[str, ...], str, str], ...] = (
     ),
     (
         ("but found another document",),
-        "the file holds a second document after `---`",
-        "Keep one document a file; indent `---` if it is part of a text.",
+        "the file contains a second document after `---`",
+        "Use one document for each file; indent `---` if it is part of a text.",
     ),
     (
         ("second occurrence",),
@@ -91,7 +91,7 @@ _SYNTAX: tuple[tuple[tuple[str, ...], str, str], ...] = (
     ),
     (
         ("<document start>",),
-        "this does not belong to what stands above it",
+        "this does not belong to the lines above it",
         "All keys of the first level must start in the same column.",
     ),
     (
@@ -112,7 +112,7 @@ _SYNTAX: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (
         ("indentation indicator",),
         "the number after `|` or `>` must be from 1 to 9",
-        "Leave it out: YAML finds the indentation by itself.",
+        "Omit the number: YAML detects the indentation.",
     ),
 )
 
@@ -169,7 +169,7 @@ def _misplaced(start: str) -> tuple[str, str]:
     if start in _QUOTES:
         hint = f"Write {_QUOTES[start]} for one inside the text, or write a block under `|`."
         return f"there is text after a closing {start}", hint
-    return "this line does not fit what stands above it", _ALIGN
+    return "this line does not fit the lines above it", _ALIGN
 
 
 def _unprintable(source: str) -> Finding:

@@ -59,11 +59,7 @@ def adopted_config(config: Any, folder: Path) -> Any:
 
 
 def build(root: Path, adoption: Adoption) -> StateGraph[Any, Any, Any, Any]:
-    """The root graph as a fresh StateGraph.
-
-    Raises:
-        UnsupportedYamlgraph: YAMLGraph built a child whose config was not ours.
-    """
+    """The root graph as a fresh StateGraph."""
     install()
     from yamlgraph.compile import graph_loader
 
@@ -114,7 +110,7 @@ def _load_graph_config(
     config = adoption.configs.get(Path(path).resolve())
     if config is None:
         raise UnsupportedYamlgraph(
-            f"YAMLGraph loads {path} while it builds, and the check did not know of that file.",
+            f"YAMLGraph loads {path} during the build, and the check did not know that file.",
             hint="Name the graph in a subgraph node or a graph tool of the parent's YAML.",
         )
     adoption.seen.add(id(config))
@@ -126,7 +122,7 @@ def _compile_graph(adoption: Adoption, original: Callable[..., Any], config: Any
         raise UnsupportedYamlgraph(
             "YAMLGraph built a graph from a config that did not come from its loader, so it would "
             "read its prompts past the release.",
-            hint="Say which yamlgraph this is; it is not one that the bridge knows.",
+            hint="Report this, with the version of yamlgraph: it is not a supported one.",
         )
     return original(config)
 

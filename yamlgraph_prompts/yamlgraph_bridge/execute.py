@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from yamlgraph_prompts.errors import PromptNotFound, PromptRenderError, ReleaseNotFound
 from yamlgraph_prompts.model.release import Prompt
-from yamlgraph_prompts.templates.template import Text
+from yamlgraph_prompts.templates.template import Text, missing_variables
 
 # The beginning of the name of every folder that we make for YAMLGraph to read.
 VIEW = "yamlgraph-prompts-view-"
@@ -38,7 +38,13 @@ class Folder:
         prompt = self.prompts.get(name)
         if prompt is None:
             return None
-        _refuse_roles(prompt.content, name)
+        content = prompt.content
+        if "messages" in content and "system" not in content and "user" not in content:
+            raise PromptRenderError(
+                f"Prompt '{name}' uses 'messages:' role list — YAMLGraph prompts use top-level "
+                "'system:' and 'user:' keys (see reference/prompt-yaml.md).",
+                prompt=name,
+            )
         return prompt.template.loaded()
 
 
@@ -57,7 +63,7 @@ def install() -> None:
     with _install_lock:
         if _installed:
             return
-        for module, name, wrap in (
+        for module, name, ours in (
             ("yamlgraph.utils.prompts", "resolve_prompt_path", _resolve_prompt_path),
             ("yamlgraph.utils.prompts", "load_prompt", _load_prompt),
             ("yamlgraph.executor_base", "load_prompt", _load_prompt),
@@ -71,110 +77,85 @@ def install() -> None:
             ("yamlgraph.schema_loader", "load_schema_from_yaml", _load_schema),
         ):
             home = import_module(module)
-            setattr(home, name, wrap(getattr(home, name)))
+            setattr(home, name, _wrapped(getattr(home, name), ours))
         _installed = True
+
+
+def _wrapped(original: Callable[..., Any], ours: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def wrapper(*args: Any, **named: Any) -> Any:
+        return ours(original, *args, **named)
+
+    return wrapper
+
+
+# Each takes the function that it stands for, then that function's own parameters.
 
 
 class NotInRelease(PromptNotFound, FileNotFoundError):
     """As which YAMLGraph knows a prompt that is missing: it goes on building the graph."""
 
 
-def _resolve_prompt_path(original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
-    def resolve_prompt_path(
-        prompt_name: str,
-        prompts_dir: Any = None,
-        graph_path: Any = None,
-        prompts_relative: bool = False,
-    ) -> Any:
-        if prompts_dir is not None:
-            folder = _folder(str(prompts_dir))
-            if folder is not None and prompt_name not in folder.prompts:
-                # Elsewhere YAMLGraph would find what no release has and nobody has checked.
-                raise NotInRelease(
-                    f"This run's release has no prompt {prompt_name!r}.",
-                    name=prompt_name,
-                    hint="Where the graph's file asks for it since the run began: start the thread "
-                    'anew with a fresh input, or let such runs take the live release: pin="none".',
-                )
-        return original(prompt_name, prompts_dir, graph_path, prompts_relative)
-
-    return resolve_prompt_path
-
-
-def _load_prompt(original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
-    def load_prompt(
-        prompt_name: str,
-        prompts_dir: Any = None,
-        graph_path: Any = None,
-        prompts_relative: bool = False,
-    ) -> Any:
-        if prompts_dir is not None:
-            folder = _folder(str(prompts_dir))
-            if folder is not None and (content := folder.content(prompt_name)) is not None:
-                return content
-        return original(prompt_name, prompts_dir, graph_path, prompts_relative)
-
-    return load_prompt
-
-
-def _refuse_roles(content: Mapping[str, Any], name: str) -> None:
-    if "messages" in content and "system" not in content and "user" not in content:
-        raise PromptRenderError(
-            f"Prompt '{name}' uses 'messages:' role list — YAMLGraph prompts use top-level "
-            "'system:' and 'user:' keys (see reference/prompt-yaml.md).",
-            prompt=name,
+def _resolve_prompt_path(
+    original: Callable[..., Any],
+    prompt_name: str,
+    prompts_dir: Any = None,
+    *args: Any,
+    **named: Any,
+) -> Any:
+    folder = None if prompts_dir is None else _folder(str(prompts_dir))
+    if folder is not None and prompt_name not in folder.prompts:
+        # Elsewhere YAMLGraph would find what no release has and nobody has checked.
+        raise NotInRelease(
+            f"This run's release has no prompt {prompt_name!r}.",
+            name=prompt_name,
+            hint="Where the graph's file asks for it since the run began: start the thread "
+            'anew with a fresh input, or let such runs take the live release: pin="none".',
         )
+    return original(prompt_name, prompts_dir, *args, **named)
 
 
-def _format_prompt(original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
-    def format_prompt(template: str, variables: Any, state: Any = None) -> Any:
-        if type(template) is Text:
-            return template.render(variables, state)
-        if type(template) is not str:  # YAMLGraph's own texts are plain
-            raise PromptRenderError("A message of a prompt must be a text.")
-        return original(template, variables, state=state)
-
-    return format_prompt
-
-
-def _validate_variables(original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
-    def validate_variables(template: str, provided: Any, prompt_name: str) -> None:
-        if type(template) is Text:
-            missing = template.template.variables.difference(provided)
-            if missing:
-                raise PromptRenderError(
-                    f"Missing required variable(s) for prompt '{prompt_name}': "
-                    f"{', '.join(sorted(missing))}",
-                    prompt=prompt_name,
-                )
-        else:
-            original(template, provided, prompt_name)
-
-    return validate_variables
+def _load_prompt(
+    original: Callable[..., Any],
+    prompt_name: str,
+    prompts_dir: Any = None,
+    *args: Any,
+    **named: Any,
+) -> Any:
+    folder = None if prompts_dir is None else _folder(str(prompts_dir))
+    content = None if folder is None else folder.content(prompt_name)
+    return original(prompt_name, prompts_dir, *args, **named) if content is None else content
 
 
-def _reject_unrenderable(original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
-    def reject_unrenderable_message(template: str, prompt_name: str) -> None:
-        if type(template) is Text:
-            template.template.refuse_braces()
-        else:
-            original(template, prompt_name)
+def _format_prompt(
+    original: Callable[..., Any], template: str, variables: Any, state: Any = None
+) -> Any:
+    if type(template) is Text:
+        return template.render(variables, state)
+    if type(template) is not str:  # YAMLGraph's own texts are plain
+        raise PromptRenderError("A message of a prompt must be text.")
+    return original(template, variables, state=state)
 
-    return reject_unrenderable_message
+
+def _validate_variables(
+    original: Callable[..., Any], template: str, provided: Any, prompt_name: str
+) -> None:
+    if type(template) is not Text:
+        original(template, provided, prompt_name)
+    elif missing := template.template.variables.difference(provided):
+        raise missing_variables(prompt_name, missing)
 
 
-def _load_schema(original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
-    def load_schema_from_yaml(yaml_path: Any) -> Any:
-        found = _find(str(yaml_path))
-        return original(yaml_path) if found is None else output_model(found, Path(yaml_path).stem)
+def _reject_unrenderable(original: Callable[..., Any], template: str, prompt_name: str) -> None:
+    if type(template) is Text:
+        template.template.refuse_braces()
+    else:
+        original(template, prompt_name)
 
-    return load_schema_from_yaml
+
+def _load_schema(original: Callable[..., Any], yaml_path: Any) -> Any:
+    found = _find(str(yaml_path))
+    return original(yaml_path) if found is None else output_model(found, Path(yaml_path).stem)
 
 
 def _folder(path: str) -> Folder | None:
@@ -182,7 +163,7 @@ def _folder(path: str) -> Folder | None:
     if folder is None and VIEW in path:
         # Reading the file instead would go past the sandbox, or find nothing and fall back.
         raise ReleaseNotFound(
-            "This run's release is no longer in memory: its graph was dropped while it ran.",
+            "The release of this run is no longer in memory: its graph was removed during the run.",
             release_id=path.partition(VIEW)[2][:12],
         )
     return folder

@@ -104,20 +104,15 @@ class GraphReader:
     _stood: dict[Path, tuple[object, ...]] = field(default_factory=dict)
 
     def read(self, has: Callable[[str], bool]) -> GraphFacts:
-        """What the graph asks for now, and its own prompts as they were together at one moment.
-
-        Args:
-            has: Whether the layers have a prompt; of those the own one is not read.
-
-        Raises:
-            GraphNotFound: The root file is not there, and never was.
-        """
+        """What the graph asks for now, and its own prompts as they were together at one moment."""
         for _ in range(ATTEMPTS):
             self._stood = {self.path: standing(self.path)}
             facts = self._read_once(has)
             if all(standing(path) == stood for path, stood in self._stood.items()):
                 return facts
-        restless = _trouble(self.path, "It and its prompts change faster than they can be read.")
+        restless = _trouble(
+            self.path, "The graph and its prompts change faster than they can be read."
+        )
         return replace(facts, findings=(*facts.findings, restless))
 
     def _read_once(self, has: Callable[[str], bool]) -> GraphFacts:

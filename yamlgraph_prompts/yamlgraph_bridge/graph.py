@@ -21,17 +21,7 @@ from yamlgraph_prompts.yamlgraph_bridge.troubles import troubles
 
 
 class YamlGraph:
-    """One graph file and its children.
-
-    Args:
-        path: The root graph's file.
-        environment: What ``{environment}`` in a graph's own `prompts_dir` stands for.
-        bundled: The graph's own prompts are the release (no layers were given).
-        guarded: Local folders of layers that the graph's own tools may not write to.
-
-    Raises:
-        UnsupportedYamlgraph: The installed yamlgraph is not one that the bridge knows.
-    """
+    """One graph file and its children."""
 
     def __init__(
         self,
@@ -87,16 +77,7 @@ class YamlGraph:
     def build(
         self, facts: GraphFacts, release: Release, view: View
     ) -> StateGraph[Any, Any, Any, Any]:
-        """The graph as a fresh StateGraph whose every prompt is `release`'s.
-
-        Args:
-            facts: What `read` said.
-            release: The release to build on.
-            view: Makes the folders that YAMLGraph reads.
-
-        Raises:
-            GraphRefused: YAMLGraph cannot build the graph.
-        """
+        """The graph as a fresh StateGraph whose every prompt is `release`'s."""
         plan: Mapping[Path, GraphYaml] = facts.plan
         configs: dict[Path, Any] = {}
         keys: dict[Path, str] = {}

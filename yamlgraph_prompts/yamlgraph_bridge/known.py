@@ -60,12 +60,7 @@ _EXPECTED: dict[tuple[str, str], tuple[str, ...]] = {
 
 @cache
 def supported() -> str:
-    """The installed yamlgraph's version, after checking that it is one that the bridge knows.
-
-    Raises:
-        MissingExtra: yamlgraph is not installed.
-        UnsupportedYamlgraph: A function that the bridge wraps is gone or takes other arguments.
-    """
+    """The installed yamlgraph's version, after checking that it is one that the bridge knows."""
     try:
         installed = version("yamlgraph")
     except PackageNotFoundError:
@@ -77,7 +72,7 @@ def supported() -> str:
         if _first_parameters(module, name, len(parameters)) != parameters:
             raise UnsupportedYamlgraph(
                 f"yamlgraph {installed} does not have {module}.{name}"
-                f"({', '.join(parameters)}) as this version of yamlgraph-prompts knows it.",
+                f"({', '.join(parameters)}) as this version of yamlgraph-prompts expects.",
                 hint=f"It works with yamlgraph {SUPPORTED}: pip install --upgrade '{REQUIREMENT}'",
             )
     return installed

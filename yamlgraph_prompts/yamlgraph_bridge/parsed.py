@@ -64,11 +64,7 @@ def _known_content(stream: Any) -> Any:
 
 
 def load_graph_config(path: Path, content: Any) -> Any:
-    """YAMLGraph's `GraphConfig` of a file that says `content`, which may be changed.
-
-    Raises:
-        Exception: Whatever YAMLGraph raises for a graph that it cannot load.
-    """
+    """YAMLGraph's `GraphConfig` of a file that says `content`, which may be changed."""
     from yamlgraph.compile import graph_loader
 
     see(graph_loader, _known_content)

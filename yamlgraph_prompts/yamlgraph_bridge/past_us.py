@@ -19,13 +19,7 @@ _READERS = re.compile(
 
 
 def past_us(config: Any, uses: tuple[PromptUse, ...], shown: str) -> Iterator[Finding]:
-    """A warning for each tool that loads prompts itself and each prompt named by an absolute path.
-
-    Args:
-        config: The graph as YAMLGraph loaded it.
-        uses: The graph's uses of prompts.
-        shown: The graph file, as a person would name it.
-    """
+    """A warning for each tool that loads prompts itself, and each absolute path of a prompt."""
     for name, tool in config.tools.items():
         if isinstance(tool, Mapping) and tool.get("type") == "python":
             source = _source(tool, config.source_path.parent)

@@ -18,11 +18,7 @@ if TYPE_CHECKING:
 
 
 def run_parser(prog: str) -> ArgumentParser:
-    """YAMLGraph's own parser of `graph run`, under another name.
-
-    Raises:
-        UnsupportedYamlgraph: YAMLGraph has no such command.
-    """
+    """YAMLGraph's own parser of `graph run`, under another name."""
     from yamlgraph.cli import create_parser
 
     parser: ArgumentParser = create_parser()
@@ -38,11 +34,7 @@ def run_parser(prog: str) -> ArgumentParser:
 
 @contextmanager
 def overrides(arguments: Namespace) -> Iterator[None]:
-    """While this lasts, the graph is read with the provider, model and tools that were said.
-
-    Args:
-        arguments: What `run_parser` gave.
-    """
+    """While this lasts, the graph is read with the provider, model and tools that were said."""
     adopt.install()
     from yamlgraph.compile import graph_loader
 
@@ -61,13 +53,7 @@ def overrides(arguments: Namespace) -> Iterator[None]:
 
 
 def run_graph(arguments: Namespace, prompts: LivePrompts, graph: YamlGraph) -> int:
-    """Run the graph as YAMLGraph's command would, on the live release; its exit code.
-
-    Args:
-        arguments: What `run_parser` gave.
-        prompts: Where the releases come from.
-        graph: The graph that the arguments name, read within `overrides`.
-    """
+    """Run the graph as YAMLGraph's command would, on the live release; its exit code."""
     from yamlgraph.cli.graph_commands import cmd_graph_run
     from yamlgraph.compile import graph_loader
 

@@ -34,18 +34,11 @@ _QUOTED = re.compile(r"'([^']+)'|\"([^\"]+)\"")
 def troubles(
     file: str, data: bytes, problem: Exception, *, code: str = "graph"
 ) -> tuple[Finding, ...]:
-    """Why YAMLGraph cannot load or build a graph file.
-
-    Args:
-        file: The file, as it is shown.
-        data: What it says; empty where that is not known.
-        problem: What was raised.
-        code: The findings' code.
-    """
+    """Why YAMLGraph cannot load or build a graph file."""
     # Of any other file the system says the name, and Python code that raises it gives no number.
     if isinstance(problem, FileNotFoundError) and problem.errno and problem.filename is None:
-        gone = "the working directory of this process is gone, and YAMLGraph loads nothing without"
-        hint = "Start it anew, in a folder that stays when a release is removed."
+        gone = "the working directory of this process no longer exists, and YAMLGraph needs one"
+        hint = "Restart it in a folder that is not removed with a release."
         return (Finding("error", code, gone, file=file, hint=hint, graph=file),)
     mark = getattr(problem, "problem_mark", None)
     if mark is not None:
@@ -82,11 +75,11 @@ def missing_child(file: str, data: bytes, child: Path) -> Finding:
     return Finding(
         "error",
         "graph",
-        f"the graph {child.name} is not there: {child}",
+        f"the graph {child.name} does not exist: {child}",
         file=file,
         line=place[0] if place else None,
         column=place[1] if place else None,
-        hint="Make the file, or correct its path; it is relative to this graph's folder.",
+        hint="Create the file, or correct its path, which is relative to the folder of this graph.",
         graph=file,
     )
 
@@ -127,16 +120,16 @@ def _wrong_shapes(graph: PromptFile) -> Iterator[tuple[str, Place]]:
     for key, shape, words in _SHAPES:
         value = graph.content.get(key)
         if value is not None and not isinstance(value, shape):
-            yield f"`{key}:` must be {words}, and is {_kind(value)}", graph.key_position(key)
+            yield f"`{key}:` must be {words}, but is {_kind(value)}", graph.key_position(key)
     nodes = graph.content.get("nodes")
     for name, node in nodes.items() if isinstance(nodes, dict) else ():
         if not isinstance(node, dict):
             place = graph.key_position("nodes", name)
-            yield f"nodes.{name}: a node must be a mapping, and is {_kind(node)}", place
+            yield f"nodes.{name}: a node must be a mapping, but is {_kind(node)}", place
 
 
 def _kind(value: Any) -> str:
-    kinds = {dict: "a mapping", list: "a list", str: "a text", bool: "a truth value"}
+    kinds = {dict: "a mapping", list: "a list", str: "a text", bool: "true or false"}
     return kinds.get(type(value), "a number" if isinstance(value, int | float) else "nothing")
 
 

@@ -17,7 +17,6 @@ _TYPES = {
     "css": "text/css; charset=utf-8",
     "js": "text/javascript; charset=utf-8",
     "svg": "image/svg+xml",
-    "txt": "text/plain; charset=utf-8",
 }
 _FOR_EVER = {"Cache-Control": "public, max-age=31536000, immutable"}
 
@@ -37,15 +36,13 @@ class File:
 
 @cache
 def _all() -> dict[str, File]:
-    # The picture's script is shipped compressed: it is 2.5 MB.
     folder = files("yamlgraph_prompts.admin.page") / "static"
     return dict(_of(one) for one in sorted(folder.iterdir(), key=lambda one: one.name))
 
 
 def _of(one: Traversable) -> tuple[str, File]:
-    data, name = one.read_bytes(), one.name.removesuffix(".gz")
-    packed = data if one.name.endswith(".gz") else gzip.compress(data, 9, mtime=0)
-    return name, File(_TYPES[name.rpartition(".")[2]], packed)
+    packed = gzip.compress(one.read_bytes(), 9, mtime=0)
+    return one.name, File(_TYPES[one.name.rpartition(".")[2]], packed)
 
 
 @cache

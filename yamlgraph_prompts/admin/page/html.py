@@ -18,7 +18,7 @@ from yamlgraph_prompts.admin.page import files, words
 from yamlgraph_prompts.text.escaping import printable
 
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'{loose}; img-src 'self' data:; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 
@@ -57,9 +57,7 @@ class Visit:
         return f"{self.up}page/static/{files.digest()}/"
 
 
-def html(
-    visit: Visit, view: str, facts: dict[str, Any], *, status: int = 200, loose: bool = False
-) -> Response:
+def html(visit: Visit, view: str, facts: dict[str, Any], *, status: int = 200) -> Response:
     """The answer with a view.
 
     Args:
@@ -67,11 +65,10 @@ def html(
         view: The template's name.
         facts: What it shows.
         status: The HTTP status.
-        loose: Allow inline styles: the picture's script makes them.
     """
     text = _templates().get_template(view).render(facts, visit=visit).encode()
     headers = {
-        "Content-Security-Policy": POLICY.format(loose=" 'unsafe-inline'" if loose else ""),
+        "Content-Security-Policy": POLICY,
         "Cross-Origin-Opener-Policy": "same-origin",
         "X-Frame-Options": "DENY",
         "Vary": "Accept-Encoding, Cookie",

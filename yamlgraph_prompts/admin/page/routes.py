@@ -39,14 +39,13 @@ def page(admin: Admin, access: Access) -> APIRouter:
         view: str,
         find: Callable[[], dict[str, Any]],
         *,
-        loose: bool = False,
         desk: Desk = admin.desk,
     ) -> Response:
         visit = _visit(request, access, who, admin)
 
         def made() -> Response:
             try:
-                return html(visit, view, find(), loose=loose)
+                return html(visit, view, find())
             except PromptsError as problem:
                 refusal = of_core(problem)
             except Refusal as refused:
@@ -105,7 +104,7 @@ def page(admin: Admin, access: Access) -> APIRouter:
         # Python refuses to read a number of thousands of digits.
         is_number = number.isascii() and number.isdigit() and len(number) < 9
         find = partial(views.pictured, admin, int(number) if is_number else -1)
-        return await show(request, caller.who, "graph.html", find, loose=True)
+        return await show(request, caller.who, "graph.html", find)
 
     @routes.get("/docs")
     async def docs_view(request: Request, caller: Viewer) -> Response:

@@ -12,7 +12,7 @@ from yamlgraph_prompts.admin.auth import Who
 from yamlgraph_prompts.admin.bodies import NAME_PATTERN, AuditLine
 from yamlgraph_prompts.admin.context import Admin
 from yamlgraph_prompts.admin.page.last_change import LastChange
-from yamlgraph_prompts.admin.page.picture import mermaid
+from yamlgraph_prompts.admin.page.picture import Picture, picture
 from yamlgraph_prompts.admin.problems import Refusal
 from yamlgraph_prompts.admin.reading import LAYERS, prompt_body, release_of
 from yamlgraph_prompts.admin.watching import readiness
@@ -167,19 +167,21 @@ def pictured(admin: Admin, number: int) -> Facts:
             uses.setdefault(use.node if not file.key else f"{file.key}: {use.node}", []).append(
                 (use, name)
             )
-    drawing, trouble = "", None
+    drawing: Picture | None = None
+    trouble = None
     after: dict[str, list[str]] = {}
     try:
         drawn = admin.prompts.drawing(facts)
-        drawing = mermaid(drawn)
         after = {node: [] for node in drawn.nodes}
         for edge in drawn.edges:
             after[edge.source].append(edge.target)
+        drawing = picture(drawn)
     except Exception as problem:  # noqa: BLE001 - the graph's builder may raise anything
         trouble = type(problem).__name__
     return {
         "graph": facts,
         "drawing": drawing,
+        "links": {node: found[0][1] for node, found in uses.items()},
         "trouble": trouble,
         "nodes": [
             {"name": node, "uses": uses.get(node, []), "after": after.get(node, [])}

@@ -203,7 +203,7 @@ class Watch:
             except OSError as error:
                 self._subscription.close()
                 self._subscription = None
-                self._only_poll(f"file events cannot be had ({error})")
+                self._only_poll(f"file events are not available ({error})")
                 return
             self._inodes = {folder: inode(folder) for folder, _ in places.folders}
 
@@ -277,7 +277,7 @@ class Watch:
             try:
                 self._step(monotonic())
             except (Exception, SystemExit):
-                logger.exception("The watch met an error and goes on")
+                logger.exception("Watching files failed once and continues")
 
     def _step(self, now: float) -> None:
         if self._burst.due() <= now:
@@ -307,7 +307,7 @@ class Watch:
                 self._on_change(trigger)
             except (Exception, SystemExit):
                 # A thread that ends by it says nothing, and old prompts would stay for ever.
-                logger.exception("A file change could not be taken")
+                logger.exception("A file change could not be processed")
             before = self._places
             if self._mode != "events" or not self._paths_moved():
                 return
@@ -323,7 +323,7 @@ class Watch:
         try:
             return tuple(self._paths())
         except Exception:
-            logger.exception("What to watch could not be found out; it stays as it was")
+            logger.exception("The set of watched files could not be updated; it stays as it was")
             return self._armed_paths
 
     def _check(self, now: float) -> None:
@@ -409,7 +409,7 @@ class Watch:
             try:
                 self._on_trouble(kind, message)
             except (Exception, SystemExit):
-                logger.exception("Trouble with the watcher could not be told")
+                logger.exception("A problem of the watcher could not be reported")
 
     def _another_polls(self) -> bool:
         return any(watch is not self and watch.mode == "polling" for watch in list(_watches))

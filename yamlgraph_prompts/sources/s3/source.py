@@ -1,22 +1,25 @@
-"""A layer in S3: a published release where one is, else the loose files below the prefix.
+"""A layer in S3: a published release if there is one, else the loose files below the prefix.
 
-Knows no environments: it is told which channel to read, and what unpacks a release.
+Knows no environments: its caller chooses the channel, and unpacks releases.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
+from threading import Event
 
 from yamlgraph_prompts.errors import LayerUnavailable, PromptsError
-from yamlgraph_prompts.sources import Content, Traffic, Unpack
-from yamlgraph_prompts.sources.bounds import Bounds
-from yamlgraph_prompts.sources.s3_bucket import Bucket
-from yamlgraph_prompts.sources.s3_client import Place, circumstances
-from yamlgraph_prompts.sources.s3_loose import Loose
-from yamlgraph_prompts.sources.s3_names import RELEASES, case_collisions, escapes
+from yamlgraph_prompts.sources import Snapshot, Traffic, Unpack
+from yamlgraph_prompts.sources.polling import poll
+from yamlgraph_prompts.sources.s3.bounds import Bounds
+from yamlgraph_prompts.sources.s3.errors import circumstances
+from yamlgraph_prompts.sources.s3.listing import RELEASES, case_collisions, escapes
+from yamlgraph_prompts.sources.s3.location import Location
+from yamlgraph_prompts.sources.s3.loose import Loose
+from yamlgraph_prompts.sources.s3.objects import Objects
 
 LIMIT_POINTER_BYTES = 64 << 10  # a log's entry too
 LIMIT_PACK_BYTES = 96 << 20
@@ -29,11 +32,11 @@ class _Kept:
     etag: str
     number: int
     release: str
-    content: Content
+    content: Snapshot
 
 
 class S3Source:
-    """Reads a prefix of a bucket; asks as little as can be when nothing has changed.
+    """Reads a prefix of a bucket, with as few requests as possible if nothing has changed.
 
     Args:
         url: ``s3://bucket/prefix``, with ``?region=``, ``endpoint=`` and ``profile=`` if need be.
@@ -47,7 +50,7 @@ class S3Source:
         's3://acme-prompts/production/'
     """
 
-    remote = True
+    refresh_s = 30.0
 
     def __init__(
         self,
@@ -57,27 +60,27 @@ class S3Source:
         unpack: Unpack | None = None,
         bounds: Bounds = Bounds(),  # noqa: B008 - frozen
     ) -> None:
-        self.place = Place.parse(url)
-        self.url = self.place.url_without_secrets
+        self.location = Location.parse(url)
+        self.url = self.location.url_without_secrets
         self.channel = channel
         self.unpack = unpack
-        self._bucket = Bucket(self.place, bounds)
-        self._loose = Loose(self._bucket)
+        self._objects = Objects(self.location, bounds=bounds)
+        self._loose = Loose(self._objects)
         self._published: _Kept | None = None
         self._is_loose = False
 
-    def read(self) -> Content:
-        """Everything that is there now; see `Source.read`. What is kept is not fetched again."""
-        self._bucket.open()
+    def read(self) -> Snapshot:
+        """All files; see `Source.read`. Fetches only what has changed."""
+        self._objects.open()
         if self.channel is None or self.unpack is None:
-            return self._loose.read() or Content({})
+            return self._loose.read() or Snapshot.of({})
         for _ in range(2):
             if not self._is_loose:
                 content = self._read_published(self.unpack)
                 if content is not None:
                     return content
                 self._published = None
-            # The list says as well whether something has been published since.
+            # The list also shows whether a release has been published since.
             files = self._loose.read(self.channel)
             self._is_loose = files is not None
             if files is not None:
@@ -88,11 +91,11 @@ class S3Source:
             hint=f"The credentials need s3:GetObject for {self.url}{RELEASES}*.",
         )
 
-    def version(self) -> str:
-        """The version of what is there; a change is fetched at once and kept for `read`."""
-        return self.read().version
+    def changes(self, stop: Event) -> Iterator[None]:
+        """A bucket tells no news."""
+        return poll(stop, self.refresh_s)
 
-    def release(self, release_id: str) -> Content | None:
+    def release(self, release_id: str) -> Snapshot | None:
         """A published release by its full id, whichever channel it was for; None if not there.
 
         Raises:
@@ -100,41 +103,37 @@ class S3Source:
         """
         if self.unpack is None or not _ID.fullmatch(release_id):
             return None
-        self._bucket.open()
+        self._objects.open()
         return self._unpacked(release_id, self.unpack)
 
-    def places(self) -> list[str]:
+    def folders(self) -> list[str]:
         """The names of the folders directly below the prefix."""
         try:
-            self._bucket.open()
-            folders = {name for page in self._bucket.pages("/") for name in page.folders}
+            self._objects.open()
+            pages = self._objects.pages(delimiter="/")
+            folders = {name.rstrip("/") for page in pages for name in page.folders}
         except LayerUnavailable:
             return []
-        found = (name.removeprefix(self.place.prefix).rstrip("/") for name in folders)
-        return sorted(name for name in found if name and not name.startswith("."))
+        return sorted(name for name in folders if name and not name.startswith("."))
 
     @property
     def about(self) -> str:
-        """Where it is and which credentials are used, for errors."""
-        return circumstances(self.place)
+        """Where it is and which credentials it uses, for errors."""
+        return circumstances(self.location)
 
     @property
     def traffic(self) -> Traffic:
-        """What was asked so far; asks nobody."""
-        return self._bucket.traffic
-
-    def watched(self) -> tuple[Path, ...]:
-        """Nothing on this machine."""
-        return ()
+        """The requests so far, and the bytes received for them."""
+        return self._objects.traffic
 
     def close(self) -> None:
         """Let go of the connections."""
-        self._bucket.close()
+        self._objects.close()
 
-    def _read_published(self, unpack: Unpack) -> Content | None:
+    def _read_published(self, unpack: Unpack) -> Snapshot | None:
         kept = self._published
-        answer = self._bucket.get(
-            f"{self.place.prefix}{RELEASES}{self.channel}/current",
+        answer = self._objects.ask(
+            f"{RELEASES}{self.channel}/current",
             limit_bytes=LIMIT_POINTER_BYTES,
             if_none_match=kept.etag if kept else None,
             once=kept is not None,
@@ -161,8 +160,8 @@ class S3Source:
         return content
 
     def _is_logged(self, number: int) -> bool:
-        key = f"{self.place.prefix}{RELEASES}{self.channel}/log/{number:020d}.json"
-        answer = self._bucket.get(key, limit_bytes=LIMIT_POINTER_BYTES, may_be_denied=True)
+        key = f"{RELEASES}{self.channel}/log/{number:020d}.json"
+        answer = self._objects.ask(key, limit_bytes=LIMIT_POINTER_BYTES, may_be_denied=True)
         return answer.status == 200
 
     def _pointed(self, data: bytes) -> tuple[int, str]:
@@ -176,9 +175,9 @@ class S3Source:
             pass
         raise self._bad("is no pointer to a release")
 
-    def _unpacked(self, release_id: str, unpack: Unpack) -> Content | None:
-        key = f"{self.place.prefix}{RELEASES}packs/{release_id}.pack"
-        answer = self._bucket.get(key, limit_bytes=LIMIT_PACK_BYTES)
+    def _unpacked(self, release_id: str, unpack: Unpack) -> Snapshot | None:
+        key = f"{RELEASES}packs/{release_id}.pack"
+        answer = self._objects.ask(key, limit_bytes=LIMIT_PACK_BYTES)
         if answer.status != 200:
             return None
         try:
@@ -196,10 +195,8 @@ class S3Source:
                 layer=self.url,
                 hint="It is not served. Push another one.",
             )
-        content = Content(files)
         # Every byte has just been verified against the id, so it is as good a version.
-        content.__dict__["version"] = release_id
-        return content
+        return Snapshot(files, release_id, release=release_id)
 
     def _bad(self, what: str) -> LayerUnavailable:
         current = f"{self.url}{RELEASES}{self.channel}/current"

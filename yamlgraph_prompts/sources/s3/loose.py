@@ -1,20 +1,21 @@
-"""A prefix that people upload files to: lists it, fetches what changed, never mixes two states."""
+"""The files that people upload below a prefix: fetches what changed, never mixes two states."""
 
 from __future__ import annotations
 
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 
 from yamlgraph_prompts.errors import LayerNotFound, LayerUnavailable
 from yamlgraph_prompts.files.regular_file import LIMIT_FILE_BYTES
 from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.sources import Content
-from yamlgraph_prompts.sources.s3_bucket import PARALLEL, Answer, Bucket
-from yamlgraph_prompts.sources.s3_names import RELEASES, channels, sort_out
-from yamlgraph_prompts.sources.s3_page import Listed
+from yamlgraph_prompts.sources import Snapshot
+from yamlgraph_prompts.sources.s3.client import PARALLEL
+from yamlgraph_prompts.sources.s3.listing import RELEASES, Listed, channels, files_of
+from yamlgraph_prompts.sources.s3.objects import Answer, Objects
 
 ATTEMPTS = 5
 LIMIT_ENTRIES = 50_000
@@ -22,23 +23,18 @@ PROGRESS_AFTER_S = 2.0
 
 
 class Loose:
-    """The loose files below a bucket's prefix, kept between two reads. Not thread-safe.
+    """The loose files below a prefix, kept between two reads. Not thread-safe."""
 
-    Args:
-        bucket: The bucket, at that prefix.
-    """
-
-    def __init__(self, bucket: Bucket) -> None:
-        self._bucket = bucket
-        self._url = bucket.place.url_without_secrets
-        self._prefix = bucket.place.prefix
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+        self._url = objects.location.url_without_secrets
         self._listing: tuple[Listed, ...] | None = None
-        self._content = Content({})
+        self._content = Snapshot.of({})
         self._data: dict[Listed, bytes] = {}
         # Whether a GET's ETag is the listed one; some servers have two for each object.
         self._same_etags = True
 
-    def read(self, channel: str | None = None) -> Content | None:
+    def read(self, channel: str | None = None) -> Snapshot | None:
         """All files as they were together at one moment.
 
         Args:
@@ -51,27 +47,27 @@ class Loose:
         suspects: frozenset[Listed] = frozenset()
         for _ in range(ATTEMPTS):
             listing, pages = self._list()
-            others = channels(listing, self._prefix) if channel is not None else []
+            others = channels(listing) if channel is not None else []
             if channel in others:
                 return None
             if listing == self._listing:
                 return self._content
-            wanted, findings = sort_out(listing, self._prefix, self._url)
+            wanted, findings = files_of(listing, self._url)
             if self._is_nothing(listing) or (others and not wanted):
                 raise self._nothing(channel, others)
             if others:
                 findings = (*findings, self._unpublished(channel, others))
-            # What neither is live nor comes now is not kept: a list may be another one each time.
+            # Keep only what this list names: a list may be another one each time.
             self._data = {one: self._data[one] for one in wanted.values() if one in self._data}
             changed = self._fetch([one for one in wanted.values() if one not in self._data])
             if changed & suspects:
-                # Listed as before, and still said to have changed: the ETags are two kinds.
+                # The list is as before, and still they differ: the server has two kinds of ETags.
                 self._same_etags = False
             suspects = changed
             if changed:
                 continue
             if (pages > 1 or not self._same_etags) and self._list()[0] != listing:
-                # No list of several pages was ever there as a whole.
+                # Several pages may come from several states.
                 continue
             return self._keep(listing, wanted, findings)
         raise LayerUnavailable(
@@ -80,15 +76,15 @@ class Loose:
 
     def _keep(
         self, listing: tuple[Listed, ...], wanted: dict[str, Listed], findings: tuple[Finding, ...]
-    ) -> Content:
+    ) -> Snapshot:
         files = {path: self._data[one] for path, one in wanted.items()}
-        self._listing, self._content = listing, Content(files, findings)
+        self._listing, self._content = listing, Snapshot.of(files, findings)
         return self._content
 
     def _list(self) -> tuple[tuple[Listed, ...], int]:
         listing: list[Listed] = []
         pages = 0
-        for page in self._bucket.pages():
+        for page in self._objects.pages():
             pages += 1
             listing += page.listed
             if len(listing) > LIMIT_ENTRIES:
@@ -101,7 +97,7 @@ class Loose:
 
     def _is_nothing(self, listing: tuple[Listed, ...]) -> bool:
         # A first push that is under way, or ended halfway, leaves objects of its own.
-        return all(one.key.startswith(f"{self._prefix}{RELEASES}") for one in listing)
+        return all(one.key.startswith(RELEASES) for one in listing)
 
     def _nothing(self, channel: str | None, others: list[str]) -> LayerNotFound:
         if others:
@@ -131,17 +127,15 @@ class Loose:
     # Fetching, with threads that do not keep the process from ending
 
     def _fetch(self, wanted: Sequence[Listed]) -> frozenset[Listed]:
-        """Keep what can be fetched exactly as listed; what is something else by now."""
-        waiting: SimpleQueue[Listed] = SimpleQueue()
+        """Keep all that can be fetched exactly as listed; return the rest."""
+        waiting = deque(wanted)
         answers: SimpleQueue[tuple[Listed, Answer | Exception]] = SimpleQueue()
-        for one in wanted:
-            waiting.put(one)
 
         def work() -> None:
             while True:
                 try:
-                    one = waiting.get_nowait()
-                except Empty:
+                    one = waiting.popleft()
+                except IndexError:
                     return
                 try:
                     answers.put((one, self._get(one)))
@@ -156,8 +150,8 @@ class Loose:
                 progress.show(done)
                 one, answer = answers.get()
                 if isinstance(answer, Exception):
-                    _drain(waiting)
-                    self._bucket.stop()
+                    waiting.clear()
+                    self._objects.stop()
                     raise answer
                 if self._is_listed(one, answer):
                     self._data[one] = answer.data
@@ -167,7 +161,7 @@ class Loose:
 
     def _get(self, one: Listed) -> Answer:
         etag = one.etag if self._same_etags else None
-        return self._bucket.get(one.key, limit_bytes=LIMIT_FILE_BYTES, if_match=etag)
+        return self._objects.ask(one.key, limit_bytes=LIMIT_FILE_BYTES, if_match=etag)
 
     def _is_listed(self, one: Listed, answer: Answer) -> bool:
         if answer.status != 200 or len(answer.data) != one.size:
@@ -175,16 +169,8 @@ class Loose:
         return not self._same_etags or answer.etag == one.etag
 
 
-def _drain(waiting: SimpleQueue[Listed]) -> None:
-    while not waiting.empty():
-        try:
-            waiting.get_nowait()
-        except Empty:
-            return
-
-
 class _Progress:
-    """One line on a terminal, for what takes longer than one likes to wait without a word."""
+    """A progress line on a terminal, for what takes longer than two seconds."""
 
     def __init__(self, url: str, total: int) -> None:
         self._url = url

@@ -1,0 +1,80 @@
+"""The bucket and prefix that an ``s3://`` URL names. Asks nobody."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from yamlgraph_prompts.errors import LayerUnavailable
+
+_PARAMETERS = ("region", "endpoint", "profile")
+
+
+@dataclass(frozen=True)
+class Location:
+    """A bucket, a prefix, and how to reach them.
+
+    Args:
+        bucket: The bucket's name.
+        prefix: The beginning of every key: empty, or ends with ``/``.
+        region: The region; from the AWS configuration when left out.
+        endpoint: The server's URL; likewise.
+        profile: The profile of ``~/.aws/config``; likewise.
+
+    Example:
+        >>> location = Location.parse("s3://acme-prompts/production?region=eu-north-1")
+        >>> location.bucket, location.prefix, location.region
+        ('acme-prompts', 'production/', 'eu-north-1')
+    """
+
+    bucket: str
+    prefix: str
+    region: str | None = None
+    endpoint: str | None = None
+    profile: str | None = None
+
+    @classmethod
+    def parse(cls, url: str) -> Location:
+        """The location in an ``s3://bucket/prefix?region=&endpoint=&profile=`` URL.
+
+        Raises:
+            LayerUnavailable: The URL is invalid.
+        """
+        parts = urlsplit(url)
+        # The text before an @ may be a secret, so no message shows it.
+        shown = f"s3://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        pairs = parse_qsl(parts.query, keep_blank_values=True)
+        values = dict(pairs)
+        unknown = sorted(set(values) - set(_PARAMETERS))
+        if "@" in parts.netloc or "@" in values.get("endpoint", ""):
+            problem = "holds credentials"
+            hint = "Use AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ?profile=NAME."
+        elif not parts.netloc or parts.scheme != "s3":
+            problem, hint = "names no bucket", "Write s3://bucket/prefix/."
+        elif unknown:
+            problem = f"has an unknown parameter: {', '.join(unknown)}"
+            hint = f"Known are {', '.join(_PARAMETERS)}."
+        elif len(pairs) > len(values):
+            problem, hint = "has a parameter twice", "Keep one of them."
+        elif parts.fragment:
+            problem, hint = "contains a '#'", "Write %23 if it belongs to the prefix."
+        elif (endpoint := values.get("endpoint")) and not _is_endpoint(endpoint):
+            problem, hint = "has an endpoint that is no URL", "Write endpoint=https://host:port."
+        else:
+            prefix = unquote(parts.path).strip("/")
+            chosen = {name: values[name] for name in _PARAMETERS if values.get(name)}
+            return cls(parts.netloc, f"{prefix}/" if prefix else "", **chosen)
+        raise LayerUnavailable(f"The URL {shown} {problem}.", layer=shown, hint=hint)
+
+    @property
+    def url_without_secrets(self) -> str:
+        """Bucket and prefix as a URL, without parameters."""
+        return f"s3://{self.bucket}/{self.prefix}"
+
+
+def _is_endpoint(endpoint: str) -> bool:
+    try:
+        parts = urlsplit(endpoint)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
