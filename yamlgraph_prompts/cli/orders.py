@@ -28,7 +28,6 @@ from yamlgraph_prompts.errors import (
     PromptsRejected,
     PushRefused,
     ReleaseNotFound,
-    StoreCorrupted,
 )
 from yamlgraph_prompts.files.disk import append
 from yamlgraph_prompts.findings import Finding
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from yamlgraph_prompts.model.entry import Entry
     from yamlgraph_prompts.model.release import Outcome, Release
     from yamlgraph_prompts.registry.channel import Channel, Pushed
+    from yamlgraph_prompts.registry.ports import Releases
 
 TAKEN_WITHIN_S, GIVEN_UP_AFTER_S = 3.0, 10.0
 NOBODY_SERVES_IT = 2
@@ -63,7 +63,8 @@ def push(arguments: Any) -> int:
     # Read before the prompts: a push in the meantime must count as a conflict.
     live = there.current()
     selection = one_selection(arguments, graphs)
-    candidate = selection.candidate(strict=arguments.strict, before=_released(there, live))
+    before = _released(there.registry, live.release if live else None)
+    candidate = selection.candidate(strict=arguments.strict, before=before)
     findings = list(dict.fromkeys(candidate.findings))
     if not candidate.refused:
         findings += building(candidate)
@@ -145,9 +146,8 @@ def _published(
         refusal = {"winner": winner.facts() if winner else None, "changed": problem.changed}
         say_json({"status": "refused", "why": str(problem), **refusal})
         return 1
-    entry, before = pushed.entry, _released(there, pushed.before)
-    after = _released(there, entry) if before else None
-    changes = _changes(pushed.before, before, after)
+    entry = pushed.entry
+    changes = _changes(there.registry, pushed.before, entry.release)
     if arguments.json:
         facts = {
             "status": "published" if pushed.published else "unchanged",
@@ -168,15 +168,6 @@ def _published(
         why = "because its push was interrupted or its pack was damaged"
         say(f"  Readers could not see it, {why}. Now they can.")
     return 0
-
-
-def _released(there: Channel, entry: Entry | None) -> Release | None:
-    """The release of an entry; None where there is no entry, or where it cannot be read."""
-    try:
-        return there.get(entry.release) if entry else None
-    except PromptsError as problem:
-        note(f"{problem.message} The changes since then are unknown.")
-        return None
 
 
 # In this machine's store
@@ -237,7 +228,7 @@ def _held(
     ordered, refused = outcome.release, outcome.status == "rejected"
     if workers and not taken and not refused and command != "follow":
         outcome, refused = _undo(selection, before, outcome), True
-    changes = _changes(before, _kept(selection, before), ordered)
+    changes = _changes(selection.store.registry, before, ordered.id if ordered else None)
     _audit(selection, arguments, outcome.status, changes["before"], ordered)
     code = int(refused)
     if command != "follow" and not refused and not workers:
@@ -294,8 +285,7 @@ def _audit(
         "after": after.id if after else None,
         "message": arguments.message,
     }
-    known = {name: value for name, value in line.items() if value is not None}
-    data = f"\n{json.dumps(known)}\n".encode()
+    data = f"\n{json.dumps(line)}\n".encode()
     try:
         append(selection.store.registry.folder / AUDIT_FILE, data, sync=False)
     except OSError as problem:
@@ -335,13 +325,6 @@ def _say_outcome(selection: Selection, outcome: Outcome, **more: Any) -> int:
     return int(outcome.status == "rejected")
 
 
-def _kept(selection: Selection, entry: Entry | None) -> Release | None:
-    try:
-        return selection.store.registry.get(entry.release) if entry else None
-    except (ReleaseNotFound, StoreCorrupted):
-        return None
-
-
 def _reached(taken: int, workers: int) -> str:
     if not workers:
         return "no process follows changes; the next one that starts will serve it"
@@ -361,10 +344,22 @@ def _follow_command(arguments: Any, selection: Selection) -> str:
 # What both say
 
 
-def _changes(entry: Entry | None, before: Release | None, after: Release | None) -> dict[str, Any]:
-    diff = before.diff(after) if before and after else None
+def _released(registry: Releases, release_id: str | None) -> Release | None:
+    """A release; None where there is no id, or where it cannot be read."""
+    try:
+        return registry.get(release_id) if release_id else None
+    except PromptsError as problem:
+        note(f"{problem.message} The changes since then are unknown.")
+        return None
+
+
+def _changes(registry: Releases, before: Entry | None, after: str | None) -> dict[str, Any]:
+    release_id = before.release if before else None
+    old = _released(registry, release_id)
+    new = _released(registry, after) if old else None
+    diff = old.diff(new) if old and new else None
     return {
-        "before": entry.release if entry else None,
+        "before": release_id,
         "added": diff.added if diff else (),
         "removed": diff.removed if diff else (),
         "changed": diff.changed if diff else (),

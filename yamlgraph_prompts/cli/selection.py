@@ -150,17 +150,7 @@ class Selection:
 
 
 def selections(arguments: Any, graphs: Sequence[str], *, reading: bool = False) -> list[Selection]:
-    """The selections that a call selects; graphs that share their prompts are together.
-
-    Args:
-        arguments: Of the call.
-        graphs: The files of the graphs.
-        reading: No graph is built, so no code beside them may run.
-
-    Raises:
-        GraphNotFound: A graph's file is not there.
-        PromptsError: Neither a graph nor a layer was given.
-    """
+    """The selections that a call selects; graphs that share their prompts are together."""
     layers = tuple(Layer(url, optional) for url, optional in arguments.layers or ())
     if not graphs:
         if not layers:
@@ -190,11 +180,7 @@ def selections(arguments: Any, graphs: Sequence[str], *, reading: bool = False) 
 
 
 def one_selection(arguments: Any, graphs: Sequence[str], *, reading: bool = False) -> Selection:
-    """The one place that a call selects; see `selections`.
-
-    Raises:
-        PromptsError: The graphs do not share their prompts.
-    """
+    """The one place that a call selects; see `selections`."""
     found = selections(arguments, graphs, reading=reading)
     if len(found) > 1:
         raise PromptsError(
@@ -204,11 +190,7 @@ def one_selection(arguments: Any, graphs: Sequence[str], *, reading: bool = Fals
 
 
 def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """(graph files, other words) of the arguments.
-
-    Raises:
-        PromptsError: A YAML file is not a graph.
-    """
+    """(graph files, other words) of the arguments."""
     graphs = [word for word in words if word.endswith((".yaml", ".yml"))]
     for graph in graphs:
         if Path(graph).is_file() and not is_graph(Path(graph), broken=True):
