@@ -32,6 +32,7 @@ from yamlgraph_prompts.errors import (
 from yamlgraph_prompts.files.disk import append
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.registry.store import AUDIT_FILE
+from yamlgraph_prompts.text.escaping import printable
 
 if TYPE_CHECKING:
     from yamlgraph_prompts.live_prompts import LivePrompts
@@ -276,14 +277,14 @@ def _audit(
     """Add a line to the audit log, as the admin API does."""
     line = {
         "at_s": time.time(),
-        "who": person(arguments),
+        "who": printable(person(arguments)),
         "role": "operator",
         "address": "command line",
         "action": arguments.command,
         "status": status,
         "before": before,
         "after": after.id if after else None,
-        "message": arguments.message,
+        "message": arguments.message and printable(arguments.message),
     }
     data = f"\n{json.dumps(line)}\n".encode()
     try:
