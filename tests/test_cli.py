@@ -653,7 +653,7 @@ def test_an_order_that_no_process_can_serve_is_taken_back(
         code, out, _ = run("activate", first[:8], *LAYERS)
         assert code == 1
         assert f"No process on this machine could serve {first[:12]}" in out
-        assert f"Refused: {second[:12]} stays live" in out
+        assert f"Rejected: {second[:12]} stays live" in out
         told = json.loads(run("releases", *LAYERS, "--json")[1])["releases"]
         assert [(one["id"], one["held"]) for one in told if one["live"]] == [(second, False)]
         edit(folder, "user: Hello {name}, third\n")

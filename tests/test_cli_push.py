@@ -21,6 +21,7 @@ from yamlgraph_prompts.errors import LayerUnavailable
 from yamlgraph_prompts.model.entry import Entry
 from yamlgraph_prompts.model.release import Prompt, Release
 from yamlgraph_prompts.registry.channel import Channel, Pushed
+from yamlgraph_prompts.registry.s3 import S3Registry
 
 GRAPH = """\
 name: letter
@@ -291,7 +292,7 @@ def test_a_push_that_succeeded_is_no_failure_though_what_changed_cannot_be_said(
     def last_word(self: Channel, made: Release, **said: Any) -> Pushed:
         done = real(self, made, **said)
         away = LayerUnavailable("The connection was cut.", layer=url)
-        monkeypatch.setattr(Channel, "get", lambda *_: (_ for _ in ()).throw(away))
+        monkeypatch.setattr(S3Registry, "get", lambda *_: (_ for _ in ()).throw(away))
         return done
 
     monkeypatch.setattr(Channel, "push", last_word)

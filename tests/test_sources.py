@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from yamlgraph_prompts.sources.bounds import Bounds
 
 from tests.files import write
 from tests.s3_servers import Shop as Bucket
@@ -39,7 +40,6 @@ from yamlgraph_prompts.files.regular_file import (
 from yamlgraph_prompts.model.pack import encode_pack
 from yamlgraph_prompts.model.release import Prompt, Release
 from yamlgraph_prompts.sources import Snapshot, Source, open_source
-from yamlgraph_prompts.sources.bounds import Bounds
 from yamlgraph_prompts.sources.directory import DirectorySource
 from yamlgraph_prompts.sources.memory import MemorySource
 from yamlgraph_prompts.sources.polling import poll

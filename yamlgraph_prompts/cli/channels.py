@@ -33,13 +33,13 @@ def channel(arguments: Any, urls: Sequence[str]) -> Channel:
 
     if len(urls) != 1:
         raise PromptsError(
-            f"Which bucket? {len(urls)} were named.",
+            f"{arguments.command} needs one bucket, and {len(urls)} were named.",
             hint=f"For example: yamlgraph-prompts {arguments.command} "
             f"{'prompts/ ' if arguments.command == 'push' else ''}s3://acme-prompts/app",
         )
     name, is_explicit = environment_name(arguments.environment)
     if not is_explicit:
-        note(f"No environment is set, so {name!r} is used: say --environment.")
+        note(f"No environment is set, so {name!r} is used. Set it with --environment.")
     options: dict[str, Any] = {}
     if getattr(arguments, "single_writer", False):
         options["single_writer"] = True
@@ -62,10 +62,10 @@ def message(arguments: Any) -> str:
     if arguments.message:
         return str(arguments.message)
     if sys.stdin.isatty():
-        note("What for? (It stands in the history.)")
+        note("What is the reason for this change? (For the history.)")
         return input("> ")
     raise PromptsError(
-        f"{arguments.command} needs a message for the history.", hint="Say it with --message."
+        f"{arguments.command} needs a message for the history.", hint="Give it with --message."
     )
 
 

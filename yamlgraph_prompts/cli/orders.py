@@ -28,17 +28,18 @@ from yamlgraph_prompts.errors import (
     PromptsRejected,
     PushRefused,
     ReleaseNotFound,
-    StoreCorrupted,
 )
 from yamlgraph_prompts.files.disk import append
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.registry.store import AUDIT_FILE
+from yamlgraph_prompts.text.escaping import printable
 
 if TYPE_CHECKING:
     from yamlgraph_prompts.live_prompts import LivePrompts
     from yamlgraph_prompts.model.entry import Entry
     from yamlgraph_prompts.model.release import Outcome, Release
     from yamlgraph_prompts.registry.channel import Channel, Pushed
+    from yamlgraph_prompts.registry.ports import Releases
 
 TAKEN_WITHIN_S, GIVEN_UP_AFTER_S = 3.0, 10.0
 NOBODY_SERVES_IT = 2
@@ -55,15 +56,16 @@ def push(arguments: Any) -> int:
     arguments.layers = [*((folder, False) for folder in folders), *(arguments.layers or ())]
     if not arguments.layers and not one_selection(arguments, graphs).layers:
         raise PromptsError(
-            "Which prompts? Only a graph was named.",
-            hint="Name their folder too, for example: yamlgraph-prompts push prompts/ "
+            "push needs prompts, and only a graph was named.",
+            hint="Name the folder of the prompts too, for example: yamlgraph-prompts push prompts/ "
             f"{' '.join(graphs)} {there.url}",
         )
     order = {"message": message(arguments), "who": person(arguments)}
-    # Before the prompts are read: what is pushed meanwhile was not taken into account.
+    # Read before the prompts: a push in the meantime must count as a conflict.
     live = there.current()
     selection = one_selection(arguments, graphs)
-    candidate = selection.candidate(strict=arguments.strict, before=_released(there, live))
+    before = _released(there.registry, live.release if live else None)
+    candidate = selection.candidate(strict=arguments.strict, before=before)
     findings = list(dict.fromkeys(candidate.findings))
     if not candidate.refused:
         findings += building(candidate)
@@ -74,7 +76,7 @@ def push(arguments: Any) -> int:
         if arguments.json:
             say_json({"status": "rejected", "findings": [asdict(one) for one in findings]})
         else:
-            note(paint("✗ Refused: nothing was published.", "bold", "red"))
+            note(paint("✗ Rejected: nothing was published.", "bold", "red"))
         return 1
     if not candidate.release.prompts:
         raise PromptsError(
@@ -92,7 +94,7 @@ def promote(arguments: Any) -> int:
     if len(others) > 1:
         raise PromptsError(
             f"promote takes one bucket and at most one release, not {' '.join(others)}.",
-            hint="Without a release it takes the one that is live there.",
+            hint="Without a release it takes the live one.",
         )
     from yamlgraph_prompts.registry.channel import Channel
 
@@ -112,14 +114,14 @@ def rollback(arguments: Any) -> int:
     if not urls:
         if arguments.to:
             raise PromptsError(
-                "--to belongs to a bucket's history, and none was named.",
-                hint="Name it, such as s3://acme-prompts/app; here it is: activate ID.",
+                "--to is for the history of a bucket, and no bucket was named.",
+                hint="Name the bucket, such as s3://acme-prompts/app. For the store: activate ID.",
             )
         return _held(arguments, others, lambda prompts, _: prompts.rollback())
     if others:
         raise PromptsError(
-            f"rollback of a bucket takes nothing else, not {' '.join(others)}.",
-            hint="Its releases were checked when they were pushed.",
+            f"rollback of a bucket takes no further arguments, not {' '.join(others)}.",
+            hint="The releases of a bucket were checked when they were pushed.",
         )
     there = channel(arguments, urls)
     order = {"message": message(arguments), "who": person(arguments)}
@@ -145,9 +147,8 @@ def _published(
         refusal = {"winner": winner.facts() if winner else None, "changed": problem.changed}
         say_json({"status": "refused", "why": str(problem), **refusal})
         return 1
-    entry, before = pushed.entry, _released(there, pushed.before)
-    after = _released(there, entry) if before else None
-    changes = _changes(pushed.before, before, after)
+    entry = pushed.entry
+    changes = _changes(there.registry, pushed.before, entry.release)
     if arguments.json:
         facts = {
             "status": "published" if pushed.published else "unchanged",
@@ -165,18 +166,9 @@ def _published(
     say(paint(f"✓ {entry.release[:12]} is live{already} {where}.", "green"))
     _say_changes(changes, entry.release)
     if pushed.repaired:
-        why = "because its pusher had died or its pack was damaged"
-        say(f"  Readers could not see it, {why}: now they do.")
+        why = "because its push was interrupted or its pack was damaged"
+        say(f"  Readers could not see it, {why}. Now they can.")
     return 0
-
-
-def _released(there: Channel, entry: Entry | None) -> Release | None:
-    """The release of an entry; None where there is no entry, or where it cannot be read."""
-    try:
-        return there.get(entry.release) if entry else None
-    except PromptsError as problem:
-        note(f"{problem.message} What changes since then cannot be said.")
-        return None
 
 
 # In this machine's store
@@ -199,7 +191,7 @@ def _held(
     command = arguments.command
     if urls:
         raise PromptsError(
-            f"{command} is about the store of one machine, not about a bucket.",
+            f"{command} works on the store of one machine, not on a bucket.",
             hint="For every reader of the bucket: rollback URL --to ID. For this machine: "
             f"{command} -l URL.",
         )
@@ -210,7 +202,7 @@ def _held(
         raise PromptsError(
             f"{command} takes {'one release id' if wanted else 'only graphs'}, "
             f"not {' '.join(ids) or 'none'}.",
-            hint=f"For a certain release: yamlgraph-prompts activate {ids[0]}."
+            hint=f"To activate a certain release: yamlgraph-prompts activate {ids[0]}."
             if to_one
             else "yamlgraph-prompts releases lists the ids.",
         )
@@ -226,18 +218,18 @@ def _held(
             outcome = act(prompts, ids)
         except ReleaseNotFound as problem:
             where = f"{selection.shown} ({selection.environment}) in {selection.store.folder}"
-            problem.hint = f"{problem.hint or ''} Looked at {where}.".strip()
+            problem.hint = f"{problem.hint or ''} Searched: {where}.".strip()
             raise
         taken, workers = prompts.reach(TAKEN_WITHIN_S)
         if taken == 1 < workers:
             # Before it is given up, a busy process has more time.
             taken, workers = prompts.reach(GIVEN_UP_AFTER_S)
-    # This process serves it too, and is about to end.
+    # This process serves it too, but is about to end.
     taken, workers = taken - 1, workers - 1
     ordered, refused = outcome.release, outcome.status == "rejected"
     if workers and not taken and not refused and command != "follow":
         outcome, refused = _undo(selection, before, outcome), True
-    changes = _changes(before, _kept(selection, before), ordered)
+    changes = _changes(selection.store.registry, before, ordered.id if ordered else None)
     _audit(selection, arguments, outcome.status, changes["before"], ordered)
     code = int(refused)
     if command != "follow" and not refused and not workers:
@@ -254,9 +246,9 @@ def _held(
         say("  The layers are followed again.")
     elif not refused:
         again = _follow_command(arguments, selection)
-        say(f"  Changes in the layers are checked but not published until: {again}")
+        say(f"  Changes are checked but not published until you run: {again}")
     if not refused or command == "follow":
-        say(f"  Reach: every process that shares the store {selection.store.folder}")
+        say(f"  Applies to every process that shares the store {selection.store.folder}")
         say(f"  On this machine: {_reached(taken, workers)}")
     return code
 
@@ -285,17 +277,16 @@ def _audit(
     """Add a line to the audit log, as the admin API does."""
     line = {
         "at_s": time.time(),
-        "who": person(arguments),
+        "who": printable(person(arguments)),
         "role": "operator",
         "address": "command line",
         "action": arguments.command,
         "status": status,
         "before": before,
         "after": after.id if after else None,
-        "message": arguments.message,
+        "message": arguments.message and printable(arguments.message),
     }
-    known = {name: value for name, value in line.items() if value is not None}
-    data = f"\n{json.dumps(known)}\n".encode()
+    data = f"\n{json.dumps(line)}\n".encode()
     try:
         append(selection.store.registry.folder / AUDIT_FILE, data, sync=False)
     except OSError as problem:
@@ -308,7 +299,7 @@ def _not_even_live(selection: Selection, arguments: Any, outcome: Outcome) -> in
         return _say_outcome(selection, outcome)
     _say_findings(selection, outcome, ", and nothing was changed")
     if selection.graphs and selection.layers:
-        say("  Without the graph it is not checked with it, and can be done all the same.")
+        say("  To do it without checking the graph, run the command without the graph.")
     return 1
 
 
@@ -317,8 +308,8 @@ def _say_findings(selection: Selection, outcome: Outcome, more: str = "") -> Non
         say(line)
     if outcome.status == "rejected":
         current = selection.store.current()
-        name = current.release[:12] if current else "what is live"
-        say(paint(f"✗ Refused: {name} stays live{more}.", "bold", "red"))
+        name = current.release[:12] if current else "the live release"
+        say(paint(f"✗ Rejected: {name} stays live{more}.", "bold", "red"))
 
 
 def _say_outcome(selection: Selection, outcome: Outcome, **more: Any) -> int:
@@ -335,17 +326,10 @@ def _say_outcome(selection: Selection, outcome: Outcome, **more: Any) -> int:
     return int(outcome.status == "rejected")
 
 
-def _kept(selection: Selection, entry: Entry | None) -> Release | None:
-    try:
-        return selection.store.registry.get(entry.release) if entry else None
-    except (ReleaseNotFound, StoreCorrupted):
-        return None
-
-
 def _reached(taken: int, workers: int) -> str:
     if not workers:
-        return "no process that follows changes runs; the next one that starts takes it"
-    return f"{taken} of {workers} that follow changes {'has' if workers == 1 else 'have'} it by now"
+        return "no process follows changes; the next one that starts will serve it"
+    return f"{taken} of {workers} running processes serve it now"
 
 
 def _follow_command(arguments: Any, selection: Selection) -> str:
@@ -361,10 +345,22 @@ def _follow_command(arguments: Any, selection: Selection) -> str:
 # What both say
 
 
-def _changes(entry: Entry | None, before: Release | None, after: Release | None) -> dict[str, Any]:
-    diff = before.diff(after) if before and after else None
+def _released(registry: Releases, release_id: str | None) -> Release | None:
+    """A release; None where there is no id, or where it cannot be read."""
+    try:
+        return registry.get(release_id) if release_id else None
+    except PromptsError as problem:
+        note(f"{problem.message} The changes since then are unknown.")
+        return None
+
+
+def _changes(registry: Releases, before: Entry | None, after: str | None) -> dict[str, Any]:
+    release_id = before.release if before else None
+    old = _released(registry, release_id)
+    new = _released(registry, after) if old else None
+    diff = old.diff(new) if old and new else None
     return {
-        "before": entry.release if entry else None,
+        "before": release_id,
         "added": diff.added if diff else (),
         "removed": diff.removed if diff else (),
         "changed": diff.changed if diff else (),

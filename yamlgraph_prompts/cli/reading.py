@@ -26,8 +26,8 @@ def releases(arguments: Any) -> int:
     if urls:
         if words:
             raise PromptsError(
-                f"releases of a bucket takes nothing else, not {' '.join(words)}.",
-                hint="Its releases were checked when they were pushed.",
+                f"releases of a bucket takes no further arguments, not {' '.join(words)}.",
+                hint="The releases of a bucket were checked when they were pushed.",
             )
         return _published(arguments, urls)
     return _stored(arguments, words)
@@ -55,7 +55,10 @@ def _published(arguments: Any, urls: Sequence[str]) -> int:
     if len(entries) == SHOWN and entries[-1].number > 1 and not arguments.all:
         note(f"Older ones are shown with --all ({entries[-1].number - 1} more).")
     if behind:
-        note("Readers do not see the last one yet: its pusher died, or is at it. Push it again.")
+        note(
+            "Readers do not see the last one yet: its push is in progress or was interrupted. "
+            "If it was interrupted, push it again."
+        )
     return 0
 
 
@@ -92,8 +95,8 @@ def diff(arguments: Any) -> int:
     graphs, words = split(others)
     if len(words) != 2:
         raise PromptsError(
-            f"Two releases make a difference; {len(words)} were named.",
-            hint="Name ids, 'live', or 'layers' for what the layers hold now.",
+            f"diff needs two releases, and {len(words)} were named.",
+            hint="Name ids, 'live', or 'layers' for what the layers contain now.",
         )
     before, after = map(releases_by_word(arguments, urls, graphs, words), words)
     found = before.diff(after)

@@ -202,9 +202,9 @@ class Engine:
 
     def announce(self) -> None:
         """Announce to the host's other processes what this one serves."""
-        if self._replicas is not None and self.live is not None:
-            release, held = self.live.release.id, self.live.held
-            self._replicas.announce(Replica(self._store.environment, release, held))
+        live = self.live
+        if self._replicas is not None and live is not None:
+            self._replicas.announce(Replica(self._store.environment, live.release.id, live.held))
 
     # -- deciding
 

@@ -189,7 +189,7 @@ class LocalRegistry:
                 os.close(os.open(marker, os.O_WRONLY | os.O_CREAT, 0o600))
                 os.utime(marker)
 
-    def retire(self, keep: int, keep_used_s: float, spared: Collection[str]) -> None:
+    def retire(self, keep: int, keep_used_s: float, spared: Collection[str | None]) -> None:
         """Remove all but the newest `keep`, those used in `keep_used_s`, and the spared ones."""
         times = _times(self.packs)
         stored = {name[:-5]: at for name, at in times.items() if name.endswith(".pack")}

@@ -6,9 +6,10 @@ import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
+from typing import NamedTuple
 
 from yamlgraph_prompts.errors import Conflict, ReleaseNotFound
 from yamlgraph_prompts.model.entry import Entry
@@ -18,8 +19,7 @@ from yamlgraph_prompts.registry.ports import ReleaseFacts, poll_changes
 from yamlgraph_prompts.registry.store import Store
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryHead:
+class MemoryHead(NamedTuple):
     """What `LocalRegistry.head` says too."""
 
     environment: str | None
@@ -80,7 +80,7 @@ class MemoryRegistry:
     def mark_used(self, release_id: str) -> None:
         """Nothing: a release is kept by number, not by use."""
 
-    def retire(self, keep: int, keep_used_s: float, spared: Collection[str]) -> None:
+    def retire(self, keep: int, keep_used_s: float, spared: Collection[str | None]) -> None:
         """Remove all but the newest `keep` releases and the spared ones, and old entries."""
         with self._lock:
             for environment, entries in self._entries.items():

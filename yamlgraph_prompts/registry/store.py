@@ -37,7 +37,6 @@ from yamlgraph_prompts.registry.ports import ReleaseFacts
 logger = logging.getLogger("yamlgraph_prompts")
 
 _MARK_EVERY_S = 600.0
-
 SECRET_BYTES = 32
 AUDIT_FILE = "audit.jsonl"
 _LIMIT_REASON = 500
@@ -341,7 +340,7 @@ class Store:
     @property
     def _disk(self) -> LocalRegistry:
         if "_opened" not in self.__dict__:
-            # One of several threads' wins; the other folder is removed at the end too.
+            # Of several threads' one wins.
             self.__dict__.setdefault("_opened", LocalRegistry(self._temporary()))
         return self._opened
 
@@ -359,8 +358,8 @@ class Store:
             self._retreat(str(why), LocalRegistry(folder) if readable else None)
             return
         self._opened = LocalRegistry(folder)
-        if readable:
-            with suppress(StoreError):
+        with suppress(StoreError):
+            if readable:
                 self.sweep(timeout_s=0.0)
 
     def _retreat(self, why: str, behind: LocalRegistry | None) -> None:
@@ -379,18 +378,17 @@ class Store:
     def _writing(self) -> Iterator[None]:
         try:
             yield
-        except StoreCorrupted:
-            raise
         except StoreError as error:
-            self.trouble = str(error)
+            if not isinstance(error, StoreCorrupted):
+                self.trouble = str(error)
             raise
         self.trouble = self._retreated
 
     def _retire(self) -> None:
         live = next(self.history(), None)
         # What is live, and what a rollback would make live.
-        spared = (live.release, self.previous(live.release)) if live else ()
-        self.registry.retire(self.keep, self.keep_used_s, [one for one in spared if one])
+        spared = {live.release, self.previous(live.release)} if live else set()
+        self.registry.retire(self.keep, self.keep_used_s, spared)
 
 
 def _leave_nothing(directories: list[Directory], made: list[tuple[Path, int]]) -> None:
