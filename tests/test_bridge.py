@@ -398,7 +398,7 @@ def test_an_old_release_can_be_built_while_new_ones_are_published(graph_folder: 
 def test_the_folders_of_builds_that_nobody_needs_are_removed(graph_folder: Folder) -> None:
     folder = graph_folder("chain")
     app = load_and_compile("graph.yaml", watch=False).compile()
-    (graph,) = app.prompts._graphs
+    (graph,) = app.prompts._attached()
     for number in range(40):
         write(folder, {"prompts/letters/close.yaml": f"user: 'close {number} {{name}}'"})
         app.prompts.publish()

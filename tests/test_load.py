@@ -264,7 +264,7 @@ def test_a_graph_may_be_loaded_for_each_request(project: Path) -> None:
     for _ in range(30):
         assert load("graph.yaml", "prompts").prompts is kept.prompts
     gc.collect()
-    assert len(kept.prompts._graphs) <= 2
+    assert len(kept.prompts._attached()) <= 2
     assert len(kept.prompts._engine.live.builds) <= 2
 
 
@@ -376,7 +376,7 @@ def test_the_code_of_a_tool_is_a_part_of_the_graph(project: Path, model_server: 
     write(project, {"shout.py": "def shout(state:", "prompts/greeting.yaml": "user: news"})
     assert app.prompts.publish().status == "rejected"
     shouts("'three'")
-    assert project / "shout.py" in app.prompts._graphs[0].watched()
+    assert project / "shout.py" in app.prompts._attached()[0].watched()
     assert app.prompts.publish().status == "published"
     assert (app.release["greeting"].user, app.invoke({"name": ""})["loud"]) == ("news", "three")
 
@@ -405,7 +405,7 @@ def test_a_child_that_learns_to_interrupt_is_noticed(
 ) -> None:
     folder = graph_folder("subgraphs")
     app = load("graph.yaml")
-    (graph,) = app.prompts._graphs
+    (graph,) = app.prompts._attached()
     assert not any(one.relays for one in graph._reader._known.values())
     child = folder / "invoked/graph.yaml"
     text = child.read_text().replace(

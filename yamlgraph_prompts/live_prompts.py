@@ -10,45 +10,38 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from yamlgraph_prompts.errors import LayerError, PromptsError, ReleaseNotFound
-from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.following.follower import Following
 from yamlgraph_prompts.live import LiveGraph, LiveStateGraph, Pin, Recipe
 from yamlgraph_prompts.model.events import Hook
-from yamlgraph_prompts.model.graph import Graph, GraphFacts, PromptUse
-from yamlgraph_prompts.model.health import Health
-from yamlgraph_prompts.model.release import Outcome, Prompt, Release, StoredRelease
+from yamlgraph_prompts.model.graph import Graph, GraphFacts
+from yamlgraph_prompts.model.release import Outcome, Prompt, Release
 from yamlgraph_prompts.model.trigger import Trigger
 from yamlgraph_prompts.publishing.attached import Attached
 from yamlgraph_prompts.publishing.attempt import Attempt
 from yamlgraph_prompts.publishing.builds import Builds
 from yamlgraph_prompts.publishing.candidate import Candidates, Check
-from yamlgraph_prompts.publishing.change import Change
-from yamlgraph_prompts.publishing.drafts import Draft
+from yamlgraph_prompts.publishing.editable import Editable
 from yamlgraph_prompts.publishing.engine import Engine
 from yamlgraph_prompts.publishing.handles import Handle, Parts
 from yamlgraph_prompts.publishing.live import Live
 from yamlgraph_prompts.publishing.report import Report
-from yamlgraph_prompts.registry.ports import Replica
 from yamlgraph_prompts.registry.replicas import HostReplicas
 from yamlgraph_prompts.sources.layers import AnyLayer, as_layer, environment_name
 from yamlgraph_prompts.sources.reader import LayerReader
 
 if TYPE_CHECKING:
-    from langchain_core.runnables.graph import Graph as Drawing
-
-    from yamlgraph_prompts.check.untrusted import Known
     from yamlgraph_prompts.registry.store import Store
 
 logger = logging.getLogger("yamlgraph_prompts")
 
 
-class LivePrompts:
+class LivePrompts(Editable):
     """The live release of some layers, for one environment.
 
     Share one between several graphs and the admin app. All methods are thread-safe and blocking: on
@@ -136,13 +129,9 @@ class LivePrompts:
             refresh_s,
             watch,
         )
+        arrival = self._following.arrival
         self._parts = Parts(
-            self._engine,
-            self._builds,
-            self._store,
-            self._report,
-            self._following.arrival,
-            missing_release,
+            self._engine, self._builds, self._store, self._report, arrival, missing_release
         )
         self._lock = threading.RLock()
         self._closed = False
@@ -170,139 +159,11 @@ class LivePrompts:
         return release[name]
 
     @property
-    def held(self) -> bool:
-        """Whether the layers are not followed until `follow()`."""
-        return self._started().held
-
-    @property
     def closed(self) -> bool:
         """Whether `close` was called."""
         return self._closed
 
-    def releases(self) -> list[StoredRelease]:
-        """The kept releases, newest first. Publishes nothing."""
-        return self._store.releases()
-
-    def find(self, release_id: str) -> Release:
-        """The release whose id is, or begins with, `release_id`.
-
-        Raises:
-            ReleaseNotFound: It is neither live nor in the store nor, by its full id, published to
-                a layer; or several begin so.
-        """
-        return self._engine.find(release_id)
-
-    def folders(self) -> tuple[Path, ...]:
-        """The local folders that the layers are read from."""
-        return tuple(path for reader in self._readers for path in reader.watched())
-
-    @property
-    def store_folder(self) -> Path | None:
-        """The folder that keeps releases; None if they are kept in memory."""
-        return self._store.folder
-
-    @property
-    def health(self) -> Health:
-        """The state of these prompts. Makes no request, never raises, never blocks."""
-        live, last = self._engine.live, self._report.last
-        return Health(
-            release=live.release.id if live else None,
-            live_since_s=live.since_s if live else None,
-            held=live is not None and live.held,
-            last=last[0] if last else None,
-            last_at_s=last[1] if last else None,
-            layers=tuple(reader.state for reader in self._readers),
-            watcher_restarts=self._report.watcher_restarts,
-            polling=self._report.polling,
-            store_trouble=self._store.trouble,
-            following=self._following.started,
-        )
-
-    def uses(self) -> dict[str, list[tuple[str, PromptUse]]]:
-        """Prompt name → every place that uses it: the graph's file, and the place."""
-        found: dict[str, list[tuple[str, PromptUse]]] = {}
-        for facts in self._started().candidate.graphs.values():
-            for file in facts.files:
-                for use in file.uses:
-                    name = facts.released_as(file, use.prompt)
-                    found.setdefault(name, []).append((file.file, use))
-        return found
-
-    @property
-    def previous(self) -> str | None:
-        """The id of the release that `rollback` would activate; None if there is none."""
-        return self._store.previous(self._started().release.id)
-
-    def digests(self, release_id: str) -> Mapping[str, str]:
-        """Each prompt's digest in a kept release; reads no prompt, and does not count as a use.
-
-        Args:
-            release_id: The full id.
-
-        Raises:
-            ReleaseNotFound: It is not kept.
-        """
-        return self._store.digests(release_id)
-
-    def kept_texts(self, name: str) -> Iterator[bytes]:
-        """A prompt's file in each kept release that has it, that of the newest release first.
-
-        Raises:
-            StoreError: A release cannot be read.
-        """
-        for line in self._store.releases():
-            # One that is removed in between counts for nothing.
-            with suppress(ReleaseNotFound):
-                if name in self._store.digests(line.id):
-                    yield self._store.get(line.id)[name].data
-
-    def graphs(self) -> tuple[GraphFacts, ...]:
-        """The requirements of each attached graph."""
-        return tuple(self._started().candidate.graphs.values())
-
-    def drawing(self, facts: GraphFacts) -> Drawing:
-        """One of `graphs` on the live release, as LangGraph describes it for drawing.
-
-        Args:
-            facts: The graph.
-
-        Raises:
-            LookupError: It is not attached.
-            Exception: Whatever the graph's builder raises.
-        """
-        live = self._started()
-        graph = next((g for g, f in live.candidate.graphs.items() if f == facts), None)
-        if graph is None:
-            raise LookupError(f"{facts.name} is not attached.")
-        return self._builds.state_graph(graph, facts, live.release).compile().get_graph()
-
-    def reach(self, within_s: float = 0.0) -> tuple[int, int]:
-        """How many processes of this host serve the same release, and how many there are.
-
-        Counts processes that share the store and have used their prompts.
-
-        Args:
-            within_s: How long to wait until all of them do, in seconds.
-        """
-        live = self._started()
-        if self._replicas is None:
-            return 1, 1
-        replica = Replica(self.environment, live.release.id, live.held)
-        self._replicas.announce(replica)
-        return self._replicas.reached(replica, within_s)
-
-    def observe(self, hook: Hook) -> Callable[[], None]:
-        """Add a hook.
-
-        Args:
-            hook: Called with each event from now on.
-
-        Returns:
-            A function that removes the hook.
-        """
-        return self._report.observe(hook)
-
-    # The road
+    # Publishing
 
     def publish(self, reason: str = "call") -> Outcome:
         """Read the layers and graphs now, and publish their content.
@@ -343,9 +204,8 @@ class LivePrompts:
         Raises:
             ReleaseNotFound: There is none.
         """
-        now = self._started().release.id
-        before = self._store.previous(now)
-        if before is None:
+        if (before := self.previous) is None:
+            now = self._started().release.id
             raise ReleaseNotFound("There is no earlier release to roll back to.", release_id=now)
         return self.activate(before, reason="rollback")
 
@@ -354,76 +214,6 @@ class LivePrompts:
         self._started()
         with self._publishing() as engine:
             return engine.follow()
-
-    def check(self, *, strict: bool = False) -> tuple[Release, tuple[Finding, ...]]:
-        """Check the current content of the layers; publishes nothing.
-
-        Args:
-            strict: Report `duplicate-key`, `unused-prompt` and `missing-variable` as errors.
-
-        Returns:
-            The release that a publication would build, and its findings.
-
-        Raises:
-            LayerError: A layer cannot be read.
-        """
-        with self._publishing():
-            before = self._engine.release
-            candidate = self._engine.candidates.fetch(self._graphs, before, strict=strict)
-            return candidate.release, candidate.findings
-
-    def try_changes(
-        self, drafts: Sequence[Draft], *, strict: bool = False, known: Known | None = None
-    ) -> tuple[Release, tuple[Finding, ...]]:
-        """As `check`, with drafts laid over what the layers hold; nothing is written.
-
-        Args:
-            drafts: The drafts; their files are examined in a worker process.
-            strict: Report `duplicate-key`, `unused-prompt` and `missing-variable` as errors.
-            known: What the files say by themselves, where they are examined already.
-
-        Raises:
-            LayerError: A layer cannot be read.
-            WorkStopped: Examining a draft takes too much time or memory.
-            WorkerUnavailable: No worker process can be started.
-        """
-        known = _examined(drafts) if known is None else known
-        with self._publishing():
-            live = self._started()
-            self._engine.candidates.learn(known)
-            candidate, _ = self._engine.candidates.drafted(
-                self._graphs, live.release, drafts, strict=strict
-            )
-            return candidate.release, candidate.findings
-
-    @contextmanager
-    def change(self, draft: Draft, *, reason: str = "change") -> Iterator[Change]:
-        """A change of one prompt, checked with all graphs; `Change.commit` writes and publishes it.
-
-        Everybody else's changes wait until the block ends.
-
-        Args:
-            draft: What to write, and in which layer.
-            reason: Why, for the history.
-
-        Raises:
-            LayerError: A layer cannot be read.
-            StoreError: Another process did not finish its change in time.
-            WorkStopped: Examining the draft takes too much time or memory.
-            WorkerUnavailable: No worker process can be started to examine it.
-
-        Example:
-            >>> from yamlgraph_prompts.publishing.drafts import Draft
-            >>> with LivePrompts({"greeting": "user: Hi"}) as prompts:
-            ...     with prompts.change(Draft("greeting", b"user: Hello")) as change:
-            ...         change.trial.refused
-            False
-        """
-        known = _examined([draft])
-        # Other processes first: waiting for them must not keep this one's runs waiting.
-        with self._store.changing(), self._publishing() as engine:
-            engine.candidates.learn(known)
-            yield Change(engine, draft, reason)
 
     # Graphs
 
@@ -434,7 +224,7 @@ class LivePrompts:
             PromptsRejected: The live release does not fit the graph.
         """
         with self._publishing() as engine:
-            if graph in self._graphs:
+            if graph in self._attached():
                 return
             self._attached.add(graph)
             try:
@@ -516,10 +306,6 @@ class LivePrompts:
         places = ", ".join(reader.url for reader in self._readers) or "the graph's own prompts"
         return f"<LivePrompts {places}, environment {self.environment!r}, {now}>"
 
-    @property
-    def _graphs(self) -> tuple[Graph, ...]:
-        return self._attached()
-
     def _renew(self) -> None:
         """Locks, threads and child processes belong to one process; a fork makes them anew."""
         self._lock = threading.RLock()
@@ -539,8 +325,7 @@ class LivePrompts:
             yield self._engine
 
     def _started(self) -> Live:
-        live = self._engine.live
-        if live is not None:
+        if (live := self._engine.live) is not None:
             return live
         with self._publishing() as engine:
             return engine.started()
@@ -586,12 +371,6 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
-
-
-def _examined(drafts: Iterable[Draft]) -> Known:
-    from yamlgraph_prompts.check.untrusted import examined
-
-    return examined(draft.data for draft in drafts)
 
 
 def _store(

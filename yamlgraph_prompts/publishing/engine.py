@@ -367,8 +367,7 @@ class Engine:
         return None
 
     def _unhold(self) -> None:
-        if self.live is not None and self.live.held:
-            self.live = replace(self.live, held=False)
+        self.live = self.live and replace(self.live, held=False)
 
     def _is_held(self) -> bool:
         pointer = self._store.current()
