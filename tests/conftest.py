@@ -36,7 +36,7 @@ _PREFIXES = ("YAMLGRAPH_", "LANGSMITH_", "LANGCHAIN_", "LMSTUDIO_", "AWS_")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """How long the fuzzer of tests/security runs, and from which seed."""
-    parser.addoption("--fuzz-seconds", type=float, default=10.0, help="0 leaves the fuzzer out")
+    parser.addoption("--fuzz-seconds", type=float, default=5.0, help="0 leaves the fuzzer out")
     parser.addoption("--fuzz-seed", type=int, default=1)
 
 
@@ -67,8 +67,28 @@ _GROUPS = {
     "test_render": "renderer",
     "test_reviewing": "planted repository",
     "test_server_clients_http": "langgraph dev for clients",
+    "test_source_contract": "mistaken sources",
     "test_template_corpus": "Jinja's own tests",
 }
+# Modules that `make check` leaves out, beside tests/security and what is marked `slow` itself.
+_SLOW = {
+    *("test_admin", "test_admin_bucket", "test_admin_openapi", "test_admin_page"),
+    *("test_admin_security", "test_admin_workers", "test_bucket", "test_cli", "test_cli_push"),
+    *("test_demo", "test_docs", "test_drop_in", "test_examples", "test_fastapi_app"),
+    *("test_faults", "test_isolation", "test_langgraph_dev", "test_linear_checks"),
+    *("test_metrics", "test_page_accessibility", "test_sandbox"),
+    *("test_page_browser", "test_pytest_plugin", "test_render", "test_s3_credentials"),
+    *("test_s3_outage", "test_s3_source", "test_sources", "test_store", "test_template_corpus"),
+    *("test_untrusted", "test_yamlgraph_alone"),
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is slow."""
+    for item in items:
+        path = item.path
+        if path.stem in _SLOW or path.parent.name == "security":
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -77,7 +97,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     # The groups of `--dist loadgroup` get lost with pytest 9.2 and pytest-xdist 3.8.
     from xdist.scheduler import LoadScopeScheduling
 
-    class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
+    class Scheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             module = Path(nodeid.partition("::")[0]).stem
             return _GROUPS.get(module, nodeid)
@@ -139,18 +159,19 @@ def own_workers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def clean_environment(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[None]:
+def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No test sees the developer's settings, store or keys, nor another test's live objects."""
     for name in list(os.environ):
         if name == "ENVIRONMENT" or name.startswith(_PREFIXES) or name.endswith(_KEYS):
             monkeypatch.delenv(name)
-    monkeypatch.setenv("YAMLGRAPH_PROMPTS_STORE", str(tmp_path_factory.mktemp("store")))
+    store = tmp_path.with_name(f"{tmp_path.name}-store")
+    store.mkdir(mode=0o700)
+    monkeypatch.setenv("YAMLGRAPH_PROMPTS_STORE", str(store))
     monkeypatch.setenv("LANGSMITH_TRACING", "false")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
     yield
     _close_shared()
+    shutil.rmtree(store, ignore_errors=True)
     if cache := sys.modules.get("yamlgraph.graph_cache"):
         cache.clear_cache()
 

@@ -39,7 +39,7 @@ def _worker(kinds: Sequence[str], memory_bytes: int, nice: int) -> pool._Worker:
             return worker
         worker.end()
     worker = _Worker(kinds, memory_bytes, nice)
-    worker.facts = facts  # type: ignore[attr-defined]
+    worker.facts = facts
     return worker
 
 

@@ -8,29 +8,44 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-_PARALLEL = ("-n", "auto", "-q")
-_PARTS = {False: ("not alone", "alone"), True: ("not alone and not slow",)}
+ALONE = ("tests/test_hot_reload.py", "tests/test_watch.py")
+"""The modules with tests that are marked `alone`."""
+_PARALLEL = ("-n", "auto", "--maxprocesses", "8", "-q")
+_NONE = pytest.ExitCode.NO_TESTS_COLLECTED
 
 
 def main(*arguments: str) -> int:
-    """The exit code: that of the first part that failed."""
-    is_quick = "--quick" in arguments
+    """The exit code: of the part that failed, else 0; 5 where there was no such test."""
     given = [argument for argument in arguments if argument != "--quick"]
-    codes = []
-    for part in _PARTS[is_quick]:
-        more = () if part == "alone" else _PARALLEL
-        command = [sys.executable, "-m", "pytest", *more, "-m", f"not nightly and {part}", *given]
-        codes.append(subprocess.run(command, check=False).returncode)
-    # A part may have no test of what was asked for, but not all of them.
-    bad = [
-        code
-        for code in codes
-        if code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
-    ]
-    return bad[0] if bad else min(codes)
+    if "--quick" in arguments:
+        return _run("not nightly and not alone and not slow", *_PARALLEL, *given)
+    code = _run("not nightly and not alone", *_PARALLEL, *given)
+    paths = [argument for argument in given if Path(argument.partition("::")[0]).exists()]
+    if code in (0, _NONE) and (alone := [*_alone(paths)]):
+        others = [argument for argument in given if argument not in paths]
+        code_alone = _run("not nightly and alone", *others, *alone)
+        code = code_alone if code == _NONE or code_alone != _NONE else code
+    return code
+
+
+def _alone(paths: list[str]) -> Iterator[str]:
+    """Where in `paths` those tests are."""
+    for module in ALONE:
+        for path in paths or ["tests"]:
+            if Path(path.partition("::")[0]) == Path(module):
+                yield path
+            elif Path(path) in Path(module).parents:
+                yield module
+
+
+def _run(marks: str, *arguments: str) -> int:
+    command = [sys.executable, "-m", "pytest", "-m", marks, *arguments]
+    return subprocess.run(command, check=False).returncode
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import yamlgraph_prompts
+from tests import suite
 from tests.conftest import ROOT
 
 PINS = re.compile(r"[a-z0-9.-]+==[A-Za-z0-9.+!]+( ; [a-z_0-9 .<>=!'()]+)?", re.IGNORECASE)
@@ -236,3 +237,45 @@ def test_the_night_runs_the_suite_and_the_fuzzer_on_the_newest(nightly: ModuleTy
     assert any("security/test_fuzzer.py --fuzz-seconds 600" in command for command in commands)
     other = nightly.steps(Path(".venv/newest-3.12"), "CPython 3.12", "python3.12")
     assert [step.name for step in other] == ["install (CPython 3.12)", "suite (CPython 3.12)"]
+
+
+def test_every_module_with_tests_that_run_alone_is_run_by_make_test() -> None:
+    marked = [p for p in (ROOT / "tests").rglob("*.py") if "pytest.mark.alone" in p.read_text()]
+    modules = {path.relative_to(ROOT).as_posix() for path in marked} - {"tests/test_building.py"}
+    assert modules == set(suite.ALONE)
+
+
+@pytest.mark.parametrize(
+    ("given", "codes", "ends", "runs"),
+    [
+        ([], [0, 0], 0, [[], [*suite.ALONE]]),
+        (["--quick"], [0], 0, [[]]),
+        (["-k", "word"], [5, 0], 0, [["-k", "word"], ["-k", "word", *suite.ALONE]]),
+        (["-k", "word"], [0, 5], 0, [["-k", "word"], ["-k", "word", *suite.ALONE]]),
+        (["-k", "word"], [5, 5], 5, [["-k", "word"], ["-k", "word", *suite.ALONE]]),
+        (["-x"], [1], 1, [["-x"]]),
+        (["tests"], [0, 1], 1, [["tests"], [*suite.ALONE]]),
+        (["tests/security"], [0], 0, [["tests/security"]]),
+        (["tests/test_watch.py::test_x"], [5, 0], 0, [["tests/test_watch.py::test_x"]] * 2),
+    ],
+    ids=str,
+)
+def test_make_test_runs_what_was_asked_for(
+    given: list[str],
+    codes: list[int],
+    ends: int,
+    runs: list[list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(ROOT)
+    done: list[list[str]] = []
+    left = iter(codes)
+
+    def run(marks: str, *arguments: str) -> int:
+        done.append([word for word in arguments if word not in suite._PARALLEL])
+        return next(left)
+
+    monkeypatch.setattr(suite, "_run", run)
+    assert suite.main(*given) == ends
+    assert done == runs
+    assert list(left) == []

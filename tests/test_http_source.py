@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import wait_until
 from tests.files import Heard, write
 from yamlgraph_prompts import Layer, LayerNotFound, LayerUnavailable, LivePrompts
-from yamlgraph_prompts.sources import http
+from yamlgraph_prompts.sources import http, http_index
 from yamlgraph_prompts.sources.http import HttpSource
 from yamlgraph_prompts.sources.http_index import index_of, write_index
 from yamlgraph_prompts.testing import Fault, RemoteSourceContract, WebServer
@@ -148,7 +148,7 @@ def test_what_is_no_index_is_refused(server: WebServer, index: bytes) -> None:
 def test_an_index_of_too_many_files_is_refused(
     server: WebServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http, "LIMIT_ENTRIES", 2)
+    monkeypatch.setattr(http_index, "LIMIT_ENTRIES", 2)
     server.answers = served(dict.fromkeys(["a.yaml", "b.yaml", "c.yaml"], b""))
     with pytest.raises(LayerUnavailable, match="more than 2 files"):
         HttpSource(f"{server.origin}/prompts").read()
@@ -173,7 +173,7 @@ def test_a_layer_that_is_too_large_is_told(server: WebServer) -> None:
     huge = {"sha256": "0" * 64, "size": 1 << 20}
     listed(server, **{f"{number}.yaml": huge for number in range(65)})
     server.faults = {f"/prompts/{number}.yaml": Fault("status", 500) for number in range(65)}
-    wanted, findings = http._entries(server.answers["/prompts/index.json"], "http://x/")
+    wanted, findings = http_index.entries_of(server.answers["/prompts/index.json"], "http://x/")
     assert len(wanted) == 64
     assert [finding.code for finding in findings] == ["too-large"]
 

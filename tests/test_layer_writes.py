@@ -79,11 +79,11 @@ from tests.test_layer_writes import host
 from yamlgraph_prompts.errors import PromptsError
 from yamlgraph_prompts.publishing.drafts import Draft
 with host(sys.argv[1], sys.argv[2]) as prompts:
-    def wait(trial):
-        print("tried", flush=True)
-        sys.stdin.readline()
     try:
-        prompts.change(Draft("a", b"user: theirs"), allow=wait)
+        with prompts.change(Draft("a", b"user: theirs")) as change:
+            print("tried", flush=True)
+            sys.stdin.readline()
+            change.commit()
     except PromptsError as problem:
         print(type(problem).__name__, prompts["a"].user, flush=True)
 """
@@ -108,16 +108,16 @@ def test_two_hosts_that_change_one_prompt_of_one_remote_layer(
     ):
         assert other.stdout is not None
         assert other.stdout.readline() == "tried\n"
-        assert prompts.change(Draft("a", b"user: mine"))[1].status == "published"
+        with prompts.change(Draft("a", b"user: mine")) as change:
+            assert change.commit().status == "published"
         said, _ = other.communicate("go\n", timeout=60)
         assert said == "Stale before\n"
         assert (layer / "a.yaml").read_text() == "user: mine"
-        (tmp_path / "layer/a.yaml").write_text("user: by hand")
-        with pytest.raises(Stale, match=r"a\.yaml was changed meanwhile"):
-            prompts.change(
-                Draft("a", b"user: mine too"),
-                allow=lambda _: (layer / "a.yaml").write_text("user: by another hand"),
-            )
+        (layer / "a.yaml").write_text("user: by hand")
+        with prompts.change(Draft("a", b"user: mine too")) as change:
+            (layer / "a.yaml").write_text("user: by another hand")
+            with pytest.raises(Stale, match=r"a\.yaml was changed meanwhile"):
+                change.commit()
         assert (layer / "a.yaml").read_text() == "user: by another hand"
         assert prompts["a"].user == "mine"
 
@@ -136,6 +136,6 @@ def test_what_a_refused_store_takes_back_is_not_taken_from_another_process(
             raise StoreError("The disk is full.")
 
         monkeypatch.setattr(prompts._store, "make_live", fails)
-        _, outcome = prompts.change(Draft("a", b"user: mine"))
-        assert outcome.status == "rejected"
+        with prompts.change(Draft("a", b"user: mine")) as change:
+            assert change.commit().status == "rejected"
     assert (layer / "a.yaml").read_text() == "user: theirs"

@@ -54,7 +54,7 @@ class Used(NamedTuple):
 
 def _modules() -> Iterator[tuple[Any, ast.Module]]:
     for info in pkgutil.walk_packages(yamlgraph_prompts.__path__, "yamlgraph_prompts."):
-        if not info.name.endswith("__main__"):
+        if info.name not in ("yamlgraph_prompts.__main__", "yamlgraph_prompts.bucket"):
             module = importlib.import_module(info.name)
             with open(module.__file__ or "", encoding="utf-8") as file:
                 yield module, ast.parse(file.read())

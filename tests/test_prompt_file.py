@@ -176,6 +176,7 @@ NESTINGS += ["[*a, ", "{*a : ", "[ x, ", '["é", ']
 
 
 @pytest.mark.parametrize("opening", NESTINGS)
+@pytest.mark.slow
 def test_deep_nesting_is_refused_and_never_reaches_the_parsers_stack(opening):
     found: list[list[Finding]] = []
 

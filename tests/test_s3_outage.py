@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
-from email.utils import formatdate
 from pathlib import Path
 
 import pytest
@@ -47,7 +46,7 @@ from yamlgraph_prompts.sources.s3.client import forget
 from yamlgraph_prompts.sources.s3.location import Location
 
 DEADLINE_S = 1.0
-SLACK_S = 3.0  # for a machine that runs other things as well
+SLACK_S = 6.0  # on a busy machine; less than the 10 s that one request may hang
 
 
 def live(s3: ScriptedS3, store: Path | None = None, **options: object) -> LivePrompts:
@@ -506,7 +505,7 @@ def test_an_outage_of_weeks_ends_like_any_other() -> None:
     [
         ("7", 7.0),
         ("9" * 400, polling.LONGEST_S),
-        (formatdate(time.time() + 1e9, usegmt=True), polling.LONGEST_S),
+        ("Fri, 01 Jan 2100 00:00:00 GMT", polling.LONGEST_S),
         ("Mon, 01 Jan 0001 00:00:00 -2359", None),
         ("\N{SUPERSCRIPT TWO}", None),
         ("soon", None),

@@ -13,6 +13,8 @@ import pytest
 from tests import mistaken_sources
 from tests.mistaken_sources import MISTAKES, Mistake
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def failures(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], str]:

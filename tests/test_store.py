@@ -455,6 +455,7 @@ from yamlgraph_prompts.registry.store import Store
 base, copy, scenario = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 CALLS = ("open", "write", "fsync", "replace", "rename", "link", "mkdir", "unlink", "utime",
          "ftruncate")
+os.fsync = lambda descriptor: None  # what is killed loses nothing that the kernel has
 
 
 def release(text):

@@ -290,6 +290,7 @@ def test_nothing_has_blocked_the_event_loop(server: Server) -> None:
     assert not blocked(server)
 
 
+@pytest.mark.nightly  # test_server_clients has it in one process, each time
 def test_a_lost_release_tells_a_client_of_no_other(
     server: Server, model_server: ModelServer, past: tuple[str, Lie]
 ) -> None:

@@ -138,6 +138,9 @@ def _private(obj: Any, name: str) -> Any:
         return obj[name]
     if isinstance(obj, (dict, MappingView)) and not name.startswith("__"):
         return item(obj, name)
+    is_plain = not isinstance(obj, View | Labelled)
+    if is_plain and not name.startswith("__") and not hasattr(obj, name):
+        return missing
     raise withheld(obj, name)
 
 

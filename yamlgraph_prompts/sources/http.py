@@ -5,28 +5,26 @@ It sends requests to the URL's own host only, over TLS; time and bytes of each r
 
 from __future__ import annotations
 
-import json
+import io
 import os
 import re
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPResponse
 from ipaddress import ip_address
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote, urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 from yamlgraph_prompts.errors import LayerError, LayerNotFound, LayerUnavailable
-from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.sources import Snapshot, Traffic
-from yamlgraph_prompts.sources.http_index import INDEX, VERSION
-from yamlgraph_prompts.sources.layer_files import escapes, sort_out
+from yamlgraph_prompts.sources.http_index import INDEX, Entry, entries_of
 from yamlgraph_prompts.sources.polling import poll
 
 if TYPE_CHECKING:
@@ -36,14 +34,10 @@ if TYPE_CHECKING:
 AUTHORIZATION = "YAMLGRAPH_PROMPTS_AUTHORIZATION"
 
 LIMIT_INDEX_BYTES = 8 << 20
-LIMIT_ENTRIES = 30_000
 IDLE_S = 10.0  # without a byte
 PARALLEL = 8
 REDIRECTS = 3
 ATTEMPTS = 3
-
-_DIGEST = re.compile(r"[0-9a-f]{64}")
-_RELATIVE = re.compile(r"[\w.~%!$&'()*+,;=:@/-]+", re.ASCII)
 
 
 class HttpSource:
@@ -81,7 +75,7 @@ class HttpSource:
                 index = self._index(reading, "" if wrong else self._etag)
                 if index.status == 304 and self._snapshot is not None:
                     return self._snapshot
-                entries, findings = _entries(index.data, self.url)
+                entries, findings = entries_of(index.data, self.url)
                 needed = {one.sha256: one for one in entries}
                 # What the index does not list is not kept: it may be another one each time.
                 self._data = {key: data for key, data in self._data.items() if key in needed}
@@ -118,7 +112,7 @@ class HttpSource:
             )
         return answer
 
-    def _fetch(self, reading: _Reading, entries: Sequence[_Entry]) -> str:
+    def _fetch(self, reading: _Reading, entries: Sequence[Entry]) -> str:
         """Keeps what these files hold; the first path whose file is not what it should be."""
         wanted = {_Request(one.url, one.size): one for one in entries}
         wrong = ""
@@ -147,44 +141,6 @@ class HttpSource:
             hint=hint,
             retry_after_s=float(seconds) if re.fullmatch("[0-9]{1,9}", seconds) else None,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    path: str
-    url: str
-    sha256: str
-    size: int
-
-
-def _entries(index: bytes, url: str) -> tuple[list[_Entry], tuple[Finding, ...]]:
-    """The files of an index that are to be read, and the findings about the others."""
-    try:
-        document = json.loads(index)
-        if document["version"] != VERSION:
-            raise ValueError(f"its version is not {VERSION}")
-        if len(document["files"]) > LIMIT_ENTRIES:
-            raise ValueError(f"it lists more than {LIMIT_ENTRIES:,} files")
-        entries = {path: _entry(path, facts) for path, facts in document["files"].items()}
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as problem:
-        why = str(problem) if type(problem) is ValueError else "it does not have the right form"
-        raise LayerUnavailable(
-            f"{url}{INDEX} is no index of prompts: {why}.",
-            layer=url,
-            hint="Write it with write_index.",
-        ) from None
-    wanted, findings = sort_out({path: one.size for path, one in entries.items()}, url)
-    return [entries[path] for path in wanted], findings
-
-
-def _entry(path: str, facts: Mapping[str, Any]) -> _Entry:
-    digest, size = facts["sha256"], facts["size"]
-    url = facts["url"] if "url" in facts else quote(path, errors="replace")
-    if not _DIGEST.fullmatch(digest) or type(size) is not int or size < 0:
-        raise TypeError
-    if "url" in facts and (not _RELATIVE.fullmatch(url) or escapes(unquote(url))):
-        raise ValueError("a file's url leads elsewhere")
-    return _Entry(path, url, digest, size)
 
 
 # Requests
@@ -313,6 +269,7 @@ class _Reading(AbstractContextManager["_Reading"]):
                     try:
                         answers.put(self._answer(connection, request))
                     except (OSError, HTTPException, ValueError) as problem:
+                        connection.close()
                         answers.put(problem)
 
         for _ in range(min(PARALLEL, len(requests))):
@@ -337,20 +294,22 @@ class _Reading(AbstractContextManager["_Reading"]):
         headers = {**self._headers, **({"If-None-Match": request.etag} if request.etag else {})}
         for _ in range(1 + REDIRECTS):
             connection.request("GET", path, headers=headers)
-            response = connection.getresponse()
-            location = response.getheader("Location")
-            if response.status in (301, 302, 303, 307, 308) and location:
+            with connection.getresponse() as response:
+                status, location = response.status, response.getheader("Location")
+                data = response.read(request.limit_bytes + 1) if status == 200 else b""
+                is_cut = bool(response.length) and len(data) <= request.limit_bytes
+                etag, retry_after = (
+                    response.getheader(name, "") for name in ("ETag", "Retry-After")
+                )
+            if status != 200 or len(data) > request.limit_bytes:
+                # The rest of the answer is not waited for.
                 connection.close()
-                path = self.server.redirected(path, location)
-                continue
-            data = response.read(request.limit_bytes + 1) if response.status == 200 else b""
-            if response.status == 200 and response.length and len(data) <= request.limit_bytes:
+            elif is_cut:
                 raise ConnectionResetError("the connection ended too early")
-            if response.status != 200 or len(data) > request.limit_bytes:
-                connection.close()
-            etag, retry_after = (response.getheader(name, "") for name in ("ETag", "Retry-After"))
-            etag = etag if etag.isprintable() else ""
-            return _Answer(request, response.status, data, etag, retry_after)
+            if status not in (301, 302, 303, 307, 308) or not location:
+                etag = etag if etag.isprintable() else ""
+                return _Answer(request, status, data, etag, retry_after)
+            path = self.server.redirected(path, location)
         raise self._trouble("redirects without end")
 
     def _trouble(self, what: str) -> LayerUnavailable:
@@ -384,10 +343,36 @@ class _Connection(HTTPConnection, AbstractContextManager["_Connection"]):
         if self._is_tls:
             self.sock = self._reading.tls.wrap_socket(self.sock, server_hostname=self.host)
 
+    def response_class(  # type: ignore[override]
+        self, sock: socket.socket, **options: Any
+    ) -> HTTPResponse:
+        """An answer that ends with the reading: what is cut may still bring bytes."""
+        response = HTTPResponse(sock, **options)
+        response.fp = io.BufferedReader(_Incoming(self._reading, response.fp.detach()))
+        return response
+
     def cut(self) -> None:
         with suppress(OSError):
             if self._wire is not None:
                 self._wire.shutdown(socket.SHUT_RDWR)
+
+
+class _Incoming(io.RawIOBase):
+    def __init__(self, reading: _Reading, raw: io.RawIOBase) -> None:
+        self._reading = reading
+        self._raw = raw
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, into: Any) -> int | None:
+        if self._reading.is_over:
+            raise TimeoutError("the reading is over")
+        return self._raw.readinto(into)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
 
 
 def _words(problem: Exception) -> str:
