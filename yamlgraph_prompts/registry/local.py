@@ -66,7 +66,7 @@ class LocalRegistry:
         self._lock = FolderLock(self.folder)
         self._timeout_s = timeout_s
         self._journals: dict[str, Journal] = {}
-        self._syncing: tuple[Path, Callable[[], None]] | None = None
+        self._syncing: tuple[Path | None, Callable[[], None]] | None = None
         follow_forks(self)
 
     def lock(self, timeout_s: float | None = None) -> AbstractContextManager[None]:
@@ -90,9 +90,10 @@ class LocalRegistry:
                 check_version=facts.check_version,
             )
             self._wait_for_sync()
+            is_new = not os.path.lexists(path)
             replace(path, data, sync=False)
             # It takes as long as graphs take to be built: the entry waits for it.
-            self._syncing = (path, syncing(path))
+            self._syncing = (path if is_new else None, syncing(path))
         return True
 
     def get(self, release_id: str) -> Release:
@@ -175,14 +176,15 @@ class LocalRegistry:
         return self._journal(environment).path
 
     def _wait_for_sync(self) -> bool:
-        """Wait until the last pack is durable; whether there was one. OSError: it is removed."""
+        """Wait until the last pack is durable; whether there was one. Else a new one is removed."""
         if self._syncing is None:
             return False
-        (path, wait), self._syncing = self._syncing, None
+        (new, wait), self._syncing = self._syncing, None
         try:
             wait()
         except OSError:
-            unlink(path)
+            if new is not None:
+                unlink(new)
             raise
         return True
 
