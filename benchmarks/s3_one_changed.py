@@ -34,13 +34,13 @@ from yamlgraph_prompts.registry.channel import Channel
 from yamlgraph_prompts.model.release import Prompt, Release
 def prompt(n, edition):
     return Prompt(f"prompt{n:05}", prompt_text(n, edition).encode())
-bucket = Channel(f"s3://{BUCKET}/{PREFIX}", environment=sys.argv[1])
+bucket = Channel(f"s3://{BUCKET}/{PREFIX}", environment=sys.argv[1], single_writer=True)
 prompts = {n: prompt(n, "first") for n in range(int(sys.argv[2]))}
 def push():
     release = Release.of(prompts.values())
     assert release.id
     began = time.time()
-    bucket.push(release, message="a change", who="benchmark", single_writer=True)
+    bucket.push(release, message="a change", who="benchmark")
     print(began, time.time(), flush=True)
 push()
 for line in sys.stdin:

@@ -50,7 +50,7 @@ class TestMemory(RegistryContract):
 
 
 class TestS3(RegistryContract):
-    steps = tuple(f"yamlgraph_prompts.registry.s3_objects:Objects.{name}" for name in S3_CALLS)
+    steps = tuple(f"yamlgraph_prompts.sources.s3.objects:Objects.{name}" for name in S3_CALLS)
 
     @pytest.fixture
     def opened(self, moto: Shop, monkeypatch: pytest.MonkeyPatch) -> Opened:

@@ -552,29 +552,38 @@ def test_killed_between_any_two_steps_the_old_or_the_new_release_is_live_and_who
     assert int(done.stdout) > 20
 
 
-def test_a_pack_is_durable_before_its_name_and_its_name_before_the_pointer(
+def test_a_pack_is_durable_before_the_entry_and_its_name_before_the_call_returns(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    publish(store, "before")
     steps: list[str] = []
-    real_fsync, real_replace = os.fsync, os.replace
+    real_fsync, real_replace, real_write = os.fsync, os.replace, os.write
+
+    def name(fd: int) -> str:
+        path = Path(os.readlink(f"/proc/self/fd/{fd}"))
+        return path.suffix or path.name
 
     def fsync(fd: int) -> None:
-        steps.append("sync folder" if stat.S_ISDIR(os.fstat(fd).st_mode) else "sync file")
         real_fsync(fd)
+        steps.append(f"synced {name(fd)}")
 
     def replace(old: Path, new: Path) -> None:
         steps.append(f"rename {new.suffix}")
         real_replace(old, new)
 
+    def write(fd: int, data: bytes) -> int:
+        if name(fd) == ".jsonl":
+            steps.append("write .jsonl")
+        return real_write(fd, data)
+
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(os, "replace", replace)
+    monkeypatch.setattr(os, "write", write)
     publish(store, "hello")
-    assert steps[:2] == ["sync file", "rename .pack"]
-    steps.clear()
-    publish(store, "again")
-    assert steps[:2] == ["sync file", "rename .pack"]
-    # The name of the pack and the entry become durable together, before the call returns.
-    assert sorted(steps[2:]) == ["sync file", "sync folder"]
+    assert steps.index("synced .pack") < steps.index("write .jsonl")
+    assert sorted(steps) == sorted(
+        ["rename .pack", "synced .pack", "write .jsonl", "synced .jsonl", "synced packs"]
+    )
 
 
 # Disks that are full, read-only or somebody else's
@@ -688,6 +697,7 @@ def test_whatever_fails_while_writing_what_was_live_still_is(
 ) -> None:
     made = publish(store, "good")
     store.put(release("next"))
+    store.make_live(made.id, reason="test")
     files = {path: path.read_bytes() for path in store.folder.rglob("*") if path.is_file()}
 
     def fail(*_: object, **__: object) -> None:
@@ -696,7 +706,7 @@ def test_whatever_fails_while_writing_what_was_live_still_is(
     with monkeypatch.context() as patched:
         patched.setattr(os, call, fail)
         with pytest.raises(StoreError) as caught:
-            store.put(release("bad"))
+            publish(store, "bad")
         assert (caught.value.errno, caught.value.hint is None) == (code, False)
         if call != "replace":  # an entry is appended to what is there
             with pytest.raises(StoreError):

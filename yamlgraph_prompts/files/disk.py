@@ -119,11 +119,11 @@ def replace(path: Path, data: bytes, *, sync: bool = True) -> None:
     """Give `path` the content `data`, at once; on an error nothing has changed.
 
     Args:
-        sync: Whether the new name is durable too, and not only the data.
+        sync: Whether it is durable when the call returns.
     """
     beside = path.parent / temporary_name()
     try:
-        write_new(beside, data)
+        write_new(beside, data, sync=sync)
         os.replace(beside, path)
     except BaseException:
         with suppress(OSError):

@@ -9,7 +9,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace as replace_fields
 from pathlib import Path
@@ -19,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 from yamlgraph_prompts.errors import Conflict, ReleaseNotFound, StoreError
 from yamlgraph_prompts.files.disk import (
     TEMPORARY,
+    follow_forks,
     names_in,
     refusal,
     replace,
@@ -65,7 +66,8 @@ class LocalRegistry:
         self._lock = FolderLock(self.folder)
         self._timeout_s = timeout_s
         self._journals: dict[str, Journal] = {}
-        self._unsynced = False
+        self._syncing: tuple[Path | None, Callable[[], None]] | None = None
+        follow_forks(self)
 
     def lock(self, timeout_s: float | None = None) -> AbstractContextManager[None]:
         """Keep every other writer out, in this process and in others; gone when the process is."""
@@ -87,8 +89,11 @@ class LocalRegistry:
                 clean=facts.clean,
                 check_version=facts.check_version,
             )
+            self._wait_for_sync()
+            is_new = not os.path.lexists(path)
             replace(path, data, sync=False)
-            self._unsynced = True
+            # It takes as long as graphs take to be built: the entry waits for it.
+            self._syncing = (path if is_new else None, syncing(path))
         return True
 
     def get(self, release_id: str) -> Release:
@@ -153,12 +158,11 @@ class LocalRegistry:
             entry = replace_fields(entry.after(current), prompts=self.head(entry.release).prompts)
             self.touch(entry.release)
             # The names of packs become durable beside the entry: neither waits for the other.
-            synced = syncing(self.packs) if self._unsynced else None
+            synced = syncing(self.packs) if self._wait_for_sync() else None
             self._journal(environment).append(entry)
             if synced is not None:
                 try:
                     synced()
-                    self._unsynced = False
                 except OSError as error:
                     # Both can be seen already: calling it failed would be the larger lie.
                     logger.warning("Could not sync the folder %s: %s", self.packs, error)
@@ -170,6 +174,24 @@ class LocalRegistry:
     def journal_path(self, environment: str) -> Path:
         """The file to watch for another process's entry."""
         return self._journal(environment).path
+
+    def _wait_for_sync(self) -> bool:
+        """Wait until the last pack is durable; whether there was one. Else a new one is removed."""
+        if self._syncing is None:
+            return False
+        (new, wait), self._syncing = self._syncing, None
+        try:
+            wait()
+        except OSError:
+            if new is not None:
+                unlink(new)
+            raise
+        return True
+
+    def forked(self, *, child: bool) -> None:
+        if child:
+            # The thread is the parent's.
+            self._syncing = None
 
     def _journal(self, environment: str) -> Journal:
         return self._journals.setdefault(environment, Journal(self.folder, environment))

@@ -44,7 +44,7 @@ class Releases(Protocol):
     """The registry, as a person would write it; holds no secret."""
 
     def put(self, release: Release, facts: ReleaseFacts | None = None) -> bool:
-        """Keep a release; it is durable when the call returns. It is not live yet.
+        """Keep a release. It is not live yet, and durable at the latest when an entry names it.
 
         Returns:
             Whether it was written: False where the same was there, whole.
