@@ -14,8 +14,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from yamlgraph_prompts.admin.auth import Who
 from yamlgraph_prompts.admin.bodies import AuditLine
+from yamlgraph_prompts.admin.security.auth import Who
 from yamlgraph_prompts.errors import StoreError
 from yamlgraph_prompts.files import disk
 from yamlgraph_prompts.registry.store import AUDIT_FILE

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends, Path, Request
 
+from yamlgraph_prompts.admin.api.feed import Feed
 from yamlgraph_prompts.admin.audit import Audit
-from yamlgraph_prompts.admin.auth import Role, Who
 from yamlgraph_prompts.admin.bodies import MAX_NAME, NAME_PATTERN, Problem
 from yamlgraph_prompts.admin.desk import Desk
-from yamlgraph_prompts.admin.feed import Feed
-from yamlgraph_prompts.admin.gate import WHO, address, unknown
 from yamlgraph_prompts.admin.last_live import LastLive
 from yamlgraph_prompts.admin.problems import Refusal
+from yamlgraph_prompts.admin.security.auth import Role, Who
+from yamlgraph_prompts.admin.security.gate import WHO, address, unknown
 from yamlgraph_prompts.live_prompts import LivePrompts
 from yamlgraph_prompts.metrics import Metrics
 

@@ -13,8 +13,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.responses import HTMLResponse, Response
 
-from yamlgraph_prompts.admin.auth import Who
 from yamlgraph_prompts.admin.page import files, words
+from yamlgraph_prompts.admin.security.auth import Who
 from yamlgraph_prompts.text.escaping import printable
 
 POLICY = (

@@ -12,16 +12,16 @@ from urllib.parse import parse_qs, quote
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
-from yamlgraph_prompts.admin.auth import Who
 from yamlgraph_prompts.admin.context import Admin, Viewer
 from yamlgraph_prompts.admin.desk import Desk
-from yamlgraph_prompts.admin.door import SIGN_IN, SIGN_OUT, STATIC, up
-from yamlgraph_prompts.admin.gate import Access, ByToken
 from yamlgraph_prompts.admin.page import files, views
 from yamlgraph_prompts.admin.page.html import Visit, html
 from yamlgraph_prompts.admin.page.last_change import LastChange
 from yamlgraph_prompts.admin.problems import Refusal, of_core
-from yamlgraph_prompts.admin.sessions import LASTS_S
+from yamlgraph_prompts.admin.security.auth import Who
+from yamlgraph_prompts.admin.security.door import SIGN_IN, SIGN_OUT, STATIC, up
+from yamlgraph_prompts.admin.security.gate import Access, ByToken
+from yamlgraph_prompts.admin.security.sessions import LASTS_S
 from yamlgraph_prompts.errors import PromptsError
 
 FORM_BYTES = 16 << 10

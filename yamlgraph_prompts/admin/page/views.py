@@ -8,15 +8,15 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from yamlgraph_prompts.admin.auth import Who
+from yamlgraph_prompts.admin.api.reading import LAYERS, prompt_body, release_of
+from yamlgraph_prompts.admin.api.watching import readiness
+from yamlgraph_prompts.admin.api.writing import locked
 from yamlgraph_prompts.admin.bodies import NAME_PATTERN, AuditLine
 from yamlgraph_prompts.admin.context import Admin
 from yamlgraph_prompts.admin.page.last_change import LastChange
 from yamlgraph_prompts.admin.page.picture import Picture, picture
 from yamlgraph_prompts.admin.problems import Refusal
-from yamlgraph_prompts.admin.reading import LAYERS, prompt_body, release_of
-from yamlgraph_prompts.admin.watching import readiness
-from yamlgraph_prompts.admin.writing import locked
+from yamlgraph_prompts.admin.security.auth import Who
 from yamlgraph_prompts.check.untrusted import side_by_side
 from yamlgraph_prompts.errors import PromptsError
 from yamlgraph_prompts.model.graph import PromptUse

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from yamlgraph_prompts.admin.api.conditions import ANY, Conditions
 from yamlgraph_prompts.admin.bodies import MAX_NAME, NAME_PATTERN, Change, Current, FindingBody
-from yamlgraph_prompts.admin.conditions import ANY, Conditions
 from yamlgraph_prompts.admin.context import Admin, Caller
 from yamlgraph_prompts.admin.problems import Refusal, of_core
 from yamlgraph_prompts.errors import PromptsError
@@ -162,7 +162,7 @@ def _layer(admin: Admin) -> int:
 def _publish(admin: Admin, layer: int, caller: Caller, wish: Wish) -> Write | None:
     if admin.bucket is None or admin.prompts.health.layers[layer].writable:
         return None
-    from yamlgraph_prompts.admin.publishing import writer
+    from yamlgraph_prompts.admin.api.publishing import writer
 
     return writer(admin.bucket, caller.who.name, wish.message)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from yamlgraph_prompts.admin.auth import LOOK_EVERY_S, Tokens, Who
+from yamlgraph_prompts.admin.security.auth import LOOK_EVERY_S, Tokens, Who
 from yamlgraph_prompts.files import disk
 
 KEY_FILE = "page.key"

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
-from yamlgraph_prompts.admin.auth import Who
+from yamlgraph_prompts.admin.api.conditions import Conditions
+from yamlgraph_prompts.admin.api.texts import JSON_TYPE, YAML_TYPES, of_body
+from yamlgraph_prompts.admin.api.writing import Wish, rejected, write
 from yamlgraph_prompts.admin.bodies import (
     LINE_PATTERN,
     MAX_NAME,
@@ -18,7 +20,6 @@ from yamlgraph_prompts.admin.bodies import (
     FindingBody,
     Reach,
 )
-from yamlgraph_prompts.admin.conditions import Conditions
 from yamlgraph_prompts.admin.context import (
     Admin,
     Author,
@@ -27,10 +28,9 @@ from yamlgraph_prompts.admin.context import (
     Operator,
     answers,
 )
-from yamlgraph_prompts.admin.gate import WHO, address
 from yamlgraph_prompts.admin.problems import Refusal
-from yamlgraph_prompts.admin.texts import JSON_TYPE, YAML_TYPES, of_body
-from yamlgraph_prompts.admin.writing import Wish, rejected, write
+from yamlgraph_prompts.admin.security.auth import Who
+from yamlgraph_prompts.admin.security.gate import WHO, address
 from yamlgraph_prompts.errors import PromptsError, ReleaseNotFound
 from yamlgraph_prompts.findings import printable
 from yamlgraph_prompts.model.release import Outcome
@@ -245,7 +245,7 @@ def _before_in_bucket(admin: Admin) -> str | None:
     bucket, prompts = _shared_bucket(admin), admin.prompts
     if bucket is None:
         return None
-    from yamlgraph_prompts.admin.publishing import going_back
+    from yamlgraph_prompts.admin.api.publishing import going_back
 
     return going_back(bucket, prompts.release.id)
 
@@ -263,7 +263,7 @@ def _tell_bucket(
             else None
         )
         return None, several
-    from yamlgraph_prompts.admin.publishing import activate
+    from yamlgraph_prompts.admin.api.publishing import activate
 
     trouble = activate(bucket, live, caller.who.name, message)
     return (bucket.url, None) if trouble is None else (None, trouble)

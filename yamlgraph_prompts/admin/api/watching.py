@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import StreamingResponse
 
-from yamlgraph_prompts.admin.auth import Who
+from yamlgraph_prompts.admin.api.feed import EventStream
 from yamlgraph_prompts.admin.bodies import (
     Alive,
     FindingBody,
@@ -19,8 +19,8 @@ from yamlgraph_prompts.admin.bodies import (
     Ready,
 )
 from yamlgraph_prompts.admin.context import Admin, Viewer, answers
-from yamlgraph_prompts.admin.feed import EventStream
-from yamlgraph_prompts.admin.gate import WHO
+from yamlgraph_prompts.admin.security.auth import Who
+from yamlgraph_prompts.admin.security.gate import WHO
 from yamlgraph_prompts.errors import PromptsError
 from yamlgraph_prompts.metrics import CONTENT_TYPE
 

@@ -10,6 +10,8 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
+from yamlgraph_prompts.admin.api.texts import JSON_TYPE, need_json, unfit
+from yamlgraph_prompts.admin.api.writing import locked
 from yamlgraph_prompts.admin.bodies import (
     AuditPage,
     CheckAsked,
@@ -30,8 +32,6 @@ from yamlgraph_prompts.admin.bodies import (
 )
 from yamlgraph_prompts.admin.context import Admin, AnyName, Viewer, answers
 from yamlgraph_prompts.admin.problems import Refusal
-from yamlgraph_prompts.admin.texts import JSON_TYPE, need_json, unfit
-from yamlgraph_prompts.admin.writing import locked
 from yamlgraph_prompts.check import untrusted
 from yamlgraph_prompts.errors import PromptRenderError, PromptsError
 from yamlgraph_prompts.findings import Finding
