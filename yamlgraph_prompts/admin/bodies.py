@@ -209,8 +209,7 @@ class DiffBody(BaseModel):
 
 
 PromptText = Annotated[
-    str | dict[str, Any],
-    Field(description="A prompt's YAML text, or its content as an object"),
+    str | dict[str, Any], Field(description="A prompt's YAML text, or its content as an object")
 ]
 
 

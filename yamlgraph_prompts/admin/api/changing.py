@@ -20,17 +20,9 @@ from yamlgraph_prompts.admin.bodies import (
     FindingBody,
     Reach,
 )
-from yamlgraph_prompts.admin.context import (
-    Admin,
-    Author,
-    Caller,
-    NewName,
-    Operator,
-    answers,
-)
+from yamlgraph_prompts.admin.context import Admin, Author, Caller, NewName, Operator, answers
 from yamlgraph_prompts.admin.problems import Refusal
-from yamlgraph_prompts.admin.security.auth import Who
-from yamlgraph_prompts.admin.security.gate import WHO, address
+from yamlgraph_prompts.admin.security.gate import address, sender
 from yamlgraph_prompts.errors import PromptsError, ReleaseNotFound
 from yamlgraph_prompts.findings import printable
 from yamlgraph_prompts.model.release import Outcome
@@ -41,15 +33,8 @@ if TYPE_CHECKING:
 
 # How long an activation waits for the other workers, in seconds.
 TAKEN_WITHIN_S = 1.0
-# Each route by its name, and what the audit log calls it.
-_ACTIONS = {
-    "put_prompt": "put",
-    "delete_prompt": "delete",
-    "reload": "reload",
-    "activate": "activate",
-    "rollback": "rollback",
-    "follow": "follow",
-}
+# The routes that the audit log records; `put_prompt` is "put" there, `delete_prompt` "delete".
+_ACTIONS = frozenset({"put", "delete", "reload", "activate", "rollback", "follow"})
 
 Message = Annotated[
     str | None, Query(max_length=500, pattern=LINE_PATTERN, description="Why, for the audit log")
@@ -134,9 +119,7 @@ def changing(admin: Admin) -> APIRouter:
         return await do(_act, admin, caller, "reload", message, prompts.publish)
 
     @routes.post(
-        "/releases/{release_id}/activate",
-        responses=answers(400, 404, 408, 413),
-        tags=["releases"],
+        "/releases/{release_id}/activate", responses=answers(400, 404, 408, 413), tags=["releases"]
     )
     async def activate(caller: Operator, release_id: str, message: Message = None) -> Activation:
         """Make a kept release live and hold it, for all who share the store or read the bucket."""
@@ -172,9 +155,9 @@ def changing(admin: Admin) -> APIRouter:
 async def note_refusal(admin: Admin, request: Request, refusal: Refusal) -> None:
     """Count a refusal; where a known client was refused a change, the audit log has it too."""
     admin.count(refusal)
-    who: Who | None = request.scope.get("state", {}).get(WHO)
-    action = _ACTIONS.get(getattr(request.scope.get("route"), "name", ""))
-    if who is None or action is None or refusal.noted or not 400 <= refusal.status < 500:
+    who = sender(request.scope)
+    action = getattr(request.scope.get("route"), "name", "").removesuffix("_prompt")
+    if who is None or action not in _ACTIONS or refusal.noted or not 400 <= refusal.status < 500:
         return
     name = request.path_params.get("name")
     with suppress(PromptsError, Refusal):
@@ -198,11 +181,7 @@ def _status(change: Change) -> int:
 
 
 def _act(
-    admin: Admin,
-    caller: Caller,
-    action: str,
-    message: str | None,
-    act: Callable[[str], Outcome],
+    admin: Admin, caller: Caller, action: str, message: str | None, act: Callable[[str], Outcome]
 ) -> Activation:
     prompts = admin.prompts
     before = prompts.release.id
@@ -272,18 +251,18 @@ def _tell_bucket(
 def _reach(
     folder: Path | None, taken: int, workers: int, bucket: str | None, trouble: str | None
 ) -> Reach:
-    words = "This process only."
+    text = "This process only."
     if folder is not None:
-        words = (
+        text = (
             f"Every process that shares the store {printable(folder)}: "
             f"{taken} of the {workers} on this host serve it by now."
         )
     if bucket is not None:
-        words += f" And every reader of {bucket}, with its next look."
+        text += f" And every reader of {bucket}, with its next look."
     if trouble is not None:
-        words += f" Not beyond: {trouble}"
+        text += f" Not beyond: {trouble}"
     return Reach(
-        message=words,
+        message=text,
         store=str(folder) if folder else None,
         workers=workers,
         taken=taken,

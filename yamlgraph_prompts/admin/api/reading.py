@@ -1,4 +1,4 @@
-"""Looking: prompts, releases, what differs, previews and checks. Changes nothing."""
+"""Reads: prompts, releases, diffs, previews and checks. Changes nothing."""
 
 from __future__ import annotations
 
@@ -197,19 +197,19 @@ def reading(admin: Admin) -> APIRouter:
     async def diff(caller: Viewer, before: str, after: str) -> Response:
         """What changes when `after` follows `before`; each is an id, `live` or `layers`."""
 
-        def told() -> bytes:
-            found = release_of(admin, before).diff(release_of(admin, after))
+        def compared() -> bytes:
+            diff = release_of(admin, before).diff(release_of(admin, after))
             facts = {
-                "before": found.before.id,
-                "after": found.after.id,
-                "added": found.added,
-                "removed": found.removed,
-                "changed": found.changed,
+                "before": diff.before.id,
+                "after": diff.after.id,
+                "added": diff.added,
+                "removed": diff.removed,
+                "changed": diff.changed,
             }
             head = json.dumps(facts).encode()[:-1]
-            return head + b', "diffs": ' + untrusted.unified(found) + b"}"
+            return head + b', "diffs": ' + untrusted.unified(diff) + b"}"
 
-        return FromWorker(await admin.trials.do(told))
+        return FromWorker(await admin.trials.do(compared))
 
     @routes.get("/releases/{release_id}", responses=answers(404), tags=["releases"])
     async def get_release(caller: Viewer, release_id: str) -> ReleaseBody:
@@ -235,13 +235,13 @@ def reading(admin: Admin) -> APIRouter:
     return routes
 
 
-def release_of(admin: Admin, said: str) -> Release:
-    if said == LIVE:
+def release_of(admin: Admin, which: str) -> Release:
+    if which == LIVE:
         return admin.prompts.release
-    if said == LAYERS:
+    if which == LAYERS:
         with admin.looking:
             return admin.prompts.check()[0]
-    return admin.prompts.find(said)
+    return admin.prompts.find(which)
 
 
 def _line(prompt: Prompt, uses: Uses) -> PromptLine:

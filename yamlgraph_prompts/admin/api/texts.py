@@ -5,22 +5,12 @@ from __future__ import annotations
 from yamlgraph_prompts.admin.problems import Refusal
 from yamlgraph_prompts.check.untrusted import Unfit, as_yaml
 
-YAML_TYPES = (
-    "application/yaml",
-    "application/x-yaml",
-    "text/yaml",
-    "text/x-yaml",
-    "text/plain",
-)
+YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml", "text/plain")
 JSON_TYPE = "application/json"
 
 
 def of_body(content_type: str | None, body: bytes) -> bytes:
-    """The file that a PUT means; JSON becomes YAML in a worker process.
-
-    Raises:
-        Refusal: The type of the body is not supported, or it is not what the type says.
-    """
+    """The file that a PUT means; JSON becomes YAML in a worker process."""
     kind = media_type(content_type)
     if kind in YAML_TYPES:
         return body

@@ -1,4 +1,4 @@
-"""One write of a prompt: what must hold before the file is touched, and what is said after."""
+"""One write of a prompt: its conditions, the check, the write, and the answer."""
 
 from __future__ import annotations
 
@@ -48,10 +48,6 @@ def write(admin: Admin, caller: Caller, wish: Wish) -> Change:
     """Check, write, publish; or refuse with nothing changed.
 
     What mends one of several broken prompts is written too: its status is ``"rejected"``.
-
-    Raises:
-        Refusal: It was refused.
-        PromptsError: The layer or the store failed.
     """
     layer = _layer(admin)
     publish = _publish(admin, layer, caller, wish)

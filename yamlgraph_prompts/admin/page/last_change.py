@@ -12,11 +12,7 @@ KEPT = 64
 
 
 class LastChange:
-    """Remembers the digests of releases, which never change.
-
-    Args:
-        prompts: Whose releases.
-    """
+    """Remembers the digests of releases, which never change."""
 
     def __init__(self, prompts: LivePrompts) -> None:
         self._prompts = prompts

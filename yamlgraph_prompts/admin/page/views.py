@@ -37,8 +37,8 @@ def listed(admin: Admin, changes: LastChange, search: str) -> Facts:
     rows = []
     for name, prompt in release.prompts.items():
         used = uses.get(name, [])
-        said = " ".join([name, prompt.layer, *(f"{graph} {use.node}" for graph, use in used)])
-        if wanted in said.casefold():
+        text = " ".join([name, prompt.layer, *(f"{graph} {use.node}" for graph, use in used)])
+        if wanted in text.casefold():
             nodes: dict[str, list[str]] = {}
             for graph, use in used:
                 nodes.setdefault(graph, []).append(use.node)
@@ -106,13 +106,11 @@ def fresh(admin: Admin, who: Who) -> Facts:
 
 def releases(admin: Admin) -> Facts:
     """What is live, and what is kept."""
-    ready = readiness(admin, in_detail=True)
     return {
         "lines": admin.prompts.releases(),
         "makers": _makers(admin),
         "previous": admin.prompts.previous,
         **health(admin),
-        "ready": ready,
     }
 
 

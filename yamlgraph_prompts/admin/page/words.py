@@ -1,4 +1,4 @@
-"""What the page says in plain words: times, reasons, actions. Pure."""
+"""The page's texts for times, reasons and actions. Pure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _BY = {
     "activate": "made live by",
     "reload": "looked at by",
 }
-_ACTIONS = {
+ACTIONS = {
     "put": "changed",
     "delete": "removed",
     "reload": "looked at the layers",
@@ -35,7 +35,7 @@ _ACTIONS = {
     "rollback": "went back to a release",
     "follow": "followed the layers again",
 }
-_STATUSES = {
+STATUSES = {
     "published": "live",
     "unchanged": "nothing new",
     "held": "saved, not live: held",
@@ -43,7 +43,7 @@ _STATUSES = {
     "failed": "failed",
     "begun": "did not finish",
 }
-_DEGRADED = {
+DEGRADED = {
     "stale-layer": "A layer cannot be read.",
     "rejected-candidate": "A change was refused.",
     "hold": "The release is held.",
@@ -54,7 +54,7 @@ _DEGRADED = {
 
 
 def short(release_id: str | None) -> str:
-    """A release's id as people say it."""
+    """A release's id, shortened."""
     return (release_id or "")[:8]
 
 
@@ -82,27 +82,12 @@ def age(seconds: float) -> str:
     raise AssertionError
 
 
-def reason(said: str) -> str:
+def reason(text: str) -> str:
     """Why a release became live."""
-    verb, _, who = said.partition(" by ")
+    verb, _, who = text.partition(" by ")
     if who and verb in _BY:
         return f"{_BY[verb]} {who}"
-    return _REASONS.get(said, said)
-
-
-def action(said: str) -> str:
-    """What somebody did."""
-    return _ACTIONS.get(said, said)
-
-
-def status(said: str) -> str:
-    """What became of it."""
-    return _STATUSES.get(said, said)
-
-
-def degraded(said: str) -> str:
-    """What is not well."""
-    return _DEGRADED.get(said, said)
+    return _REASONS.get(text, text)
 
 
 def count(number: int, one: str, many: str | None = None) -> str:

@@ -24,7 +24,7 @@ def is_page(path: str) -> bool:
 
 
 def asks_for_html(scope: Scope, headers: Headers) -> bool:
-    """Whether a person waits for this answer."""
+    """Whether a browser shows this answer as a page."""
     return scope["method"] in ("GET", "HEAD") and "text/html" in headers.get("accept", "")
 
 

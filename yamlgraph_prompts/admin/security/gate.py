@@ -1,6 +1,6 @@
-"""What a request passes before anything looks at it: who sends it, how large it is, how slow.
+"""The first check of a request: its token, its size and how fast it arrives.
 
-Pure ASGI. An answer from here costs no thread and touches no prompt.
+Pure ASGI. A refusal here costs no thread and reads no prompt.
 """
 
 from __future__ import annotations
@@ -77,25 +77,18 @@ class Limits:
 
 
 class Access(Protocol):
-    """Says who sends a request."""
+    """Identifies the sender of a request."""
 
     def who(self, scope: Scope, headers: Headers) -> Who | None:
         """The owner of the request's token; None: it has none.
 
         Raises:
-            Refusal: They may not come in, whatever they want.
+            Refusal: They may not use the API at all.
         """
 
 
 class ByToken:
-    """Admits requests with a token, or with the cookie of a session.
-
-    Args:
-        tokens: The tokens.
-        header: A header that may hold one, besides ``Authorization: Bearer``.
-        attempts: How often an address has failed.
-        sessions: Who signed in.
-    """
+    """Admits requests with a token, or with the cookie of a session."""
 
     def __init__(self, tokens: Tokens, header: str, attempts: Attempts, sessions: Sessions) -> None:
         self._tokens = tokens
@@ -111,12 +104,7 @@ class ByToken:
         return self._counted(scope, lambda: self._tokens.find(shown))
 
     def sign_in(self, scope: Scope, headers: Headers, token: str) -> Session:
-        """A session for the owner of `token`.
-
-        Raises:
-            Refusal: The token is not known, or too many were not.
-            StoreError: The session's key could not be written.
-        """
+        """A session for the owner of `token`."""
         if is_foreign(headers):
             raise Refusal(403, "cross-site", "Requests from other sites are not allowed.")
         return self._counted(scope, lambda: self.sessions.start(token))
@@ -170,8 +158,8 @@ class ByToken:
 class OnLoopback:
     """Admits every local user; only for `serve`, which listens on loopback.
 
-    A page of some other site, open in the same browser, is kept out: by the Host header (DNS
-    rebinding) and by where the request says that it comes from.
+    Pages of other sites in the same browser are refused: by the Host header (DNS rebinding) and
+    by the request's origin.
     """
 
     def who(self, scope: Scope, headers: Headers) -> Who | None:
@@ -190,11 +178,7 @@ class Gate:
     """Middleware: refuses, or hands on with `scope["state"][WHO]` and the whole body."""
 
     def __init__(
-        self,
-        app: ASGIApp,
-        access: Access,
-        limits: Limits,
-        count: Callable[[Refusal], None],
+        self, app: ASGIApp, access: Access, limits: Limits, count: Callable[[Refusal], None]
     ) -> None:
         self._app = app
         self._count = count
@@ -245,7 +229,7 @@ class Gate:
 
     def _on(self, scope: Scope, who: Who | None, headers: Headers) -> ASGIApp:
         scope.setdefault("state", {})[WHO] = who
-        # A browser on the road gets less to load; a program gets what it always got.
+        # Compressed for browsers only.
         is_browser = "cookie" in headers or "sec-fetch-site" in headers
         return self._small if is_browser and route_path(scope) != EVENTS else self._app
 
@@ -279,10 +263,10 @@ class Gate:
             raise Refusal(431, "headers-too-large", text)
 
     async def _body(self, headers: Headers, receive: Receive) -> Receive:
-        said = headers.get("content-length", "0")
-        if not (said.isascii() and said.isdigit()):
+        length = headers.get("content-length", "0")
+        if not (length.isascii() and length.isdigit()):
             raise Refusal(400, "bad-request", "The Content-Length is not a number.")
-        if len(said) > 18 or int(said) > self._limits.body_bytes:
+        if len(length) > 18 or int(length) > self._limits.body_bytes:
             raise self._too_large()
         pieces: list[bytes] = []
         size, more = 0, True
@@ -322,6 +306,12 @@ def unknown(message: str) -> Refusal:
     )
 
 
+def sender(scope: Scope) -> Who | None:
+    """The owner of the token of a request that passed the gate; None: it has none."""
+    who: Who | None = scope.get("state", {}).get(WHO)
+    return who
+
+
 def address(scope: Scope) -> str:
     """Where a request comes from, as the server says; it knows whether to believe a proxy."""
     client: Any = scope.get("client")
@@ -340,7 +330,7 @@ def _hostname(host: str) -> str:
 
 
 def is_foreign(headers: Headers) -> bool:
-    """Whether a browser says that another site's page sends this."""
+    """Whether the request comes from a page of another site, by the browser's headers."""
     site = headers.get("sec-fetch-site")
     if site is not None:
         return site not in ("none", "same-origin")
@@ -355,13 +345,13 @@ def route_path(scope: Scope) -> str:
 
 
 def _again(body: bytes, receive: Receive) -> Receive:
-    given = False
+    sent = False
 
     async def again() -> Message:
-        nonlocal given
-        if given:
+        nonlocal sent
+        if sent:
             return await receive()
-        given = True
+        sent = True
         return {"type": "http.request", "body": body, "more_body": False}
 
     return again
