@@ -187,7 +187,7 @@ def _bucket(prompts: LivePrompts, number: int, timeout_s: float) -> Channel | No
     # Imported when used: most apps have no bucket, and its client takes a while to load.
     from yamlgraph_prompts.registry.channel import Channel
 
-    # One request asks it up to three times, and holds here even if it says nothing.
+    # One request calls it up to three times, and must end in time even if it does not answer.
     return Channel(url, environment=prompts.environment, timeout_s=timeout_s)
 
 

@@ -1,4 +1,4 @@
-"""Changing: prompts, and which release is live. Every change is in the audit log."""
+"""Changes prompts, and which release is live. Every change is in the audit log."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ _BODY: dict[str, Any] = {
 
 _WRITTEN: dict[int | str, dict[str, Any]] = {
     202: {
-        "description": "Written, and not live until what else is broken is mended: `message` and "
-        "`findings` say what; `status` is `rejected`",
+        "description": "Written, but not live until other errors are fixed: see `message` and "
+        "`findings`; `status` is `rejected`",
         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Change"}}},
     }
 }
@@ -188,22 +188,14 @@ def _act(
     admin.audit.begin(caller.who, caller.address, action, before=before, message=message)()
     outcome = act(f"{action} by {caller.who.name}")
     live = outcome.release.id if outcome.release else None
-    admin.audit.add(
-        caller.who,
-        caller.address,
-        action,
-        outcome.status,
-        before=before,
-        after=live,
-        release=outcome.candidate,
-        message=message,
-    )
+    facts = {"before": before, "after": live, "release": outcome.candidate, "message": message}
+    admin.audit.add(caller.who, caller.address, action, outcome.status, **facts)
     # A follow ends the hold, whatever the layers hold.
     if outcome.status == "rejected" and action != "follow":
         raise rejected(outcome)
     bucket, trouble = None, None
     if action in ("activate", "rollback"):
-        bucket, trouble = _tell_bucket(admin, caller, live, message or f"{action} over HTTP")
+        bucket, trouble = _activate_in_bucket(admin, caller, live, message or f"{action} over HTTP")
     taken, workers = prompts.reach(0.0 if action == "reload" else TAKEN_WITHIN_S)
     return Activation(
         status=outcome.status,
@@ -216,7 +208,7 @@ def _act(
 
 
 def _shared_bucket(admin: Admin) -> Channel | None:
-    """The bucket whose releases are these prompts' own; not one layer of several."""
+    """The channel, if it is the only layer, so that its releases are the prompts' own."""
     return admin.bucket if len(admin.prompts.layers) == 1 else None
 
 
@@ -229,10 +221,10 @@ def _before_in_bucket(admin: Admin) -> str | None:
     return going_back(bucket, prompts.release.id)
 
 
-def _tell_bucket(
+def _activate_in_bucket(
     admin: Admin, caller: Caller, live: str | None, message: str
 ) -> tuple[str | None, str | None]:
-    """The bucket whose readers take this too, or why they do not."""
+    """The channel in which the release became live too, or why it did not."""
     bucket = _shared_bucket(admin)
     if bucket is None or live is None:
         buckets = [one.url for one in admin.prompts.health.layers if keeps_releases(one.url)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -58,7 +59,7 @@ Uses = dict[str, list[tuple[str, PromptUse]]]
 
 
 class FromWorker(Response):
-    """JSON as a worker made it. Few large answers are sent at once: slow clients keep them here."""
+    """JSON from a worker. Few large answers are sent at once: slow clients keep them in memory."""
 
     media_type = JSON_TYPE
     sending = 0
@@ -141,21 +142,21 @@ def reading(admin: Admin) -> APIRouter:
         tags=["prompts"],
     )
     async def check(caller: Viewer, request: Request) -> Checked:
-        """What the check says of the layers with these drafts; nothing is stored."""
+        """Check the layers with these drafts; nothing is stored."""
 
         def checked(body: bytes) -> Checked:
             try:
-                asked = untrusted.read_drafts(body)
+                sent = untrusted.read_drafts(body)
             except untrusted.Unfit as problem:
                 raise unfit(str(problem)) from None
-            if asked.files and admin.write_to is None:
+            if sent.files and admin.write_to is None:
                 raise Refusal(
                     403, "read-only", "There is no layer that a draft could be written to."
                 )
-            drafts = [Draft(name, data, admin.write_to or 0) for name, data in asked.files.items()]
+            drafts = [Draft(name, data, admin.write_to or 0) for name, data in sent.files.items()]
             with admin.looking:
                 release, findings = prompts.try_changes(
-                    drafts, strict=asked.strict, known=asked.known
+                    drafts, strict=sent.strict, known=sent.known
                 )
             return Checked(
                 ok=not any(finding.severity == "error" for finding in findings),
@@ -173,16 +174,8 @@ def reading(admin: Admin) -> APIRouter:
         def listed() -> ReleaseList:
             held = prompts.held
             lines = [
-                ReleaseLine(
-                    id=one.id,
-                    environment=one.environment,
-                    at_s=one.at_s,
-                    reason=one.reason,
-                    live=one.live,
-                    held=one.live and held,
-                    prompts=one.prompts,
-                )
-                for one in prompts.releases()
+                ReleaseLine(**asdict(release), held=release.live and held)
+                for release in prompts.releases()
             ]
             return ReleaseList(releases=lines)
 
@@ -272,9 +265,9 @@ def prompt_body(admin: Admin, release: Release, prompt: Prompt) -> PromptBody:
     )
 
 
-def _preview(admin: Admin, name: str, asked: bytes) -> bytes:
+def _preview(admin: Admin, name: str, request: bytes) -> bytes:
     prompt = admin.prompts.release.prompts.get(name)
-    facts, body = untrusted.preview(name, prompt.data if prompt else None, asked)
+    facts, body = untrusted.preview(name, prompt.data if prompt else None, request)
     if "unfit" in facts:
         raise unfit(facts["unfit"])
     if "missing" in facts:

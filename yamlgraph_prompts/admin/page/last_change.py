@@ -1,4 +1,4 @@
-"""When each live prompt last changed, as far as the kept releases tell. Reads no prompt."""
+"""When each live prompt last changed, by the kept releases. Reads no prompt."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class LastChange:
             try:
                 known = self._prompts.digests(release_id)
             except PromptsError:
-                # Damaged, or gone in between: what came before it cannot be told.
+                # Damaged, or removed in between: earlier changes are unknown.
                 known = {}
             self._digests[release_id] = known
             while len(self._digests) > KEPT:

@@ -54,7 +54,7 @@ def listed(admin: Admin, changes: LastChange, search: str) -> Facts:
 
 
 def health(admin: Admin) -> Facts:
-    """How things are."""
+    """The state of the prompts and their layers."""
     ready = readiness(admin, in_detail=True)
     line = next((one for one in admin.prompts.releases() if one.live), None)
     return {"ready": ready, "live": line, "by": _makers(admin).get(ready.release or "")}
@@ -98,7 +98,7 @@ def edited(admin: Admin, who: Who, name: str, *, new: bool) -> Facts:
 
 
 def fresh(admin: Admin, who: Who) -> Facts:
-    """Where the name of a new prompt is asked for."""
+    """The form for the name of a new prompt."""
     # As browsers want it: they read patterns with the flag v.
     pattern = NAME_PATTERN[1:-1].replace("-]", r"\-]").replace("/", r"\/")
     return {"locked": _locked(admin, who, None), "pattern": pattern}
@@ -241,7 +241,7 @@ def _makers(admin: Admin) -> Mapping[str, AuditLine]:
 
 
 def _lines(admin: Admin, prompt: str | None, limit: int) -> list[AuditLine]:
-    """The log without the beginnings of what came to an end."""
+    """The log without the ``"begun"`` lines of changes that ended."""
     ended: Counter[tuple[str, str, str | None]] = Counter()
     found = []
     for line in admin.audit.newest(2 * limit, prompt):

@@ -14,9 +14,9 @@ _REASONS = {
     "as stored": "at the start",
     "attach": "a graph was added",
     "file change": "a file was saved",
-    "poll": "the layer had news",
-    "call": "the app asked for it",
-    "rollback": "somebody went back",
+    "poll": "a layer changed",
+    "call": "published by the app",
+    "rollback": "rolled back",
     "follow": "the layers are followed again",
     "another process": "another process did it",
     "stored": "kept",
@@ -70,7 +70,7 @@ def day(at_s: float) -> str:
 
 
 def age(seconds: float) -> str:
-    """How long something took or is ago; the page's script says it in the same words."""
+    """How long ago something was; the page's script uses the same texts."""
     count = max(0.0, seconds)
     for size, unit in _STEPS:
         if not size or count < size:

@@ -99,7 +99,10 @@ class Tokens:
         now = time.monotonic()
         if now - self._looked_s >= LOOK_EVERY_S:
             self._looked_s = now
-            text = _read(Path(self._given)) if self._given is not None else _variable()
+            if self._given is None:
+                text = os.environ.get(VARIABLE, "").replace(";", "\n")
+            else:
+                text = _read(Path(self._given))
             if text != self._text:
                 self._text, self._known = text, _of_lines(text)
         return self._known
@@ -154,10 +157,6 @@ def _of_mapping(given: Mapping[str, Role]) -> tuple[_Known, ...]:
         digest = sha256(token.encode("utf-8", "surrogatepass"))
         found.append(_Known(digest.digest(), Who(f"token {digest.hexdigest()[:8]}", role), None))
     return tuple(found)
-
-
-def _variable() -> str:
-    return os.environ.get(VARIABLE, "").replace(";", "\n")
 
 
 def _read(file: Path) -> str:

@@ -14,7 +14,7 @@ SIGN_IN = "/page/sign-in"
 SIGN_OUT = "/page/sign-out"
 STATIC = "/page/static/"
 
-# A link from elsewhere comes without the cookie (SameSite=Strict); the same page asks again.
+# A link from elsewhere comes without the cookie (SameSite=Strict); the page reloads itself with it.
 _AGAIN = "<!doctype html><title>One moment</title><meta http-equiv=refresh content=0>"
 
 

@@ -313,7 +313,7 @@ def sender(scope: Scope) -> Who | None:
 
 
 def address(scope: Scope) -> str:
-    """Where a request comes from, as the server says; it knows whether to believe a proxy."""
+    """The client's address by the server, which knows which proxies to trust."""
     client: Any = scope.get("client")
     return str(client[0]) if client else "local"
 
