@@ -153,7 +153,7 @@ def main() -> None:
     from tests.admin_client import TOKENS, Client, Slow
     from yamlgraph_prompts import LivePrompts
     from yamlgraph_prompts.admin import admin_app
-    from yamlgraph_prompts.admin.gate import Limits
+    from yamlgraph_prompts.admin.security.gate import Limits
 
     with workplace() as folder:
         (folder / "prompts").mkdir()

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 import uvicorn
 
 from tests.conftest import wait_until
-from yamlgraph_prompts.admin.auth import Role
+from yamlgraph_prompts.admin.security.auth import Role
 
 TOKENS: dict[str, Role] = {
     "the-viewers-token": "viewer",

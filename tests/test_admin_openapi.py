@@ -17,7 +17,7 @@ from tests.conftest import ROOT
 from tests.files import write
 from yamlgraph_prompts import LivePrompts
 from yamlgraph_prompts.admin import admin_app
-from yamlgraph_prompts.admin.gate import Limits
+from yamlgraph_prompts.admin.security.gate import Limits
 
 # 412, 413 and 414 are said before anything looks at what else is wrong.
 CONFIG = """
@@ -95,8 +95,8 @@ def test_no_route_answers_what_the_document_does_not_say(
     examples: int,
 ) -> None:
     # Streams do not end by themselves.
-    monkeypatch.setattr("yamlgraph_prompts.admin.feed.STREAM_S", 0.05)
-    monkeypatch.setattr("yamlgraph_prompts.admin.changing.TAKEN_WITHIN_S", 0.0)
+    monkeypatch.setattr("yamlgraph_prompts.admin.api.feed.STREAM_S", 0.05)
+    monkeypatch.setattr("yamlgraph_prompts.admin.api.changing.TAKEN_WITHIN_S", 0.0)
     app = admin_app(prompts, TOKENS, limits=Limits(failures=1_000_000))
     (tmp_path / "schemathesis.toml").write_text(CONFIG)
     with served(app) as url:

@@ -32,12 +32,12 @@ from tests.files import says, write
 from yamlgraph_prompts import LivePrompts, live_graph
 from yamlgraph_prompts.admin import admin_app
 from yamlgraph_prompts.admin.app import open_app
-from yamlgraph_prompts.admin.auth import ROLES, Role
 from yamlgraph_prompts.admin.page import files
 from yamlgraph_prompts.admin.page.html import POLICY
 from yamlgraph_prompts.admin.page.last_change import LastChange
 from yamlgraph_prompts.admin.page.picture import HEIGHT, TooLarge, picture
-from yamlgraph_prompts.admin.sessions import ENDED_FILE, KEY_FILE
+from yamlgraph_prompts.admin.security.auth import ROLES, Role
+from yamlgraph_prompts.admin.security.sessions import ENDED_FILE, KEY_FILE
 from yamlgraph_prompts.text.diff import side_by_side
 
 ROOT = Path(__file__).parents[1]
@@ -257,7 +257,7 @@ def test_a_cookie_that_was_tampered_with_is_none(app: FastAPI) -> None:
 
 
 def test_a_session_is_over_after_its_time(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("yamlgraph_prompts.admin.sessions.LASTS_S", -1.0)
+    monkeypatch.setattr("yamlgraph_prompts.admin.security.sessions.LASTS_S", -1.0)
     came = sign_in(browser(app), token("viewer"))
     assert browser(app, cookie=came.headers.get("set-cookie", "")).get("/").status == 303
 

@@ -21,8 +21,8 @@ from tests.files import write
 from yamlgraph_prompts import LivePrompts
 from yamlgraph_prompts.admin import admin_app
 from yamlgraph_prompts.admin.app import open_app
-from yamlgraph_prompts.admin.auth import ROLES, Attempts, Role, Tokens
-from yamlgraph_prompts.admin.gate import Limits
+from yamlgraph_prompts.admin.security.auth import ROLES, Attempts, Role, Tokens
+from yamlgraph_prompts.admin.security.gate import Limits
 from yamlgraph_prompts.errors import PromptsError
 
 AS_VIEWER = ["/prompts", "/prompts/a", "/releases", "/releases/live", "/releases/live/diff/live"]
@@ -159,7 +159,7 @@ def test_tokens_in_a_file_are_digests_and_have_names(prompts: LivePrompts, tmp_p
 def test_tokens_rotate_without_a_restart(
     prompts: LivePrompts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("yamlgraph_prompts.admin.auth.LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr("yamlgraph_prompts.admin.security.auth.LOOK_EVERY_S", 0.0)
     file = tmp_path / "tokens"
     file.write_text(line("old", "viewer"))
     client = Client(admin_app(prompts, file), role=None)
@@ -244,7 +244,7 @@ def test_every_token_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatc
         seen.append((a, b))
         return compare(a, b)
 
-    monkeypatch.setattr("yamlgraph_prompts.admin.auth.hmac.compare_digest", watched)
+    monkeypatch.setattr("yamlgraph_prompts.admin.security.auth.hmac.compare_digest", watched)
     tokens = Tokens({"one": "viewer", "two": "author", "three": "operator"})
     assert tokens.find("one") is not None
     assert len(seen) == 3
@@ -348,7 +348,7 @@ def test_who_tries_keeps_nobody_from_changing(
         at_once[0] -= 1
         raise PromptsError("enough")
 
-    monkeypatch.setattr("yamlgraph_prompts.admin.reading._preview", slow)
+    monkeypatch.setattr("yamlgraph_prompts.admin.api.reading._preview", slow)
     app = admin_app(prompts, TOKENS)
 
     async def storm() -> None:

@@ -28,7 +28,7 @@ from tests.example_apps import Server, free_port, serving, settings
 from tests.files import write
 from yamlgraph_prompts import LivePrompts
 from yamlgraph_prompts.admin import admin_app
-from yamlgraph_prompts.admin.gate import Limits
+from yamlgraph_prompts.admin.security.gate import Limits
 
 WORKERS = 4
 TOKEN = {"authorization": "Bearer the-operators-token", "connection": "close"}
@@ -276,7 +276,7 @@ def heard(lines: Iterator[str]) -> tuple[str, str, dict[str, Any]]:
 
 
 def test_only_so_many_may_listen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("yamlgraph_prompts.admin.feed.STREAM_S", 60.0)
+    monkeypatch.setattr("yamlgraph_prompts.admin.api.feed.STREAM_S", 60.0)
     with LivePrompts({"a": "user: a"}, environment="test") as prompts:
         app = admin_app(prompts, TOKENS, limits=Limits(listeners=1))
         with (
@@ -290,8 +290,8 @@ def test_only_so_many_may_listen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_who_never_reads_keeps_nobody_from_listening(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("yamlgraph_prompts.admin.feed.STREAM_S", 0.1)
-    monkeypatch.setattr("yamlgraph_prompts.admin.feed.UNREAD_S", 0.1)
+    monkeypatch.setattr("yamlgraph_prompts.admin.api.feed.STREAM_S", 0.1)
+    monkeypatch.setattr("yamlgraph_prompts.admin.api.feed.UNREAD_S", 0.1)
     with LivePrompts({"a": "user: a"}, environment="test") as prompts:
         app = admin_app(prompts, TOKENS, limits=Limits(listeners=1))
 
@@ -314,7 +314,7 @@ def test_who_never_reads_keeps_nobody_from_listening(monkeypatch: pytest.MonkeyP
 
 
 def test_the_places_of_listeners_are_not_given_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("yamlgraph_prompts.admin.feed.STREAM_S", 0.2)
+    monkeypatch.setattr("yamlgraph_prompts.admin.api.feed.STREAM_S", 0.2)
     with LivePrompts({"a": "user: a"}, environment="test") as prompts:
         app = admin_app(prompts, TOKENS, limits=Limits(listeners=3))
 

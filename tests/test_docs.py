@@ -239,7 +239,10 @@ def test_python_that_is_not_run_compiles(page: Path) -> None:
 
 
 # Former import path that the docs named → the name there, and where it is now
-FORMER = {"yamlgraph_prompts.bucket": ("Bucket", "yamlgraph_prompts.registry.channel", "Channel")}
+FORMER = {
+    "yamlgraph_prompts.bucket": ("Bucket", "yamlgraph_prompts.registry.channel", "Channel"),
+    "yamlgraph_prompts.admin.gate": ("Limits", "yamlgraph_prompts.admin.security.gate", "Limits"),
+}
 
 
 @pytest.mark.parametrize("former", FORMER)

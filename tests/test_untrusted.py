@@ -21,8 +21,8 @@ from tests.test_admin import only
 from yamlgraph_prompts import LivePrompts
 from yamlgraph_prompts.admin import admin_app
 from yamlgraph_prompts.admin.desk import Desk
-from yamlgraph_prompts.admin.gate import Limits
 from yamlgraph_prompts.admin.problems import Refusal
+from yamlgraph_prompts.admin.security.gate import Limits
 from yamlgraph_prompts.check import Checker, untrusted
 from yamlgraph_prompts.check.facts import KnownFacts
 from yamlgraph_prompts.model.graph import GraphFacts, GraphFile, OwnPrompt, PromptUse

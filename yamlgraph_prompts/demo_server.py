@@ -1,4 +1,4 @@
-"""A model that only repeats what it is told: OpenAI's chat API on loopback, for the demo."""
+"""An echo model for the demo: OpenAI's chat API on loopback that returns its input."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import threading
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
 from typing import Any, Self
 
 
@@ -35,12 +34,7 @@ class EchoModel:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        problem: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._http.shutdown()
         self._http.server_close()
         self._thread.join()
@@ -50,8 +44,8 @@ class _Answer(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        body = json.dumps(_completion(asked)).encode()
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        body = json.dumps(_completion(request)).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -59,22 +53,18 @@ class _Answer(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Silent: the demo tells what happens."""
+        """Silent: the demo prints what happens."""
 
 
-def _completion(asked: Mapping[str, Any]) -> dict[str, Any]:
-    said = " | ".join(str(message["content"]).strip() for message in asked["messages"])
+def _completion(request: Mapping[str, Any]) -> dict[str, Any]:
+    text = " | ".join(str(message["content"]).strip() for message in request["messages"])
     return {
         "id": "echo",
         "object": "chat.completion",
         "created": 0,
-        "model": asked["model"],
+        "model": request["model"],
         "choices": [
-            {
-                "index": 0,
-                "finish_reason": "stop",
-                "message": {"role": "assistant", "content": said},
-            }
+            {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
         ],
         "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
     }

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from yamlgraph_prompts.errors import MissingExtra
 from yamlgraph_prompts.model.events import Event
@@ -40,7 +40,7 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 class Metrics:
     """A hook that counts; give it to ``LivePrompts(hooks=[...])`` or let the admin app make one.
 
-    Where ``PROMETHEUS_MULTIPROC_DIR`` is set, `exposed` tells of all processes together.
+    Where ``PROMETHEUS_MULTIPROC_DIR`` is set, `exposed` adds up all processes.
 
     Args:
         registry: Where the metrics are registered; one of its own when left out.
@@ -60,94 +60,53 @@ class Metrics:
         self._live: dict[str | None, tuple[str, float]] = {}
         self._runs_of: dict[tuple[str, str], prometheus.Counter] = {}
         self._synced: dict[tuple[str, ...], Layers] = {}
-        self._told = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+        self._counted = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
         self._process = os.getpid()
         self._lock = threading.Lock()
-        registry = self.registry
-        self._publications = prometheus.Counter(
-            f"{_PREFIX}_publications",
-            "Attempts to publish, by outcome and changed layer.",
-            ["environment", "outcome", "layer"],
-            registry=registry,
+        self._publications = self._counter(
+            "publications", "Attempts to publish, by outcome and changed layer.", "outcome", "layer"
         )
         self._duration = prometheus.Histogram(
             f"{_PREFIX}_publication_duration_seconds",
             "How long an attempt to publish took.",
             ["environment", "outcome"],
             buckets=_SECONDS,
-            registry=registry,
+            registry=self.registry,
         )
-        self._success_at = prometheus.Gauge(
-            f"{_PREFIX}_last_reload_success_timestamp_seconds",
-            "When an attempt to publish last succeeded.",
-            ["environment"],
-            registry=registry,
-            multiprocess_mode="max",
+        self._success_at = self._gauge(
+            "last_reload_success_timestamp_seconds", "When an attempt to publish last succeeded."
         )
-        self._success = prometheus.Gauge(
-            f"{_PREFIX}_last_reload_successful",
-            "Whether the last attempt to publish succeeded.",
-            ["environment"],
-            registry=registry,
-            multiprocess_mode="min",
+        self._success = self._gauge(
+            "last_reload_successful", "Whether the last attempt to publish succeeded.", mode="min"
         )
-        self._info = prometheus.Gauge(
-            f"{_PREFIX}_release_info",
-            "1 for the live release.",
-            ["environment", "release"],
-            registry=registry,
-            multiprocess_mode="liveall",
+        self._info = self._gauge(
+            "release_info", "1 for the live release.", "release", mode="liveall"
         )
-        self._since = prometheus.Gauge(
-            f"{_PREFIX}_release_live_since_timestamp_seconds",
-            "When the live release became live.",
-            ["environment"],
-            registry=registry,
-            multiprocess_mode="max",
+        self._since = self._gauge(
+            "release_live_since_timestamp_seconds", "When the live release became live."
         )
-        self._age = prometheus.Gauge(
-            f"{_PREFIX}_release_age_seconds",
-            "For how long the live release has been live.",
-            ["environment"],
-            registry=registry,
-            multiprocess_mode="max",
+        self._age = self._gauge(
+            "release_age_seconds", "For how long the live release has been live."
         )
-        self._held = prometheus.Gauge(
-            f"{_PREFIX}_held",
-            "Whether the layers are not followed.",
-            ["environment"],
-            registry=registry,
-            multiprocess_mode="max",
+        self._held = self._gauge("held", "Whether the layers are not followed.")
+        self._runs = self._counter("runs", "Runs of graphs that started, by release.", "release")
+        self._trouble = self._counter(
+            "trouble", "Trouble with layers, the store or the watcher, by kind.", "kind", "layer"
         )
-        self._runs = prometheus.Counter(
-            f"{_PREFIX}_runs",
-            "Runs of graphs that started, by release.",
-            ["environment", "release"],
-            registry=registry,
-        )
-        self._trouble = prometheus.Counter(
-            f"{_PREFIX}_trouble",
-            "Trouble with layers, the store or the watcher, by kind.",
-            ["environment", "kind", "layer"],
-            registry=registry,
-        )
-        self._refused = prometheus.Counter(
-            f"{_PREFIX}_refused",
+        self._refused = self._counter(
+            "refused",
             "Refused requests to the admin API, by reason: the code of the error.",
-            ["environment", "reason"],
-            registry=registry,
+            "reason",
         )
-        self._requests = prometheus.Counter(
-            f"{_PREFIX}_sync_requests",
+        self._requests = self._counter(
+            "sync_requests",
             "Requests to remote layers, including failed and repeated ones.",
-            ["environment", "layer"],
-            registry=registry,
+            "layer",
         )
-        self._received = prometheus.Counter(
-            f"{_PREFIX}_sync_received_bytes",
+        self._received = self._counter(
+            "sync_received_bytes",
             "Bytes of prompts and lists that came from remote layers.",
-            ["environment", "layer"],
-            registry=registry,
+            "layer",
         )
 
     def __call__(self, event: Event) -> None:
@@ -170,7 +129,7 @@ class Metrics:
         self._refused.labels(printable(environment), reason).inc()
 
     def syncing(self, environment: str, layers: Layers) -> None:
-        """Count what remote layers are asked, at each event and whenever it is `exposed`.
+        """Count the requests to remote layers, at each event and whenever it is `exposed`.
 
         Args:
             environment: The environment.
@@ -180,7 +139,7 @@ class Metrics:
         self._sync()
 
     def serving(self, environment: str, release: Release, since_s: float, held: bool) -> None:
-        """Say what is live already, to metrics that come later.
+        """Record what is live already, for metrics that are created later.
 
         Args:
             environment: The environment.
@@ -205,6 +164,22 @@ class Metrics:
         together = prometheus.CollectorRegistry()
         multiprocess.MultiProcessCollector(together)  # type: ignore[no-untyped-call]
         return prometheus.generate_latest(together)
+
+    def _counter(self, name: str, about: str, *labels: str) -> prometheus.Counter:
+        return prometheus.Counter(
+            f"{_PREFIX}_{name}", about, ["environment", *labels], registry=self.registry
+        )
+
+    def _gauge(
+        self, name: str, about: str, *labels: str, mode: Literal["max", "min", "liveall"] = "max"
+    ) -> prometheus.Gauge:
+        return prometheus.Gauge(
+            f"{_PREFIX}_{name}",
+            about,
+            ["environment", *labels],
+            registry=self.registry,
+            multiprocess_mode=mode,
+        )
 
     def _published(self, environment: str, outcome: Outcome, at_s: float) -> None:
         layer = self._layer(environment, outcome)
@@ -242,16 +217,16 @@ class Metrics:
         if forked:
             self._process, self._lock = os.getpid(), threading.Lock()
         with self._lock:
-            asked = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+            totals = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
             for (environment, *_), layers in self._synced.items():
                 for layer in layers():
                     url = printable(layer.url)
-                    asked[0][environment, url] += layer.requests
-                    asked[1][environment, url] += layer.received_bytes
-            told, self._told = self._told, asked
-            # What was asked before a fork is the parent's to tell.
+                    totals[0][environment, url] += layer.requests
+                    totals[1][environment, url] += layer.received_bytes
+            earlier, self._counted = self._counted, totals
+            # The parent counts the requests from before a fork.
             for metric, now, before in zip(
-                (self._requests, self._received), asked, told, strict=True
+                (self._requests, self._received), totals, earlier, strict=True
             ):
                 for labels, many in now.items():
                     if many > before[labels] and not forked:
@@ -261,10 +236,10 @@ class Metrics:
         """Count a run that begins on a release."""
         counter = self._runs_of.get((environment, release))
         if counter is None:
-            counter = self._counter(environment, release)
+            counter = self._runs_on(environment, release)
         counter.inc()
 
-    def _counter(self, environment: str, release: str) -> prometheus.Counter:
+    def _runs_on(self, environment: str, release: str) -> prometheus.Counter:
         counter = self._runs.labels(printable(environment), release)
         self._runs_of[environment, release] = counter
         if len(self._runs_of) > KEPT_RELEASES and not self._several:

@@ -17,9 +17,9 @@ from tests.files import write
 from yamlgraph_prompts import Event, Finding, LivePrompts, PromptsError
 from yamlgraph_prompts.admin import admin_app
 from yamlgraph_prompts.admin.audit import Audit
-from yamlgraph_prompts.admin.auth import Who
 from yamlgraph_prompts.admin.bodies import FindingBody
 from yamlgraph_prompts.admin.problems import Refusal, of_core
+from yamlgraph_prompts.admin.security.auth import Who
 from yamlgraph_prompts.cli.check import annotation
 from yamlgraph_prompts.cli.terminal import finding_lines, note, paint, say, table, tell_problem
 from yamlgraph_prompts.errors import LayerUnavailable, PromptsRejected

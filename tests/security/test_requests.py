@@ -14,16 +14,16 @@ from tests.admin_client import TOKENS, Client
 from tests.files import write
 from yamlgraph_prompts import LivePrompts
 from yamlgraph_prompts.admin import admin_app
-from yamlgraph_prompts.admin.auth import Attempts, Tokens, _of_lines
+from yamlgraph_prompts.admin.api.conditions import Conditions
+from yamlgraph_prompts.admin.api.texts import of_body
+from yamlgraph_prompts.admin.api.writing import _is_no_prompt
 from yamlgraph_prompts.admin.bodies import LINE_PATTERN, NAME_PATTERN
-from yamlgraph_prompts.admin.conditions import Conditions
-from yamlgraph_prompts.admin.door import asks_for_html, to_sign_in, up
-from yamlgraph_prompts.admin.gate import Limits, _bearer, _hostname, is_foreign
 from yamlgraph_prompts.admin.page.files import takes_gzip
 from yamlgraph_prompts.admin.page.routes import _form, _safe
-from yamlgraph_prompts.admin.sessions import Sessions
-from yamlgraph_prompts.admin.texts import of_body
-from yamlgraph_prompts.admin.writing import _is_no_prompt
+from yamlgraph_prompts.admin.security.auth import Attempts, Tokens, _of_lines
+from yamlgraph_prompts.admin.security.door import asks_for_html, to_sign_in, up
+from yamlgraph_prompts.admin.security.gate import Limits, _bearer, _hostname, is_foreign
+from yamlgraph_prompts.admin.security.sessions import Sessions
 
 HUGE = 1 << 40
 N = 8_000
@@ -49,7 +49,7 @@ def prompts(tmp_path: Path) -> Iterator[LivePrompts]:
 @pytest.fixture
 def unlimited(prompts: LivePrompts, monkeypatch: pytest.MonkeyPatch) -> Client:
     """The app without any bound on lengths: what is behind the bounds must be linear as well."""
-    monkeypatch.setattr("yamlgraph_prompts.admin.conditions.LIMIT_CHARS", HUGE)
+    monkeypatch.setattr("yamlgraph_prompts.admin.api.conditions.LIMIT_CHARS", HUGE)
     monkeypatch.setattr("yamlgraph_prompts.admin.page.routes.FORM_BYTES", HUGE)
     limits = Limits(body_bytes=HUGE, path_bytes=HUGE, header_bytes=HUGE, failures=HUGE)
     return Client(admin_app(prompts, TOKENS, limits=limits))
@@ -151,7 +151,7 @@ PARSERS: dict[str, Callable[[str], object]] = {
 def test_every_parser_of_a_request_is_linear(
     parser: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("yamlgraph_prompts.admin.conditions.LIMIT_CHARS", HUGE)
+    monkeypatch.setattr("yamlgraph_prompts.admin.api.conditions.LIMIT_CHARS", HUGE)
     monkeypatch.setattr("yamlgraph_prompts.admin.page.routes.FORM_BYTES", HUGE)
     for unit in UNITS:
         for tail in TAILS:

@@ -14,19 +14,19 @@ import anyio.to_thread
 from fastapi import FastAPI, Security
 from fastapi.security import APIKeyHeader, HTTPBearer
 
+from yamlgraph_prompts.admin.api.changing import changing, note_refusal
+from yamlgraph_prompts.admin.api.feed import Feed
+from yamlgraph_prompts.admin.api.reading import reading
+from yamlgraph_prompts.admin.api.watching import watching
 from yamlgraph_prompts.admin.audit import Audit
-from yamlgraph_prompts.admin.auth import Attempts, Role, Tokens
-from yamlgraph_prompts.admin.changing import changing, note_refusal
 from yamlgraph_prompts.admin.context import Admin
 from yamlgraph_prompts.admin.desk import Desk
-from yamlgraph_prompts.admin.feed import Feed
-from yamlgraph_prompts.admin.gate import Access, ByToken, Gate, Limits, OnLoopback
 from yamlgraph_prompts.admin.last_live import LastLive
 from yamlgraph_prompts.admin.page.routes import door, page
 from yamlgraph_prompts.admin.problems import add_handlers
-from yamlgraph_prompts.admin.reading import reading
-from yamlgraph_prompts.admin.sessions import Sessions
-from yamlgraph_prompts.admin.watching import watching
+from yamlgraph_prompts.admin.security.auth import Attempts, Role, Tokens
+from yamlgraph_prompts.admin.security.gate import Access, ByToken, Gate, Limits, OnLoopback
+from yamlgraph_prompts.admin.security.sessions import Sessions
 from yamlgraph_prompts.check import untrusted
 from yamlgraph_prompts.live_prompts import LivePrompts
 from yamlgraph_prompts.metrics import Metrics
@@ -187,7 +187,7 @@ def _bucket(prompts: LivePrompts, number: int, timeout_s: float) -> Channel | No
     # Imported when used: most apps have no bucket, and its client takes a while to load.
     from yamlgraph_prompts.registry.channel import Channel
 
-    # One request asks it up to three times, and holds here even if it says nothing.
+    # One request calls it up to three times, and must end in time even if it does not answer.
     return Channel(url, environment=prompts.environment, timeout_s=timeout_s)
 
 

@@ -1,4 +1,4 @@
-"""Who changed what, when and from where: one line of JSON each, only ever added. No prompt text."""
+"""The audit log: who changed what, when, from where. Append-only JSON lines, no prompt text."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from yamlgraph_prompts.admin.auth import Who
 from yamlgraph_prompts.admin.bodies import AuditLine
+from yamlgraph_prompts.admin.security.auth import Who
 from yamlgraph_prompts.errors import StoreError
 from yamlgraph_prompts.files import disk
 from yamlgraph_prompts.registry.store import AUDIT_FILE
@@ -40,11 +40,7 @@ class _Refused:
 
 
 class Audit:
-    """The audit log of a store; every process that shares the store adds to the same file.
-
-    Args:
-        folder: Gives the store's folder; None: kept in memory.
-    """
+    """The audit log of a store; every process that shares the store adds to the same file."""
 
     def __init__(self, folder: Callable[[], Path | None]) -> None:
         self._folder = folder
@@ -52,26 +48,10 @@ class Audit:
         self._refused: dict[str, _Refused] = {}
         self._lock = threading.Lock()
 
-    def add(
-        self,
-        who: Who,
-        address: str,
-        action: str,
-        status: str,
-        *,
-        prompt: str | None = None,
-        before: str | None = None,
-        after: str | None = None,
-        release: str | None = None,
-        message: str | None = None,
-        code: str | None = None,
-        left_out: int | None = None,
-    ) -> None:
-        """Add a line. It reaches the disk in its own time.
-
-        Raises:
-            StoreError: It could not be written.
-        """
+    def add(self, who: Who, address: str, action: str, status: str, **facts: Any) -> None:
+        """Add a line, with further fields of `AuditLine`. It reaches the disk in its own time."""
+        for name in ("prompt", "message"):
+            facts[name] = facts.get(name) and printable(facts[name])
         line = AuditLine(
             at_s=time.time(),
             who=who.name,
@@ -79,13 +59,7 @@ class Audit:
             address=printable(address),
             action=action,
             status=status,
-            code=code,
-            left_out=left_out,
-            prompt=prompt and printable(prompt),
-            before=before,
-            after=after,
-            release=release,
-            message=message and printable(message),
+            **facts,
         )
         # A line end first: a process that was killed may have left half a line.
         data = b"\n" + json.dumps(line.model_dump(exclude_none=True)).encode() + b"\n"
@@ -98,11 +72,7 @@ class Audit:
             disk.append(folder / AUDIT_FILE, data, sync=False)
 
     def begin(self, who: Who, address: str, action: str, **facts: Any) -> Callable[[], None]:
-        """Add a line that says ``"begun"``; call the answer to wait until it is on disk.
-
-        Raises:
-            StoreError: It could not be written; the answer raises it too.
-        """
+        """Add a line that says ``"begun"``; call the answer to wait until it is on disk."""
         self.add(who, address, action, "begun", **facts)
         folder = self._folder()
         if folder is None:
@@ -122,9 +92,6 @@ class Audit:
 
         Each token has `REFUSALS` of them in `REFUSALS_S` seconds, and the log only so many in all;
         the next line says how many were left out.
-
-        Raises:
-            StoreError: It could not be written.
         """
         with self._lock:
             now, spent = time.monotonic(), self._refused.setdefault(who.name, _Refused())
@@ -140,15 +107,7 @@ class Audit:
         )
 
     def newest(self, limit: int, prompt: str | None = None) -> list[AuditLine]:
-        """The newest lines, newest first.
-
-        Args:
-            limit: How many at most.
-            prompt: Only those about this prompt.
-
-        Raises:
-            StoreError: They cannot be read.
-        """
+        """The newest lines, newest first."""
         found: list[AuditLine] = []
         prompt = prompt and printable(prompt)
         for data in self._read():
@@ -166,11 +125,10 @@ class Audit:
     def _is_large(self) -> bool:
         folder = self._folder()
         try:
-            return (
-                folder is not None and os.stat(folder / AUDIT_FILE).st_size > REFUSALS_UP_TO_BYTES
-            )
+            size = os.stat(folder / AUDIT_FILE).st_size if folder else 0
         except OSError:
             return False
+        return size > REFUSALS_UP_TO_BYTES
 
     def _read(self) -> Iterator[bytes]:
         folder = self._folder()

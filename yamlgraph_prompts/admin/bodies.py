@@ -17,7 +17,7 @@ LINE_PATTERN = r"^[^\x00-\x1f\x7f]*$"
 
 
 class Body(BaseModel):
-    """What a client sends: a misspelt key is an error, and so is a number for a truth."""
+    """A request: unknown keys are errors, and so is a number for a boolean."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -62,7 +62,7 @@ class Problem(BaseModel):
 
 
 class Use(BaseModel):
-    """A place that asks for a prompt."""
+    """A place that uses a prompt."""
 
     graph: str
     node: str
@@ -104,7 +104,7 @@ class PromptBody(PromptLine):
 
 
 class Change(BaseModel):
-    """What became of a write."""
+    """The result of a write."""
 
     status: Status
     message: str | None = Field(
@@ -133,7 +133,7 @@ class Reach(BaseModel):
 
 
 class Activation(BaseModel):
-    """What became of a reload, an activation, a roll back or a follow."""
+    """The result of a reload, an activation, a rollback or a follow."""
 
     status: Status
     release: str | None
@@ -209,8 +209,7 @@ class DiffBody(BaseModel):
 
 
 PromptText = Annotated[
-    str | dict[str, Any],
-    Field(description="A prompt's YAML text, or its content as an object"),
+    str | dict[str, Any], Field(description="A prompt's YAML text, or its content as an object")
 ]
 
 
@@ -246,7 +245,7 @@ class CheckAsked(Body):
 
 
 class Checked(BaseModel):
-    """What the check says of the layers with these drafts."""
+    """The result of a check of the layers with drafts."""
 
     ok: bool
     release: str
@@ -260,7 +259,7 @@ class Alive(BaseModel):
 
 
 class LayerHealth(BaseModel):
-    """How a layer fares."""
+    """The state of a layer."""
 
     url: str
     age_s: float | None = Field(description="Seconds since it was last read successfully")
@@ -269,7 +268,7 @@ class LayerHealth(BaseModel):
 
 
 class LastPublication(BaseModel):
-    """What became of the last publication."""
+    """The result of the last publication."""
 
     status: Status
     at_s: float

@@ -1,4 +1,4 @@
-"""What every route of one admin app works with."""
+"""The parts of one admin app, and what its routes share."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends, Path, Request
 
+from yamlgraph_prompts.admin.api.feed import Feed
 from yamlgraph_prompts.admin.audit import Audit
-from yamlgraph_prompts.admin.auth import Role, Who
 from yamlgraph_prompts.admin.bodies import MAX_NAME, NAME_PATTERN, Problem
 from yamlgraph_prompts.admin.desk import Desk
-from yamlgraph_prompts.admin.feed import Feed
-from yamlgraph_prompts.admin.gate import WHO, address, unknown
 from yamlgraph_prompts.admin.last_live import LastLive
 from yamlgraph_prompts.admin.problems import Refusal
+from yamlgraph_prompts.admin.security.auth import Role, Who
+from yamlgraph_prompts.admin.security.gate import address, sender, unknown
 from yamlgraph_prompts.live_prompts import LivePrompts
 from yamlgraph_prompts.metrics import Metrics
 
@@ -33,16 +33,16 @@ class Admin:
         write_to: The layer that writes go to, counted from the highest; None: there is none.
         bucket: Where that layer's releases are published; None for a layer of another kind.
         audit: The audit log.
-        last_live: Where the data of prompts went that are not live any more.
-        desk: Where what is read is made ready.
-        trials: Where previews, checks and diffs wait for a worker process.
-        changes: Where prompts are changed.
-        commands: Where it is decided which release is live: no reader or author keeps it busy.
-        checkups: Where health is looked at.
-        looking: Held by the one reader who asks for what the layers hold now, so that a
-            publication waits for one of them at most.
-        feed: Those who listen to events.
-        metrics: What is counted.
+        last_live: The last destinations of prompts that are not live any more.
+        desk: Runs reads.
+        trials: Runs previews, checks and diffs, which wait for a worker process.
+        changes: Runs changes of prompts.
+        commands: Runs activations and rollbacks: neither readers nor authors keep it busy.
+        checkups: Runs health checks.
+        looking: Held by the one request that reads the layers now, so that a publication
+            waits for one of them at most.
+        feed: The listeners to events.
+        metrics: The metrics.
     """
 
     prompts: LivePrompts
@@ -66,7 +66,7 @@ class Admin:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks, and from where."""
+    """The sender of a request, and their address."""
 
     who: Who
     address: str
@@ -74,7 +74,7 @@ class Caller:
 
 def _needs(role: Role) -> Callable[[Request], Awaitable[Caller]]:
     async def caller(request: Request) -> Caller:
-        who: Who | None = request.scope.get("state", {}).get(WHO)
+        who = sender(request.scope)
         if who is None:
             raise unknown("A token is needed.")
         if not who.may(role):
@@ -128,10 +128,10 @@ _WORDS = {
 def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The errors that a route may answer with, for the OpenAPI document."""
     always = (401, 403, 414, 421, 422, 429, 431, 500, 503)
-    told: dict[int | str, dict[str, Any]] = {
+    responses: dict[int | str, dict[str, Any]] = {
         status: {"description": _WORDS[status], "content": _PROBLEM}
         for status in sorted({*always, *statuses})
     }
     # One by its model, so that the document has it; a model for each costs 100 ms at the start.
-    told[422] = {"description": _WORDS[422], "model": Problem}
-    return told
+    responses[422] = {"description": _WORDS[422], "model": Problem}
+    return responses

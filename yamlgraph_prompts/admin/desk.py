@@ -1,4 +1,4 @@
-"""Does the core's blocking work in threads of its own, bounded in number and time."""
+"""A thread pool for blocking calls, bounded in size and time."""
 
 from __future__ import annotations
 
@@ -22,11 +22,6 @@ class Desk:
     """A few places for one kind of work; each has a thread, and the app's own threads stay free.
 
     A place is free when its work has ended, even if the request has not waited for it.
-
-    Args:
-        places: How many work at once; others wait.
-        work_s: Seconds after which the answer is that it takes too long; work that has begun
-            goes on, and keeps its place.
     """
 
     def __init__(self, places: int, work_s: float) -> None:
@@ -35,11 +30,7 @@ class Desk:
         self._limiters: WeakKeyDictionary[Any, anyio.CapacityLimiter] = WeakKeyDictionary()
 
     async def do(self, work: Callable[..., T], *args: Any, **facts: Any) -> T:
-        """What `work(*args, **facts)` gives.
-
-        Raises:
-            Refusal: It takes too long.
-        """
+        """The result of `work(*args, **facts)`; a refusal if it takes longer than `work_s`."""
         loop = asyncio.get_running_loop()
         limiter = self._limiters.setdefault(loop, anyio.CapacityLimiter(self._places))
         place = _Place(loop, limiter, partial(work, *args, **facts))
@@ -65,7 +56,8 @@ class _Place(Generic[T]):
         self._loop = loop
         self._limiter = limiter
         self._work = work
-        self._is_taken = threading.Lock()  # by the thread, or by who gave up before it began
+        # Taken by the thread, or by a caller that gave up before it began.
+        self._is_taken = threading.Lock()
 
     async def do(self) -> T:
         await self._limiter.acquire_on_behalf_of(self)

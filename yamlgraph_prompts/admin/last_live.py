@@ -1,4 +1,4 @@
-"""Where the data of a prompt went that is not live any more: kept releases, bucket, removals."""
+"""The last destination of a prompt that is not live: kept releases, channel, removals."""
 
 from __future__ import annotations
 
@@ -28,10 +28,6 @@ class LastLive:
 
     Releases are removed from the store in time, and frequent writes make that sooner. So a
     removal through the API is remembered in a file of its own, which the store's processes share.
-
-    Args:
-        prompts: Whose releases are looked at.
-        bucket: Whose history is searched as well.
     """
 
     def __init__(self, prompts: LivePrompts, bucket: Channel | None) -> None:
@@ -40,14 +36,9 @@ class LastLive:
         self._in_memory: dict[str, Destination] = {}
 
     def of(self, name: str, *, remote: bool = True) -> frozenset[Destination]:
-        """Where it went by each history that knows it; `DEFAULT`: none does.
+        """Its destination by each history that knows it; `DEFAULT`: none does.
 
-        Args:
-            name: The prompt's name.
-            remote: Whether to ask the bucket, which may take seconds: not under a lock.
-
-        Raises:
-            PromptsError: A history cannot be read.
+        `remote` reads the channel too, which may take seconds: not under a lock.
         """
         histories = [self._prompts.kept_texts(name)]
         if remote and self._bucket is not None:
@@ -57,11 +48,7 @@ class LastLive:
         return found or frozenset([self._removed().get(name, DEFAULT)])
 
     def remove(self, name: str, went: frozenset[Destination]) -> None:
-        """Remember where the data of a prompt went that is about to be removed.
-
-        Raises:
-            StoreError: It could not be written.
-        """
+        """Remember the destinations of a prompt that is about to be removed."""
         removed = self._removed()
         now = {one: to for one, to in removed.items() if one != name or not went}
         now.update((name, to) for to in went if to != DEFAULT)
@@ -104,5 +91,5 @@ class LastLive:
         try:
             return self._prompts.find(release_id)
         except ReleaseNotFound:
-            # Says whether it is gone, which is all right, or the bucket does not answer.
+            # Raises ReleaseNotFound, or another error if the channel does not answer.
             return bucket.get(release_id)

@@ -65,18 +65,7 @@ _CODES = {400: "bad-request", 404: "no-such-path", 405: "method", 413: "too-larg
 
 
 class Refusal(Exception):
-    """An answer that is not the one that was asked for.
-
-    Args:
-        status: The HTTP status.
-        code: A stable name for the reason.
-        message: The reason in words.
-        hint: What to do about it.
-        findings: What the check had to say.
-        current: The prompt as it is now, for a stale write.
-        headers: Further headers.
-        noted: It stands in the audit log already.
-    """
+    """An error answer. `noted`: it is in the audit log already."""
 
     def __init__(
         self,
@@ -113,7 +102,7 @@ class Refusal(Exception):
 
     @property
     def reason(self) -> str:
-        """What metrics call it: one of a few words."""
+        """Its label in metrics: one of a few values."""
         unsafe = any(finding.code.startswith("unsafe") for finding in self.body.findings)
         return "unsafe-template" if unsafe else self.body.code
 

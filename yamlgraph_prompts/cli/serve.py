@@ -14,7 +14,7 @@ from yamlgraph_prompts.errors import MissingExtra, PromptsError
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from yamlgraph_prompts.admin.auth import Tokens
+    from yamlgraph_prompts.admin.security.auth import Tokens
     from yamlgraph_prompts.live_prompts import LivePrompts
 
 # Seconds that open responses have when the server is stopped.
@@ -74,13 +74,13 @@ def _app(prompts: LivePrompts, arguments: Any, *, is_open: bool) -> FastAPI:
 
 
 def _tokens(arguments: Any) -> Tokens:
-    from yamlgraph_prompts.admin.auth import Tokens
+    from yamlgraph_prompts.admin.security.auth import Tokens
 
     return Tokens(arguments.tokens)
 
 
 def _has_tokens(arguments: Any) -> bool:
-    from yamlgraph_prompts.admin.auth import VARIABLE
+    from yamlgraph_prompts.admin.security.auth import VARIABLE
 
     return bool(arguments.tokens or os.environ.get(VARIABLE, "").strip())
 

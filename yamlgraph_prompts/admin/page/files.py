@@ -69,8 +69,8 @@ def static(name: str, accepts: str) -> Response | None:
 
 def takes_gzip(accepts: str) -> bool:
     """Whether an ``Accept-Encoding`` allows gzip."""
-    for said in accepts.lower().split(","):
-        coding, _, weight = said.partition(";")
+    for item in accepts.lower().split(","):
+        coding, _, weight = item.partition(";")
         if coding.strip() in ("gzip", "*"):
             return weight.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
     return False

@@ -13,8 +13,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.responses import HTMLResponse, Response
 
-from yamlgraph_prompts.admin.auth import Who
 from yamlgraph_prompts.admin.page import files, words
+from yamlgraph_prompts.admin.security.auth import Who
 from yamlgraph_prompts.text.escaping import printable
 
 POLICY = (
@@ -25,13 +25,13 @@ POLICY = (
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """Who looks, and from where.
+    """A request for a view.
 
     Args:
         up: The relative way to the app's root.
-        path: The path that was asked for.
-        who: Who it is; None: nobody yet.
-        csrf: What a request that changes something must show.
+        path: The requested path.
+        who: The user; None: not signed in.
+        csrf: The CSRF token for requests that change something.
         signed_in: Whether there is a session to end.
         environment: The environment of the prompts.
         seen: What was live, whether held, and when something was last tried.
@@ -58,14 +58,7 @@ class Visit:
 
 
 def html(visit: Visit, view: str, facts: dict[str, Any], *, status: int = 200) -> Response:
-    """The answer with a view.
-
-    Args:
-        visit: Who looks.
-        view: The template's name.
-        facts: What it shows.
-        status: The HTTP status.
-    """
+    """The answer with a view."""
     text = _templates().get_template(view).render(facts, visit=visit).encode()
     headers = {
         "Content-Security-Policy": POLICY,
@@ -80,7 +73,7 @@ def html(visit: Visit, view: str, facts: dict[str, Any], *, status: int = 200) -
 
 
 def _visible(value: Any) -> Any:
-    """What is shown; what scripts and forms use as it is says ``|e``."""
+    """Escape invisible characters; ``|e`` in a template leaves them to scripts and forms."""
     if isinstance(value, str) and not isinstance(value, Markup):
         return printable(value, limit=None, keep="\n\r\t")
     return value
@@ -88,7 +81,7 @@ def _visible(value: Any) -> Any:
 
 @cache
 def _templates() -> Environment:
-    made = Environment(
+    templates = Environment(
         loader=PackageLoader("yamlgraph_prompts.admin.page"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -97,7 +90,7 @@ def _templates() -> Environment:
         auto_reload=False,
         finalize=_visible,
     )
-    made.filters.update(
+    templates.filters.update(
         path=lambda name: quote(name, safe="/"),
         ago=lambda at_s: words.age(time.time() - at_s),
         age=words.age,
@@ -105,10 +98,10 @@ def _templates() -> Environment:
         day=words.day,
         short=words.short,
         reason=words.reason,
-        action=words.action,
-        status=words.status,
-        degraded=words.degraded,
+        action=lambda key: words.ACTIONS.get(key, key),
+        status=lambda key: words.STATUSES.get(key, key),
+        degraded=lambda key: words.DEGRADED.get(key, key),
         place=words.place,
     )
-    made.globals.update(count=words.count)
-    return made
+    templates.globals.update(count=words.count)
+    return templates

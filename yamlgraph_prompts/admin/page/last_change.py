@@ -1,4 +1,4 @@
-"""When each live prompt last changed, as far as the kept releases tell. Reads no prompt."""
+"""When each live prompt last changed, by the kept releases. Reads no prompt."""
 
 from __future__ import annotations
 
@@ -12,11 +12,7 @@ KEPT = 64
 
 
 class LastChange:
-    """Remembers the digests of releases, which never change.
-
-    Args:
-        prompts: Whose releases.
-    """
+    """Remembers the digests of releases, which never change."""
 
     def __init__(self, prompts: LivePrompts) -> None:
         self._prompts = prompts
@@ -44,7 +40,7 @@ class LastChange:
             try:
                 known = self._prompts.digests(release_id)
             except PromptsError:
-                # Damaged, or gone in between: what came before it cannot be told.
+                # Damaged, or removed in between: earlier changes are unknown.
                 known = {}
             self._digests[release_id] = known
             while len(self._digests) > KEPT:

@@ -58,11 +58,7 @@ class TooLarge(ValueError):
 
 
 def picture(drawn: Drawing) -> Picture:
-    """Draw a graph from top to bottom.
-
-    Raises:
-        TooLarge: It has too many arrows across too many rows.
-    """
+    """Draw a graph from top to bottom."""
     ends = [(edge.source, edge.target) for edge in drawn.edges]
     rank = _ranks(list(drawn.nodes), ends)
     if sum(1 + abs(rank[source] - rank[target]) for source, target in ends) > _MOST_PIECES:

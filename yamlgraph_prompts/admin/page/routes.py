@@ -12,16 +12,16 @@ from urllib.parse import parse_qs, quote
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
-from yamlgraph_prompts.admin.auth import Who
 from yamlgraph_prompts.admin.context import Admin, Viewer
 from yamlgraph_prompts.admin.desk import Desk
-from yamlgraph_prompts.admin.door import SIGN_IN, SIGN_OUT, STATIC, up
-from yamlgraph_prompts.admin.gate import Access, ByToken
 from yamlgraph_prompts.admin.page import files, views
 from yamlgraph_prompts.admin.page.html import Visit, html
 from yamlgraph_prompts.admin.page.last_change import LastChange
 from yamlgraph_prompts.admin.problems import Refusal, of_core
-from yamlgraph_prompts.admin.sessions import LASTS_S
+from yamlgraph_prompts.admin.security.auth import Who
+from yamlgraph_prompts.admin.security.door import SIGN_IN, SIGN_OUT, STATIC, up
+from yamlgraph_prompts.admin.security.gate import Access, ByToken
+from yamlgraph_prompts.admin.security.sessions import LASTS_S
 from yamlgraph_prompts.errors import PromptsError
 
 FORM_BYTES = 16 << 10
@@ -43,17 +43,15 @@ def page(admin: Admin, access: Access) -> APIRouter:
     ) -> Response:
         visit = _visit(request, access, who, admin)
 
-        def made() -> Response:
+        def rendered() -> Response:
             try:
                 return html(visit, view, find())
-            except PromptsError as problem:
-                refusal = of_core(problem)
-            except Refusal as refused:
-                refusal = refused
+            except (PromptsError, Refusal) as problem:
+                refusal = problem if isinstance(problem, Refusal) else of_core(problem)
             admin.count(refusal)
             return html(visit, "problem.html", {"problem": refusal.body}, status=refusal.status)
 
-        return await desk.do(made)
+        return await desk.do(rendered)
 
     @routes.get("/")
     async def prompts_view(request: Request, caller: Viewer, search: str = "") -> Response:
@@ -143,21 +141,19 @@ def door(admin: Admin, access: Access) -> APIRouter:
     async def sign_in(request: Request) -> Response:
         if not isinstance(access, ByToken):
             return _to(request, "")
-        said = _form(await request.body())
+        form = _form(await request.body())
         visit = _visit(request, access, None, admin)
         try:
-            token = said.get("token", "").strip()
+            token = form.get("token", "").strip()
             session = await do(access.sign_in, request.scope, request.headers, token)
-        except PromptsError as problem:
-            refusal = of_core(problem)
-        except Refusal as refused:
-            refusal = refused
+        except (PromptsError, Refusal) as problem:
+            refusal = problem if isinstance(problem, Refusal) else of_core(problem)
         else:
-            answer = _to(request, _safe(said.get("next", "")))
+            answer = _to(request, _safe(form.get("next", "")))
             _set_cookie(request, answer, access.sessions.cookie, session.value, int(LASTS_S))
             return answer
         admin.count(refusal)
-        facts = {"next": said.get("next", ""), "problem": refusal.body}
+        facts = {"next": form.get("next", ""), "problem": refusal.body}
         answer = await do(html, visit, "sign-in.html", facts, status=refusal.status)
         if "Retry-After" in refusal.headers:
             answer.headers["Retry-After"] = refusal.headers["Retry-After"]
@@ -199,7 +195,7 @@ def _seen(admin: Admin) -> str:
 
 
 def _number(value: float | None) -> str:
-    """As a script says it."""
+    """As JavaScript writes it."""
     return "" if value is None else repr(value).removesuffix(".0")
 
 

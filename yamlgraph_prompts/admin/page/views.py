@@ -8,15 +8,15 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from yamlgraph_prompts.admin.auth import Who
+from yamlgraph_prompts.admin.api.reading import LAYERS, prompt_body, release_of
+from yamlgraph_prompts.admin.api.watching import readiness
+from yamlgraph_prompts.admin.api.writing import locked
 from yamlgraph_prompts.admin.bodies import NAME_PATTERN, AuditLine
 from yamlgraph_prompts.admin.context import Admin
 from yamlgraph_prompts.admin.page.last_change import LastChange
 from yamlgraph_prompts.admin.page.picture import Picture, picture
 from yamlgraph_prompts.admin.problems import Refusal
-from yamlgraph_prompts.admin.reading import LAYERS, prompt_body, release_of
-from yamlgraph_prompts.admin.watching import readiness
-from yamlgraph_prompts.admin.writing import locked
+from yamlgraph_prompts.admin.security.auth import Who
 from yamlgraph_prompts.check.untrusted import side_by_side
 from yamlgraph_prompts.errors import PromptsError
 from yamlgraph_prompts.model.graph import PromptUse
@@ -37,8 +37,8 @@ def listed(admin: Admin, changes: LastChange, search: str) -> Facts:
     rows = []
     for name, prompt in release.prompts.items():
         used = uses.get(name, [])
-        said = " ".join([name, prompt.layer, *(f"{graph} {use.node}" for graph, use in used)])
-        if wanted in said.casefold():
+        text = " ".join([name, prompt.layer, *(f"{graph} {use.node}" for graph, use in used)])
+        if wanted in text.casefold():
             nodes: dict[str, list[str]] = {}
             for graph, use in used:
                 nodes.setdefault(graph, []).append(use.node)
@@ -54,7 +54,7 @@ def listed(admin: Admin, changes: LastChange, search: str) -> Facts:
 
 
 def health(admin: Admin) -> Facts:
-    """How things are."""
+    """The state of the prompts and their layers."""
     ready = readiness(admin, in_detail=True)
     line = next((one for one in admin.prompts.releases() if one.live), None)
     return {"ready": ready, "live": line, "by": _makers(admin).get(ready.release or "")}
@@ -98,7 +98,7 @@ def edited(admin: Admin, who: Who, name: str, *, new: bool) -> Facts:
 
 
 def fresh(admin: Admin, who: Who) -> Facts:
-    """Where the name of a new prompt is asked for."""
+    """The form for the name of a new prompt."""
     # As browsers want it: they read patterns with the flag v.
     pattern = NAME_PATTERN[1:-1].replace("-]", r"\-]").replace("/", r"\/")
     return {"locked": _locked(admin, who, None), "pattern": pattern}
@@ -106,13 +106,11 @@ def fresh(admin: Admin, who: Who) -> Facts:
 
 def releases(admin: Admin) -> Facts:
     """What is live, and what is kept."""
-    ready = readiness(admin, in_detail=True)
     return {
         "lines": admin.prompts.releases(),
         "makers": _makers(admin),
         "previous": admin.prompts.previous,
         **health(admin),
-        "ready": ready,
     }
 
 
@@ -243,7 +241,7 @@ def _makers(admin: Admin) -> Mapping[str, AuditLine]:
 
 
 def _lines(admin: Admin, prompt: str | None, limit: int) -> list[AuditLine]:
-    """The log without the beginnings of what came to an end."""
+    """The log without the ``"begun"`` lines of changes that ended."""
     ended: Counter[tuple[str, str, str | None]] = Counter()
     found = []
     for line in admin.audit.newest(2 * limit, prompt):

@@ -1,4 +1,4 @@
-"""What the page says in plain words: times, reasons, actions. Pure."""
+"""The page's texts for times, reasons and actions. Pure."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _REASONS = {
     "as stored": "at the start",
     "attach": "a graph was added",
     "file change": "a file was saved",
-    "poll": "the layer had news",
-    "call": "the app asked for it",
-    "rollback": "somebody went back",
+    "poll": "a layer changed",
+    "call": "published by the app",
+    "rollback": "rolled back",
     "follow": "the layers are followed again",
     "another process": "another process did it",
     "stored": "kept",
@@ -27,7 +27,7 @@ _BY = {
     "activate": "made live by",
     "reload": "looked at by",
 }
-_ACTIONS = {
+ACTIONS = {
     "put": "changed",
     "delete": "removed",
     "reload": "looked at the layers",
@@ -35,7 +35,7 @@ _ACTIONS = {
     "rollback": "went back to a release",
     "follow": "followed the layers again",
 }
-_STATUSES = {
+STATUSES = {
     "published": "live",
     "unchanged": "nothing new",
     "held": "saved, not live: held",
@@ -43,7 +43,7 @@ _STATUSES = {
     "failed": "failed",
     "begun": "did not finish",
 }
-_DEGRADED = {
+DEGRADED = {
     "stale-layer": "A layer cannot be read.",
     "rejected-candidate": "A change was refused.",
     "hold": "The release is held.",
@@ -54,7 +54,7 @@ _DEGRADED = {
 
 
 def short(release_id: str | None) -> str:
-    """A release's id as people say it."""
+    """A release's id, shortened."""
     return (release_id or "")[:8]
 
 
@@ -70,7 +70,7 @@ def day(at_s: float) -> str:
 
 
 def age(seconds: float) -> str:
-    """How long something took or is ago; the page's script says it in the same words."""
+    """How long ago something was; the page's script uses the same texts."""
     count = max(0.0, seconds)
     for size, unit in _STEPS:
         if not size or count < size:
@@ -82,27 +82,12 @@ def age(seconds: float) -> str:
     raise AssertionError
 
 
-def reason(said: str) -> str:
+def reason(text: str) -> str:
     """Why a release became live."""
-    verb, _, who = said.partition(" by ")
+    verb, _, who = text.partition(" by ")
     if who and verb in _BY:
         return f"{_BY[verb]} {who}"
-    return _REASONS.get(said, said)
-
-
-def action(said: str) -> str:
-    """What somebody did."""
-    return _ACTIONS.get(said, said)
-
-
-def status(said: str) -> str:
-    """What became of it."""
-    return _STATUSES.get(said, said)
-
-
-def degraded(said: str) -> str:
-    """What is not well."""
-    return _DEGRADED.get(said, said)
+    return _REASONS.get(text, text)
 
 
 def count(number: int, one: str, many: str | None = None) -> str:

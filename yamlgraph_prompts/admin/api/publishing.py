@@ -1,4 +1,4 @@
-"""What a bucket of published releases is told: writes and activations, through its own log."""
+"""Writes and activations in a channel of published releases, through its own log."""
 
 from __future__ import annotations
 
@@ -18,12 +18,7 @@ _NO_MESSAGE = "changed through the admin API"
 
 
 def writer(channel: Channel, who: str, message: str | None) -> Write:
-    """Writes to `channel` in the name of a user.
-
-    Raises:
-        LayerReadOnly: Nothing was ever published there: it is read as loose files.
-        LayerUnavailable: It cannot be read.
-    """
+    """Writes to `channel` in the name of a user."""
     live = _live(channel)
 
     def write(old: Mapping[str, bytes], new: Mapping[str, bytes]) -> None:

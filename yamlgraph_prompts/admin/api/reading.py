@@ -1,15 +1,18 @@
-"""Looking: prompts, releases, what differs, previews and checks. Changes nothing."""
+"""Reads: prompts, releases, diffs, previews and checks. Changes nothing."""
 
 from __future__ import annotations
 
 import json
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
+from yamlgraph_prompts.admin.api.texts import JSON_TYPE, need_json, unfit
+from yamlgraph_prompts.admin.api.writing import locked
 from yamlgraph_prompts.admin.bodies import (
     AuditPage,
     CheckAsked,
@@ -30,8 +33,6 @@ from yamlgraph_prompts.admin.bodies import (
 )
 from yamlgraph_prompts.admin.context import Admin, AnyName, Viewer, answers
 from yamlgraph_prompts.admin.problems import Refusal
-from yamlgraph_prompts.admin.texts import JSON_TYPE, need_json, unfit
-from yamlgraph_prompts.admin.writing import locked
 from yamlgraph_prompts.check import untrusted
 from yamlgraph_prompts.errors import PromptRenderError, PromptsError
 from yamlgraph_prompts.findings import Finding
@@ -58,7 +59,7 @@ Uses = dict[str, list[tuple[str, PromptUse]]]
 
 
 class FromWorker(Response):
-    """JSON as a worker made it. Few large answers are sent at once: slow clients keep them here."""
+    """JSON from a worker. Few large answers are sent at once: slow clients keep them in memory."""
 
     media_type = JSON_TYPE
     sending = 0
@@ -141,21 +142,21 @@ def reading(admin: Admin) -> APIRouter:
         tags=["prompts"],
     )
     async def check(caller: Viewer, request: Request) -> Checked:
-        """What the check says of the layers with these drafts; nothing is stored."""
+        """Check the layers with these drafts; nothing is stored."""
 
         def checked(body: bytes) -> Checked:
             try:
-                asked = untrusted.read_drafts(body)
+                sent = untrusted.read_drafts(body)
             except untrusted.Unfit as problem:
                 raise unfit(str(problem)) from None
-            if asked.files and admin.write_to is None:
+            if sent.files and admin.write_to is None:
                 raise Refusal(
                     403, "read-only", "There is no layer that a draft could be written to."
                 )
-            drafts = [Draft(name, data, admin.write_to or 0) for name, data in asked.files.items()]
+            drafts = [Draft(name, data, admin.write_to or 0) for name, data in sent.files.items()]
             with admin.looking:
                 release, findings = prompts.try_changes(
-                    drafts, strict=asked.strict, known=asked.known
+                    drafts, strict=sent.strict, known=sent.known
                 )
             return Checked(
                 ok=not any(finding.severity == "error" for finding in findings),
@@ -173,16 +174,8 @@ def reading(admin: Admin) -> APIRouter:
         def listed() -> ReleaseList:
             held = prompts.held
             lines = [
-                ReleaseLine(
-                    id=one.id,
-                    environment=one.environment,
-                    at_s=one.at_s,
-                    reason=one.reason,
-                    live=one.live,
-                    held=one.live and held,
-                    prompts=one.prompts,
-                )
-                for one in prompts.releases()
+                ReleaseLine(**asdict(release), held=release.live and held)
+                for release in prompts.releases()
             ]
             return ReleaseList(releases=lines)
 
@@ -197,19 +190,19 @@ def reading(admin: Admin) -> APIRouter:
     async def diff(caller: Viewer, before: str, after: str) -> Response:
         """What changes when `after` follows `before`; each is an id, `live` or `layers`."""
 
-        def told() -> bytes:
-            found = release_of(admin, before).diff(release_of(admin, after))
+        def compared() -> bytes:
+            diff = release_of(admin, before).diff(release_of(admin, after))
             facts = {
-                "before": found.before.id,
-                "after": found.after.id,
-                "added": found.added,
-                "removed": found.removed,
-                "changed": found.changed,
+                "before": diff.before.id,
+                "after": diff.after.id,
+                "added": diff.added,
+                "removed": diff.removed,
+                "changed": diff.changed,
             }
             head = json.dumps(facts).encode()[:-1]
-            return head + b', "diffs": ' + untrusted.unified(found) + b"}"
+            return head + b', "diffs": ' + untrusted.unified(diff) + b"}"
 
-        return FromWorker(await admin.trials.do(told))
+        return FromWorker(await admin.trials.do(compared))
 
     @routes.get("/releases/{release_id}", responses=answers(404), tags=["releases"])
     async def get_release(caller: Viewer, release_id: str) -> ReleaseBody:
@@ -235,13 +228,13 @@ def reading(admin: Admin) -> APIRouter:
     return routes
 
 
-def release_of(admin: Admin, said: str) -> Release:
-    if said == LIVE:
+def release_of(admin: Admin, which: str) -> Release:
+    if which == LIVE:
         return admin.prompts.release
-    if said == LAYERS:
+    if which == LAYERS:
         with admin.looking:
             return admin.prompts.check()[0]
-    return admin.prompts.find(said)
+    return admin.prompts.find(which)
 
 
 def _line(prompt: Prompt, uses: Uses) -> PromptLine:
@@ -272,9 +265,9 @@ def prompt_body(admin: Admin, release: Release, prompt: Prompt) -> PromptBody:
     )
 
 
-def _preview(admin: Admin, name: str, asked: bytes) -> bytes:
+def _preview(admin: Admin, name: str, request: bytes) -> bytes:
     prompt = admin.prompts.release.prompts.get(name)
-    facts, body = untrusted.preview(name, prompt.data if prompt else None, asked)
+    facts, body = untrusted.preview(name, prompt.data if prompt else None, request)
     if "unfit" in facts:
         raise unfit(facts["unfit"])
     if "missing" in facts:

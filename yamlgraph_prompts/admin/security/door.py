@@ -14,7 +14,7 @@ SIGN_IN = "/page/sign-in"
 SIGN_OUT = "/page/sign-out"
 STATIC = "/page/static/"
 
-# A link from elsewhere comes without the cookie (SameSite=Strict); the same page asks again.
+# A link from elsewhere comes without the cookie (SameSite=Strict); the page reloads itself with it.
 _AGAIN = "<!doctype html><title>One moment</title><meta http-equiv=refresh content=0>"
 
 
@@ -24,7 +24,7 @@ def is_page(path: str) -> bool:
 
 
 def asks_for_html(scope: Scope, headers: Headers) -> bool:
-    """Whether a person waits for this answer."""
+    """Whether a browser shows this answer as a page."""
     return scope["method"] in ("GET", "HEAD") and "text/html" in headers.get("accept", "")
 
 

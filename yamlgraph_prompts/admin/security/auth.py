@@ -1,4 +1,4 @@
-"""Who may do what: tokens, roles, and how often an address may try. Never keeps or logs a token."""
+"""Tokens, roles, and limits on failed attempts. Never keeps or logs a token."""
 
 from __future__ import annotations
 
@@ -61,11 +61,6 @@ class _Known:
 class Tokens:
     """The tokens that open the door. What changes in the mapping, file or variable counts at once.
 
-    Args:
-        given: Token → role, or a file with a line ``<SHA-256 of the token> <role> [<name>
-            [<until>]]`` for each token; `until` is an ISO date or time. None: the lines in the
-            environment variable ``YAMLGRAPH_PROMPTS_TOKENS``, separated by line ends or ``;``.
-
     Example:
         >>> Tokens({"a-long-random-token": "author"}).find("a-long-random-token").role
         'author'
@@ -77,7 +72,7 @@ class Tokens:
         self._looked_s = -LOOK_EVERY_S
         self._text: str | None = None
         if isinstance(given, Mapping):
-            _of_mapping(given)  # says at once what is wrong
+            _of_mapping(given)  # raises at once if one is invalid
 
     @property
     def count(self) -> int:
@@ -85,12 +80,12 @@ class Tokens:
         return len(self._now())
 
     def find(self, token: str) -> Who | None:
-        """Whose token it is; always takes the time of all of them."""
+        """The owner of a token; always compares all of them."""
         digest = sha256(token.encode("utf-8", "surrogatepass")).digest()
         return self.find_by(bytes.hex, digest.hex())
 
     def find_by(self, mark: Callable[[bytes], str], wanted: str) -> Who | None:
-        """Whose token's digest has this mark; always takes the time of all of them."""
+        """The owner of the token whose digest has this mark; always compares all of them."""
         found: Who | None = None
         for known in self._now():
             if hmac.compare_digest(mark(known.digest), wanted):
@@ -104,20 +99,17 @@ class Tokens:
         now = time.monotonic()
         if now - self._looked_s >= LOOK_EVERY_S:
             self._looked_s = now
-            text = _read(Path(self._given)) if self._given is not None else _variable()
+            if self._given is None:
+                text = os.environ.get(VARIABLE, "").replace(";", "\n")
+            else:
+                text = _read(Path(self._given))
             if text != self._text:
                 self._text, self._known = text, _of_lines(text)
         return self._known
 
 
 class Attempts:
-    """How often an address has failed of late. Thread-safe.
-
-    Args:
-        limit: How many failures an address has in `window_s`.
-        window_s: Seconds after which they are forgotten.
-        addresses: How many addresses to remember.
-    """
+    """How often an address has failed of late. Thread-safe."""
 
     def __init__(self, limit: int = 10, window_s: float = 60.0, addresses: int = 10_000) -> None:
         self._limit = limit
@@ -165,10 +157,6 @@ def _of_mapping(given: Mapping[str, Role]) -> tuple[_Known, ...]:
         digest = sha256(token.encode("utf-8", "surrogatepass"))
         found.append(_Known(digest.digest(), Who(f"token {digest.hexdigest()[:8]}", role), None))
     return tuple(found)
-
-
-def _variable() -> str:
-    return os.environ.get(VARIABLE, "").replace(";", "\n")
 
 
 def _read(file: Path) -> str:

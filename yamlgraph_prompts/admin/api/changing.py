@@ -1,4 +1,4 @@
-"""Changing: prompts, and which release is live. Every change is in the audit log."""
+"""Changes prompts, and which release is live. Every change is in the audit log."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
-from yamlgraph_prompts.admin.auth import Who
+from yamlgraph_prompts.admin.api.conditions import Conditions
+from yamlgraph_prompts.admin.api.texts import JSON_TYPE, YAML_TYPES, of_body
+from yamlgraph_prompts.admin.api.writing import Wish, rejected, write
 from yamlgraph_prompts.admin.bodies import (
     LINE_PATTERN,
     MAX_NAME,
@@ -18,19 +20,9 @@ from yamlgraph_prompts.admin.bodies import (
     FindingBody,
     Reach,
 )
-from yamlgraph_prompts.admin.conditions import Conditions
-from yamlgraph_prompts.admin.context import (
-    Admin,
-    Author,
-    Caller,
-    NewName,
-    Operator,
-    answers,
-)
-from yamlgraph_prompts.admin.gate import WHO, address
+from yamlgraph_prompts.admin.context import Admin, Author, Caller, NewName, Operator, answers
 from yamlgraph_prompts.admin.problems import Refusal
-from yamlgraph_prompts.admin.texts import JSON_TYPE, YAML_TYPES, of_body
-from yamlgraph_prompts.admin.writing import Wish, rejected, write
+from yamlgraph_prompts.admin.security.gate import address, sender
 from yamlgraph_prompts.errors import PromptsError, ReleaseNotFound
 from yamlgraph_prompts.findings import printable
 from yamlgraph_prompts.model.release import Outcome
@@ -41,15 +33,8 @@ if TYPE_CHECKING:
 
 # How long an activation waits for the other workers, in seconds.
 TAKEN_WITHIN_S = 1.0
-# Each route by its name, and what the audit log calls it.
-_ACTIONS = {
-    "put_prompt": "put",
-    "delete_prompt": "delete",
-    "reload": "reload",
-    "activate": "activate",
-    "rollback": "rollback",
-    "follow": "follow",
-}
+# The routes that the audit log records; `put_prompt` is "put" there, `delete_prompt` "delete".
+_ACTIONS = frozenset({"put", "delete", "reload", "activate", "rollback", "follow"})
 
 Message = Annotated[
     str | None, Query(max_length=500, pattern=LINE_PATTERN, description="Why, for the audit log")
@@ -72,8 +57,8 @@ _BODY: dict[str, Any] = {
 
 _WRITTEN: dict[int | str, dict[str, Any]] = {
     202: {
-        "description": "Written, and not live until what else is broken is mended: `message` and "
-        "`findings` say what; `status` is `rejected`",
+        "description": "Written, but not live until other errors are fixed: see `message` and "
+        "`findings`; `status` is `rejected`",
         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Change"}}},
     }
 }
@@ -134,9 +119,7 @@ def changing(admin: Admin) -> APIRouter:
         return await do(_act, admin, caller, "reload", message, prompts.publish)
 
     @routes.post(
-        "/releases/{release_id}/activate",
-        responses=answers(400, 404, 408, 413),
-        tags=["releases"],
+        "/releases/{release_id}/activate", responses=answers(400, 404, 408, 413), tags=["releases"]
     )
     async def activate(caller: Operator, release_id: str, message: Message = None) -> Activation:
         """Make a kept release live and hold it, for all who share the store or read the bucket."""
@@ -172,9 +155,9 @@ def changing(admin: Admin) -> APIRouter:
 async def note_refusal(admin: Admin, request: Request, refusal: Refusal) -> None:
     """Count a refusal; where a known client was refused a change, the audit log has it too."""
     admin.count(refusal)
-    who: Who | None = request.scope.get("state", {}).get(WHO)
-    action = _ACTIONS.get(getattr(request.scope.get("route"), "name", ""))
-    if who is None or action is None or refusal.noted or not 400 <= refusal.status < 500:
+    who = sender(request.scope)
+    action = getattr(request.scope.get("route"), "name", "").removesuffix("_prompt")
+    if who is None or action not in _ACTIONS or refusal.noted or not 400 <= refusal.status < 500:
         return
     name = request.path_params.get("name")
     with suppress(PromptsError, Refusal):
@@ -198,33 +181,21 @@ def _status(change: Change) -> int:
 
 
 def _act(
-    admin: Admin,
-    caller: Caller,
-    action: str,
-    message: str | None,
-    act: Callable[[str], Outcome],
+    admin: Admin, caller: Caller, action: str, message: str | None, act: Callable[[str], Outcome]
 ) -> Activation:
     prompts = admin.prompts
     before = prompts.release.id
     admin.audit.begin(caller.who, caller.address, action, before=before, message=message)()
     outcome = act(f"{action} by {caller.who.name}")
     live = outcome.release.id if outcome.release else None
-    admin.audit.add(
-        caller.who,
-        caller.address,
-        action,
-        outcome.status,
-        before=before,
-        after=live,
-        release=outcome.candidate,
-        message=message,
-    )
+    facts = {"before": before, "after": live, "release": outcome.candidate, "message": message}
+    admin.audit.add(caller.who, caller.address, action, outcome.status, **facts)
     # A follow ends the hold, whatever the layers hold.
     if outcome.status == "rejected" and action != "follow":
         raise rejected(outcome)
     bucket, trouble = None, None
     if action in ("activate", "rollback"):
-        bucket, trouble = _tell_bucket(admin, caller, live, message or f"{action} over HTTP")
+        bucket, trouble = _activate_in_bucket(admin, caller, live, message or f"{action} over HTTP")
     taken, workers = prompts.reach(0.0 if action == "reload" else TAKEN_WITHIN_S)
     return Activation(
         status=outcome.status,
@@ -237,7 +208,7 @@ def _act(
 
 
 def _shared_bucket(admin: Admin) -> Channel | None:
-    """The bucket whose releases are these prompts' own; not one layer of several."""
+    """The channel, if it is the only layer, so that its releases are the prompts' own."""
     return admin.bucket if len(admin.prompts.layers) == 1 else None
 
 
@@ -245,15 +216,15 @@ def _before_in_bucket(admin: Admin) -> str | None:
     bucket, prompts = _shared_bucket(admin), admin.prompts
     if bucket is None:
         return None
-    from yamlgraph_prompts.admin.publishing import going_back
+    from yamlgraph_prompts.admin.api.publishing import going_back
 
     return going_back(bucket, prompts.release.id)
 
 
-def _tell_bucket(
+def _activate_in_bucket(
     admin: Admin, caller: Caller, live: str | None, message: str
 ) -> tuple[str | None, str | None]:
-    """The bucket whose readers take this too, or why they do not."""
+    """The channel in which the release became live too, or why it did not."""
     bucket = _shared_bucket(admin)
     if bucket is None or live is None:
         buckets = [one.url for one in admin.prompts.health.layers if keeps_releases(one.url)]
@@ -263,7 +234,7 @@ def _tell_bucket(
             else None
         )
         return None, several
-    from yamlgraph_prompts.admin.publishing import activate
+    from yamlgraph_prompts.admin.api.publishing import activate
 
     trouble = activate(bucket, live, caller.who.name, message)
     return (bucket.url, None) if trouble is None else (None, trouble)
@@ -272,18 +243,18 @@ def _tell_bucket(
 def _reach(
     folder: Path | None, taken: int, workers: int, bucket: str | None, trouble: str | None
 ) -> Reach:
-    words = "This process only."
+    text = "This process only."
     if folder is not None:
-        words = (
+        text = (
             f"Every process that shares the store {printable(folder)}: "
             f"{taken} of the {workers} on this host serve it by now."
         )
     if bucket is not None:
-        words += f" And every reader of {bucket}, with its next look."
+        text += f" And every reader of {bucket}, with its next look."
     if trouble is not None:
-        words += f" Not beyond: {trouble}"
+        text += f" Not beyond: {trouble}"
     return Reach(
-        message=words,
+        message=text,
         store=str(folder) if folder else None,
         workers=workers,
         taken=taken,

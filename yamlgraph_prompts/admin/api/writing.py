@@ -1,4 +1,4 @@
-"""One write of a prompt: what must hold before the file is touched, and what is said after."""
+"""One write of a prompt: its conditions, the check, the write, and the answer."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from yamlgraph_prompts.admin.api.conditions import ANY, Conditions
 from yamlgraph_prompts.admin.bodies import MAX_NAME, NAME_PATTERN, Change, Current, FindingBody
-from yamlgraph_prompts.admin.conditions import ANY, Conditions
 from yamlgraph_prompts.admin.context import Admin, Caller
 from yamlgraph_prompts.admin.problems import Refusal, of_core
 from yamlgraph_prompts.errors import PromptsError
@@ -47,11 +47,7 @@ class Wish:
 def write(admin: Admin, caller: Caller, wish: Wish) -> Change:
     """Check, write, publish; or refuse with nothing changed.
 
-    What mends one of several broken prompts is written too: its status is ``"rejected"``.
-
-    Raises:
-        Refusal: It was refused.
-        PromptsError: The layer or the store failed.
+    A fix of one of several broken prompts is written too, with the status ``"rejected"``.
     """
     layer = _layer(admin)
     publish = _publish(admin, layer, caller, wish)
@@ -89,19 +85,14 @@ def write(admin: Admin, caller: Caller, wish: Wish) -> Change:
             outcome = change.commit(before_write=on_disk, write=publish)
     except Refusal:
         raise
-    except PromptsError as problem:
-        _failed(admin, caller, wish)
-        raise of_core(problem, noted=True) from problem
-    except BaseException:
-        _failed(admin, caller, wish)
+    except BaseException as problem:
+        named = {"prompt": wish.name, "message": wish.message}
+        admin.audit.add(caller.who, caller.address, wish.action, "failed", **named)
+        if isinstance(problem, PromptsError):
+            raise of_core(problem, noted=True) from problem
         raise
-    admin.audit.add(
-        caller.who,
-        caller.address,
-        wish.action,
-        "written" if trial.mends else outcome.status,
-        **facts,
-    )
+    status = "written" if trial.mends else outcome.status
+    admin.audit.add(caller.who, caller.address, wish.action, status, **facts)
     if outcome.status == "rejected" and not trial.mends:
         raise rejected(outcome)
     return _change(trial, outcome, admin.prompts.held, admin.bucket if publish else None)
@@ -162,7 +153,7 @@ def _layer(admin: Admin) -> int:
 def _publish(admin: Admin, layer: int, caller: Caller, wish: Wish) -> Write | None:
     if admin.bucket is None or admin.prompts.health.layers[layer].writable:
         return None
-    from yamlgraph_prompts.admin.publishing import writer
+    from yamlgraph_prompts.admin.api.publishing import writer
 
     return writer(admin.bucket, caller.who.name, wish.message)
 
@@ -200,15 +191,9 @@ def _fresh(before: Origin | None, conditions: Conditions) -> None:
         now = Current(sha256=before.sha256, text=text, layer=before.url)
     fits = {ANY, now.sha256} if now else set()
     if conditions.match is not None and not fits & conditions.match:
-        raise Refusal(
-            412,
-            "stale",
-            "This prompt was changed since you read it."
-            if now
-            else "This prompt no longer exists.",
-            hint="Read the current text, and try again with its digest.",
-            current=now,
-        )
+        why = "was changed since you read it" if now else "no longer exists"
+        hint = "Read the current text, and try again with its digest."
+        raise Refusal(412, "stale", f"This prompt {why}.", hint=hint, current=now)
     if conditions.none_match is not None and fits & conditions.none_match:
         raise Refusal(412, "exists", "A prompt of this name already exists.", current=now)
 
@@ -216,28 +201,18 @@ def _fresh(before: Origin | None, conditions: Conditions) -> None:
 def _sound(trial: Trial) -> None:
     if trial.refused:
         others = _broken(trial.findings)
-        only_others = others and trial.draft.name not in others
-        raise Refusal(
-            422,
-            "rejected",
-            "The check rejected it; nothing was written.",
-            hint=f"First fix what is broken in the layers: {_listed(others)}."
-            if only_others
-            else None,
-            findings=trial.findings,
-        )
+        text, hint = "The check rejected it; nothing was written.", None
+        if others and trial.draft.name not in others:
+            hint = f"First fix what is broken in the layers: {_listed(others)}."
+        raise Refusal(422, "rejected", text, hint=hint, findings=trial.findings)
     data, after = trial.draft.data, trial.after
     if data is not None and (after is None or after.data != data):
-        raise Refusal(
-            422,
-            "no-prompt",
-            "This text is not a prompt: it looks like a graph.",
-            hint="See `nodes:`.",
-        )
+        text = "This text is not a prompt: it looks like a graph."
+        raise Refusal(422, "no-prompt", text, hint="See `nodes:`.")
 
 
 def _last(admin: Admin, caller: Caller, wish: Wish) -> Callable[[str], frozenset[Destination]]:
-    """Gives where the data of a name went when it was last live."""
+    """A function: name → its destinations when it was last live."""
     known: dict[str, frozenset[Destination]] = {}
     is_new = wish.data is not None and wish.name not in admin.prompts.release
     if is_new and not caller.who.may("operator"):
@@ -266,12 +241,6 @@ def _facts(wish: Wish, trial: Trial) -> dict[str, Any]:
         "release": trial.release.id,
         "message": wish.message,
     }
-
-
-def _failed(admin: Admin, caller: Caller, wish: Wish) -> None:
-    admin.audit.add(
-        caller.who, caller.address, wish.action, "failed", prompt=wish.name, message=wish.message
-    )
 
 
 def _change(trial: Trial, outcome: Outcome, held: bool, bucket: Channel | None) -> Change:

@@ -10,17 +10,10 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import StreamingResponse
 
-from yamlgraph_prompts.admin.auth import Who
-from yamlgraph_prompts.admin.bodies import (
-    Alive,
-    FindingBody,
-    LastPublication,
-    LayerHealth,
-    Ready,
-)
+from yamlgraph_prompts.admin.api.feed import EventStream
+from yamlgraph_prompts.admin.bodies import Alive, FindingBody, LastPublication, LayerHealth, Ready
 from yamlgraph_prompts.admin.context import Admin, Viewer, answers
-from yamlgraph_prompts.admin.feed import EventStream
-from yamlgraph_prompts.admin.gate import WHO
+from yamlgraph_prompts.admin.security.gate import sender
 from yamlgraph_prompts.errors import PromptsError
 from yamlgraph_prompts.metrics import CONTENT_TYPE
 
@@ -59,7 +52,7 @@ _NOT_READY: _Answers = {
 
 
 def watching(admin: Admin, doors: Sequence[Any]) -> APIRouter:
-    """The routes for those who keep it running; `doors` are the ways to show a token."""
+    """The routes for operation; `doors` are the ways to send a token."""
     routes = APIRouter()
     prompts = admin.prompts
 
@@ -73,8 +66,7 @@ def watching(admin: Admin, doors: Sequence[Any]) -> APIRouter:
         """Whether there is a live release, also when it is the last good one."""
         if prompts.health.release is None:
             await admin.checkups.do(_start, admin)
-        who: Who | None = request.scope.get("state", {}).get(WHO)
-        answer = readiness(admin, in_detail=who is not None)
+        answer = readiness(admin, in_detail=sender(request.scope) is not None)
         if answer.status != "ready":
             response.status_code = 503
         return answer
@@ -107,7 +99,7 @@ def watching(admin: Admin, doors: Sequence[Any]) -> APIRouter:
 
 
 def _start(admin: Admin) -> None:
-    # Where it cannot start the answer says so.
+    # If it cannot start, the answer contains that.
     with suppress(PromptsError):
         admin.prompts.release  # noqa: B018 - the first look starts it
 

@@ -24,11 +24,7 @@ class Conditions:
 
     @classmethod
     def of(cls, if_match: list[str], if_none_match: list[str]) -> Conditions:
-        """The conditions of a request; a header that is sent in several lines is one list.
-
-        Raises:
-            Refusal: A header is too long.
-        """
+        """The conditions of a request; a header that is sent in several lines is one list."""
         return cls(_digests(if_match, weak=False), _digests(if_none_match, weak=True))
 
 

@@ -1,4 +1,4 @@
-"""Sessions of the page: a signed cookie stands for a token that was shown once. Keeps no token."""
+"""Sessions of the page: a signed cookie for the owner of a token. Keeps no token."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from yamlgraph_prompts.admin.auth import LOOK_EVERY_S, Tokens, Who
+from yamlgraph_prompts.admin.security.auth import LOOK_EVERY_S, Tokens, Who
 from yamlgraph_prompts.files import disk
 
 KEY_FILE = "page.key"
@@ -45,10 +45,6 @@ class Sessions:
 
     A session ends when its token is removed, changed or expired, on signing out, after
     `LASTS_S`, and for all when the key's file is deleted.
-
-    Args:
-        tokens: The tokens that open the door.
-        folder: Gives the store's folder; None: the key is kept in memory.
     """
 
     def __init__(self, tokens: Tokens, folder: Callable[[], Path | None]) -> None:
@@ -65,11 +61,7 @@ class Sessions:
         return f"yamlgraph_prompts_{sha256(str(self._folder()).encode()).hexdigest()[:8]}"
 
     def start(self, token: str) -> Session | None:
-        """A session for the owner of `token`; None: it is unknown.
-
-        Raises:
-            StoreError: The key could not be written.
-        """
+        """A session for the owner of `token`; None: it is unknown."""
         if self._tokens.find(token) is None:
             return None
         self._look()
@@ -96,11 +88,7 @@ class Sessions:
         return None if who is None else Session(who, _mac(key, f"csrf {value}")[:32], value)
 
     def end(self, session: Session) -> None:
-        """End the session, in every process that shares the store.
-
-        Raises:
-            StoreError: It could not be written.
-        """
+        """End the session, in every process that shares the store."""
         _, _, ends, nonce, _ = session.value.split(".")
         self._ended_here.add(nonce)
         folder = self._folder()
@@ -161,12 +149,12 @@ def _lines(file: Path) -> list[str]:
 
 
 def _ends(line: str) -> float:
-    said = line.partition(" ")[2]
-    return float(said) if said.isdecimal() else 0.0
+    ends = line.partition(" ")[2]
+    return float(ends) if ends.isdecimal() else 0.0
 
 
 def _mark(key: bytes, digest: bytes) -> str:
-    """Names a token for a cookie: without the key it says nothing about the token."""
+    """Names a token for a cookie: without the key it reveals nothing about the token."""
     return hmac.digest(key, b"token " + digest, "sha256").hex()[:32]
 
 

@@ -1,4 +1,4 @@
-"""Events as they happen, server-sent, for who listens. Never holds a publication up."""
+"""Server-sent events. Never delays a publication."""
 
 from __future__ import annotations
 
@@ -25,16 +25,12 @@ SHOWN_FINDINGS = 20
 BEAT_S = 10.0
 # A server that stops waits for open answers; a client comes back and misses nothing.
 STREAM_S = 25.0
-# How much longer it may take to send what was told.
+# How much longer sending the last events may take.
 UNREAD_S = 5.0
 
 
 class Feed:
-    """A hook that passes every event to all listeners. Thread-safe.
-
-    Args:
-        listeners: How many may listen at once.
-    """
+    """A hook that passes every event to all listeners. Thread-safe."""
 
     def __init__(self, listeners: int) -> None:
         self._limit = listeners
@@ -56,14 +52,7 @@ class Feed:
                 loop.call_soon_threadsafe(_offer, queue, data)
 
     def listen(self, after: int | None) -> Listener:
-        """The events from now on, for a while. Close it.
-
-        Args:
-            after: The number of the last event received: what came since is told first.
-
-        Raises:
-            Refusal: Too many listen already.
-        """
+        """The events from now on, for a while. Close it."""
         queue = asyncio.Queue[bytes](KEPT)
         with self._lock:
             if len(self._listeners) >= self._limit:
@@ -83,13 +72,7 @@ class Feed:
 
 
 class Listener(AsyncIterator[bytes]):
-    """One listener.
-
-    Args:
-        queue: What is still to be told.
-        missed: What is told first.
-        leave: Ends it.
-    """
+    """One listener."""
 
     def __init__(
         self, queue: asyncio.Queue[bytes], missed: list[bytes], leave: Callable[[], None]
@@ -113,7 +96,7 @@ class Listener(AsyncIterator[bytes]):
 
 
 class EventStream(StreamingResponse):
-    """Tells a listener; who does not read is hung up on, so that others get the place."""
+    """The answer to a listener; ends if the client does not read, so that others get the place."""
 
     media_type = "text/event-stream"
 
@@ -131,14 +114,14 @@ class EventStream(StreamingResponse):
 
 
 def _offer(queue: asyncio.Queue[bytes], data: bytes) -> None:
-    # Who does not read loses the oldest, not the newest.
+    # A client that does not read loses the oldest, not the newest.
     if queue.full():
         queue.get_nowait()
     queue.put_nowait(data)
 
 
 def _encoded(number: int, event: Event) -> bytes:
-    said: dict[str, Any] = {
+    data: dict[str, Any] = {
         "kind": event.kind,
         "message": event.message,
         "at_s": event.at_s,
@@ -149,10 +132,10 @@ def _encoded(number: int, event: Event) -> bytes:
     }
     if event.outcome is not None:
         findings = event.outcome.findings
-        said["status"] = event.outcome.status
-        said["errors"] = len(event.outcome.errors)
-        said["findings"] = [
+        data["status"] = event.outcome.status
+        data["errors"] = len(event.outcome.errors)
+        data["findings"] = [
             FindingBody.of(finding).model_dump(exclude_none=True)
             for finding in findings[:SHOWN_FINDINGS]
         ]
-    return f"id: {number}\nevent: {event.kind}\ndata: {json.dumps(said)}\n\n".encode()
+    return f"id: {number}\nevent: {event.kind}\ndata: {json.dumps(data)}\n\n".encode()

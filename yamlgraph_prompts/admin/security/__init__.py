@@ -1,0 +1,1 @@
+"""What a request passes first: tokens, sessions, sizes and times."""
