@@ -1,4 +1,4 @@
-"""Small, durable file operations: private folders, writing beside and renaming, locks, forks.
+"""Small, durable file operations: private folders, writing beside and renaming, locks.
 
 Never leaves half a file under its final name, and knows nothing of releases.
 """
@@ -15,8 +15,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Protocol
-from weakref import WeakSet
 
 from yamlgraph_prompts.errors import StoreCorrupted, StoreError
 
@@ -276,28 +274,3 @@ def take_lock(path: Path, timeout_s: float) -> int:
         os.close(fd)
         raise
     return fd
-
-
-class Forked(Protocol):
-    """Something that must know when the process has forked."""
-
-    def forked(self, *, child: bool) -> None: ...
-
-
-_followers: WeakSet[Forked] = WeakSet()
-
-
-def follow_forks(follower: Forked) -> None:
-    """Call `follower.forked` after each fork, in the parent and in the child."""
-    _followers.add(follower)
-
-
-def _tell(*, child: bool) -> None:
-    for follower in list(_followers):
-        follower.forked(child=child)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        after_in_parent=lambda: _tell(child=False), after_in_child=lambda: _tell(child=True)
-    )

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from yamlgraph_prompts.files.forks import forks_wait_for
 from yamlgraph_prompts.following.arrival import Arrival
 from yamlgraph_prompts.model.graph import Graph
 from yamlgraph_prompts.model.trigger import Trigger
@@ -185,10 +186,4 @@ def _weakly(method: Callable[..., object]) -> Callable[..., object]:
 
 # A fork waits for it: what another thread is just importing, the child could never import.
 _importing = threading.Lock()
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_importing.acquire,
-        after_in_parent=_importing.release,
-        after_in_child=_importing.release,
-    )
+forks_wait_for(_importing)

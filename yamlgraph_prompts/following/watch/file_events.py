@@ -19,6 +19,7 @@ from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver, EventEmitter, ObservedWatch
 
+from yamlgraph_prompts.files.forks import in_child
 from yamlgraph_prompts.files.regular_file import inode
 
 logger = logging.getLogger("yamlgraph_prompts")
@@ -378,6 +379,7 @@ def _is_trouble(record: logging.LogRecord) -> bool:
 _shared = _Shared()
 
 
+@in_child
 def _forget_parent() -> None:
     """In a forked child: close the parent's descriptors here and begin anew."""
     global _shared
@@ -388,7 +390,3 @@ def _forget_parent() -> None:
         if isinstance(descriptor, int):
             with contextlib.suppress(OSError):
                 os.close(descriptor)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_parent)

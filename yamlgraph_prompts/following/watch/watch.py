@@ -10,12 +10,12 @@ import random
 import stat
 import sys
 import threading
-import weakref
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Literal
 
+from yamlgraph_prompts.files.forks import renewed_in_child
 from yamlgraph_prompts.files.regular_file import inode
 from yamlgraph_prompts.following.watch.burst import Burst
 from yamlgraph_prompts.model.trigger import Trigger
@@ -423,14 +423,5 @@ def _mode_and_size(path: str) -> tuple[int, int]:
     return found.st_mode, found.st_size
 
 
-_watches: weakref.WeakSet[Watch] = weakref.WeakSet()
-
-
-def _forget_parent() -> None:
-    """In a forked child: neither threads nor locks of the parent are of use."""
-    for watch in list(_watches):
-        watch._begin_anew()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_parent)
+# In a forked child: neither threads nor locks of the parent are of use.
+_watches = renewed_in_child(Watch._begin_anew)

@@ -9,6 +9,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any
 
+from yamlgraph_prompts.files.forks import in_child
 from yamlgraph_prompts.sources.s3.location import Location
 
 if TYPE_CHECKING:
@@ -70,15 +71,12 @@ _made: dict[tuple[object, bool], Connection] = {}
 _making = threading.Lock()
 
 
+@in_child
 def _after_fork() -> None:
     global _making
     # The parent's sockets, and a lock that one of its threads held, are of no use.
     _making = threading.Lock()
     _made.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _key(location: Location) -> object:
