@@ -43,11 +43,11 @@ def store_errors(doing: str, path: Path) -> Iterator[None]:
 
 def refusal(doing: str, path: Path, error: OSError) -> StoreError:
     """The `StoreError` for an `OSError`, with its errno kept."""
-    known = StoreError(
+    refused = StoreError(
         f"{doing} {path}: {error.strerror or error}.", hint=_HINTS.get(error.errno or 0, _ANOTHER)
     )
-    known.errno = error.errno
-    return known
+    refused.errno = error.errno
+    return refused
 
 
 def private_folder(folder: Path) -> None:
@@ -106,22 +106,21 @@ def write_new(path: Path | str, data: bytes, mode: int = 0o600, *, sync: bool = 
     """Write a file that must not be there yet."""
     fd = os.open(path, _NEW, mode)
     try:
-        _write_all(fd, data)
+        write_all(fd, data)
         if sync:
             os.fsync(fd)
     finally:
         os.close(fd)
 
 
-def replace(path: Path, data: bytes, *, sync: bool = True) -> None:
+def replace(path: Path, data: bytes, mode: int = 0o600, *, sync: bool = True) -> None:
     """Give `path` the content `data`, at once; on an error nothing has changed.
 
-    Args:
-        sync: Whether the new name is durable too, and not only the data.
+    Without `sync` only the data is durable, not yet the name.
     """
     beside = path.parent / temporary_name()
     try:
-        write_new(beside, data)
+        write_new(beside, data, mode)
         os.replace(beside, path)
     except BaseException:
         with suppress(OSError):
@@ -132,19 +131,14 @@ def replace(path: Path, data: bytes, *, sync: bool = True) -> None:
 
 
 def append(path: Path, data: bytes, *, sync: bool = True, alone: bool = False) -> None:
-    """Add `data` to a file in one write.
-
-    Args:
-        sync: Whether it is durable.
-        alone: Nobody else writes the file meanwhile, so on an error nothing has changed.
-    """
+    """Add `data` to a file in one write; with no other writer (`alone`) errors change nothing."""
     fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _CAREFUL, 0o600)
     try:
         before = os.fstat(fd)
         if not stat.S_ISREG(before.st_mode):
             raise OSError(errno.EINVAL, f"{path} is not a regular file")
         try:
-            _write_all(fd, data)
+            write_all(fd, data)
             if sync:
                 os.fsync(fd)
         except BaseException:
@@ -188,7 +182,7 @@ def syncing(path: Path) -> Callable[[], None]:
     return wait
 
 
-def _write_all(fd: int, data: bytes) -> None:
+def write_all(fd: int, data: bytes) -> None:
     done = os.write(fd, data)
     while done < len(data):
         done += os.write(fd, memoryview(data)[done:])
@@ -205,7 +199,7 @@ def sync_folder(folder: Path) -> None:
         finally:
             os.close(fd)
     except OSError as error:
-        # The rename is visible to everybody already: calling it failed would be the larger lie.
+        # The rename is visible already, so this does not count as a failure.
         logger.warning("Could not sync the folder %s: %s", folder, error)
 
 
@@ -229,7 +223,7 @@ def remove_tree(folder: Path) -> None:
 
 
 def try_lock(fd: int) -> bool:
-    """Take the lock on an open file unless somebody has it. The kernel gives it back at exit."""
+    """Take the lock on an open file unless it is held. The kernel releases it at exit."""
     if sys.platform == "win32":
         import msvcrt
 
@@ -248,7 +242,7 @@ def try_lock(fd: int) -> bool:
 
 
 def unlock(fd: int) -> None:
-    """Give the lock back, also where a forked child has a copy of the descriptor; close it."""
+    """Release the lock, even if a forked child has a copy of the descriptor; close it."""
     if sys.platform != "win32":
         import fcntl
 

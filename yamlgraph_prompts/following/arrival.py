@@ -20,9 +20,6 @@ _POLL_S = 0.002
 class Arrival:
     """One change on its way to becoming live, or none (`coming` is None). Thread-safe.
 
-    Args:
-        due: Whether the first run is to look for one itself, since nobody follows yet.
-
     Example:
         >>> arrival = Arrival()
         >>> arrival.announced()
@@ -34,7 +31,7 @@ class Arrival:
     __slots__ = ("coming", "due")
 
     def __init__(self, due: bool = False) -> None:
-        self.due = due
+        self.due = due  # the first run is to look for a change itself
         self.coming: _Coming | None = None
 
     def announced(self) -> None:

@@ -30,18 +30,7 @@ logger = logging.getLogger("yamlgraph_prompts")
 class Following:
     """Watches all that a publication would look at, and the store. Starts with the first use.
 
-    Args:
-        readers: The layers.
-        graphs: Gives the attached graphs.
-        store_paths: The files by which another process says that it changed what is live.
-        changed: Called with the trigger when a layer or a graph may have changed. This and the
-            others are methods, held weakly: a thread keeps nothing alive that nobody uses.
-        pointed: Called when the store's pointer may have changed.
-        trouble: Called with what happened to the watcher and the same in words.
-        unreadable: Called with what is wrong when a remote layer cannot be looked at.
-        readable: Called when one can be looked at again.
-        refresh_s: Seconds between two polls of layers that send no events.
-        wanted: Whether to follow at all. `arrival.due` says that the next use is to start it.
+    Its callbacks are methods and held weakly: a watching thread keeps no unused object alive.
     """
 
     def __init__(

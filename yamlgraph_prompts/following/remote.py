@@ -15,15 +15,7 @@ logger = logging.getLogger("yamlgraph_prompts")
 
 
 class RemoteFollower:
-    """Takes the news of one remote layer, from a thread of its own; waits longer after failures.
-
-    Args:
-        reader: The layer. It keeps the news, for the publication that `changed` starts; its
-            `refresh_s` is the time until the first look after a failure, and more after several.
-        changed: Called with `Trigger.POLL` when something else is there.
-        trouble: Called with what is wrong, when a look fails that did not fail in this way before.
-        well: Called when a look succeeds after one that failed.
-    """
+    """Takes the news of one remote layer, from a thread of its own; waits longer after failures."""
 
     def __init__(
         self,

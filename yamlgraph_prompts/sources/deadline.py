@@ -21,11 +21,7 @@ def within(
     when: str = "in time",
     hint: str = "Check the endpoint and the network, or raise startup_deadline_s.",
 ) -> T:
-    """The answer to a question that may never be answered; it is not waited for any longer.
-
-    Raises:
-        LayerUnavailable: There is no answer in time.
-    """
+    """The answer to a question that may never be answered; it is not waited for any longer."""
     # A daemon thread: a call that hangs in a client must not keep the process from ending.
     answer: list[tuple[T | None, BaseException | None]] = []
 

@@ -56,9 +56,6 @@ class DirectorySource:
     A folder that is swapped while it is read (git-sync, a Kubernetes ConfigMap) is read again,
     so that the answer never mixes two states.
 
-    Args:
-        url: A path or a ``file://`` URL.
-
     Example:
         >>> from tempfile import mkdtemp
         >>> folder = Path(mkdtemp())

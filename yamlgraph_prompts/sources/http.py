@@ -43,13 +43,6 @@ ATTEMPTS = 3
 class HttpSource:
     """Reads the files that ``index.json`` below a URL lists.
 
-    Args:
-        url: ``https://host/path``; ``http://`` for this machine only.
-        deadline_s: Seconds that one reading may take with all its requests.
-
-    Raises:
-        LayerUnavailable: The URL is not one to read prompts from.
-
     Example:
         >>> HttpSource("https://prompts.acme.test/production").url
         'https://prompts.acme.test/production/'
@@ -252,11 +245,7 @@ class _Reading(AbstractContextManager["_Reading"]):
             connection.cut()
 
     def answers(self, requests: Sequence[_Request]) -> Iterator[_Answer]:
-        """The answers as they come, to a few requests at one time.
-
-        Raises:
-            LayerUnavailable: One cannot be had, or not in time.
-        """
+        """The answers as they come, to a few requests at one time."""
         waiting: SimpleQueue[_Request] = SimpleQueue()
         answers: SimpleQueue[_Answer | Exception] = SimpleQueue()
         for request in requests:

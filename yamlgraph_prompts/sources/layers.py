@@ -62,10 +62,6 @@ AnyLayer = Layer | str | os.PathLike[str] | Mapping[str, Any]
 def as_layer(layer: AnyLayer) -> Layer:
     """Whatever a user may give for a layer, as a `Layer`.
 
-    Raises:
-        LayerError: It names no place.
-        TypeError: It is of a type that cannot be one.
-
     Example:
         >>> as_layer("prompts").text
         'prompts'
@@ -104,9 +100,6 @@ def environment_name(given: str | None) -> tuple[str, bool]:
 
     The argument counts first, then ``YAMLGRAPH_PROMPTS_ENVIRONMENT``, then ``ENVIRONMENT``, then
     ``development``.
-
-    Raises:
-        InvalidEnvironment: The name is not one.
 
     Example:
         >>> environment_name("staging")
@@ -204,13 +197,9 @@ class Resolved:
 def resolve(
     layers: Sequence[LayerContent], environment: str, known: Mapping[str, Prompt] | None = None
 ) -> Resolved:
-    """The prompts that these layers give, the first layer that has a name wins.
+    """The prompts of these layers; the first layer with a name wins.
 
-    Args:
-        layers: What each layer holds, highest priority first.
-        environment: Names the ``vars.{environment}.yaml`` that counts.
-        known: Prompts by their names, from an earlier time; one that is still the same is taken as
-            it is, since it may be parsed and compiled already.
+    An unchanged prompt is taken from `known`: it may be parsed and compiled already.
 
     Example:
         >>> over = LayerContent("over", "1", {"a.yaml": b"user: over"})

@@ -15,10 +15,6 @@ from yamlgraph_prompts.sources.polling import poll
 class MemorySource:
     """Reads a mapping that the caller may change between two publications.
 
-    Args:
-        prompts: Prompt name → its YAML text or its content. A name that ends in ``.yaml`` or
-            ``.j2`` is taken as the path of such a file.
-
     Example:
         >>> MemorySource({"greeting": {"user": "Hi {name}"}}).read().files
         {'greeting.yaml': b'user: Hi {name}\\n'}

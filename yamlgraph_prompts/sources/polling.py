@@ -55,12 +55,7 @@ class Pace:
         return self.refresh_s * rand()
 
     def next_s(self, rand: Random, retry_after_s: float | None = None) -> float:
-        """Seconds until the next look.
-
-        Args:
-            rand: Where the jitter comes from.
-            retry_after_s: Seconds that the server asked to be left alone for.
-        """
+        """Seconds until the next look."""
         delay_s = self.refresh_s * (0.9 + 0.2 * rand())
         if self.failures:
             # Half to all of the longest, in whole steps: replicas that looked at different moments

@@ -39,14 +39,7 @@ LOOK_S = 60.0  # after this a look has failed; what it fetched until then is kep
 
 
 class LayerReader:
-    """One layer's source for one environment.
-
-    Args:
-        layer: The layer.
-        environment: The value of ``{environment}``.
-        base: What a relative path is relative to; the working directory when left out.
-        refresh_s: Seconds between two looks at a source that tells no news.
-    """
+    """One layer's source for one environment."""
 
     def __init__(
         self, layer: Layer, environment: str, base: Path | None, refresh_s: float = 30.0
@@ -78,24 +71,14 @@ class LayerReader:
         return not isinstance(self._source, Local)
 
     def read(self) -> LayerContent:
-        """What the layer holds now.
-
-        Raises:
-            LayerNotFound: Nothing is there and the layer is not optional; the environments that
-                do exist are listed.
-            LayerUnavailable: It cannot be read now.
-        """
+        """What the layer holds now."""
         self._taken = None
         found = self._ask()
         self._taken = found.version
         return found
 
     def kept(self, for_s: float) -> LayerContent:
-        """What `read` or `look` found last; asks only when that was more than `for_s` seconds ago.
-
-        Raises:
-            LayerError: As `read`; or nothing was ever found, and asking failed not long ago.
-        """
+        """The last content, read again if it is older than `for_s` seconds."""
         if time.monotonic() - self._asked > for_s:
             return self.read()
         if self._kept is None:
@@ -104,19 +87,11 @@ class LayerReader:
         return self._kept
 
     def look(self) -> bool:
-        """Whether there is something else now than what was read last; it is kept at once.
-
-        Raises:
-            LayerError: As `read`.
-        """
+        """Whether there is something else now than what was read last; it is kept at once."""
         return self._ask().version != self._taken
 
     def changes(self, stop: threading.Event) -> Iterator[bool]:
-        """Looks now, and whenever the source has news, until `stop` is set; see `look`.
-
-        Raises:
-            LayerError: As `read`; or the source cannot tell news now. Wait, then begin anew.
-        """
+        """Looks now, and whenever the source has news, until `stop` is set; see `look`."""
         yield within(LOOK_S, self.look, self.url)
         for news in self._source.changes(stop):
             if news is None:
@@ -125,11 +100,7 @@ class LayerReader:
                 yield self._keep(news).version != self._taken
 
     def release(self, release_id: str) -> Release | None:
-        """A release that was published to the layer, by its full id; None if it has none such.
-
-        Raises:
-            LayerUnavailable: It cannot be read now, or is not what its id says.
-        """
+        """A release that was published to the layer, by its full id; None if it has none such."""
         source = self._source
         if not isinstance(source, KeepsReleases):
             return None
@@ -203,13 +174,7 @@ class LayerReader:
         return self._earlier + getattr(self._source, "traffic", Traffic())
 
     def write(self, change: Change) -> None:
-        """Change or remove one file; see `sources.Writable`.
-
-        Raises:
-            Stale: The file is not what the change replaces.
-            LayerReadOnly: It cannot be written, and why.
-            LayerUnavailable: It is another folder than the one that was read last.
-        """
+        """Change or remove one file; see `sources.Writable`."""
         source = self._source
         if not isinstance(source, Writable):
             raise LayerReadOnly(
@@ -337,18 +302,7 @@ def read_within(
     kept_s: float | None = None,
     meanwhile: Callable[[], object] = lambda: None,
 ) -> list[LayerContent]:
-    """What every layer holds, remote ones together within a deadline.
-
-    Args:
-        readers: The layers, highest priority first.
-        deadline_s: Seconds that the remote ones may take together; None for no bound.
-        kept_s: For how many seconds what is known of the remote ones will do, so that they are not
-            asked again; None: they are asked.
-        meanwhile: Done while a remote one that has a deadline is waited for.
-
-    Raises:
-        LayerUnavailable: A remote layer did not answer in time.
-    """
+    """The content of each layer: remote ones within a deadline together, at most `kept_s` old."""
     ends = None if deadline_s is None else time.monotonic() + deadline_s
 
     def read(reader: LayerReader) -> LayerContent:

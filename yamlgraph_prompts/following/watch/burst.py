@@ -11,9 +11,8 @@ PATIENCE = 10  # a file that stays open holds everything up for this many times 
 class Burst:
     """The changes since it was last quiet for `quiet_s`; not thread-safe.
 
-    Args:
-        quiet_s: Seconds without a change after which several changes are complete.
-        open_s: Seconds without a change after which an open file is taken as it is.
+    Several changes are complete after `quiet_s` seconds without one; a file that stays open is
+    taken as it is after `open_s`.
 
     Example:
         >>> burst = Burst(quiet_s=0.1, open_s=2.0)

@@ -84,22 +84,14 @@ def survey(paths: Iterable[Path]) -> Places:
 
 
 class Subscription:
-    """One listener's part of the shared observer. `listener` must be quick.
-
-    Args:
-        listener: Called with each event, from the observer's thread.
-    """
+    """One listener's part of the shared observer. `listener` must be quick."""
 
     def __init__(self, listener: Callable[[FileSystemEvent], None]) -> None:
         self.handler = _Handler(listener)
         self.held: dict[Folder, EventEmitter] = {}
 
     def watch(self, folders: Iterable[Folder]) -> bool:
-        """Hear from exactly `folders`; False if one of them has just gone.
-
-        Raises:
-            OSError: The system gives no (more) watches.
-        """
+        """Hear from exactly `folders`; False if one of them has just gone."""
         return _shared.subscribe(self, frozenset(folders))
 
     def healthy(self) -> bool:

@@ -45,20 +45,6 @@ class Watch:
 
     Thread-safe. After a fork the child has no watch until it calls `start`.
 
-    Args:
-        on_change: Called with `Trigger.FILE_CHANGE` or `Trigger.POLL`, from the watch's own
-            thread. What it raises is logged.
-        paths: Which files and folders (with all below) to watch now. They need not exist.
-        fingerprint: A digest of what is there now. Without it every poll is a change.
-        poll_s: Seconds between two looks at the fingerprint, give or take a tenth.
-        quiet_s: Seconds without an event after which several changes are taken to be complete.
-        open_s: Seconds without an event after which a file that is still open is taken as it is.
-        on_trouble: Called with ``"watcher-polling"`` or ``"watcher-restarted"`` and a message.
-        on_news: Called from the observer's thread when one file is complete, just before
-            `on_change` is called for it. Must be quick.
-        events: False: poll only. `YAMLGRAPH_PROMPTS_WATCH` set to ``poll`` does the same, and
-            ``0`` switches watching off.
-
     Example:
         >>> import tempfile
         >>> folder = Path(tempfile.mkdtemp())
@@ -75,13 +61,13 @@ class Watch:
         self,
         on_change: Callable[[Trigger], object],
         *,
-        paths: Callable[[], Iterable[Path]],
-        fingerprint: Callable[[], str] | None = None,
+        paths: Callable[[], Iterable[Path]],  # files, and folders with all below; may be missing
+        fingerprint: Callable[[], str] | None = None,  # without one every poll is a change
         poll_s: float = 30.0,
-        quiet_s: float = 0.1,
+        quiet_s: float = 0.1,  # see `Burst`
         open_s: float = 2.0,
         on_trouble: Callable[[str, str], object] | None = None,
-        on_news: Callable[[], object] | None = None,
+        on_news: Callable[[], object] | None = None,  # in the observer's thread: must be quick
         events: bool = True,
     ) -> None:
         self._on_change = on_change

@@ -71,12 +71,7 @@ class NoProgress(BoundExceeded):
 
 
 class Operation:
-    """What is left of an operation's bounds, from now on; several threads may work on it.
-
-    Args:
-        bounds: Its bounds.
-        count: Called for each answer of S3 with the number of its body's bytes.
-    """
+    """What is left of an operation's bounds, from now on; several threads may work on it."""
 
     def __init__(self, bounds: Bounds, count: Callable[[int], None] = lambda _: None) -> None:
         self.bounds = bounds

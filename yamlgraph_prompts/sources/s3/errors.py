@@ -121,15 +121,7 @@ def layer_error(
     *,
     writes: bool = False,
 ) -> LayerError:
-    """One clear error: what is wrong, where, with which credentials, what to try. No secrets.
-
-    Args:
-        problem: What was raised.
-        location: Where.
-        used: The connection; the one that is known for the location when left out.
-        name: The full key of the object.
-        writes: Whether it was to be written.
-    """
+    """One clear error: what is wrong, where, with which credentials, what to try. No secrets."""
     what, hint = _explained(problem)
     code = error_code(problem)
     if writes and code == "AccessDenied":

@@ -35,11 +35,7 @@ class Location:
 
     @classmethod
     def parse(cls, url: str) -> Location:
-        """The location in an ``s3://bucket/prefix?region=&endpoint=&profile=`` URL.
-
-        Raises:
-            LayerUnavailable: The URL is invalid.
-        """
+        """The location in an ``s3://bucket/prefix?region=&endpoint=&profile=`` URL."""
         parts = urlsplit(url)
         # The text before an @ may be a secret, so no message shows it.
         shown = f"s3://{parts.netloc.rpartition('@')[2]}{parts.path}"

@@ -13,8 +13,9 @@ from yamlgraph_prompts.errors import LayerNotFound, LayerUnavailable
 from yamlgraph_prompts.files.regular_file import LIMIT_FILE_BYTES
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.sources import Snapshot
+from yamlgraph_prompts.sources.layer_files import sort_out
 from yamlgraph_prompts.sources.s3.client import PARALLEL
-from yamlgraph_prompts.sources.s3.listing import RELEASES, Listed, channels, files_of
+from yamlgraph_prompts.sources.s3.listing import RELEASES, Listed, channels
 from yamlgraph_prompts.sources.s3.objects import Answer, Objects
 
 ATTEMPTS = 5
@@ -35,15 +36,7 @@ class Loose:
         self._same_etags = True
 
     def read(self, channel: str | None = None) -> Snapshot | None:
-        """All files as they were together at one moment.
-
-        Args:
-            channel: None is returned if a release is published for it.
-
-        Raises:
-            LayerNotFound: Nothing is there.
-            LayerUnavailable: It cannot be read now.
-        """
+        """All files, as of one moment; None if a release is published for `channel`."""
         suspects: frozenset[Listed] = frozenset()
         for _ in range(ATTEMPTS):
             listing, pages = self._list()
@@ -52,7 +45,7 @@ class Loose:
                 return None
             if listing == self._listing:
                 return self._content
-            wanted, findings = files_of(listing, self._url)
+            wanted, findings = sort_out({one.key: one for one in listing}, self._url)
             if self._is_nothing(listing) or (others and not wanted):
                 raise self._nothing(channel, others)
             if others:

@@ -53,21 +53,14 @@ class Answer:
 
 
 class Objects:
-    """The objects below a location; a key is what follows its prefix. Thread-safe.
-
-    Args:
-        location: The bucket and the prefix.
-        below: What comes next in every key, such as ``".releases/"``.
-        bounds: Of all requests from one `open` to the next; the calling thread's when left out.
-        is_patient: Whether to wait longer for the server.
-    """
+    """The objects below a location; a key is what follows its prefix. Thread-safe."""
 
     def __init__(
         self,
         location: Location,
         below: str = "",
         *,
-        bounds: Bounds | None = None,
+        bounds: Bounds | None = None,  # from one `open` to the next
         is_patient: bool = False,
     ) -> None:
         self.location = location
@@ -114,20 +107,11 @@ class Objects:
         limit_bytes: int,
         if_match: str | None = None,
         if_none_match: str | None = None,
-        once: bool = False,
+        once: bool = False,  # do not try again if the server is overloaded
+        # S3 answers 403 for a missing object if the credentials may not list.
         may_be_denied: bool = False,
     ) -> Answer:
-        """One object. Conditions are ETags.
-
-        Args:
-            key: Its key.
-            limit_bytes: The most bytes to take.
-            if_match: If the object has another one, the status is 412.
-            if_none_match: If the object has this one, the status is 304.
-            once: Do not try again if the server is overloaded.
-            may_be_denied: Return status 403 instead of an error: S3 answers so for a missing
-                object if the credentials may not list.
-        """
+        """One object. Conditions are ETags: unmet, the status is 412 or 304."""
         name = self._prefix + key
         conditions = {}
         if if_match:
@@ -172,12 +156,9 @@ class Objects:
         with self._explained(key, writes=True):
             self._put(key, data)
 
+    # NotImplementedError: the server does not know the condition.
     def put_new(self, key: str, data: bytes) -> bool:
-        """Write an object if there is none; whether this call wrote it.
-
-        Raises:
-            NotImplementedError: The server does not know the condition.
-        """
+        """Write an object if there is none; whether this call wrote it."""
         with self._explained(key, writes=True):
             for attempt in range(CONFLICTS):
                 try:

@@ -65,11 +65,6 @@ class SignedBucket:
 
     What is not answered plainly is for the client to send again: it knows about other regions,
     retries, and whatever else a server may want.
-
-    Args:
-        client: The client whose connections it uses.
-        credentials: The client's credentials.
-        base: The URL before the key of each object.
     """
 
     def __init__(self, client: Any, credentials: Any, base: str) -> None:
