@@ -18,15 +18,7 @@ _POLL_S = 0.002
 
 
 class Arrival:
-    """One change on its way to becoming live, or none (`coming` is None). Thread-safe.
-
-    Example:
-        >>> arrival = Arrival()
-        >>> arrival.announced()
-        >>> with arrival.taken():
-        ...     pass  # publish
-        >>> arrival.wait()  # there is nothing to wait for any more
-    """
+    """One change on its way to becoming live, or none (`coming` is None). Thread-safe."""
 
     __slots__ = ("coming", "due")
 

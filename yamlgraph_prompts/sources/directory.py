@@ -55,13 +55,6 @@ class DirectorySource:
 
     A folder that is swapped while it is read (git-sync, a Kubernetes ConfigMap) is read again,
     so that the answer never mixes two states.
-
-    Example:
-        >>> from tempfile import mkdtemp
-        >>> folder = Path(mkdtemp())
-        >>> _ = (folder / "greeting.yaml").write_text("user: Hi {name}")
-        >>> DirectorySource(str(folder)).read().files
-        {'greeting.yaml': b'user: Hi {name}'}
     """
 
     refresh_s = 1.0

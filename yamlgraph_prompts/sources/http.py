@@ -41,12 +41,7 @@ ATTEMPTS = 3
 
 
 class HttpSource:
-    """Reads the files that ``index.json`` below a URL lists.
-
-    Example:
-        >>> HttpSource("https://prompts.acme.test/production").url
-        'https://prompts.acme.test/production/'
-    """
+    """Reads the files that ``index.json`` below a URL lists."""
 
     refresh_s = 30.0
 

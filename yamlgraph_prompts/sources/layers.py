@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from yamlgraph_prompts.errors import InvalidEnvironment, LayerError
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.model.release import Prompt
+from yamlgraph_prompts.sources.layer_files import prompt_name
 from yamlgraph_prompts.text.spelling import nearest
 
 PLACEHOLDER = "{environment}"
@@ -60,12 +61,7 @@ AnyLayer = Layer | str | os.PathLike[str] | Mapping[str, Any]
 
 
 def as_layer(layer: AnyLayer) -> Layer:
-    """Whatever a user may give for a layer, as a `Layer`.
-
-    Example:
-        >>> as_layer("prompts").text
-        'prompts'
-    """
+    """Whatever a user may give for a layer, as a `Layer`."""
     made = layer if isinstance(layer, Layer) else Layer(layer)
     if isinstance(made.url, Mapping):
         odd = next((name for name in made.url if not isinstance(name, str)), None)
@@ -100,10 +96,6 @@ def environment_name(given: str | None) -> tuple[str, bool]:
 
     The argument counts first, then ``YAMLGRAPH_PROMPTS_ENVIRONMENT``, then ``ENVIRONMENT``, then
     ``development``.
-
-    Example:
-        >>> environment_name("staging")
-        ('staging', True)
     """
     for origin, name in (
         ("environment=", given),
@@ -156,15 +148,7 @@ class LayerContent:
 
 @dataclass(frozen=True)
 class Template:
-    """A ``.yaml.j2`` that won its name: it becomes the prompt `name` when it is rendered.
-
-    Args:
-        name: The prompt's name.
-        path: The file's path within its layer.
-        layer: The layer's URL.
-        shown: The file, as a person would name it.
-        text: What it says.
-    """
+    """A ``.yaml.j2`` that won its name: it becomes the prompt `name` when it is rendered."""
 
     name: str
     path: str
@@ -175,23 +159,14 @@ class Template:
 
 @dataclass(frozen=True)
 class Resolved:
-    """The winners: ready prompts, templates that still have to be rendered, and what they need.
-
-    Args:
-        prompts: Prompt name → the prompt.
-        templates: Prompt name → the ``.yaml.j2`` that will make it.
-        parts: Path → text of everything that a template can include, import or extend.
-        variables: The layers' vars, merged by top-level key.
-        findings: What was wrong on the way.
-        graphs: Files that are graphs and so no prompts.
-    """
+    """The winners: ready prompts, templates that still have to be rendered, and what they need."""
 
     prompts: Mapping[str, Prompt]
     templates: Mapping[str, Template]
-    parts: Mapping[str, str]
-    variables: Mapping[str, Any]
-    findings: tuple[Finding, ...] = field(default=())
-    graphs: tuple[str, ...] = ()
+    parts: Mapping[str, str]  # path → text of all that a template can include, import or extend
+    variables: Mapping[str, Any]  # the layers' vars, merged by top-level key
+    findings: tuple[Finding, ...] = ()
+    graphs: tuple[str, ...] = ()  # files that are graphs, and so no prompts
 
 
 def resolve(
@@ -200,12 +175,6 @@ def resolve(
     """The prompts of these layers; the first layer with a name wins.
 
     An unchanged prompt is taken from `known`: it may be parsed and compiled already.
-
-    Example:
-        >>> over = LayerContent("over", "1", {"a.yaml": b"user: over"})
-        >>> base = LayerContent("base", "1", {"a.yaml": b"user: base", "b.yaml": b"user: b"})
-        >>> {name: prompt.layer for name, prompt in resolve([over, base], "x").prompts.items()}
-        {'a': 'over', 'b': 'base'}
     """
     known = known or {}
     prompts: dict[str, Prompt] = {}
@@ -281,7 +250,7 @@ def _text(data: bytes, path: str, shown: str, findings: list[Finding]) -> str | 
                 "error",
                 "not-utf8",
                 f"This file is not UTF-8: byte {problem.start} is 0x{data[problem.start]:02x}.",
-                prompt=path.removesuffix(".j2").removesuffix(".yaml"),
+                prompt=prompt_name(path),
                 file=shown,
                 line=data.count(b"\n", 0, problem.start) + 1,
             )

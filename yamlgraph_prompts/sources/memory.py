@@ -13,11 +13,9 @@ from yamlgraph_prompts.sources.polling import poll
 
 
 class MemorySource:
-    """Reads a mapping that the caller may change between two publications.
+    """Reads a mapping: name → YAML text or content, or path (.yaml, .j2) → the file's text.
 
-    Example:
-        >>> MemorySource({"greeting": {"user": "Hi {name}"}}).read().files
-        {'greeting.yaml': b'user: Hi {name}\\n'}
+    The caller may change it between two publications.
     """
 
     url = "memory:"

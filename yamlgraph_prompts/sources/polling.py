@@ -34,21 +34,10 @@ def poll(stop: Event, refresh_s: float) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """When one replica asks again.
-
-    Args:
-        refresh_s: Seconds between two looks, give or take a tenth.
-        failures: How many looks have failed since the last that did not.
-
-    Example:
-        >>> Pace(30.0).first_s(lambda: 0.5)
-        15.0
-        >>> Pace(30.0).failed().failed().failed().next_s(lambda: 0.5)
-        180.0
-    """
+    """When one replica asks again."""
 
     refresh_s: float
-    failures: int = 0
+    failures: int = 0  # since the last look that did not fail
 
     def first_s(self, rand: Random) -> float:
         """Seconds until the first look: replicas that start together do not look together."""

@@ -226,7 +226,13 @@ class LayerReader:
             lock.release()
 
     def _open(self) -> Source:
-        source = _open(self.layer, self.environment, self._base)
+        if isinstance(self.layer.url, Mapping):
+            from yamlgraph_prompts.sources.memory import MemorySource
+
+            source: Source = MemorySource(self.layer.url)
+        else:
+            url, channel = self.layer.at(self.environment), self.environment
+            source = open_source(url, base=self._base, channel=channel, unpack=_Unpacking())
         if hasattr(source, "refresh_s"):
             source.refresh_s = self.refresh_s
         return source
@@ -271,14 +277,6 @@ class LayerReader:
             available=found,
             hint=f"Did you mean {near[0]!r}?" if near else None,
         )
-
-
-def _open(layer: Layer, environment: str, base: Path | None) -> Source:
-    if isinstance(layer.url, Mapping):
-        from yamlgraph_prompts.sources.memory import MemorySource
-
-        return MemorySource(layer.url)
-    return open_source(layer.at(environment), base=base, channel=environment, unpack=_Unpacking())
 
 
 class _Unpacking:

@@ -13,15 +13,6 @@ class Burst:
 
     Several changes are complete after `quiet_s` seconds without one; a file that stays open is
     taken as it is after `open_s`.
-
-    Example:
-        >>> burst = Burst(quiet_s=0.1, open_s=2.0)
-        >>> burst.opened("a.yaml", 10.0)
-        >>> burst.due()
-        12.0
-        >>> burst.closed("a.yaml", 10.5)
-        >>> burst.due() <= 10.5, burst.take()
-        (True, True)
     """
 
     def __init__(self, quiet_s: float, open_s: float) -> None:

@@ -44,18 +44,12 @@ _HEARD: list[type[FileSystemEvent]] = [
 
 @dataclass(frozen=True)
 class Places:
-    """What there is to watch, all in real paths.
+    """What there is to watch, all in real paths."""
 
-    Args:
-        folders: What to ask the observer for.
-        roots: Folders (with a slash at the end) in which everything matters.
-        names: Single files that matter.
-        turns: Links, roots and names that are missing: after a change there, survey again.
-    """
-
-    folders: frozenset[Folder] = frozenset()
-    roots: tuple[str, ...] = ()
-    names: frozenset[str] = frozenset()
+    folders: frozenset[Folder] = frozenset()  # to ask the observer for
+    roots: tuple[str, ...] = ()  # folders, with a slash at the end, in which everything matters
+    names: frozenset[str] = frozenset()  # single files that matter
+    # Links, roots and names that are missing: after a change there, survey again.
     turns: frozenset[str] = frozenset()
 
     def matters(self, path: str) -> bool:

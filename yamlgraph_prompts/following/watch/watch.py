@@ -11,6 +11,7 @@ import stat
 import sys
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Literal
@@ -44,17 +45,6 @@ class Watch:
     before `start` is not news: start first, then read.
 
     Thread-safe. After a fork the child has no watch until it calls `start`.
-
-    Example:
-        >>> import tempfile
-        >>> folder = Path(tempfile.mkdtemp())
-        >>> heard = threading.Event()
-        >>> watch = Watch(lambda trigger: heard.set(), paths=lambda: [folder])
-        >>> watch.start()
-        >>> _ = (folder / "greeting.yaml").write_text("user: Hi")
-        >>> heard.wait(5)
-        True
-        >>> watch.close()
     """
 
     def __init__(
@@ -218,10 +208,11 @@ class Watch:
             return
         kind = event.event_type
         turned = event.is_directory or path in places.turns or source in places.turns
-        mode = size = 0
+        is_empty = False
         if kind in ("created", "moved") and not turned:
-            mode, size = _mode_and_size(path)
-            turned = stat.S_ISLNK(mode)
+            with suppress(OSError):
+                facts = os.lstat(path)
+                turned, is_empty = stat.S_ISLNK(facts.st_mode), facts.st_size == 0
         now = monotonic()
         with self._news:
             self._heard += 1
@@ -233,8 +224,8 @@ class Watch:
             elif kind == "moved" and path == target:
                 self._burst.moved(source, path, now)
             elif kind == "created":
-                # An empty one was made by somebody who is about to write.
-                self._burst.created(path, now, opened=_TELLS_CLOSE and size == 0 and bool(mode))
+                # The writer of an empty file is about to write it.
+                self._burst.created(path, now, opened=_TELLS_CLOSE and is_empty)
             elif kind == "modified" and _TELLS_CLOSE:
                 self._burst.opened(path, now)
             else:
@@ -295,15 +286,12 @@ class Watch:
                 # A thread that ends by it says nothing, and old prompts would stay for ever.
                 logger.exception("A file change could not be processed")
             before = self._places
-            if self._mode != "events" or not self._paths_moved():
+            if self._mode != "events" or self._current_paths() == self._armed_paths:
                 return
             self._arm()
             if self._places == before:
                 return
             # What is watched only now may have changed since on_change read it: once more.
-
-    def _paths_moved(self) -> bool:
-        return self._current_paths() != self._armed_paths
 
     def _current_paths(self) -> tuple[Path, ...]:
         try:
@@ -388,25 +376,15 @@ class Watch:
             return f"cannot be read: {error!r}"
 
     def _tell(self, kind: str, message: str) -> None:
-        # Whoever follows files and a store has two watches, and reads one log.
-        if kind != "watcher-polling" or not self._another_polls():
+        # One process may watch files and a store, but has one log.
+        others = (watch for watch in list(_watches) if watch is not self)
+        if kind != "watcher-polling" or all(watch.mode != "polling" for watch in others):
             logger.warning("%s: %s", kind, message)
         if self._on_trouble is not None:
             try:
                 self._on_trouble(kind, message)
             except (Exception, SystemExit):
                 logger.exception("A problem of the watcher could not be reported")
-
-    def _another_polls(self) -> bool:
-        return any(watch is not self and watch.mode == "polling" for watch in list(_watches))
-
-
-def _mode_and_size(path: str) -> tuple[int, int]:
-    try:
-        found = os.lstat(path)
-    except OSError:
-        return 0, 0
-    return found.st_mode, found.st_size
 
 
 # In a forked child: neither threads nor locks of the parent are of use.

@@ -25,26 +25,13 @@ LIMIT_TRIES = 12  # requests for one answer, with retries and redirects
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The bounds of one operation, such as reading a whole prefix or pushing a release.
+    """The bounds of one operation, such as reading a whole prefix or pushing a release."""
 
-    Args:
-        seconds: Seconds for all requests together, with retries and redirects.
-        requests: The most requests.
-        received_bytes: The most bytes of all answers together.
-        pages: The most pages of one list.
-        patience_s: Seconds after which a request must have moved `slowest_bytes_s` on average.
-        slowest_bytes_s: Bytes a second.
-
-    Example:
-        >>> Bounds(seconds=5.0).pages
-        1000
-    """
-
-    seconds: float = 110.0
+    seconds: float = 110.0  # for all requests together, with retries and redirects
     requests: int = 200_000
     received_bytes: int = 512 << 20
     pages: int = 1_000
-    patience_s: float = 10.0
+    patience_s: float = 10.0  # then a request must have moved `slowest_bytes_s` on average
     slowest_bytes_s: int = 16 << 10
 
 

@@ -12,23 +12,10 @@ _PARAMETERS = ("region", "endpoint", "profile")
 
 @dataclass(frozen=True)
 class Location:
-    """A bucket, a prefix, and how to reach them.
-
-    Args:
-        bucket: The bucket's name.
-        prefix: The beginning of every key: empty, or ends with ``/``.
-        region: The region; from the AWS configuration when left out.
-        endpoint: The server's URL; likewise.
-        profile: The profile of ``~/.aws/config``; likewise.
-
-    Example:
-        >>> location = Location.parse("s3://acme-prompts/production?region=eu-north-1")
-        >>> location.bucket, location.prefix, location.region
-        ('acme-prompts', 'production/', 'eu-north-1')
-    """
+    """A bucket, a prefix, and how to reach them."""
 
     bucket: str
-    prefix: str
+    prefix: str  # the beginning of every key: empty, or ends with a slash
     region: str | None = None
     endpoint: str | None = None
     profile: str | None = None

@@ -37,12 +37,7 @@ class _Kept:
 
 
 class S3Source:
-    """Reads a prefix of a bucket, with as few requests as possible if nothing has changed.
-
-    Example:
-        >>> S3Source("s3://acme-prompts/production?region=eu-north-1").url
-        's3://acme-prompts/production/'
-    """
+    """Reads a prefix of a bucket, with as few requests as possible if nothing has changed."""
 
     refresh_s = 30.0
 
