@@ -32,7 +32,7 @@ _ANOTHER = "Make it writable for this user, or name another folder in YAMLGRAPH_
 
 @contextmanager
 def store_errors(doing: str, path: Path) -> Iterator[None]:
-    """Turn an `OSError` in the block into a `StoreError` that says what to do."""
+    """Turn an `OSError` in the block into a `StoreError` with a hint."""
     try:
         yield
     except StoreError:
@@ -114,7 +114,7 @@ def write_new(path: Path | str, data: bytes, mode: int = 0o600, *, sync: bool = 
 
 
 def replace(path: Path, data: bytes, mode: int = 0o600, *, sync: bool = True) -> None:
-    """Give `path` the content `data`, at once; on an error nothing has changed.
+    """Replace the content of `path` atomically; an error changes nothing.
 
     Without `sync` only the data is durable, not yet the name.
     """

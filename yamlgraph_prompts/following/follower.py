@@ -1,4 +1,4 @@
-"""Follows changes of the layers, the graphs and the store, in whichever process is using them."""
+"""Follows changes of the layers, the graphs and the store, in each process that uses them."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Following:
 
     @property
     def will_tell(self) -> bool:
-        """Whether files may be half written just now; what becomes of them will be told."""
+        """Whether files may be half written just now; their change will be reported."""
         return self._files is not None and self._files.unsettled
 
     def start(self) -> None:
@@ -91,7 +91,7 @@ class Following:
             watch.start()
             if self._watches is not watches:
                 watch.close()
-        # What changed between the load and now is no news to a watch.
+        # A watch does not see what changed between the load and now.
         if self._watches is watches:
             self._take(Trigger.FIRST_LOOK)
 
@@ -127,7 +127,7 @@ class Following:
         self.arrival.forget(due=self._wanted)
 
     def close_soon(self) -> None:
-        """As `close`, from a thread of its own: nobody knows what holds which lock during a GC."""
+        """As `close`, from a thread of its own: during a GC any lock may be held."""
         if self._watches:
             # Not through `threading`, whose own lock may be the one that is held.
             with suppress(RuntimeError):

@@ -59,7 +59,7 @@ class HttpSource:
         wrong = ""
         with _Reading(self._server, self._deadline_s) as reading:
             for _ in range(ATTEMPTS):
-                # A wrong file says nothing about the index: that is fetched anew, with no ETag.
+                # A wrong file does not mean a wrong index: fetch it anew, without the ETag.
                 index = self._index(reading, "" if wrong else self._etag)
                 if index.status == 304 and self._snapshot is not None:
                     return self._snapshot
@@ -80,7 +80,7 @@ class HttpSource:
         )
 
     def changes(self, stop: threading.Event) -> Iterator[None]:
-        """A web server tells no news."""
+        """A web server is polled."""
         return poll(stop, self.refresh_s)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Which files of a layer are read, and what is said of those that cannot be. Pure."""
+"""Which files of a layer are read, and the findings about the others. Pure."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def has_controls(path: str) -> bool:
 
 
 def shown(url: str, path: str) -> str:
-    """A file of a layer, as a person would name it."""
+    """The path of a layer's file, for people to read."""
     return f"{url}/{ascii(path)[1:-1] if has_controls(path) else path}"
 
 

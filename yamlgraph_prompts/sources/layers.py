@@ -61,7 +61,7 @@ AnyLayer = Layer | str | os.PathLike[str] | Mapping[str, Any]
 
 
 def as_layer(layer: AnyLayer) -> Layer:
-    """Whatever a user may give for a layer, as a `Layer`."""
+    """Any value that users may pass for a layer, as a `Layer`."""
     made = layer if isinstance(layer, Layer) else Layer(layer)
     if isinstance(made.url, Mapping):
         odd = next((name for name in made.url if not isinstance(name, str)), None)
@@ -92,7 +92,7 @@ def as_layer(layer: AnyLayer) -> Layer:
 
 
 def environment_name(given: str | None) -> tuple[str, bool]:
-    """The environment, and whether it was said by anybody.
+    """The environment, and whether it was set explicitly.
 
     The argument counts first, then ``YAMLGRAPH_PROMPTS_ENVIRONMENT``, then ``ENVIRONMENT``, then
     ``development``.
@@ -126,7 +126,7 @@ def environments_pattern(url: str) -> tuple[str, re.Pattern[str]] | None:
     parts = url.split("/")
     index = next(i for i, part in enumerate(parts) if PLACEHOLDER in part)
     if "://" in url and index < _FIRST_FOLDER:
-        # In a bucket's name, say: nobody can list what others there are.
+        # For example in a bucket's name: other buckets cannot be listed.
         return None
     before, _, after = parts[index].partition(PLACEHOLDER)
     name = f"(?P<environment>{_ENVIRONMENT.pattern})"

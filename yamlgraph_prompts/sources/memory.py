@@ -29,7 +29,7 @@ class MemorySource:
         return Snapshot.of({_path(name): _data(one) for name, one in dict(self.prompts).items()})
 
     def changes(self, stop: Event) -> Iterator[None]:
-        """A mapping tells no news."""
+        """A mapping is polled."""
         return poll(stop, self.refresh_s)
 
     def watched(self) -> tuple[Path, ...]:

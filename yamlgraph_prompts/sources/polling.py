@@ -1,4 +1,4 @@
-"""When to ask a place that tells no news, so that a thousand replicas never ask in step."""
+"""When to poll a place that sends no events, so that a thousand replicas never poll in step."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from threading import Event
 
 BACK_OFF = 8  # times `refresh_s`, at most
-LONGEST_S = 3600.0  # whatever a server asks for: it may be wrong, and prompts would stay old
+LONGEST_S = 3600.0  # at most, whatever Retry-After a server sends
 
 Random = Callable[[], float]
 """Gives a number from 0 up to 1."""
 
-# Not the shared generator: a fork copies its state, and replicas would ask in step.
+# Not the shared generator: a fork copies its state, and replicas would poll in step.
 rand = random.SystemRandom().random
 
 
 def poll(stop: Event, refresh_s: float) -> Iterator[None]:
-    """Says "read again" every `refresh_s` seconds, give or take a tenth, until `stop` is set.
+    """Yields None ("read again") every `refresh_s` seconds ± a tenth, until `stop` is set.
 
-    The `changes` of a source that can only be asked. It does not read by itself: the caller does,
-    with a deadline, and waits longer after a failure.
+    The `changes` of a source that sends no events. It does not read: the caller does, with a
+    deadline, and waits longer after a failure.
 
     Example:
         >>> stop = Event()
@@ -34,7 +34,7 @@ def poll(stop: Event, refresh_s: float) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """When one replica asks again."""
+    """When one replica polls again."""
 
     refresh_s: float
     failures: int = 0  # since the last look that did not fail
@@ -52,9 +52,9 @@ class Pace:
             half = min(2 ** min(self.failures, BACK_OFF), BACK_OFF) // 2
             delay_s *= half + int(rand() * (half + 1))
         if retry_after_s is not None:
-            # All may have been told the same moment.
-            told_s = min(retry_after_s, LONGEST_S)
-            delay_s = max(delay_s, told_s + self.refresh_s * rand())
+            # All replicas may have received the same moment.
+            after_s = min(retry_after_s, LONGEST_S)
+            delay_s = max(delay_s, after_s + self.refresh_s * rand())
         return delay_s
 
     def failed(self) -> Pace:

@@ -1,4 +1,4 @@
-"""Reads layers for one environment, within a bounded time; says what exists instead."""
+"""Reads layers for one environment, within a bounded time; a miss lists what exists instead."""
 
 from __future__ import annotations
 
@@ -29,12 +29,9 @@ from yamlgraph_prompts.sources import (
 from yamlgraph_prompts.sources.deadline import within
 from yamlgraph_prompts.sources.layers import Layer, LayerContent, environments_pattern
 
-# Seconds that a thread waits for another one's question to a source to be answered.
-BUSY_S = 5.0
-# Seconds after which that answer is not hoped for any more, and the source is opened anew.
-GIVE_UP_S = 120.0
-# Questions that hang for good at one time; beyond them no source is opened anew.
-MAX_HANGING = 3
+BUSY_S = 5.0  # that a thread waits for another one's call to the source
+GIVE_UP_S = 120.0  # after this the call has failed, and the source is opened anew
+MAX_HANGING = 3  # calls at one time; beyond them no source is opened anew
 LOOK_S = 60.0  # after this a look has failed; what it fetched until then is kept
 
 
@@ -53,15 +50,15 @@ class LayerReader:
         self._trouble: str | None = None
         self._kept: LayerContent | None = None
         self._taken: str | None = None
-        # What is to be said of an optional one while it is not there.
+        # The findings of an optional layer while it is missing.
         self._absent: tuple[Finding, ...] | None = None
         self._asked = -math.inf
         self._hanging: list[threading.Thread] = []
         self._earlier = Traffic()
         self.renew()
-        # A URL's parameters say how to get there, and may hold what is nobody else's business.
+        # A URL's parameters configure access, and may hold secrets.
         self.url = self._source.url if self.remote else layer.at(environment)
-        # The same place said in two ways, or from two working directories, is told apart right.
+        # The same for one place that is written in two ways or relative to two directories.
         folders = self.watched()
         self.place = str(folders[0].absolute()) if folders else layer.at(environment)
 
@@ -91,7 +88,7 @@ class LayerReader:
         return self._ask().version != self._taken
 
     def changes(self, stop: threading.Event) -> Iterator[bool]:
-        """Looks now, and whenever the source has news, until `stop` is set; see `look`."""
+        """Looks now, and at each change of the source, until `stop` is set; see `look`."""
         yield within(LOOK_S, self.look, self.url)
         for news in self._source.changes(stop):
             if news is None:
@@ -158,15 +155,15 @@ class LayerReader:
 
     @property
     def state(self) -> LayerState:
-        """When it was last looked at, what was wrong then, and what it has asked so far."""
-        told = self._traffic
+        """When it was last read, what was wrong then, and its traffic so far."""
+        traffic = self._traffic
         return LayerState(
             self.url,
             self._seen_s,
             self._trouble,
             self.writable,
-            told.requests,
-            told.received_bytes,
+            traffic.requests,
+            traffic.received_bytes,
         )
 
     @property
@@ -184,11 +181,11 @@ class LayerReader:
             source.write(change)
 
     def watched(self) -> tuple[Path, ...]:
-        """The local paths whose change is news."""
+        """The local paths to watch."""
         return self._source.watched() if isinstance(self._source, Local) else ()
 
     def troubled(self, problem: LayerError) -> None:
-        """Nobody waits for its answer any more."""
+        """A read was abandoned."""
         self._trouble, self._asked = problem.message, time.monotonic()
 
     def renew(self) -> None:
@@ -268,7 +265,7 @@ class LayerReader:
             # The environment is there, and something below it is not.
             return problem
         near = get_close_matches(self.environment, found, n=1)
-        # Whoever says prod means production.
+        # prod means production.
         near += [name for name in found if name.startswith(self.environment)]
         exist = f"These exist: {', '.join(found)}." if found else f"None is in {place} yet."
         return LayerNotFound(
@@ -280,7 +277,7 @@ class LayerReader:
 
 
 class _Unpacking:
-    """Packed releases → names and bytes. What the one before had too is not made again."""
+    """Packed releases → names and bytes; prompts of the previous release are reused."""
 
     def __init__(self) -> None:
         self._before: Mapping[str, Prompt] = {}

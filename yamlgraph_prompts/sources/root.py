@@ -104,7 +104,7 @@ class Root:
         parts = [part for part in path.split("/") + todo[::-1] if part not in ("", ".")]
         for end in range(len(parts) + 1):
             self._spend(end + 1)
-            # What lies outside is only asked whether it is the root.
+            # Outside the root, a folder is only compared with the root.
             if inode("/" + "/".join(parts[:end])) == self.inode:
                 return parts[end:][::-1]
         raise Escapes("a link leads out of the folder")

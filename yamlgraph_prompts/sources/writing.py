@@ -55,7 +55,7 @@ def bytes_below(root: Root, path: str) -> bytes | None:
 
 
 def write_below(root: Root, path: str, data: bytes) -> None:
-    """Give the file `path` the content `data`; the mode and owner that it has are kept.
+    """Write `data` to the file `path` atomically; an existing file keeps its mode and owner.
 
     A link to a file stays a link: what it leads to is changed. An OSError changes nothing.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-GRACE_S = 0.02  # a file that was just made may be a temporary one, about to be renamed
+GRACE_S = 0.02  # a new file may be a temporary one, about to be renamed
 PATIENCE = 10  # a file that stays open holds everything up for this many times `open_s` at most
 
 
@@ -73,7 +73,7 @@ class Burst:
         return min(due, self._first + PATIENCE * self._open_s)
 
     def take(self) -> bool:
-        """Take all as told; True if it was one file, complete."""
+        """Reset; True if it was one file, complete."""
         urgent = not self._late and len(self._touched) == 1
         self._first = None
         self._grace = 0.0

@@ -53,7 +53,7 @@ class Places:
     turns: frozenset[str] = frozenset()
 
     def matters(self, path: str) -> bool:
-        """Whether a change at `path` may be news."""
+        """Whether a change at `path` may matter."""
         if path in self.names or path in self.turns:
             return True
         return any(
@@ -99,7 +99,7 @@ class Subscription:
 
 def make_observer() -> BaseObserver:
     """A new observer, not started. A test replaces this."""
-    # "Full" events tell a file that was moved in (complete) from one that was made (empty yet).
+    # "Full" events tell a moved-in (complete) file from a created (still empty) one.
     options = {"generate_full_events": True} if sys.platform.startswith("linux") else {}
     return Observer(**options)
 
@@ -195,7 +195,7 @@ class _Handler(FileSystemEventHandler):
     def dispatch(self, event: FileSystemEvent) -> None:
         try:
             self._listener(event)
-        except Exception:  # an exception would end the thread that everybody hears through
+        except Exception:  # an exception would end the thread of all listeners
             logger.exception("A file event could not be handled")
 
 
@@ -208,7 +208,7 @@ class _Entry:
 
 
 class _Shared:
-    """The one observer of this process, while anybody listens."""
+    """The one observer of this process, while there are listeners."""
 
     def __init__(self) -> None:
         # Never taken by a handler: watchdog calls handlers while it holds its own lock.

@@ -31,7 +31,7 @@ logger = logging.getLogger("yamlgraph_prompts")
 Mode = Literal["events", "polling", "off"]
 
 POLL_S = 2.0  # how often, where polling is all there is
-SETTLE_S = 1.0  # between two looks that must agree: nobody tells a poll that a file was closed
+SETTLE_S = 1.0  # between two looks that must agree: a poll cannot see that a file was closed
 CHECK_S = 1.0  # how often the watcher itself is looked at
 
 _TELLS_CLOSE = sys.platform.startswith("linux")
@@ -40,9 +40,9 @@ _TELLS_CLOSE = sys.platform.startswith("linux")
 class Watch:
     """Calls `on_change` when files change; never two calls at once.
 
-    A single file that was closed after writing, or renamed, is told at once; several changes are
-    told together once it is quiet. `on_change` may be called when nothing has changed. What changed
-    before `start` is not news: start first, then read.
+    One file that was closed after writing, or renamed, is reported at once; several changes are
+    reported together once it is quiet. `on_change` may be called when nothing has changed. Changes
+    before `start` are not reported: start first, then read.
 
     Thread-safe. After a fork the child has no watch until it calls `start`.
     """
@@ -283,7 +283,7 @@ class Watch:
             try:
                 self._on_change(trigger)
             except (Exception, SystemExit):
-                # A thread that ends by it says nothing, and old prompts would stay for ever.
+                # It would end the thread silently, and old prompts would stay for ever.
                 logger.exception("A file change could not be processed")
             before = self._places
             if self._mode != "events" or self._current_paths() == self._armed_paths:
@@ -325,7 +325,7 @@ class Watch:
             self._suspect = not self._suspect
 
     def _replaced(self) -> str | None:
-        """A watched folder that is another one by now: renamed further up, where nobody listens."""
+        """A watched folder that was replaced: by a rename further up, which sends no event here."""
         return next((path for path, was in self._inodes.items() if inode(path) != was), None)
 
     def _restart(self) -> None:

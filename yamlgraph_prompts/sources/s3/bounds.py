@@ -36,7 +36,7 @@ class Bounds:
 
 
 class BoundExceeded(Exception):
-    """A server takes more than it may; the same call does not ask it again."""
+    """A server exceeds a bound; the same call does not retry."""
 
     hint = "Check what serves the endpoint."
 
@@ -112,7 +112,7 @@ _here = _Here()
 
 @contextmanager
 def allowed(limit_bytes: int, operation: Operation) -> Iterator[None]:
-    """Bound what this thread asks within the block: each body, and all together."""
+    """Bound this thread's requests within the block: each body, and all together."""
     before, _here.call = _here.call, _Call(limit_bytes, operation)
     try:
         yield

@@ -56,13 +56,13 @@ def connection(location: Location, *, is_patient: bool = False) -> Connection:
 
 
 def known(location: Location) -> Connection | None:
-    """A connection that was made for it already."""
+    """The existing connection to it."""
     key = _key(location)
     return next((made for (one, _), made in list(_made.items()) if one == key), None)
 
 
 def forget(location: Location) -> None:
-    """Make the next client anew: credentials that failed may have been corrected since."""
+    """Drop the clients: credentials that failed may have been corrected since."""
     for is_patient in (False, True):
         _made.pop((_key(location), is_patient), None)
 

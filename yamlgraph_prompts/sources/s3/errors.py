@@ -218,7 +218,7 @@ def _is_about_one_object(problem: BaseException) -> bool:
 
 
 def _retry_after_s(problem: BaseException) -> float | None:
-    """Seconds to wait as the server's ``Retry-After`` says; None without one."""
+    """Seconds to wait by the server's ``Retry-After``; None without one."""
     text = _headers(problem).get("retry-after", "")[:LIMIT_HEADER].strip()
     if text.isascii() and text.isdecimal():
         return float(text[:12])
@@ -266,7 +266,7 @@ def _skew(problem: BaseException) -> str:
 
 
 def _is_unsendable(problem: BaseException) -> bool:
-    # As `http.client` says it.
+    # The message of `http.client`.
     invalid = isinstance(problem, ValueError) and str(problem).startswith("Invalid header value")
     return invalid or isinstance(problem, UnicodeEncodeError)
 

@@ -42,7 +42,7 @@ class ListPage:
 
 
 class CutOff(Exception):
-    """An answer that is no list, or does not say how the list goes on."""
+    """An answer that is no list, or has no token for the next page."""
 
 
 def all_pages(ask: Callable[[str | None], ListPage], limit: int) -> Iterator[ListPage]:

@@ -1,4 +1,4 @@
-"""The bucket and prefix that an ``s3://`` URL names. Asks nobody."""
+"""The bucket and prefix that an ``s3://`` URL names. Sends no request."""
 
 from __future__ import annotations
 

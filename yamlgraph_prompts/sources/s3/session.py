@@ -36,7 +36,7 @@ from yamlgraph_prompts.sources.s3.bounds import (
 from yamlgraph_prompts.sources.s3.listing import refuse_bomb
 
 BLOCK_BYTES = 64 << 10
-# Routers and balancers forget a silent connection after minutes, and many do not say so.
+# Routers and balancers drop an idle connection after minutes, many of them silently.
 IDLE_S = 60.0
 
 
@@ -203,7 +203,7 @@ def _body(raw: Any, limit_bytes: float) -> bytes:
 
 
 def _is_cut_in_its_head(request: Any, response: Any) -> bool:
-    """Whether the head ended before it said a length: the end of the connection ends it, too."""
+    """Whether the head ended without a length: then the end of the connection ends the body."""
     raw = response.raw
     has_length = raw.length_remaining is not None and "content-length" in response.headers
     return request.method == "GET" and response.status_code < 300 and not has_length | raw.chunked

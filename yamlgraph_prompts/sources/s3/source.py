@@ -81,7 +81,7 @@ class S3Source:
         )
 
     def changes(self, stop: Event) -> Iterator[None]:
-        """A bucket tells no news."""
+        """A bucket is polled."""
         return poll(stop, self.refresh_s)
 
     def release(self, release_id: str) -> Snapshot | None:
@@ -132,7 +132,7 @@ class S3Source:
             return None
         number, release_id = self._pointed(answer.data)
         if kept is not None and number < kept.number and self._is_logged(kept.number):
-            # A slow pusher's late word. The log counts, and whoever pushes next repairs it.
+            # Written late by a slow pusher. The log counts; the next push repairs the pointer.
             self._published = replace(kept, etag=answer.etag)
             return kept.content
         if kept is None or kept.release != release_id:
