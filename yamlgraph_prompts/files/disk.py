@@ -23,10 +23,8 @@ logger = logging.getLogger("yamlgraph_prompts")
 TEMPORARY = ".tmp-"
 _CAREFUL = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _CAREFUL
-_HINTS = {
-    errno.ENOSPC: "Free some space, or name a folder on another disk in YAMLGRAPH_PROMPTS_STORE.",
-    errno.EDQUOT: "Free some space, or name a folder on another disk in YAMLGRAPH_PROMPTS_STORE.",
-}
+_FULL = "Free some space, or name a folder on another disk in YAMLGRAPH_PROMPTS_STORE."
+_HINTS = {errno.ENOSPC: _FULL, errno.EDQUOT: _FULL}
 _ANOTHER = "Make it writable for this user, or name another folder in YAMLGRAPH_PROMPTS_STORE."
 
 

@@ -63,7 +63,6 @@ class Following:
 
     @property
     def started(self) -> bool:
-        """Whether changes are followed in this process."""
         return self._watches is not None
 
     @property
@@ -72,7 +71,6 @@ class Following:
         return self._files is not None and self._files.unsettled
 
     def start(self) -> None:
-        """Begin, for whatever there is that could change. Returns at once."""
         with self._starting:
             self.arrival.due = False
             if self._watches is not None or os.environ.get("YAMLGRAPH_PROMPTS_WATCH") == "0":

@@ -33,14 +33,12 @@ class RemoteFollower:
         self._stop = threading.Event()
 
     def start(self) -> None:
-        """Begin. Returns at once."""
         threading.Thread(target=self._work, name="yamlgraph-prompts-poll", daemon=True).start()
 
     def rearm(self) -> None:
         """Nothing to do: there is only one place to look at."""
 
     def close(self) -> None:
-        """Stop. Does not wait for a look that is under way."""
         self._stop.set()
 
     def _work(self) -> None:

@@ -73,7 +73,6 @@ class DirectorySource:
         self._inode: tuple[int, int] | None = None
 
     def read(self) -> Snapshot:
-        """Everything that is there now; see `Source.read`."""
         self._inode = None
         for _ in range(ATTEMPTS):
             before = standing(self.root)
@@ -89,7 +88,6 @@ class DirectorySource:
         return poll(stop, self.refresh_s)
 
     def folders(self) -> list[str]:
-        """The names of the folders directly in this one."""
         try:
             with os.scandir(self.root) as entries:
                 return sorted(e.name for e in entries if not e.name.startswith(".") and e.is_dir())
@@ -97,7 +95,6 @@ class DirectorySource:
             return []
 
     def watched(self) -> tuple[Path, ...]:
-        """The folder itself."""
         return (self.root,)
 
     def write(self, change: Change) -> None:

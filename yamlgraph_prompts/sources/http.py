@@ -80,7 +80,6 @@ class HttpSource:
         )
 
     def changes(self, stop: threading.Event) -> Iterator[None]:
-        """A web server is polled."""
         return poll(stop, self.refresh_s)
 
     def close(self) -> None:

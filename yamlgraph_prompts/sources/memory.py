@@ -25,15 +25,12 @@ class MemorySource:
         self.prompts = prompts
 
     def read(self) -> Snapshot:
-        """The mapping as files."""
         return Snapshot.of({_path(name): _data(one) for name, one in dict(self.prompts).items()})
 
     def changes(self, stop: Event) -> Iterator[None]:
-        """A mapping is polled."""
         return poll(stop, self.refresh_s)
 
     def watched(self) -> tuple[Path, ...]:
-        """Nothing on disk."""
         return ()
 
     def close(self) -> None:

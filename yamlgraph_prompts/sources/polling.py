@@ -34,8 +34,6 @@ def poll(stop: Event, refresh_s: float) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """When one replica polls again."""
-
     refresh_s: float
     failures: int = 0  # since the last look that did not fail
 
@@ -44,7 +42,6 @@ class Pace:
         return self.refresh_s * rand()
 
     def next_s(self, rand: Random, retry_after_s: float | None = None) -> float:
-        """Seconds until the next look."""
         delay_s = self.refresh_s * (0.9 + 0.2 * rand())
         if self.failures:
             # Half to all of the longest, in whole steps: replicas that looked at different moments
@@ -58,9 +55,7 @@ class Pace:
         return delay_s
 
     def failed(self) -> Pace:
-        """The pace after a look that failed."""
         return Pace(self.refresh_s, self.failures + 1)
 
     def well(self) -> Pace:
-        """The pace after a look that did not."""
         return Pace(self.refresh_s)

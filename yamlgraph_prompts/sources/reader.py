@@ -64,11 +64,9 @@ class LayerReader:
 
     @property
     def remote(self) -> bool:
-        """Whether reading goes over a network."""
         return not isinstance(self._source, Local)
 
     def read(self) -> LayerContent:
-        """What the layer holds now."""
         self._taken = None
         found = self._ask()
         self._taken = found.version
@@ -150,7 +148,6 @@ class LayerReader:
 
     @property
     def writable(self) -> bool:
-        """Whether its files can be changed through it."""
         return isinstance(self._source, Writable)
 
     @property
@@ -181,7 +178,6 @@ class LayerReader:
             source.write(change)
 
     def watched(self) -> tuple[Path, ...]:
-        """The local paths to watch."""
         return self._source.watched() if isinstance(self._source, Local) else ()
 
     def troubled(self, problem: LayerError) -> None:
@@ -235,7 +231,6 @@ class LayerReader:
         return source
 
     def close(self) -> None:
-        """Let go of the source."""
         self._source.close()
 
     def _misspelt(self, problem: LayerNotFound) -> Iterator[Finding]:

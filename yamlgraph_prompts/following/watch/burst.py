@@ -64,7 +64,6 @@ class Burst:
         self._late.add(path)
 
     def due(self) -> float:
-        """When to act."""
         if self._first is None:
             return math.inf
         due = max(self._grace, *self._open.values(), self._first)

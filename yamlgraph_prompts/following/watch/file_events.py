@@ -89,7 +89,6 @@ class Subscription:
         return _shared.subscribe(self, frozenset(folders))
 
     def healthy(self) -> bool:
-        """Whether every thread that this subscription hears through is alive."""
         return _shared.hears(self)
 
     def close(self) -> None:
@@ -105,8 +104,6 @@ def make_observer() -> BaseObserver:
 
 
 class _Walk:
-    """The state of one survey."""
-
     def __init__(self) -> None:
         self.todo: list[str] = []
         self.folders: set[Folder] = set()

@@ -94,7 +94,6 @@ class Watch:
 
     @property
     def mode(self) -> Mode:
-        """How changes are noticed now: ``"events"``, ``"polling"`` or ``"off"``."""
         return self._mode
 
     @property

@@ -69,14 +69,12 @@ class Operation:
         self._bytes = bounds.received_bytes
 
     def begin_request(self) -> None:
-        """Count a request."""
         self._requests -= 1
         if self._requests < 0:
             raise TooMuch(f"it takes more than {self.bounds.requests:,} requests")
         self.left_s()
 
     def charge(self, received_bytes: int) -> None:
-        """Count received bytes."""
         self._bytes -= received_bytes
         if self._bytes < 0:
             raise TooMuch(f"it takes more than {self.bounds.received_bytes:,} bytes in all")
@@ -89,7 +87,6 @@ class Operation:
         return left_s
 
     def stop(self) -> None:
-        """Stop all threads that work on it."""
         self._ends_s = -math.inf
 
 
@@ -180,7 +177,6 @@ class Exchange:
             raise TooMuch("an answer is larger than it may be")
 
     def sent(self, count: int) -> None:
-        """Count sent bytes as progress."""
         self._moved_bytes += count
 
 
@@ -196,18 +192,15 @@ class BoundedSocket:
         return getattr(self._socket, name)
 
     def settimeout(self, seconds: float | None) -> None:
-        """Seconds to wait for the next byte, at most."""
         self._timeout_s = seconds
         self._socket.settimeout(seconds)
 
     def sendall(self, data: Any) -> None:
-        """As a socket's."""
         self._socket.settimeout(_here.exchange.wait_s(self._timeout_s))
         self._socket.sendall(data)
         _here.exchange.sent(memoryview(data).nbytes)
 
     def recv_into(self, buffer: Any) -> int:
-        """As a socket's."""
         exchange = _here.exchange
         self._socket.settimeout(exchange.wait_s(self._timeout_s))
         try:

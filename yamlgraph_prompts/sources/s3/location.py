@@ -51,7 +51,6 @@ class Location:
 
     @property
     def url_without_secrets(self) -> str:
-        """Bucket and prefix as a URL, without parameters."""
         return f"s3://{self.bucket}/{self.prefix}"
 
 

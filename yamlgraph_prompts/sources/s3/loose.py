@@ -46,7 +46,9 @@ class Loose:
             if listing == self._listing:
                 return self._content
             wanted, findings = sort_out({one.key: one for one in listing}, self._url)
-            if self._is_nothing(listing) or (others and not wanted):
+            # A first push that is under way, or ended halfway, leaves objects of its own.
+            is_empty = all(one.key.startswith(RELEASES) for one in listing)
+            if is_empty or (others and not wanted):
                 raise self._nothing(channel, others)
             if others:
                 findings = (*findings, self._unpublished(channel, others))
@@ -62,17 +64,12 @@ class Loose:
             if (pages > 1 or not self._same_etags) and self._list()[0] != listing:
                 # Several pages may come from several states.
                 continue
-            return self._keep(listing, wanted, findings)
+            files = {path: self._data[one] for path, one in wanted.items()}
+            self._listing, self._content = listing, Snapshot.of(files, findings)
+            return self._content
         raise LayerUnavailable(
             f"What is below {self._url} changes faster than it can be read.", layer=self._url
         )
-
-    def _keep(
-        self, listing: tuple[Listed, ...], wanted: dict[str, Listed], findings: tuple[Finding, ...]
-    ) -> Snapshot:
-        files = {path: self._data[one] for path, one in wanted.items()}
-        self._listing, self._content = listing, Snapshot.of(files, findings)
-        return self._content
 
     def _list(self) -> tuple[tuple[Listed, ...], int]:
         listing: list[Listed] = []
@@ -87,10 +84,6 @@ class Loose:
                     hint="Give the prompts a prefix of their own.",
                 )
         return tuple(listing), pages
-
-    def _is_nothing(self, listing: tuple[Listed, ...]) -> bool:
-        # A first push that is under way, or ended halfway, leaves objects of its own.
-        return all(one.key.startswith(RELEASES) for one in listing)
 
     def _nothing(self, channel: str | None, others: list[str]) -> LayerNotFound:
         if others:

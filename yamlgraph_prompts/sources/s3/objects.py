@@ -92,11 +92,9 @@ class Objects:
         self._connection = None
 
     def url(self, key: str) -> str:
-        """The object's URL."""
         return f"s3://{self.location.bucket}/{self._prefix}{key}"
 
     def get(self, key: str, limit_bytes: int) -> bytes | None:
-        """An object's bytes; None if there is none."""
         answer = self.ask(key, limit_bytes=limit_bytes)
         return answer.data if answer.status == 200 else None
 

@@ -44,13 +44,11 @@ class BoundedSession(Session):  # type: ignore[misc]
     """A session with bounds for all its clients, those that get credentials too."""
 
     def create_client(self, service_name: str, *args: Any, **kwargs: Any) -> Any:
-        """As botocore's."""
         client = super().create_client(service_name, *args, **kwargs)
         _bound(client._endpoint.http_session, is_s3=service_name == "s3")
         return client
 
     def get_credentials(self) -> Any:
-        """As botocore's."""
         for provider in self.get_component("credential_provider").providers:
             for name in ("_role_fetcher", "_fetcher"):
                 # Requests to a machine's or a container's metadata service need no client.

@@ -81,7 +81,6 @@ class S3Source:
         )
 
     def changes(self, stop: Event) -> Iterator[None]:
-        """A bucket is polled."""
         return poll(stop, self.refresh_s)
 
     def release(self, release_id: str) -> Snapshot | None:
@@ -92,7 +91,6 @@ class S3Source:
         return self._unpacked(release_id, self.unpack)
 
     def folders(self) -> list[str]:
-        """The names of the folders directly below the prefix."""
         try:
             self._objects.open()
             pages = self._objects.pages(delimiter="/")
@@ -108,11 +106,9 @@ class S3Source:
 
     @property
     def traffic(self) -> Traffic:
-        """The requests so far, and the bytes received for them."""
         return self._objects.traffic
 
     def close(self) -> None:
-        """Let go of the connections."""
         self._objects.close()
 
     def _read_published(self, unpack: Unpack) -> Snapshot | None:
