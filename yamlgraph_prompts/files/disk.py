@@ -51,27 +51,27 @@ def refusal(doing: str, path: Path, error: OSError) -> StoreError:
 def private_folder(folder: Path) -> None:
     """Make `folder` (mode 0700) when it is not there; refuse one that others can change."""
     try:
-        found = os.lstat(folder)
+        facts = os.lstat(folder)
     except FileNotFoundError:
         folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with suppress(FileExistsError):
             os.mkdir(folder, 0o700)
-        found = os.lstat(folder)
-    if stat.S_ISLNK(found.st_mode):
+        facts = os.lstat(folder)
+    if stat.S_ISLNK(facts.st_mode):
         raise StoreError(
             f"The store {folder} is a link.", hint="Name the folder that it leads to instead."
         )
-    if not stat.S_ISDIR(found.st_mode):
+    if not stat.S_ISDIR(facts.st_mode):
         raise StoreError(f"The store {folder} is not a folder.", hint="Move it out of the way.")
     if sys.platform == "win32":
         return
-    if found.st_uid != os.geteuid():
+    if facts.st_uid != os.geteuid():
         raise StoreError(
-            f"The store {folder} belongs to user {found.st_uid}, not to {os.geteuid()}: "
+            f"The store {folder} belongs to user {facts.st_uid}, not to {os.geteuid()}: "
             "its owner could change what is served.",
             hint="Change its owner, or name another folder in YAMLGRAPH_PROMPTS_STORE.",
         )
-    if found.st_mode & 0o022:
+    if facts.st_mode & 0o022:
         raise StoreError(
             f"The store {folder} can be written by other users: they could change what is served.",
             hint=f"Run: chmod go-w {folder}",

@@ -70,10 +70,10 @@ def inode(
 ) -> tuple[int, int] | None:
     """Which folder or file this is: another one after it was renamed; None where none is."""
     try:
-        found = os.stat(path, dir_fd=dir_fd, follow_symlinks=follow)
+        facts = os.stat(path, dir_fd=dir_fd, follow_symlinks=follow)
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return facts.st_dev, facts.st_ino
 
 
 def _read_on(handle: int, data: bytes, limit_bytes: int) -> bytes:

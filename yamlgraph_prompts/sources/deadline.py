@@ -44,7 +44,7 @@ def within(
             layer=url,
             hint=hint,
         )
-    found, problem = answer[0]
+    result, problem = answer[0]
     if problem is not None:
         raise problem
-    return cast(T, found)
+    return cast(T, result)

@@ -215,8 +215,8 @@ class _Reading:
 
     def _folder(self, real: str, path: str, above: tuple[str, ...]) -> None:
         try:
-            with self._root.reach(real) as (folder, name, found):
-                if name is not None or found != real:
+            with self._root.reach(real) as (folder, name, target):
+                if name is not None or target != real:
                     raise _Changed
                 self._folders.setdefault(real, inode(folder))
                 with os.scandir(folder) as names:

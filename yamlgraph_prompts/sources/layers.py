@@ -62,47 +62,47 @@ AnyLayer = Layer | str | os.PathLike[str] | Mapping[str, Any]
 
 def as_layer(layer: AnyLayer) -> Layer:
     """Any value that users may pass for a layer, as a `Layer`."""
-    made = layer if isinstance(layer, Layer) else Layer(layer)
-    if isinstance(made.url, Mapping):
-        odd = next((name for name in made.url if not isinstance(name, str)), None)
+    result = layer if isinstance(layer, Layer) else Layer(layer)
+    if isinstance(result.url, Mapping):
+        odd = next((name for name in result.url if not isinstance(name, str)), None)
         if odd is not None:
             text = f"A prompt's name must be a text, and {odd!r} is none."
             raise LayerError(text, layer="memory:")
-        return made
-    if not isinstance(made.url, (str, os.PathLike)):
+        return result
+    if not isinstance(result.url, (str, os.PathLike)):
         raise TypeError(
             "A layer is a path, a URL, a mapping of prompts or a Layer, and "
-            f"a {type(made.url).__name__} is none of them: "
+            f"a {type(result.url).__name__} is none of them: "
             "give several layers one after the other, as in LivePrompts('local', 'base')."
         )
-    text = made.text
+    text = result.text
     if not text.strip() or "\0" in text:
         raise LayerError(
             f"The layer {text!r} names no place.",
             layer=text,
             hint="Is it from a variable that is not set? For the working directory say '.'.",
         )
-    for found in _IN_BRACES.finditer(text):
-        said, word = found[0], found[1].lower()
+    for match in _IN_BRACES.finditer(text):
+        braces, word = match[0], match[1].lower()
         near = word in ("env", "environment") or nearest(word, ["environment"])
-        if said != PLACEHOLDER and near:
+        if braces != PLACEHOLDER and near:
             hint = f"Did you mean {PLACEHOLDER}?"
-            raise LayerError(f"The layer {text!r} has {said} in it.", layer=text, hint=hint)
-    return made
+            raise LayerError(f"The layer {text!r} has {braces} in it.", layer=text, hint=hint)
+    return result
 
 
-def environment_name(given: str | None) -> tuple[str, bool]:
+def environment_name(argument: str | None) -> tuple[str, bool]:
     """The environment, and whether it was set explicitly.
 
     The argument counts first, then ``YAMLGRAPH_PROMPTS_ENVIRONMENT``, then ``ENVIRONMENT``, then
     ``development``.
     """
     for origin, name in (
-        ("environment=", given),
+        ("environment=", argument),
         ("YAMLGRAPH_PROMPTS_ENVIRONMENT", os.environ.get("YAMLGRAPH_PROMPTS_ENVIRONMENT")),
         ("ENVIRONMENT", os.environ.get("ENVIRONMENT")),
     ):
-        if name is None or (name == "" and given is None):
+        if name is None or (name == "" and argument is None):
             continue
         if not isinstance(name, str) or not _ENVIRONMENT.fullmatch(name):
             raise InvalidEnvironment(

@@ -68,9 +68,9 @@ class LayerReader:
 
     def read(self) -> LayerContent:
         self._taken = None
-        found = self._ask()
-        self._taken = found.version
-        return found
+        content = self._ask()
+        self._taken = content.version
+        return content
 
     def kept(self, for_s: float) -> LayerContent:
         """The last content, read again if it is older than `for_s` seconds."""
@@ -104,14 +104,14 @@ class LayerReader:
         if content is None:
             return None
         base = self.url.rstrip("/")
-        found = Release.of(
+        release = Release.of(
             (
                 Prompt(path.removesuffix(".yaml"), data, self.url, f"{base}/{path}")
                 for path, data in content.files.items()
             ),
             environment=self.environment,
         )
-        return found if found.id == release_id else None
+        return release if release.id == release_id else None
 
     def _ask(self) -> LayerContent:
         try:
@@ -245,8 +245,8 @@ class LayerReader:
     def _missing(self, problem: LayerNotFound) -> LayerNotFound:
         text, parameters = self.layer.text, ""
         if self.remote:
-            text, mark, given = text.partition("?")
-            parameters = (mark + given).replace("{environment}", self.environment)
+            text, mark, query = text.partition("?")
+            parameters = (mark + query).replace("{environment}", self.environment)
         where = environments_pattern(text)
         if where is None:
             return problem
@@ -254,19 +254,20 @@ class LayerReader:
         source = open_source(place + parameters, base=self._base)
         if not isinstance(source, ListsFolders):
             return problem
-        found = [m["environment"] for name in source.folders() if (m := pattern.fullmatch(name))]
+        matches = filter(None, map(pattern.fullmatch, source.folders()))
+        existing = [match["environment"] for match in matches]
         source.close()
-        if self.environment in found:
+        if self.environment in existing:
             # The environment is there, and something below it is not.
             return problem
-        near = get_close_matches(self.environment, found, n=1)
+        near = get_close_matches(self.environment, existing, n=1)
         # prod means production.
-        near += [name for name in found if name.startswith(self.environment)]
-        exist = f"These exist: {', '.join(found)}." if found else f"None is in {place} yet."
+        near += [name for name in existing if name.startswith(self.environment)]
+        exist = f"These exist: {', '.join(existing)}." if existing else f"None is in {place} yet."
         return LayerNotFound(
             f"There is no environment {self.environment!r} in {self.layer.text}. {exist}",
             layer=self.url,
-            available=found,
+            available=existing,
             hint=f"Did you mean {near[0]!r}?" if near else None,
         )
 

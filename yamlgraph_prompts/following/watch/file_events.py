@@ -265,14 +265,14 @@ class _Shared:
     def _schedule(self, folder: Folder, handler: _Handler) -> _Entry:
         assert self.observer is not None
         path, below = folder
-        found = inode(path)
+        was = inode(path)
         try:
             watch = self.observer.schedule(handler, path, recursive=below, event_filter=_HEARD)
         except RuntimeError as error:  # no more threads
             raise OSError(str(error)) from error
         emitter = next(each for each in self.observer.emitters if each.watch is watch)
         _do_not_wait_for_the_other_half(emitter)
-        return _Entry(watch, emitter, found, {handler})
+        return _Entry(watch, emitter, was, {handler})
 
     def _add(self, entry: _Entry, handler: _Handler) -> None:
         assert self.observer is not None

@@ -349,17 +349,17 @@ class Watch:
         if self._seen is None and self._candidate and self._candidate[1] == heard:
             self._seen, self._candidate = self._candidate[0], None
             return
-        found = self._look()
-        if found == self._seen:
+        fingerprint = self._look()
+        if fingerprint == self._seen:
             self._candidate = None
-        elif self._seen is None or self._candidate is None or self._candidate[0] != found:
+        elif self._seen is None or self._candidate is None or self._candidate[0] != fingerprint:
             settle_s = 0.0 if self._seen is None else min(SETTLE_S, self._poll_s)
-            self._candidate = (found, heard)
+            self._candidate = (fingerprint, heard)
             self._poll_at = monotonic() + max(self._quiet_s, settle_s)
         else:
-            self._seen, self._candidate = found, None
+            self._seen, self._candidate = fingerprint, None
             self._call(Trigger.POLL)
-            if self._look() != found:
+            if self._look() != fingerprint:
                 self._seen = ""
 
     def _poll_later(self) -> None:

@@ -58,7 +58,7 @@ def connection(location: Location, *, is_patient: bool = False) -> Connection:
 def known(location: Location) -> Connection | None:
     """The existing connection to it."""
     key = _key(location)
-    return next((made for (one, _), made in list(_made.items()) if one == key), None)
+    return next((conn for (one, _), conn in list(_made.items()) if one == key), None)
 
 
 def forget(location: Location) -> None:
@@ -102,12 +102,12 @@ def _connect(location: Location, is_patient: bool) -> Connection:
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
-    made = boto3.Session(botocore_session=session).client(
+    client = boto3.Session(botocore_session=session).client(
         "s3", region_name=location.region, endpoint_url=location.endpoint, config=config
     )
     # boto3 takes any document for an empty list, so its answer gets the document as well.
-    made.meta.events.register("after-call.s3.ListObjectsV2", _with_body)
-    return Connection(made, session.get_credentials())
+    client.meta.events.register("after-call.s3.ListObjectsV2", _with_body)
+    return Connection(client, session.get_credentials())
 
 
 def _with_body(http_response: Any, parsed: dict[str, Any], **_: object) -> None:

@@ -136,33 +136,33 @@ def layer_error(
 
 def circumstances(location: Location, used: Connection | None = None) -> str:
     """Where, and with which credentials; sends no request, and holds no secret."""
-    made = used or known(location)
-    if made is None:
+    connection = used or known(location)
+    if connection is None:
         names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
         endpoint = next(filter(None, (location.endpoint, *map(os.getenv, names))), "the default")
     else:
-        endpoint = made.client.meta.endpoint_url
+        endpoint = connection.client.meta.endpoint_url
     parts = urlsplit(endpoint)
     if parts.username or parts.password:
         endpoint = endpoint.replace(f"{parts.netloc.rpartition('@')[0]}@", "")
     return (
         f"bucket {location.bucket}, prefix {location.prefix or '(none)'}, endpoint {endpoint}, "
-        f"credentials: {_credentials(location, made)}"
+        f"credentials: {_credentials(location, connection)}"
     )
 
 
-def _credentials(location: Location, made: Connection | None) -> str:
+def _credentials(location: Location, connection: Connection | None) -> str:
     profile = location.profile or os.environ.get("AWS_PROFILE")
     suffix = f", profile {profile}" if profile else ""
-    if made is None:
+    if connection is None:
         return f"not known yet{suffix}"
-    if made.credentials is None:
+    if connection.credentials is None:
         return f"none{suffix}"
     # Not the property: it may fetch a new key.
-    facts = vars(made.credentials)
+    facts = vars(connection.credentials)
     key = str(facts.get("_access_key") or facts.get("access_key") or "").strip()
     ends = f" ending in {key[-4:]}" if len(key) >= 12 else ""
-    origin = _ORIGINS.get(made.credentials.method, made.credentials.method)
+    origin = _ORIGINS.get(connection.credentials.method, connection.credentials.method)
     return f"access key{ends} from {origin}{suffix}"
 
 
