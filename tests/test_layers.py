@@ -428,7 +428,7 @@ def test_a_change_is_not_written_over_an_edition_that_it_was_not_made_on(tmp_pat
         with prompts.change(Draft("a", b"user: mine")) as change:
             link.unlink()
             link.symlink_to("new")
-            with pytest.raises(LayerUnavailable, match="swapped"):
+            with pytest.raises(LayerUnavailable, match="replaced by another folder"):
                 change.commit()
         assert (tmp_path / "new/a.yaml").read_text() == "user: new"
         assert prompts["a"].user == "old"

@@ -36,10 +36,11 @@ from yamlgraph_prompts.model.trigger import Trigger
 from yamlgraph_prompts.sources import (
     KeepsReleases,
     Source,
+    layer_files,
     open_source,
 )
 from yamlgraph_prompts.sources.reader import LayerReader
-from yamlgraph_prompts.sources.s3 import S3Source, listing, loose, session
+from yamlgraph_prompts.sources.s3 import S3Source, loose, session
 from yamlgraph_prompts.sources.s3.client import Connection, connection, forget
 from yamlgraph_prompts.sources.s3.location import Location
 from yamlgraph_prompts.sources.s3.objects import Objects
@@ -536,7 +537,7 @@ def test_an_object_that_is_too_large_is_told_and_not_fetched(s3: ScriptedS3) -> 
 def test_more_than_a_release_can_hold_is_told(
     s3: ScriptedS3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listing, "LIMIT_BYTES", 10)
+    monkeypatch.setattr(layer_files, "LIMIT_BYTES", 10)
     s3.put(a="12345678", b="12345678")
     content = open_source(s3.url()).read()
     assert [finding.code for finding in content.findings] == ["too-large"]

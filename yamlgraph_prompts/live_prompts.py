@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from yamlgraph_prompts.errors import LayerError, PromptsError, ReleaseNotFound
+from yamlgraph_prompts.files.forks import renewed_in_child
 from yamlgraph_prompts.following.follower import Following
 from yamlgraph_prompts.live import LiveGraph, LiveStateGraph, Pin, Recipe
 from yamlgraph_prompts.model.events import Hook
@@ -361,16 +362,7 @@ class LivePrompts(Editable):
             engine.unreadable(problem)
 
 
-_all: weakref.WeakSet[LivePrompts] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for prompts in list(_all):
-        prompts._renew()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+_all = renewed_in_child(LivePrompts._renew)
 
 
 def _store(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from yamlgraph_prompts.errors import GraphNotFound
+from yamlgraph_prompts.files.forks import in_child
 from yamlgraph_prompts.live import LiveGraph, LiveStateGraph, Pin
 from yamlgraph_prompts.live_prompts import LivePrompts
 from yamlgraph_prompts.model.graph import GraphFacts
@@ -39,13 +40,10 @@ _shared: WeakValueDictionary[tuple[object, ...], LivePrompts] = WeakValueDiction
 _shared_lock = threading.Lock()
 
 
+@in_child
 def _after_fork() -> None:
     global _shared_lock
     _shared_lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
 
 
 def load_and_compile(

@@ -1,1 +1,1 @@
-"""Reads and writes files safely: atomic, bounded, through no link."""
+"""Reads and writes files safely: atomic, bounded, through no link. Follows forks."""

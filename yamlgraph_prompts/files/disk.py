@@ -1,4 +1,4 @@
-"""Small, durable file operations: private folders, writing beside and renaming, locks, forks.
+"""Small, durable file operations: private folders, writing beside and renaming, locks.
 
 Never leaves half a file under its final name, and knows nothing of releases.
 """
@@ -15,8 +15,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Protocol
-from weakref import WeakSet
 
 from yamlgraph_prompts.errors import StoreCorrupted, StoreError
 
@@ -25,16 +23,14 @@ logger = logging.getLogger("yamlgraph_prompts")
 TEMPORARY = ".tmp-"
 _CAREFUL = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _CAREFUL
-_HINTS = {
-    errno.ENOSPC: "Free some space, or name a folder on another disk in YAMLGRAPH_PROMPTS_STORE.",
-    errno.EDQUOT: "Free some space, or name a folder on another disk in YAMLGRAPH_PROMPTS_STORE.",
-}
+_FULL = "Free some space, or name a folder on another disk in YAMLGRAPH_PROMPTS_STORE."
+_HINTS = {errno.ENOSPC: _FULL, errno.EDQUOT: _FULL}
 _ANOTHER = "Make it writable for this user, or name another folder in YAMLGRAPH_PROMPTS_STORE."
 
 
 @contextmanager
 def store_errors(doing: str, path: Path) -> Iterator[None]:
-    """Turn an `OSError` in the block into a `StoreError` that says what to do."""
+    """Turn an `OSError` in the block into a `StoreError` with a hint."""
     try:
         yield
     except StoreError:
@@ -45,37 +41,37 @@ def store_errors(doing: str, path: Path) -> Iterator[None]:
 
 def refusal(doing: str, path: Path, error: OSError) -> StoreError:
     """The `StoreError` for an `OSError`, with its errno kept."""
-    known = StoreError(
+    refused = StoreError(
         f"{doing} {path}: {error.strerror or error}.", hint=_HINTS.get(error.errno or 0, _ANOTHER)
     )
-    known.errno = error.errno
-    return known
+    refused.errno = error.errno
+    return refused
 
 
 def private_folder(folder: Path) -> None:
     """Make `folder` (mode 0700) when it is not there; refuse one that others can change."""
     try:
-        found = os.lstat(folder)
+        facts = os.lstat(folder)
     except FileNotFoundError:
         folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with suppress(FileExistsError):
             os.mkdir(folder, 0o700)
-        found = os.lstat(folder)
-    if stat.S_ISLNK(found.st_mode):
+        facts = os.lstat(folder)
+    if stat.S_ISLNK(facts.st_mode):
         raise StoreError(
             f"The store {folder} is a link.", hint="Name the folder that it leads to instead."
         )
-    if not stat.S_ISDIR(found.st_mode):
+    if not stat.S_ISDIR(facts.st_mode):
         raise StoreError(f"The store {folder} is not a folder.", hint="Move it out of the way.")
     if sys.platform == "win32":
         return
-    if found.st_uid != os.geteuid():
+    if facts.st_uid != os.geteuid():
         raise StoreError(
-            f"The store {folder} belongs to user {found.st_uid}, not to {os.geteuid()}: "
+            f"The store {folder} belongs to user {facts.st_uid}, not to {os.geteuid()}: "
             "its owner could change what is served.",
             hint="Change its owner, or name another folder in YAMLGRAPH_PROMPTS_STORE.",
         )
-    if found.st_mode & 0o022:
+    if facts.st_mode & 0o022:
         raise StoreError(
             f"The store {folder} can be written by other users: they could change what is served.",
             hint=f"Run: chmod go-w {folder}",
@@ -108,22 +104,21 @@ def write_new(path: Path | str, data: bytes, mode: int = 0o600, *, sync: bool = 
     """Write a file that must not be there yet."""
     fd = os.open(path, _NEW, mode)
     try:
-        _write_all(fd, data)
+        write_all(fd, data)
         if sync:
             os.fsync(fd)
     finally:
         os.close(fd)
 
 
-def replace(path: Path, data: bytes, *, sync: bool = True) -> None:
-    """Give `path` the content `data`, at once; on an error nothing has changed.
+def replace(path: Path, data: bytes, mode: int = 0o600, *, sync: bool = True) -> None:
+    """Replace the content of `path` atomically; an error changes nothing.
 
-    Args:
-        sync: Whether it is durable when the call returns.
+    With `sync` it is durable when the call returns.
     """
     beside = path.parent / temporary_name()
     try:
-        write_new(beside, data, sync=sync)
+        write_new(beside, data, mode, sync=sync)
         os.replace(beside, path)
     except BaseException:
         with suppress(OSError):
@@ -134,19 +129,14 @@ def replace(path: Path, data: bytes, *, sync: bool = True) -> None:
 
 
 def append(path: Path, data: bytes, *, sync: bool = True, alone: bool = False) -> None:
-    """Add `data` to a file in one write.
-
-    Args:
-        sync: Whether it is durable.
-        alone: Nobody else writes the file meanwhile, so on an error nothing has changed.
-    """
+    """Add `data` to a file in one write; with no other writer (`alone`) errors change nothing."""
     fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _CAREFUL, 0o600)
     try:
         before = os.fstat(fd)
         if not stat.S_ISREG(before.st_mode):
             raise OSError(errno.EINVAL, f"{path} is not a regular file")
         try:
-            _write_all(fd, data)
+            write_all(fd, data)
             if sync:
                 os.fsync(fd)
         except BaseException:
@@ -190,7 +180,7 @@ def syncing(path: Path) -> Callable[[], None]:
     return wait
 
 
-def _write_all(fd: int, data: bytes) -> None:
+def write_all(fd: int, data: bytes) -> None:
     done = os.write(fd, data)
     while done < len(data):
         done += os.write(fd, memoryview(data)[done:])
@@ -207,7 +197,7 @@ def sync_folder(folder: Path) -> None:
         finally:
             os.close(fd)
     except OSError as error:
-        # The rename is visible to everybody already: calling it failed would be the larger lie.
+        # The rename is visible already, so this does not count as a failure.
         logger.warning("Could not sync the folder %s: %s", folder, error)
 
 
@@ -231,7 +221,7 @@ def remove_tree(folder: Path) -> None:
 
 
 def try_lock(fd: int) -> bool:
-    """Take the lock on an open file unless somebody has it. The kernel gives it back at exit."""
+    """Take the lock on an open file unless it is held. The kernel releases it at exit."""
     if sys.platform == "win32":
         import msvcrt
 
@@ -250,7 +240,7 @@ def try_lock(fd: int) -> bool:
 
 
 def unlock(fd: int) -> None:
-    """Give the lock back, also where a forked child has a copy of the descriptor; close it."""
+    """Release the lock, even if a forked child has a copy of the descriptor; close it."""
     if sys.platform != "win32":
         import fcntl
 
@@ -276,28 +266,3 @@ def take_lock(path: Path, timeout_s: float) -> int:
         os.close(fd)
         raise
     return fd
-
-
-class Forked(Protocol):
-    """Something that must know when the process has forked."""
-
-    def forked(self, *, child: bool) -> None: ...
-
-
-_followers: WeakSet[Forked] = WeakSet()
-
-
-def follow_forks(follower: Forked) -> None:
-    """Call `follower.forked` after each fork, in the parent and in the child."""
-    _followers.add(follower)
-
-
-def _tell(*, child: bool) -> None:
-    for follower in list(_followers):
-        follower.forked(child=child)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        after_in_parent=lambda: _tell(child=False), after_in_child=lambda: _tell(child=True)
-    )

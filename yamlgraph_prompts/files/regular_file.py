@@ -1,6 +1,4 @@
-"""Reads a file only if it is an ordinary one, without ever waiting for it; and tells whether its
-folder was swapped meanwhile.
-"""
+"""Reads regular files only, and never blocks on a pipe; detects a folder that was swapped."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ class SpecialFile(OSError):
 
 
 class TooLarge(OSError):
-    """The file has more bytes than the limit; `size` says how many, as far as is known."""
+    """The file has more bytes than the limit; `size` is the count as far as it is known."""
 
     def __init__(self, size: int) -> None:
         super().__init__(f"the file has {size} bytes")
@@ -55,7 +53,7 @@ def read_regular(
 
 
 def standing(path: str | os.PathLike[str]) -> tuple[object, ...]:
-    """Where a folder or file really is; another answer says that it was swapped for another one.
+    """Where a folder or file really is; the value changes when it is swapped for another one.
 
     git-sync swaps a link on the way to it, Kubernetes the link ``..data`` in a ConfigMap's; others
     rename the whole folder.
@@ -72,14 +70,14 @@ def inode(
 ) -> tuple[int, int] | None:
     """Which folder or file this is: another one after it was renamed; None where none is."""
     try:
-        found = os.stat(path, dir_fd=dir_fd, follow_symlinks=follow)
+        facts = os.stat(path, dir_fd=dir_fd, follow_symlinks=follow)
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return facts.st_dev, facts.st_ino
 
 
 def _read_on(handle: int, data: bytes, limit_bytes: int) -> bytes:
-    """The rest of a file that is longer or shorter than it said, because it is being written."""
+    """The rest of a file whose size has changed because it is being written."""
     pieces = [data]
     while data and sum(map(len, pieces)) <= limit_bytes:
         data = os.read(handle, limit_bytes)

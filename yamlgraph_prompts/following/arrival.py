@@ -1,7 +1,7 @@
-"""News on its way: a run that begins just after a save waits a moment, and gets the new prompts.
+"""A pending change: a run that begins just after a save waits a moment, and gets the new prompts.
 
-It would slow the publication down otherwise: both need the interpreter's lock. Never blocks an
-event loop, and keeps nobody for longer than `MOST_S` after the news.
+Otherwise it would slow the publication down: both need the interpreter's lock. Never blocks an
+event loop, and delays no run for longer than `MOST_S` after the change.
 """
 
 from __future__ import annotations
@@ -18,23 +18,12 @@ _POLL_S = 0.002
 
 
 class Arrival:
-    """One change on its way to becoming live, or none (`coming` is None). Thread-safe.
-
-    Args:
-        due: Whether the first run is to look for one itself, since nobody follows yet.
-
-    Example:
-        >>> arrival = Arrival()
-        >>> arrival.announced()
-        >>> with arrival.taken():
-        ...     pass  # publish
-        >>> arrival.wait()  # there is nothing to wait for any more
-    """
+    """One change on its way to becoming live, or none (`coming` is None). Thread-safe."""
 
     __slots__ = ("coming", "due")
 
     def __init__(self, due: bool = False) -> None:
-        self.due = due
+        self.due = due  # the first run is to look for a change itself
         self.coming: _Coming | None = None
 
     def announced(self) -> None:
@@ -43,7 +32,7 @@ class Arrival:
 
     @contextmanager
     def taken(self) -> Iterator[None]:
-        """While it is taken; whoever waits goes on when this ends, also by an exception."""
+        """While the change is published; waiting runs continue when this ends, in any way."""
         event = self._expect(threading.get_ident())
         try:
             yield
@@ -52,7 +41,7 @@ class Arrival:
             event.set()
 
     def forget(self, due: bool) -> None:
-        """After a fork: whoever was taking it is in the other process."""
+        """After a fork: the publishing thread is in the other process."""
         self.due = due
         self.coming = None
 

@@ -1,4 +1,4 @@
-"""Follows changes of the layers, the graphs and the store, in whichever process is using them."""
+"""Follows changes of the layers, the graphs and the store, in each process that uses them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from yamlgraph_prompts.files.forks import forks_wait_for
 from yamlgraph_prompts.following.arrival import Arrival
 from yamlgraph_prompts.model.graph import Graph
 from yamlgraph_prompts.model.trigger import Trigger
@@ -29,18 +30,7 @@ logger = logging.getLogger("yamlgraph_prompts")
 class Following:
     """Watches all that a publication would look at, and the store. Starts with the first use.
 
-    Args:
-        readers: The layers.
-        graphs: Gives the attached graphs.
-        store_paths: The files by which another process says that it changed what is live.
-        changed: Called with the trigger when a layer or a graph may have changed. This and the
-            others are methods, held weakly: a thread keeps nothing alive that nobody uses.
-        pointed: Called when the store's pointer may have changed.
-        trouble: Called with what happened to the watcher and the same in words.
-        unreadable: Called with what is wrong when a remote layer cannot be looked at.
-        readable: Called when one can be looked at again.
-        refresh_s: Seconds between two polls of layers that send no events.
-        wanted: Whether to follow at all. `arrival.due` says that the next use is to start it.
+    Its callbacks are methods and held weakly: a watching thread keeps no unused object alive.
     """
 
     def __init__(
@@ -73,16 +63,14 @@ class Following:
 
     @property
     def started(self) -> bool:
-        """Whether changes are followed in this process."""
         return self._watches is not None
 
     @property
     def will_tell(self) -> bool:
-        """Whether files may be half written just now; what becomes of them will be told."""
+        """Whether files may be half written just now; their change will be reported."""
         return self._files is not None and self._files.unsettled
 
     def start(self) -> None:
-        """Begin, for whatever there is that could change. Returns at once."""
         with self._starting:
             self.arrival.due = False
             if self._watches is not None or os.environ.get("YAMLGRAPH_PROMPTS_WATCH") == "0":
@@ -101,7 +89,7 @@ class Following:
             watch.start()
             if self._watches is not watches:
                 watch.close()
-        # What changed between the load and now is no news to a watch.
+        # A watch does not see what changed between the load and now.
         if self._watches is watches:
             self._take(Trigger.FIRST_LOOK)
 
@@ -137,7 +125,7 @@ class Following:
         self.arrival.forget(due=self._wanted)
 
     def close_soon(self) -> None:
-        """As `close`, from a thread of its own: nobody knows what holds which lock during a GC."""
+        """As `close`, from a thread of its own: during a GC any lock may be held."""
         if self._watches:
             # Not through `threading`, whose own lock may be the one that is held.
             with suppress(RuntimeError):
@@ -185,10 +173,4 @@ def _weakly(method: Callable[..., object]) -> Callable[..., object]:
 
 # A fork waits for it: what another thread is just importing, the child could never import.
 _importing = threading.Lock()
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_importing.acquire,
-        after_in_parent=_importing.release,
-        after_in_child=_importing.release,
-    )
+forks_wait_for(_importing)

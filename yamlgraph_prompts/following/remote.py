@@ -1,4 +1,4 @@
-"""Follows one remote layer. Its thread is a daemon, and nobody waits for it."""
+"""Follows one remote layer. Its thread is a daemon that is never joined."""
 
 from __future__ import annotations
 
@@ -15,15 +15,7 @@ logger = logging.getLogger("yamlgraph_prompts")
 
 
 class RemoteFollower:
-    """Takes the news of one remote layer, from a thread of its own; waits longer after failures.
-
-    Args:
-        reader: The layer. It keeps the news, for the publication that `changed` starts; its
-            `refresh_s` is the time until the first look after a failure, and more after several.
-        changed: Called with `Trigger.POLL` when something else is there.
-        trouble: Called with what is wrong, when a look fails that did not fail in this way before.
-        well: Called when a look succeeds after one that failed.
-    """
+    """Polls one remote layer in a thread of its own; waits longer after failures."""
 
     def __init__(
         self,
@@ -37,18 +29,16 @@ class RemoteFollower:
         self._trouble = trouble
         self._well = well
         self._pace = Pace(reader.refresh_s)
-        self._told: str | None = None
+        self._reported: str | None = None
         self._stop = threading.Event()
 
     def start(self) -> None:
-        """Begin. Returns at once."""
         threading.Thread(target=self._work, name="yamlgraph-prompts-poll", daemon=True).start()
 
     def rearm(self) -> None:
         """Nothing to do: there is only one place to look at."""
 
     def close(self) -> None:
-        """Stop. Does not wait for a look that is under way."""
         self._stop.set()
 
     def _work(self) -> None:
@@ -59,11 +49,11 @@ class RemoteFollower:
                 for is_new in self._reader.changes(self._stop):
                     self._looked(is_new)
             except LayerError as problem:
-                # Nothing there is an answer, and no reason to ask more rarely.
+                # A missing layer is a valid answer, and no reason to poll less often.
                 gone = isinstance(problem, LayerNotFound)
                 self._pace = Pace(self._pace.refresh_s, 1) if gone else self._pace.failed()
                 retry_after_s = getattr(problem, "retry_after_s", None)
-                self._call(self._tell, problem)
+                self._call(self._report, problem)
             except (Exception, SystemExit):
                 self._pace = self._pace.failed()
                 logger.exception("%s could not be read", self._reader.url)
@@ -71,21 +61,21 @@ class RemoteFollower:
 
     def _looked(self, is_new: bool) -> None:
         if self._pace.failures:
-            self._told = None
+            self._reported = None
             self._call(self._well)
         self._pace = self._pace.well()
         if is_new:
             self._call(self._changed, Trigger.POLL)
 
-    def _tell(self, problem: LayerError) -> None:
-        if self._told != problem.message:
-            self._told = problem.message
+    def _report(self, problem: LayerError) -> None:
+        if self._reported != problem.message:
+            self._reported = problem.message
             self._trouble(problem)
 
-    def _call(self, tell: Callable[..., object], *args: object) -> None:
+    def _call(self, report: Callable[..., object], *args: object) -> None:
         if self._stop.is_set():
             return
         try:
-            tell(*args)
+            report(*args)
         except (Exception, SystemExit):
             logger.exception("A change could not be processed")

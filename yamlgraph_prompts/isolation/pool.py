@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from yamlgraph_prompts.errors import WorkerDied, WorkerUnavailable, WorkStopped
+from yamlgraph_prompts.files.forks import renewed_in_child
 from yamlgraph_prompts.isolation.worker import GRACE_S, Answer, exactly, send_bytes
 
 __all__ = ["Answer", "Pool"]
@@ -278,13 +279,4 @@ def _end_all(workers: list[_Worker]) -> None:
         workers.pop().end()
 
 
-_pools: weakref.WeakSet[Pool] = weakref.WeakSet()
-
-
-def _forget_all() -> None:
-    for pool in list(_pools):
-        pool._forget()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_all)
+_pools = renewed_in_child(Pool._forget)

@@ -18,8 +18,8 @@ from yamlgraph_prompts.model.entry import LIMIT_MESSAGE, LIMIT_WHO, Entry
 from yamlgraph_prompts.model.release import Release
 from yamlgraph_prompts.registry import open_registry
 from yamlgraph_prompts.registry.ports import Hinted, Registry
+from yamlgraph_prompts.sources.layer_files import case_collisions, escapes
 from yamlgraph_prompts.sources.layers import LayerContent, environment_name, resolve
-from yamlgraph_prompts.sources.s3.listing import case_collisions, escapes
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,6 @@ from pathlib import Path
 
 from yamlgraph_prompts.errors import StoreError
 from yamlgraph_prompts.files.disk import (
-    follow_forks,
     names_in,
     remove_tree,
     store_errors,
@@ -24,6 +23,7 @@ from yamlgraph_prompts.files.disk import (
     try_lock,
     write_new,
 )
+from yamlgraph_prompts.files.forks import follow_forks
 
 logger = logging.getLogger("yamlgraph_prompts")
 

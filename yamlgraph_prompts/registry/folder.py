@@ -11,7 +11,6 @@ from pathlib import Path
 
 from yamlgraph_prompts.errors import StoreError
 from yamlgraph_prompts.files.disk import (
-    follow_forks,
     private_folder,
     store_errors,
     take_lock,
@@ -21,6 +20,7 @@ from yamlgraph_prompts.files.disk import (
     unlock,
     write_new,
 )
+from yamlgraph_prompts.files.forks import follow_forks
 
 LOCK_TIMEOUT_S = 10.0
 

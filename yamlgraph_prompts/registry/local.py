@@ -19,7 +19,6 @@ from urllib.parse import unquote, urlsplit
 from yamlgraph_prompts.errors import Conflict, ReleaseNotFound, StoreError
 from yamlgraph_prompts.files.disk import (
     TEMPORARY,
-    follow_forks,
     names_in,
     refusal,
     replace,
@@ -27,6 +26,7 @@ from yamlgraph_prompts.files.disk import (
     syncing,
     unlink,
 )
+from yamlgraph_prompts.files.forks import follow_forks
 from yamlgraph_prompts.model.entry import Entry
 from yamlgraph_prompts.model.pack import (
     MAX_FINDINGS,

@@ -97,7 +97,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What a source has asked over a network so far: its optional attribute ``traffic``.
+    """A source's requests over a network so far: its optional attribute ``traffic``.
 
     Args:
         requests: How many requests, those included that failed or were made again.
@@ -115,9 +115,9 @@ class Traffic:
 class Source(Protocol):
     """The reader of one kind of layer.
 
-    `read` is called by one thread at a time, with a deadline after which nobody waits for it any
-    more; `changes` by a thread of its own, beside `read`. What else a source can do is said by the
-    protocols below; `yamlgraph_prompts.testing` has a contract to test one with.
+    `read` is called by one thread at a time, with a deadline after which it is abandoned;
+    `changes` by a thread of its own, beside `read`. The protocols below are optional abilities;
+    `yamlgraph_prompts.testing` has a contract to test a source with.
     """
 
     url: str
@@ -132,14 +132,14 @@ class Source(Protocol):
         """
 
     def changes(self, stop: Event) -> Iterator[Snapshot | None]:
-        """News, until `stop` is set: a snapshot, or None to say "read again".
+        """Changes, until `stop` is set: a new snapshot, or None for "read again".
 
-        News may turn out to be none. A place that tells no news is asked every `refresh_s`
-        seconds: ``return poll(stop, self.refresh_s)``, see `sources.polling`. A source that has an
-        attribute `refresh_s` is given the user's.
+        The content may turn out to be the same. A place that sends no events is polled every
+        `refresh_s` seconds: ``return poll(stop, self.refresh_s)``, see `sources.polling`. A source
+        with an attribute `refresh_s` gets the user's.
 
         Raises:
-            LayerError: News cannot be had now. The caller waits, reads, and begins anew.
+            LayerError: Changes cannot be followed now. The caller waits, reads, and calls again.
         """
 
     def close(self) -> None:
@@ -151,12 +151,12 @@ class Local(Protocol):
     """A source that reads without a network: its reads have no deadline, and are not polled."""
 
     def watched(self) -> tuple[Path, ...]:
-        """The paths whose change is news, for the file watch; it is used instead of `changes`."""
+        """The paths to watch; the file watch is used instead of `changes`."""
 
 
 @runtime_checkable
 class ListsFolders(Protocol):
-    """A source that can say what else lies beside it, for a misspelt environment."""
+    """A source that can list its sibling folders, for a misspelt environment."""
 
     def folders(self) -> list[str]:
         """The names of the folders directly in this place; ``[]`` when there are none."""

@@ -1,4 +1,4 @@
-"""Waits for an answer no longer than it may take; what hangs is left to its own daemon thread."""
+"""Bounds blocking calls in time; a call that hangs is left to its daemon thread."""
 
 from __future__ import annotations
 
@@ -21,12 +21,8 @@ def within(
     when: str = "in time",
     hint: str = "Check the endpoint and the network, or raise startup_deadline_s.",
 ) -> T:
-    """The answer to a question that may never be answered; it is not waited for any longer.
-
-    Raises:
-        LayerUnavailable: There is no answer in time.
-    """
-    # A daemon thread: a call that hangs in a client must not keep the process from ending.
+    """The result of a call that may hang; waits for it no longer than `seconds`."""
+    # A daemon thread: a hanging call must not keep the process from ending.
     answer: list[tuple[T | None, BaseException | None]] = []
 
     def answered() -> None:
@@ -41,14 +37,14 @@ def within(
     meanwhile()
     thread.join(max(0.0, ends - time.monotonic()))
     if not answer:
-        # Only now: which credentials are used is found out while they are waited for.
+        # Only now: the credentials become known during the call.
         further = about()
         raise LayerUnavailable(
             f"{url} did not answer {when}{f' ({further})' if further else ''}.",
             layer=url,
             hint=hint,
         )
-    found, problem = answer[0]
+    result, problem = answer[0]
     if problem is not None:
         raise problem
-    return cast(T, found)
+    return cast(T, result)

@@ -55,16 +55,6 @@ class DirectorySource:
 
     A folder that is swapped while it is read (git-sync, a Kubernetes ConfigMap) is read again,
     so that the answer never mixes two states.
-
-    Args:
-        url: A path or a ``file://`` URL.
-
-    Example:
-        >>> from tempfile import mkdtemp
-        >>> folder = Path(mkdtemp())
-        >>> _ = (folder / "greeting.yaml").write_text("user: Hi {name}")
-        >>> DirectorySource(str(folder)).read().files
-        {'greeting.yaml': b'user: Hi {name}'}
     """
 
     refresh_s = 1.0
@@ -83,7 +73,6 @@ class DirectorySource:
         self._inode: tuple[int, int] | None = None
 
     def read(self) -> Snapshot:
-        """Everything that is there now; see `Source.read`."""
         self._inode = None
         for _ in range(ATTEMPTS):
             before = standing(self.root)
@@ -99,7 +88,6 @@ class DirectorySource:
         return poll(stop, self.refresh_s)
 
     def folders(self) -> list[str]:
-        """The names of the folders directly in this one."""
         try:
             with os.scandir(self.root) as entries:
                 return sorted(e.name for e in entries if not e.name.startswith(".") and e.is_dir())
@@ -107,7 +95,6 @@ class DirectorySource:
             return []
 
     def watched(self) -> tuple[Path, ...]:
-        """The folder itself."""
         return (self.root,)
 
     def write(self, change: Change) -> None:
@@ -228,8 +215,8 @@ class _Reading:
 
     def _folder(self, real: str, path: str, above: tuple[str, ...]) -> None:
         try:
-            with self._root.reach(real) as (folder, name, found):
-                if name is not None or found != real:
+            with self._root.reach(real) as (folder, name, target):
+                if name is not None or target != real:
                     raise _Changed
                 self._folders.setdefault(real, inode(folder))
                 with os.scandir(folder) as names:

@@ -41,19 +41,7 @@ ATTEMPTS = 3
 
 
 class HttpSource:
-    """Reads the files that ``index.json`` below a URL lists.
-
-    Args:
-        url: ``https://host/path``; ``http://`` for this machine only.
-        deadline_s: Seconds that one reading may take with all its requests.
-
-    Raises:
-        LayerUnavailable: The URL is not one to read prompts from.
-
-    Example:
-        >>> HttpSource("https://prompts.acme.test/production").url
-        'https://prompts.acme.test/production/'
-    """
+    """Reads the files that ``index.json`` below a URL lists."""
 
     refresh_s = 30.0
 
@@ -71,7 +59,7 @@ class HttpSource:
         wrong = ""
         with _Reading(self._server, self._deadline_s) as reading:
             for _ in range(ATTEMPTS):
-                # A wrong file says nothing about the index: that is fetched anew, with no ETag.
+                # A wrong file does not mean a wrong index: fetch it anew, without the ETag.
                 index = self._index(reading, "" if wrong else self._etag)
                 if index.status == 304 and self._snapshot is not None:
                     return self._snapshot
@@ -92,7 +80,6 @@ class HttpSource:
         )
 
     def changes(self, stop: threading.Event) -> Iterator[None]:
-        """A web server tells no news."""
         return poll(stop, self.refresh_s)
 
     def close(self) -> None:
@@ -252,11 +239,7 @@ class _Reading(AbstractContextManager["_Reading"]):
             connection.cut()
 
     def answers(self, requests: Sequence[_Request]) -> Iterator[_Answer]:
-        """The answers as they come, to a few requests at one time.
-
-        Raises:
-            LayerUnavailable: One cannot be had, or not in time.
-        """
+        """The answers as they come, to a few requests at one time."""
         waiting: SimpleQueue[_Request] = SimpleQueue()
         answers: SimpleQueue[_Answer | Exception] = SimpleQueue()
         for request in requests:

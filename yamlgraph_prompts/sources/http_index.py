@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from yamlgraph_prompts.errors import LayerUnavailable
-from yamlgraph_prompts.files.disk import temporary_name, write_new
+from yamlgraph_prompts.files.disk import replace
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.sources.directory import DirectorySource
 from yamlgraph_prompts.sources.layer_files import escapes, sort_out
@@ -37,9 +37,7 @@ def write_index(folder: str | os.PathLike[str]) -> Path:
     for finding in snapshot.findings:
         if finding.severity == "error":
             raise LayerUnavailable(str(finding), layer=str(path))
-    beside = path / temporary_name()
-    write_new(beside, index_of(snapshot.files), 0o644)
-    os.replace(beside, path / INDEX)
+    replace(path / INDEX, index_of(snapshot.files), 0o644)
     return path / INDEX
 
 
@@ -76,11 +74,7 @@ class Entry:
 
 
 def entries_of(index: bytes, url: str) -> tuple[list[Entry], tuple[Finding, ...]]:
-    """The files of an index that are to be read, and the findings about the others.
-
-    Raises:
-        LayerUnavailable: It is no index.
-    """
+    """The files of an index that are to be read, and the findings about the others."""
     try:
         document = json.loads(index)
         if document["version"] != VERSION:
@@ -95,8 +89,8 @@ def entries_of(index: bytes, url: str) -> tuple[list[Entry], tuple[Finding, ...]
             layer=url,
             hint="Write it with write_index.",
         ) from None
-    wanted, findings = sort_out({path: one.size for path, one in entries.items()}, url)
-    return [entries[path] for path in wanted], findings
+    wanted, findings = sort_out(entries, url)
+    return list(wanted.values()), findings
 
 
 def _entry(path: str, facts: Mapping[str, Any]) -> Entry:

@@ -1,14 +1,24 @@
-"""Which files of a layer are read, and what is said of those that cannot be. Pure."""
+"""Which files of a layer are read, and the findings about the others. Pure."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Protocol, TypeVar
 
 from yamlgraph_prompts.files.regular_file import LIMIT_FILE_BYTES
 from yamlgraph_prompts.findings import Finding
 
 LIMIT_BYTES = 64 << 20
+
+
+class _HasSize(Protocol):
+    @property
+    def size(self) -> int: ...
+
+
+Sized = TypeVar("Sized", bound=_HasSize)
+
 # What ends a line, turns it round or steers a terminal; the last are bytes that are not UTF-8.
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -24,7 +34,7 @@ def has_controls(path: str) -> bool:
 
 
 def shown(url: str, path: str) -> str:
-    """A file of a layer, as a person would name it."""
+    """The path of a layer's file, for people to read."""
     return f"{url}/{ascii(path)[1:-1] if has_controls(path) else path}"
 
 
@@ -44,28 +54,23 @@ def yml(file: str) -> Finding:
     )
 
 
-def too_large(path: str, file: str, size: int, *, what: str = "file") -> Finding:
+def too_large(path: str, file: str, size: int) -> Finding:
     """The finding for one that has more bytes than a prompt may have."""
     return Finding(
         "error",
         "too-large",
-        f"A prompt may have at most {LIMIT_FILE_BYTES >> 20} MiB; this {what} has {size} bytes.",
+        f"A prompt may have at most {LIMIT_FILE_BYTES >> 20} MiB; this file has {size} bytes.",
         prompt=prompt_name(path),
         file=file,
     )
 
 
-def sort_out(sizes: Mapping[str, int], url: str) -> tuple[list[str], tuple[Finding, ...]]:
-    """Which files of a list are to be fetched, and the findings about the others.
-
-    Args:
-        sizes: Path within the source → the file's size in bytes.
-        url: The source's URL, with a slash at its end.
-    """
-    wanted: list[str] = []
+def sort_out(listed: Mapping[str, Sized], url: str) -> tuple[dict[str, Sized], tuple[Finding, ...]]:
+    """The files of a list to fetch, by path, and findings about others; `url` ends with a slash."""
+    wanted: dict[str, Sized] = {}
     findings: list[Finding] = []
     left = LIMIT_BYTES
-    for path, size in sizes.items():
+    for path, one in listed.items():
         is_prompt = is_read(path)
         if is_prompt and escapes(path):
             text = "This name cannot be a file's: it leads out of the layer or is not printable."
@@ -75,14 +80,14 @@ def sort_out(sizes: Mapping[str, int], url: str) -> tuple[list[str], tuple[Findi
             continue
         elif path.endswith(".yml"):
             findings.append(yml(shown(url[:-1], path)))
-        elif is_prompt and size > LIMIT_FILE_BYTES:
-            findings.append(too_large(path, shown(url[:-1], path), size))
-        elif is_prompt and size > left:
+        elif is_prompt and one.size > LIMIT_FILE_BYTES:
+            findings.append(too_large(path, shown(url[:-1], path), one.size))
+        elif is_prompt and one.size > left:
             text = f"The layer has more than {LIMIT_BYTES >> 20} MiB of prompts."
             return wanted, (*findings, Finding("error", "too-large", text, file=url))
         elif is_prompt:
-            left -= size
-            wanted.append(path)
+            left -= one.size
+            wanted[path] = one
     return wanted, tuple(findings)
 
 
@@ -93,3 +98,9 @@ def escapes(path: str) -> bool:
         or "\\" in path
         or any(part in ("", ".", "..") for part in path.split("/"))
     )
+
+
+def case_collisions(paths: Iterable[str]) -> list[str]:
+    """Those that another one equals but for capitals."""
+    first: dict[str, str] = {}
+    return [path for path in paths if first.setdefault(path.casefold(), path) != path]

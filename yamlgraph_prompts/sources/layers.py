@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from yamlgraph_prompts.errors import InvalidEnvironment, LayerError
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.model.release import Prompt
+from yamlgraph_prompts.sources.layer_files import prompt_name
 from yamlgraph_prompts.text.spelling import nearest
 
 PLACEHOLDER = "{environment}"
@@ -60,64 +61,48 @@ AnyLayer = Layer | str | os.PathLike[str] | Mapping[str, Any]
 
 
 def as_layer(layer: AnyLayer) -> Layer:
-    """Whatever a user may give for a layer, as a `Layer`.
-
-    Raises:
-        LayerError: It names no place.
-        TypeError: It is of a type that cannot be one.
-
-    Example:
-        >>> as_layer("prompts").text
-        'prompts'
-    """
-    made = layer if isinstance(layer, Layer) else Layer(layer)
-    if isinstance(made.url, Mapping):
-        odd = next((name for name in made.url if not isinstance(name, str)), None)
+    """Any value that users may pass for a layer, as a `Layer`."""
+    result = layer if isinstance(layer, Layer) else Layer(layer)
+    if isinstance(result.url, Mapping):
+        odd = next((name for name in result.url if not isinstance(name, str)), None)
         if odd is not None:
             text = f"A prompt's name must be a text, and {odd!r} is none."
             raise LayerError(text, layer="memory:")
-        return made
-    if not isinstance(made.url, (str, os.PathLike)):
+        return result
+    if not isinstance(result.url, (str, os.PathLike)):
         raise TypeError(
             "A layer is a path, a URL, a mapping of prompts or a Layer, and "
-            f"a {type(made.url).__name__} is none of them: "
+            f"a {type(result.url).__name__} is none of them: "
             "give several layers one after the other, as in LivePrompts('local', 'base')."
         )
-    text = made.text
+    text = result.text
     if not text.strip() or "\0" in text:
         raise LayerError(
             f"The layer {text!r} names no place.",
             layer=text,
             hint="Is it from a variable that is not set? For the working directory say '.'.",
         )
-    for found in _IN_BRACES.finditer(text):
-        said, word = found[0], found[1].lower()
+    for match in _IN_BRACES.finditer(text):
+        braces, word = match[0], match[1].lower()
         near = word in ("env", "environment") or nearest(word, ["environment"])
-        if said != PLACEHOLDER and near:
+        if braces != PLACEHOLDER and near:
             hint = f"Did you mean {PLACEHOLDER}?"
-            raise LayerError(f"The layer {text!r} has {said} in it.", layer=text, hint=hint)
-    return made
+            raise LayerError(f"The layer {text!r} has {braces} in it.", layer=text, hint=hint)
+    return result
 
 
-def environment_name(given: str | None) -> tuple[str, bool]:
-    """The environment, and whether it was said by anybody.
+def environment_name(argument: str | None) -> tuple[str, bool]:
+    """The environment, and whether it was set explicitly.
 
     The argument counts first, then ``YAMLGRAPH_PROMPTS_ENVIRONMENT``, then ``ENVIRONMENT``, then
     ``development``.
-
-    Raises:
-        InvalidEnvironment: The name is not one.
-
-    Example:
-        >>> environment_name("staging")
-        ('staging', True)
     """
     for origin, name in (
-        ("environment=", given),
+        ("environment=", argument),
         ("YAMLGRAPH_PROMPTS_ENVIRONMENT", os.environ.get("YAMLGRAPH_PROMPTS_ENVIRONMENT")),
         ("ENVIRONMENT", os.environ.get("ENVIRONMENT")),
     ):
-        if name is None or (name == "" and given is None):
+        if name is None or (name == "" and argument is None):
             continue
         if not isinstance(name, str) or not _ENVIRONMENT.fullmatch(name):
             raise InvalidEnvironment(
@@ -141,7 +126,7 @@ def environments_pattern(url: str) -> tuple[str, re.Pattern[str]] | None:
     parts = url.split("/")
     index = next(i for i, part in enumerate(parts) if PLACEHOLDER in part)
     if "://" in url and index < _FIRST_FOLDER:
-        # In a bucket's name, say: nobody can list what others there are.
+        # For example in a bucket's name: other buckets cannot be listed.
         return None
     before, _, after = parts[index].partition(PLACEHOLDER)
     name = f"(?P<environment>{_ENVIRONMENT.pattern})"
@@ -163,15 +148,7 @@ class LayerContent:
 
 @dataclass(frozen=True)
 class Template:
-    """A ``.yaml.j2`` that won its name: it becomes the prompt `name` when it is rendered.
-
-    Args:
-        name: The prompt's name.
-        path: The file's path within its layer.
-        layer: The layer's URL.
-        shown: The file, as a person would name it.
-        text: What it says.
-    """
+    """A ``.yaml.j2`` that won its name: it becomes the prompt `name` when it is rendered."""
 
     name: str
     path: str
@@ -182,41 +159,22 @@ class Template:
 
 @dataclass(frozen=True)
 class Resolved:
-    """The winners: ready prompts, templates that still have to be rendered, and what they need.
-
-    Args:
-        prompts: Prompt name → the prompt.
-        templates: Prompt name → the ``.yaml.j2`` that will make it.
-        parts: Path → text of everything that a template can include, import or extend.
-        variables: The layers' vars, merged by top-level key.
-        findings: What was wrong on the way.
-        graphs: Files that are graphs and so no prompts.
-    """
+    """The winners: ready prompts, templates that still have to be rendered, and what they need."""
 
     prompts: Mapping[str, Prompt]
     templates: Mapping[str, Template]
-    parts: Mapping[str, str]
-    variables: Mapping[str, Any]
-    findings: tuple[Finding, ...] = field(default=())
-    graphs: tuple[str, ...] = ()
+    parts: Mapping[str, str]  # path → text of all that a template can include, import or extend
+    variables: Mapping[str, Any]  # the layers' vars, merged by top-level key
+    findings: tuple[Finding, ...] = ()
+    graphs: tuple[str, ...] = ()  # files that are graphs, and so no prompts
 
 
 def resolve(
     layers: Sequence[LayerContent], environment: str, known: Mapping[str, Prompt] | None = None
 ) -> Resolved:
-    """The prompts that these layers give, the first layer that has a name wins.
+    """The prompts of these layers; the first layer with a name wins.
 
-    Args:
-        layers: What each layer holds, highest priority first.
-        environment: Names the ``vars.{environment}.yaml`` that counts.
-        known: Prompts by their names, from an earlier time; one that is still the same is taken as
-            it is, since it may be parsed and compiled already.
-
-    Example:
-        >>> over = LayerContent("over", "1", {"a.yaml": b"user: over"})
-        >>> base = LayerContent("base", "1", {"a.yaml": b"user: base", "b.yaml": b"user: b"})
-        >>> {name: prompt.layer for name, prompt in resolve([over, base], "x").prompts.items()}
-        {'a': 'over', 'b': 'base'}
+    An unchanged prompt is taken from `known`: it may be parsed and compiled already.
     """
     known = known or {}
     prompts: dict[str, Prompt] = {}
@@ -292,7 +250,7 @@ def _text(data: bytes, path: str, shown: str, findings: list[Finding]) -> str | 
                 "error",
                 "not-utf8",
                 f"This file is not UTF-8: byte {problem.start} is 0x{data[problem.start]:02x}.",
-                prompt=path.removesuffix(".j2").removesuffix(".yaml"),
+                prompt=prompt_name(path),
                 file=shown,
                 line=data.count(b"\n", 0, problem.start) + 1,
             )

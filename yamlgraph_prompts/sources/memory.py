@@ -13,15 +13,9 @@ from yamlgraph_prompts.sources.polling import poll
 
 
 class MemorySource:
-    """Reads a mapping that the caller may change between two publications.
+    """Reads a mapping: name → YAML text or content, or path (.yaml, .j2) → the file's text.
 
-    Args:
-        prompts: Prompt name → its YAML text or its content. A name that ends in ``.yaml`` or
-            ``.j2`` is taken as the path of such a file.
-
-    Example:
-        >>> MemorySource({"greeting": {"user": "Hi {name}"}}).read().files
-        {'greeting.yaml': b'user: Hi {name}\\n'}
+    The caller may change it between two publications.
     """
 
     url = "memory:"
@@ -31,15 +25,12 @@ class MemorySource:
         self.prompts = prompts
 
     def read(self) -> Snapshot:
-        """The mapping as files."""
         return Snapshot.of({_path(name): _data(one) for name, one in dict(self.prompts).items()})
 
     def changes(self, stop: Event) -> Iterator[None]:
-        """A mapping tells no news."""
         return poll(stop, self.refresh_s)
 
     def watched(self) -> tuple[Path, ...]:
-        """Nothing on disk."""
         return ()
 
     def close(self) -> None:

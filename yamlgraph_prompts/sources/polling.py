@@ -1,4 +1,4 @@
-"""When to ask a place that tells no news, so that a thousand replicas never ask in step."""
+"""When to poll a place that sends no events, so that a thousand replicas never poll in step."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from threading import Event
 
 BACK_OFF = 8  # times `refresh_s`, at most
-LONGEST_S = 3600.0  # whatever a server asks for: it may be wrong, and prompts would stay old
+LONGEST_S = 3600.0  # at most, whatever Retry-After a server sends
 
 Random = Callable[[], float]
 """Gives a number from 0 up to 1."""
 
-# Not the shared generator: a fork copies its state, and replicas would ask in step.
+# Not the shared generator: a fork copies its state, and replicas would poll in step.
 rand = random.SystemRandom().random
 
 
 def poll(stop: Event, refresh_s: float) -> Iterator[None]:
-    """Says "read again" every `refresh_s` seconds, give or take a tenth, until `stop` is set.
+    """Yields None ("read again") every `refresh_s` seconds ± a tenth, until `stop` is set.
 
-    The `changes` of a source that can only be asked. It does not read by itself: the caller does,
-    with a deadline, and waits longer after a failure.
+    The `changes` of a source that sends no events. It does not read: the caller does, with a
+    deadline, and waits longer after a failure.
 
     Example:
         >>> stop = Event()
@@ -34,33 +34,14 @@ def poll(stop: Event, refresh_s: float) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """When one replica asks again.
-
-    Args:
-        refresh_s: Seconds between two looks, give or take a tenth.
-        failures: How many looks have failed since the last that did not.
-
-    Example:
-        >>> Pace(30.0).first_s(lambda: 0.5)
-        15.0
-        >>> Pace(30.0).failed().failed().failed().next_s(lambda: 0.5)
-        180.0
-    """
-
     refresh_s: float
-    failures: int = 0
+    failures: int = 0  # since the last look that did not fail
 
     def first_s(self, rand: Random) -> float:
         """Seconds until the first look: replicas that start together do not look together."""
         return self.refresh_s * rand()
 
     def next_s(self, rand: Random, retry_after_s: float | None = None) -> float:
-        """Seconds until the next look.
-
-        Args:
-            rand: Where the jitter comes from.
-            retry_after_s: Seconds that the server asked to be left alone for.
-        """
         delay_s = self.refresh_s * (0.9 + 0.2 * rand())
         if self.failures:
             # Half to all of the longest, in whole steps: replicas that looked at different moments
@@ -68,15 +49,13 @@ class Pace:
             half = min(2 ** min(self.failures, BACK_OFF), BACK_OFF) // 2
             delay_s *= half + int(rand() * (half + 1))
         if retry_after_s is not None:
-            # All may have been told the same moment.
-            told_s = min(retry_after_s, LONGEST_S)
-            delay_s = max(delay_s, told_s + self.refresh_s * rand())
+            # All replicas may have received the same moment.
+            after_s = min(retry_after_s, LONGEST_S)
+            delay_s = max(delay_s, after_s + self.refresh_s * rand())
         return delay_s
 
     def failed(self) -> Pace:
-        """The pace after a look that failed."""
         return Pace(self.refresh_s, self.failures + 1)
 
     def well(self) -> Pace:
-        """The pace after a look that did not."""
         return Pace(self.refresh_s)

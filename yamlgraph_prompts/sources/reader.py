@@ -1,4 +1,4 @@
-"""Reads layers for one environment, within a bounded time; says what exists instead."""
+"""Reads layers for one environment, within a bounded time; a miss lists what exists instead."""
 
 from __future__ import annotations
 
@@ -29,24 +29,14 @@ from yamlgraph_prompts.sources import (
 from yamlgraph_prompts.sources.deadline import within
 from yamlgraph_prompts.sources.layers import Layer, LayerContent, environments_pattern
 
-# Seconds that a thread waits for another one's question to a source to be answered.
-BUSY_S = 5.0
-# Seconds after which that answer is not hoped for any more, and the source is opened anew.
-GIVE_UP_S = 120.0
-# Questions that hang for good at one time; beyond them no source is opened anew.
-MAX_HANGING = 3
+BUSY_S = 5.0  # that a thread waits for another one's call to the source
+GIVE_UP_S = 120.0  # after this the call has failed, and the source is opened anew
+MAX_HANGING = 3  # calls at one time; beyond them no source is opened anew
 LOOK_S = 60.0  # after this a look has failed; what it fetched until then is kept
 
 
 class LayerReader:
-    """One layer's source for one environment.
-
-    Args:
-        layer: The layer.
-        environment: The value of ``{environment}``.
-        base: What a relative path is relative to; the working directory when left out.
-        refresh_s: Seconds between two looks at a source that tells no news.
-    """
+    """One layer's source for one environment."""
 
     def __init__(
         self, layer: Layer, environment: str, base: Path | None, refresh_s: float = 30.0
@@ -60,42 +50,30 @@ class LayerReader:
         self._trouble: str | None = None
         self._kept: LayerContent | None = None
         self._taken: str | None = None
-        # What is to be said of an optional one while it is not there.
+        # The findings of an optional layer while it is missing.
         self._absent: tuple[Finding, ...] | None = None
         self._asked = -math.inf
         self._hanging: list[threading.Thread] = []
         self._earlier = Traffic()
         self.renew()
-        # A URL's parameters say how to get there, and may hold what is nobody else's business.
+        # A URL's parameters configure access, and may hold secrets.
         self.url = self._source.url if self.remote else layer.at(environment)
-        # The same place said in two ways, or from two working directories, is told apart right.
+        # The same for one place that is written in two ways or relative to two directories.
         folders = self.watched()
         self.place = str(folders[0].absolute()) if folders else layer.at(environment)
 
     @property
     def remote(self) -> bool:
-        """Whether reading goes over a network."""
         return not isinstance(self._source, Local)
 
     def read(self) -> LayerContent:
-        """What the layer holds now.
-
-        Raises:
-            LayerNotFound: Nothing is there and the layer is not optional; the environments that
-                do exist are listed.
-            LayerUnavailable: It cannot be read now.
-        """
         self._taken = None
-        found = self._ask()
-        self._taken = found.version
-        return found
+        content = self._ask()
+        self._taken = content.version
+        return content
 
     def kept(self, for_s: float) -> LayerContent:
-        """What `read` or `look` found last; asks only when that was more than `for_s` seconds ago.
-
-        Raises:
-            LayerError: As `read`; or nothing was ever found, and asking failed not long ago.
-        """
+        """The last content, read again if it is older than `for_s` seconds."""
         if time.monotonic() - self._asked > for_s:
             return self.read()
         if self._kept is None:
@@ -104,19 +82,11 @@ class LayerReader:
         return self._kept
 
     def look(self) -> bool:
-        """Whether there is something else now than what was read last; it is kept at once.
-
-        Raises:
-            LayerError: As `read`.
-        """
+        """Whether there is something else now than what was read last; it is kept at once."""
         return self._ask().version != self._taken
 
     def changes(self, stop: threading.Event) -> Iterator[bool]:
-        """Looks now, and whenever the source has news, until `stop` is set; see `look`.
-
-        Raises:
-            LayerError: As `read`; or the source cannot tell news now. Wait, then begin anew.
-        """
+        """Looks now, and at each change of the source, until `stop` is set; see `look`."""
         yield within(LOOK_S, self.look, self.url)
         for news in self._source.changes(stop):
             if news is None:
@@ -125,11 +95,7 @@ class LayerReader:
                 yield self._keep(news).version != self._taken
 
     def release(self, release_id: str) -> Release | None:
-        """A release that was published to the layer, by its full id; None if it has none such.
-
-        Raises:
-            LayerUnavailable: It cannot be read now, or is not what its id says.
-        """
+        """A release that was published to the layer, by its full id; None if it has none such."""
         source = self._source
         if not isinstance(source, KeepsReleases):
             return None
@@ -138,14 +104,14 @@ class LayerReader:
         if content is None:
             return None
         base = self.url.rstrip("/")
-        found = Release.of(
+        release = Release.of(
             (
                 Prompt(path.removesuffix(".yaml"), data, self.url, f"{base}/{path}")
                 for path, data in content.files.items()
             ),
             environment=self.environment,
         )
-        return found if found.id == release_id else None
+        return release if release.id == release_id else None
 
     def _ask(self) -> LayerContent:
         try:
@@ -182,20 +148,19 @@ class LayerReader:
 
     @property
     def writable(self) -> bool:
-        """Whether its files can be changed through it."""
         return isinstance(self._source, Writable)
 
     @property
     def state(self) -> LayerState:
-        """When it was last looked at, what was wrong then, and what it has asked so far."""
-        told = self._traffic
+        """When it was last read, what was wrong then, and its traffic so far."""
+        traffic = self._traffic
         return LayerState(
             self.url,
             self._seen_s,
             self._trouble,
             self.writable,
-            told.requests,
-            told.received_bytes,
+            traffic.requests,
+            traffic.received_bytes,
         )
 
     @property
@@ -203,13 +168,7 @@ class LayerReader:
         return self._earlier + getattr(self._source, "traffic", Traffic())
 
     def write(self, change: Change) -> None:
-        """Change or remove one file; see `sources.Writable`.
-
-        Raises:
-            Stale: The file is not what the change replaces.
-            LayerReadOnly: It cannot be written, and why.
-            LayerUnavailable: It is another folder than the one that was read last.
-        """
+        """Change or remove one file; see `sources.Writable`."""
         source = self._source
         if not isinstance(source, Writable):
             raise LayerReadOnly(
@@ -219,11 +178,10 @@ class LayerReader:
             source.write(change)
 
     def watched(self) -> tuple[Path, ...]:
-        """The local paths whose change is news."""
         return self._source.watched() if isinstance(self._source, Local) else ()
 
     def troubled(self, problem: LayerError) -> None:
-        """Nobody waits for its answer any more."""
+        """A read was abandoned."""
         self._trouble, self._asked = problem.message, time.monotonic()
 
     def renew(self) -> None:
@@ -261,13 +219,18 @@ class LayerReader:
             lock.release()
 
     def _open(self) -> Source:
-        source = _open(self.layer, self.environment, self._base)
+        if isinstance(self.layer.url, Mapping):
+            from yamlgraph_prompts.sources.memory import MemorySource
+
+            source: Source = MemorySource(self.layer.url)
+        else:
+            url, channel = self.layer.at(self.environment), self.environment
+            source = open_source(url, base=self._base, channel=channel, unpack=_Unpacking())
         if hasattr(source, "refresh_s"):
             source.refresh_s = self.refresh_s
         return source
 
     def close(self) -> None:
-        """Let go of the source."""
         self._source.close()
 
     def _misspelt(self, problem: LayerNotFound) -> Iterator[Finding]:
@@ -282,8 +245,8 @@ class LayerReader:
     def _missing(self, problem: LayerNotFound) -> LayerNotFound:
         text, parameters = self.layer.text, ""
         if self.remote:
-            text, mark, given = text.partition("?")
-            parameters = (mark + given).replace("{environment}", self.environment)
+            text, mark, query = text.partition("?")
+            parameters = (mark + query).replace("{environment}", self.environment)
         where = environments_pattern(text)
         if where is None:
             return problem
@@ -291,33 +254,26 @@ class LayerReader:
         source = open_source(place + parameters, base=self._base)
         if not isinstance(source, ListsFolders):
             return problem
-        found = [m["environment"] for name in source.folders() if (m := pattern.fullmatch(name))]
+        matches = filter(None, map(pattern.fullmatch, source.folders()))
+        existing = [match["environment"] for match in matches]
         source.close()
-        if self.environment in found:
+        if self.environment in existing:
             # The environment is there, and something below it is not.
             return problem
-        near = get_close_matches(self.environment, found, n=1)
-        # Whoever says prod means production.
-        near += [name for name in found if name.startswith(self.environment)]
-        exist = f"These exist: {', '.join(found)}." if found else f"None is in {place} yet."
+        near = get_close_matches(self.environment, existing, n=1)
+        # prod means production.
+        near += [name for name in existing if name.startswith(self.environment)]
+        exist = f"These exist: {', '.join(existing)}." if existing else f"None is in {place} yet."
         return LayerNotFound(
             f"There is no environment {self.environment!r} in {self.layer.text}. {exist}",
             layer=self.url,
-            available=found,
+            available=existing,
             hint=f"Did you mean {near[0]!r}?" if near else None,
         )
 
 
-def _open(layer: Layer, environment: str, base: Path | None) -> Source:
-    if isinstance(layer.url, Mapping):
-        from yamlgraph_prompts.sources.memory import MemorySource
-
-        return MemorySource(layer.url)
-    return open_source(layer.at(environment), base=base, channel=environment, unpack=_Unpacking())
-
-
 class _Unpacking:
-    """Packed releases → names and bytes. What the one before had too is not made again."""
+    """Packed releases → names and bytes; prompts of the previous release are reused."""
 
     def __init__(self) -> None:
         self._before: Mapping[str, Prompt] = {}
@@ -337,18 +293,7 @@ def read_within(
     kept_s: float | None = None,
     meanwhile: Callable[[], object] = lambda: None,
 ) -> list[LayerContent]:
-    """What every layer holds, remote ones together within a deadline.
-
-    Args:
-        readers: The layers, highest priority first.
-        deadline_s: Seconds that the remote ones may take together; None for no bound.
-        kept_s: For how many seconds what is known of the remote ones will do, so that they are not
-            asked again; None: they are asked.
-        meanwhile: Done while a remote one that has a deadline is waited for.
-
-    Raises:
-        LayerUnavailable: A remote layer did not answer in time.
-    """
+    """The content of each layer: remote ones within a deadline together, at most `kept_s` old."""
     ends = None if deadline_s is None else time.monotonic() + deadline_s
 
     def read(reader: LayerReader) -> LayerContent:

@@ -24,12 +24,6 @@ class Root:
 
     A link is read, and its target is walked in the same way: a folder that is swapped for a link
     leads out at no moment. (Go's ``os.Root`` makes the same promise.)
-
-    Args:
-        path: The folder; links may lead to it.
-
-    Raises:
-        OSError: It cannot be opened, or is not a folder.
     """
 
     def __init__(self, path: Path) -> None:
@@ -51,14 +45,8 @@ class Root:
 
         Gives the descriptor of a folder, open within the block, the name of the file in it (None
         where the path leads to the folder itself), and the path below the root without links.
-
-        Args:
-            path: The path, with ``/``.
-            make: Make missing folders; the file may be missing.
-
-        Raises:
-            Escapes: It leads out of the root.
-            OSError: It leads to nothing, or cannot be followed within the limits.
+        With `make`, missing folders are made, and the file may be missing. Raises `Escapes` for
+        a path that leads out of the root.
         """
         folder = os.dup(self.descriptor)
         try:
@@ -116,7 +104,7 @@ class Root:
         parts = [part for part in path.split("/") + todo[::-1] if part not in ("", ".")]
         for end in range(len(parts) + 1):
             self._spend(end + 1)
-            # What lies outside is only asked whether it is the root.
+            # Outside the root, a folder is only compared with the root.
             if inode("/" + "/".join(parts[:end])) == self.inode:
                 return parts[end:][::-1]
         raise Escapes("a link leads out of the folder")

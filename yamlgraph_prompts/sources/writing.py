@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from yamlgraph_prompts.files.disk import write_all
 from yamlgraph_prompts.files.regular_file import SpecialFile, TooLarge, read_regular
 from yamlgraph_prompts.sources.root import Root, bounded, sync
 
@@ -20,11 +21,7 @@ _BUSY_S = 5.0
 
 @contextmanager
 def one_writer(root: Root) -> Iterator[None]:
-    """Let one process at a time compare and write, where the file system has locks.
-
-    Raises:
-        BlockingIOError: Another process does not end its own change in time.
-    """
+    """Let one process at a time compare and write, where the file system has locks."""
     import fcntl
 
     ends_s = time.monotonic() + _BUSY_S
@@ -58,12 +55,9 @@ def bytes_below(root: Root, path: str) -> bytes | None:
 
 
 def write_below(root: Root, path: str, data: bytes) -> None:
-    """Give the file `path` the content `data`; the mode and owner that it has are kept.
+    """Write `data` to the file `path` atomically; an existing file keeps its mode and owner.
 
-    A link to a file stays a link: what it leads to is changed.
-
-    Raises:
-        OSError: Nothing has changed.
+    A link to a file stays a link: what it leads to is changed. An OSError changes nothing.
     """
     with root.reach(_plain(path), make=True) as (folder, name, _):
         if name is None:
@@ -75,9 +69,7 @@ def write_below(root: Root, path: str, data: bytes) -> None:
         try:
             try:
                 _as_before(fd, folder, name)
-                written = os.write(fd, data)
-                while written < len(data):
-                    written += os.write(fd, memoryview(data)[written:])
+                write_all(fd, data)
                 os.fsync(fd)
             finally:
                 os.close(fd)
@@ -90,11 +82,7 @@ def write_below(root: Root, path: str, data: bytes) -> None:
 
 
 def remove_below(root: Root, path: str) -> None:
-    """Remove the file or link `path`; never what the link leads to.
-
-    Raises:
-        OSError: Nothing has changed.
-    """
+    """Remove the file or link `path`; never what the link leads to."""
     above, _, name = _plain(path).rpartition("/")
     with root.reach(above) as (folder, file, _):
         if file is not None:

@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import math
 
-GRACE_S = 0.02  # a file that was just made may be a temporary one, about to be renamed
+GRACE_S = 0.02  # a new file may be a temporary one, about to be renamed
 PATIENCE = 10  # a file that stays open holds everything up for this many times `open_s` at most
 
 
 class Burst:
     """The changes since it was last quiet for `quiet_s`; not thread-safe.
 
-    Args:
-        quiet_s: Seconds without a change after which several changes are complete.
-        open_s: Seconds without a change after which an open file is taken as it is.
-
-    Example:
-        >>> burst = Burst(quiet_s=0.1, open_s=2.0)
-        >>> burst.opened("a.yaml", 10.0)
-        >>> burst.due()
-        12.0
-        >>> burst.closed("a.yaml", 10.5)
-        >>> burst.due() <= 10.5, burst.take()
-        (True, True)
+    Several changes are complete after `quiet_s` seconds without one; a file that stays open is
+    taken as it is after `open_s`.
     """
 
     def __init__(self, quiet_s: float, open_s: float) -> None:
@@ -74,7 +64,6 @@ class Burst:
         self._late.add(path)
 
     def due(self) -> float:
-        """When to act."""
         if self._first is None:
             return math.inf
         due = max(self._grace, *self._open.values(), self._first)
@@ -83,7 +72,7 @@ class Burst:
         return min(due, self._first + PATIENCE * self._open_s)
 
     def take(self) -> bool:
-        """Take all as told; True if it was one file, complete."""
+        """Reset; True if it was one file, complete."""
         urgent = not self._late and len(self._touched) == 1
         self._first = None
         self._grace = 0.0

@@ -19,6 +19,7 @@ from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver, EventEmitter, ObservedWatch
 
+from yamlgraph_prompts.files.forks import in_child
 from yamlgraph_prompts.files.regular_file import inode
 
 logger = logging.getLogger("yamlgraph_prompts")
@@ -43,22 +44,16 @@ _HEARD: list[type[FileSystemEvent]] = [
 
 @dataclass(frozen=True)
 class Places:
-    """What there is to watch, all in real paths.
+    """What there is to watch, all in real paths."""
 
-    Args:
-        folders: What to ask the observer for.
-        roots: Folders (with a slash at the end) in which everything matters.
-        names: Single files that matter.
-        turns: Links, roots and names that are missing: after a change there, survey again.
-    """
-
-    folders: frozenset[Folder] = frozenset()
-    roots: tuple[str, ...] = ()
-    names: frozenset[str] = frozenset()
+    folders: frozenset[Folder] = frozenset()  # to ask the observer for
+    roots: tuple[str, ...] = ()  # folders, with a slash at the end, in which everything matters
+    names: frozenset[str] = frozenset()  # single files that matter
+    # Links, roots and names that are missing: after a change there, survey again.
     turns: frozenset[str] = frozenset()
 
     def matters(self, path: str) -> bool:
-        """Whether a change at `path` may be news."""
+        """Whether a change at `path` may matter."""
         if path in self.names or path in self.turns:
             return True
         return any(
@@ -83,26 +78,17 @@ def survey(paths: Iterable[Path]) -> Places:
 
 
 class Subscription:
-    """One listener's part of the shared observer. `listener` must be quick.
-
-    Args:
-        listener: Called with each event, from the observer's thread.
-    """
+    """One listener's part of the shared observer. `listener` must be quick."""
 
     def __init__(self, listener: Callable[[FileSystemEvent], None]) -> None:
         self.handler = _Handler(listener)
         self.held: dict[Folder, EventEmitter] = {}
 
     def watch(self, folders: Iterable[Folder]) -> bool:
-        """Hear from exactly `folders`; False if one of them has just gone.
-
-        Raises:
-            OSError: The system gives no (more) watches.
-        """
+        """Hear from exactly `folders`; False if one of them has just gone."""
         return _shared.subscribe(self, frozenset(folders))
 
     def healthy(self) -> bool:
-        """Whether every thread that this subscription hears through is alive."""
         return _shared.hears(self)
 
     def close(self) -> None:
@@ -112,14 +98,12 @@ class Subscription:
 
 def make_observer() -> BaseObserver:
     """A new observer, not started. A test replaces this."""
-    # "Full" events tell a file that was moved in (complete) from one that was made (empty yet).
+    # "Full" events tell a moved-in (complete) file from a created (still empty) one.
     options = {"generate_full_events": True} if sys.platform.startswith("linux") else {}
     return Observer(**options)
 
 
 class _Walk:
-    """The state of one survey."""
-
     def __init__(self) -> None:
         self.todo: list[str] = []
         self.folders: set[Folder] = set()
@@ -208,7 +192,7 @@ class _Handler(FileSystemEventHandler):
     def dispatch(self, event: FileSystemEvent) -> None:
         try:
             self._listener(event)
-        except Exception:  # an exception would end the thread that everybody hears through
+        except Exception:  # an exception would end the thread of all listeners
             logger.exception("A file event could not be handled")
 
 
@@ -221,7 +205,7 @@ class _Entry:
 
 
 class _Shared:
-    """The one observer of this process, while anybody listens."""
+    """The one observer of this process, while there are listeners."""
 
     def __init__(self) -> None:
         # Never taken by a handler: watchdog calls handlers while it holds its own lock.
@@ -281,14 +265,14 @@ class _Shared:
     def _schedule(self, folder: Folder, handler: _Handler) -> _Entry:
         assert self.observer is not None
         path, below = folder
-        found = inode(path)
+        was = inode(path)
         try:
             watch = self.observer.schedule(handler, path, recursive=below, event_filter=_HEARD)
         except RuntimeError as error:  # no more threads
             raise OSError(str(error)) from error
         emitter = next(each for each in self.observer.emitters if each.watch is watch)
         _do_not_wait_for_the_other_half(emitter)
-        return _Entry(watch, emitter, found, {handler})
+        return _Entry(watch, emitter, was, {handler})
 
     def _add(self, entry: _Entry, handler: _Handler) -> None:
         assert self.observer is not None
@@ -378,6 +362,7 @@ def _is_trouble(record: logging.LogRecord) -> bool:
 _shared = _Shared()
 
 
+@in_child
 def _forget_parent() -> None:
     """In a forked child: close the parent's descriptors here and begin anew."""
     global _shared
@@ -388,7 +373,3 @@ def _forget_parent() -> None:
         if isinstance(descriptor, int):
             with contextlib.suppress(OSError):
                 os.close(descriptor)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_parent)

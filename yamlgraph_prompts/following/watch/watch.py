@@ -10,12 +10,13 @@ import random
 import stat
 import sys
 import threading
-import weakref
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Literal
 
+from yamlgraph_prompts.files.forks import renewed_in_child
 from yamlgraph_prompts.files.regular_file import inode
 from yamlgraph_prompts.following.watch.burst import Burst
 from yamlgraph_prompts.model.trigger import Trigger
@@ -30,7 +31,7 @@ logger = logging.getLogger("yamlgraph_prompts")
 Mode = Literal["events", "polling", "off"]
 
 POLL_S = 2.0  # how often, where polling is all there is
-SETTLE_S = 1.0  # between two looks that must agree: nobody tells a poll that a file was closed
+SETTLE_S = 1.0  # between two looks that must agree: a poll cannot see that a file was closed
 CHECK_S = 1.0  # how often the watcher itself is looked at
 
 _TELLS_CLOSE = sys.platform.startswith("linux")
@@ -39,49 +40,24 @@ _TELLS_CLOSE = sys.platform.startswith("linux")
 class Watch:
     """Calls `on_change` when files change; never two calls at once.
 
-    A single file that was closed after writing, or renamed, is told at once; several changes are
-    told together once it is quiet. `on_change` may be called when nothing has changed. What changed
-    before `start` is not news: start first, then read.
+    One file that was closed after writing, or renamed, is reported at once; several changes are
+    reported together once it is quiet. `on_change` may be called when nothing has changed. Changes
+    before `start` are not reported: start first, then read.
 
     Thread-safe. After a fork the child has no watch until it calls `start`.
-
-    Args:
-        on_change: Called with `Trigger.FILE_CHANGE` or `Trigger.POLL`, from the watch's own
-            thread. What it raises is logged.
-        paths: Which files and folders (with all below) to watch now. They need not exist.
-        fingerprint: A digest of what is there now. Without it every poll is a change.
-        poll_s: Seconds between two looks at the fingerprint, give or take a tenth.
-        quiet_s: Seconds without an event after which several changes are taken to be complete.
-        open_s: Seconds without an event after which a file that is still open is taken as it is.
-        on_trouble: Called with ``"watcher-polling"`` or ``"watcher-restarted"`` and a message.
-        on_news: Called from the observer's thread when one file is complete, just before
-            `on_change` is called for it. Must be quick.
-        events: False: poll only. `YAMLGRAPH_PROMPTS_WATCH` set to ``poll`` does the same, and
-            ``0`` switches watching off.
-
-    Example:
-        >>> import tempfile
-        >>> folder = Path(tempfile.mkdtemp())
-        >>> heard = threading.Event()
-        >>> watch = Watch(lambda trigger: heard.set(), paths=lambda: [folder])
-        >>> watch.start()
-        >>> _ = (folder / "greeting.yaml").write_text("user: Hi")
-        >>> heard.wait(5)
-        True
-        >>> watch.close()
     """
 
     def __init__(
         self,
         on_change: Callable[[Trigger], object],
         *,
-        paths: Callable[[], Iterable[Path]],
-        fingerprint: Callable[[], str] | None = None,
+        paths: Callable[[], Iterable[Path]],  # files, and folders with all below; may be missing
+        fingerprint: Callable[[], str] | None = None,  # without one every poll is a change
         poll_s: float = 30.0,
-        quiet_s: float = 0.1,
+        quiet_s: float = 0.1,  # see `Burst`
         open_s: float = 2.0,
         on_trouble: Callable[[str, str], object] | None = None,
-        on_news: Callable[[], object] | None = None,
+        on_news: Callable[[], object] | None = None,  # in the observer's thread: must be quick
         events: bool = True,
     ) -> None:
         self._on_change = on_change
@@ -118,7 +94,6 @@ class Watch:
 
     @property
     def mode(self) -> Mode:
-        """How changes are noticed now: ``"events"``, ``"polling"`` or ``"off"``."""
         return self._mode
 
     @property
@@ -232,10 +207,11 @@ class Watch:
             return
         kind = event.event_type
         turned = event.is_directory or path in places.turns or source in places.turns
-        mode = size = 0
+        is_empty = False
         if kind in ("created", "moved") and not turned:
-            mode, size = _mode_and_size(path)
-            turned = stat.S_ISLNK(mode)
+            with suppress(OSError):
+                facts = os.lstat(path)
+                turned, is_empty = stat.S_ISLNK(facts.st_mode), facts.st_size == 0
         now = monotonic()
         with self._news:
             self._heard += 1
@@ -247,8 +223,8 @@ class Watch:
             elif kind == "moved" and path == target:
                 self._burst.moved(source, path, now)
             elif kind == "created":
-                # An empty one was made by somebody who is about to write.
-                self._burst.created(path, now, opened=_TELLS_CLOSE and size == 0 and bool(mode))
+                # The writer of an empty file is about to write it.
+                self._burst.created(path, now, opened=_TELLS_CLOSE and is_empty)
             elif kind == "modified" and _TELLS_CLOSE:
                 self._burst.opened(path, now)
             else:
@@ -306,18 +282,15 @@ class Watch:
             try:
                 self._on_change(trigger)
             except (Exception, SystemExit):
-                # A thread that ends by it says nothing, and old prompts would stay for ever.
+                # It would end the thread silently, and old prompts would stay for ever.
                 logger.exception("A file change could not be processed")
             before = self._places
-            if self._mode != "events" or not self._paths_moved():
+            if self._mode != "events" or self._current_paths() == self._armed_paths:
                 return
             self._arm()
             if self._places == before:
                 return
             # What is watched only now may have changed since on_change read it: once more.
-
-    def _paths_moved(self) -> bool:
-        return self._current_paths() != self._armed_paths
 
     def _current_paths(self) -> tuple[Path, ...]:
         try:
@@ -351,7 +324,7 @@ class Watch:
             self._suspect = not self._suspect
 
     def _replaced(self) -> str | None:
-        """A watched folder that is another one by now: renamed further up, where nobody listens."""
+        """A watched folder that was replaced: by a rename further up, which sends no event here."""
         return next((path for path, was in self._inodes.items() if inode(path) != was), None)
 
     def _restart(self) -> None:
@@ -376,17 +349,17 @@ class Watch:
         if self._seen is None and self._candidate and self._candidate[1] == heard:
             self._seen, self._candidate = self._candidate[0], None
             return
-        found = self._look()
-        if found == self._seen:
+        fingerprint = self._look()
+        if fingerprint == self._seen:
             self._candidate = None
-        elif self._seen is None or self._candidate is None or self._candidate[0] != found:
+        elif self._seen is None or self._candidate is None or self._candidate[0] != fingerprint:
             settle_s = 0.0 if self._seen is None else min(SETTLE_S, self._poll_s)
-            self._candidate = (found, heard)
+            self._candidate = (fingerprint, heard)
             self._poll_at = monotonic() + max(self._quiet_s, settle_s)
         else:
-            self._seen, self._candidate = found, None
+            self._seen, self._candidate = fingerprint, None
             self._call(Trigger.POLL)
-            if self._look() != found:
+            if self._look() != fingerprint:
                 self._seen = ""
 
     def _poll_later(self) -> None:
@@ -402,8 +375,9 @@ class Watch:
             return f"cannot be read: {error!r}"
 
     def _tell(self, kind: str, message: str) -> None:
-        # Whoever follows files and a store has two watches, and reads one log.
-        if kind != "watcher-polling" or not self._another_polls():
+        # One process may watch files and a store, but has one log.
+        others = (watch for watch in list(_watches) if watch is not self)
+        if kind != "watcher-polling" or all(watch.mode != "polling" for watch in others):
             logger.warning("%s: %s", kind, message)
         if self._on_trouble is not None:
             try:
@@ -411,26 +385,6 @@ class Watch:
             except (Exception, SystemExit):
                 logger.exception("A problem of the watcher could not be reported")
 
-    def _another_polls(self) -> bool:
-        return any(watch is not self and watch.mode == "polling" for watch in list(_watches))
 
-
-def _mode_and_size(path: str) -> tuple[int, int]:
-    try:
-        found = os.lstat(path)
-    except OSError:
-        return 0, 0
-    return found.st_mode, found.st_size
-
-
-_watches: weakref.WeakSet[Watch] = weakref.WeakSet()
-
-
-def _forget_parent() -> None:
-    """In a forked child: neither threads nor locks of the parent are of use."""
-    for watch in list(_watches):
-        watch._begin_anew()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_parent)
+# In a forked child: neither threads nor locks of the parent are of use.
+_watches = renewed_in_child(Watch._begin_anew)

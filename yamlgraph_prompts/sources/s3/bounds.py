@@ -25,31 +25,18 @@ LIMIT_TRIES = 12  # requests for one answer, with retries and redirects
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The bounds of one operation, such as reading a whole prefix or pushing a release.
+    """The bounds of one operation, such as reading a whole prefix or pushing a release."""
 
-    Args:
-        seconds: Seconds for all requests together, with retries and redirects.
-        requests: The most requests.
-        received_bytes: The most bytes of all answers together.
-        pages: The most pages of one list.
-        patience_s: Seconds after which a request must have moved `slowest_bytes_s` on average.
-        slowest_bytes_s: Bytes a second.
-
-    Example:
-        >>> Bounds(seconds=5.0).pages
-        1000
-    """
-
-    seconds: float = 110.0
+    seconds: float = 110.0  # for all requests together, with retries and redirects
     requests: int = 200_000
     received_bytes: int = 512 << 20
     pages: int = 1_000
-    patience_s: float = 10.0
+    patience_s: float = 10.0  # then a request must have moved `slowest_bytes_s` on average
     slowest_bytes_s: int = 16 << 10
 
 
 class BoundExceeded(Exception):
-    """A server takes more than it may; the same call does not ask it again."""
+    """A server exceeds a bound; the same call does not retry."""
 
     hint = "Check what serves the endpoint."
 
@@ -71,12 +58,7 @@ class NoProgress(BoundExceeded):
 
 
 class Operation:
-    """What is left of an operation's bounds, from now on; several threads may work on it.
-
-    Args:
-        bounds: Its bounds.
-        count: Called for each answer of S3 with the number of its body's bytes.
-    """
+    """What is left of an operation's bounds, from now on; several threads may work on it."""
 
     def __init__(self, bounds: Bounds, count: Callable[[int], None] = lambda _: None) -> None:
         self.bounds = bounds
@@ -87,14 +69,12 @@ class Operation:
         self._bytes = bounds.received_bytes
 
     def begin_request(self) -> None:
-        """Count a request."""
         self._requests -= 1
         if self._requests < 0:
             raise TooMuch(f"it takes more than {self.bounds.requests:,} requests")
         self.left_s()
 
     def charge(self, received_bytes: int) -> None:
-        """Count received bytes."""
         self._bytes -= received_bytes
         if self._bytes < 0:
             raise TooMuch(f"it takes more than {self.bounds.received_bytes:,} bytes in all")
@@ -107,7 +87,6 @@ class Operation:
         return left_s
 
     def stop(self) -> None:
-        """Stop all threads that work on it."""
         self._ends_s = -math.inf
 
 
@@ -130,7 +109,7 @@ _here = _Here()
 
 @contextmanager
 def allowed(limit_bytes: int, operation: Operation) -> Iterator[None]:
-    """Bound what this thread asks within the block: each body, and all together."""
+    """Bound this thread's requests within the block: each body, and all together."""
     before, _here.call = _here.call, _Call(limit_bytes, operation)
     try:
         yield
@@ -198,7 +177,6 @@ class Exchange:
             raise TooMuch("an answer is larger than it may be")
 
     def sent(self, count: int) -> None:
-        """Count sent bytes as progress."""
         self._moved_bytes += count
 
 
@@ -214,18 +192,15 @@ class BoundedSocket:
         return getattr(self._socket, name)
 
     def settimeout(self, seconds: float | None) -> None:
-        """Seconds to wait for the next byte, at most."""
         self._timeout_s = seconds
         self._socket.settimeout(seconds)
 
     def sendall(self, data: Any) -> None:
-        """As a socket's."""
         self._socket.settimeout(_here.exchange.wait_s(self._timeout_s))
         self._socket.sendall(data)
         _here.exchange.sent(memoryview(data).nbytes)
 
     def recv_into(self, buffer: Any) -> int:
-        """As a socket's."""
         exchange = _here.exchange
         self._socket.settimeout(exchange.wait_s(self._timeout_s))
         try:

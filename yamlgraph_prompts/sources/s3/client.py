@@ -9,6 +9,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any
 
+from yamlgraph_prompts.files.forks import in_child
 from yamlgraph_prompts.sources.s3.location import Location
 
 if TYPE_CHECKING:
@@ -55,13 +56,13 @@ def connection(location: Location, *, is_patient: bool = False) -> Connection:
 
 
 def known(location: Location) -> Connection | None:
-    """A connection that was made for it already."""
+    """The existing connection to it."""
     key = _key(location)
-    return next((made for (one, _), made in list(_made.items()) if one == key), None)
+    return next((conn for (one, _), conn in list(_made.items()) if one == key), None)
 
 
 def forget(location: Location) -> None:
-    """Make the next client anew: credentials that failed may have been corrected since."""
+    """Drop the clients: credentials that failed may have been corrected since."""
     for is_patient in (False, True):
         _made.pop((_key(location), is_patient), None)
 
@@ -70,15 +71,12 @@ _made: dict[tuple[object, bool], Connection] = {}
 _making = threading.Lock()
 
 
+@in_child
 def _after_fork() -> None:
     global _making
     # The parent's sockets, and a lock that one of its threads held, are of no use.
     _making = threading.Lock()
     _made.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _key(location: Location) -> object:
@@ -104,12 +102,12 @@ def _connect(location: Location, is_patient: bool) -> Connection:
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
-    made = boto3.Session(botocore_session=session).client(
+    client = boto3.Session(botocore_session=session).client(
         "s3", region_name=location.region, endpoint_url=location.endpoint, config=config
     )
     # boto3 takes any document for an empty list, so its answer gets the document as well.
-    made.meta.events.register("after-call.s3.ListObjectsV2", _with_body)
-    return Connection(made, session.get_credentials())
+    client.meta.events.register("after-call.s3.ListObjectsV2", _with_body)
+    return Connection(client, session.get_credentials())
 
 
 def _with_body(http_response: Any, parsed: dict[str, Any], **_: object) -> None:

@@ -121,15 +121,7 @@ def layer_error(
     *,
     writes: bool = False,
 ) -> LayerError:
-    """One clear error: what is wrong, where, with which credentials, what to try. No secrets.
-
-    Args:
-        problem: What was raised.
-        location: Where.
-        used: The connection; the one that is known for the location when left out.
-        name: The full key of the object.
-        writes: Whether it was to be written.
-    """
+    """One clear error: what is wrong, where, with which credentials, what to try. No secrets."""
     what, hint = _explained(problem)
     code = error_code(problem)
     if writes and code == "AccessDenied":
@@ -144,33 +136,33 @@ def layer_error(
 
 def circumstances(location: Location, used: Connection | None = None) -> str:
     """Where, and with which credentials; sends no request, and holds no secret."""
-    made = used or known(location)
-    if made is None:
+    connection = used or known(location)
+    if connection is None:
         names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
         endpoint = next(filter(None, (location.endpoint, *map(os.getenv, names))), "the default")
     else:
-        endpoint = made.client.meta.endpoint_url
+        endpoint = connection.client.meta.endpoint_url
     parts = urlsplit(endpoint)
     if parts.username or parts.password:
         endpoint = endpoint.replace(f"{parts.netloc.rpartition('@')[0]}@", "")
     return (
         f"bucket {location.bucket}, prefix {location.prefix or '(none)'}, endpoint {endpoint}, "
-        f"credentials: {_credentials(location, made)}"
+        f"credentials: {_credentials(location, connection)}"
     )
 
 
-def _credentials(location: Location, made: Connection | None) -> str:
+def _credentials(location: Location, connection: Connection | None) -> str:
     profile = location.profile or os.environ.get("AWS_PROFILE")
     suffix = f", profile {profile}" if profile else ""
-    if made is None:
+    if connection is None:
         return f"not known yet{suffix}"
-    if made.credentials is None:
+    if connection.credentials is None:
         return f"none{suffix}"
     # Not the property: it may fetch a new key.
-    facts = vars(made.credentials)
+    facts = vars(connection.credentials)
     key = str(facts.get("_access_key") or facts.get("access_key") or "").strip()
     ends = f" ending in {key[-4:]}" if len(key) >= 12 else ""
-    origin = _ORIGINS.get(made.credentials.method, made.credentials.method)
+    origin = _ORIGINS.get(connection.credentials.method, connection.credentials.method)
     return f"access key{ends} from {origin}{suffix}"
 
 
@@ -226,7 +218,7 @@ def _is_about_one_object(problem: BaseException) -> bool:
 
 
 def _retry_after_s(problem: BaseException) -> float | None:
-    """Seconds to wait as the server's ``Retry-After`` says; None without one."""
+    """Seconds to wait by the server's ``Retry-After``; None without one."""
     text = _headers(problem).get("retry-after", "")[:LIMIT_HEADER].strip()
     if text.isascii() and text.isdecimal():
         return float(text[:12])
@@ -274,7 +266,7 @@ def _skew(problem: BaseException) -> str:
 
 
 def _is_unsendable(problem: BaseException) -> bool:
-    # As `http.client` says it.
+    # The message of `http.client`.
     invalid = isinstance(problem, ValueError) and str(problem).startswith("Invalid header value")
     return invalid or isinstance(problem, UnicodeEncodeError)
 

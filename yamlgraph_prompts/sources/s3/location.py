@@ -1,4 +1,4 @@
-"""The bucket and prefix that an ``s3://`` URL names. Asks nobody."""
+"""The bucket and prefix that an ``s3://`` URL names. Sends no request."""
 
 from __future__ import annotations
 
@@ -12,34 +12,17 @@ _PARAMETERS = ("region", "endpoint", "profile")
 
 @dataclass(frozen=True)
 class Location:
-    """A bucket, a prefix, and how to reach them.
-
-    Args:
-        bucket: The bucket's name.
-        prefix: The beginning of every key: empty, or ends with ``/``.
-        region: The region; from the AWS configuration when left out.
-        endpoint: The server's URL; likewise.
-        profile: The profile of ``~/.aws/config``; likewise.
-
-    Example:
-        >>> location = Location.parse("s3://acme-prompts/production?region=eu-north-1")
-        >>> location.bucket, location.prefix, location.region
-        ('acme-prompts', 'production/', 'eu-north-1')
-    """
+    """A bucket, a prefix, and how to reach them."""
 
     bucket: str
-    prefix: str
+    prefix: str  # the beginning of every key: empty, or ends with a slash
     region: str | None = None
     endpoint: str | None = None
     profile: str | None = None
 
     @classmethod
     def parse(cls, url: str) -> Location:
-        """The location in an ``s3://bucket/prefix?region=&endpoint=&profile=`` URL.
-
-        Raises:
-            LayerUnavailable: The URL is invalid.
-        """
+        """The location in an ``s3://bucket/prefix?region=&endpoint=&profile=`` URL."""
         parts = urlsplit(url)
         # The text before an @ may be a secret, so no message shows it.
         shown = f"s3://{parts.netloc.rpartition('@')[2]}{parts.path}"
@@ -68,7 +51,6 @@ class Location:
 
     @property
     def url_without_secrets(self) -> str:
-        """Bucket and prefix as a URL, without parameters."""
         return f"s3://{self.bucket}/{self.prefix}"
 
 

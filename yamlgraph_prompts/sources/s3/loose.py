@@ -13,8 +13,9 @@ from yamlgraph_prompts.errors import LayerNotFound, LayerUnavailable
 from yamlgraph_prompts.files.regular_file import LIMIT_FILE_BYTES
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.sources import Snapshot
+from yamlgraph_prompts.sources.layer_files import sort_out
 from yamlgraph_prompts.sources.s3.client import PARALLEL
-from yamlgraph_prompts.sources.s3.listing import RELEASES, Listed, channels, files_of
+from yamlgraph_prompts.sources.s3.listing import RELEASES, Listed, channels
 from yamlgraph_prompts.sources.s3.objects import Answer, Objects
 
 ATTEMPTS = 5
@@ -35,15 +36,7 @@ class Loose:
         self._same_etags = True
 
     def read(self, channel: str | None = None) -> Snapshot | None:
-        """All files as they were together at one moment.
-
-        Args:
-            channel: None is returned if a release is published for it.
-
-        Raises:
-            LayerNotFound: Nothing is there.
-            LayerUnavailable: It cannot be read now.
-        """
+        """All files, as of one moment; None if a release is published for `channel`."""
         suspects: frozenset[Listed] = frozenset()
         for _ in range(ATTEMPTS):
             listing, pages = self._list()
@@ -52,8 +45,10 @@ class Loose:
                 return None
             if listing == self._listing:
                 return self._content
-            wanted, findings = files_of(listing, self._url)
-            if self._is_nothing(listing) or (others and not wanted):
+            wanted, findings = sort_out({one.key: one for one in listing}, self._url)
+            # A first push that is under way, or ended halfway, leaves objects of its own.
+            is_empty = all(one.key.startswith(RELEASES) for one in listing)
+            if is_empty or (others and not wanted):
                 raise self._nothing(channel, others)
             if others:
                 findings = (*findings, self._unpublished(channel, others))
@@ -69,17 +64,12 @@ class Loose:
             if (pages > 1 or not self._same_etags) and self._list()[0] != listing:
                 # Several pages may come from several states.
                 continue
-            return self._keep(listing, wanted, findings)
+            files = {path: self._data[one] for path, one in wanted.items()}
+            self._listing, self._content = listing, Snapshot.of(files, findings)
+            return self._content
         raise LayerUnavailable(
             f"What is below {self._url} changes faster than it can be read.", layer=self._url
         )
-
-    def _keep(
-        self, listing: tuple[Listed, ...], wanted: dict[str, Listed], findings: tuple[Finding, ...]
-    ) -> Snapshot:
-        files = {path: self._data[one] for path, one in wanted.items()}
-        self._listing, self._content = listing, Snapshot.of(files, findings)
-        return self._content
 
     def _list(self) -> tuple[tuple[Listed, ...], int]:
         listing: list[Listed] = []
@@ -94,10 +84,6 @@ class Loose:
                     hint="Give the prompts a prefix of their own.",
                 )
         return tuple(listing), pages
-
-    def _is_nothing(self, listing: tuple[Listed, ...]) -> bool:
-        # A first push that is under way, or ended halfway, leaves objects of its own.
-        return all(one.key.startswith(RELEASES) for one in listing)
 
     def _nothing(self, channel: str | None, others: list[str]) -> LayerNotFound:
         if others:

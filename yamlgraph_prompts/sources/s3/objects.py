@@ -53,21 +53,14 @@ class Answer:
 
 
 class Objects:
-    """The objects below a location; a key is what follows its prefix. Thread-safe.
-
-    Args:
-        location: The bucket and the prefix.
-        below: What comes next in every key, such as ``".releases/"``.
-        bounds: Of all requests from one `open` to the next; the calling thread's when left out.
-        is_patient: Whether to wait longer for the server.
-    """
+    """The objects below a location; a key is what follows its prefix. Thread-safe."""
 
     def __init__(
         self,
         location: Location,
         below: str = "",
         *,
-        bounds: Bounds | None = None,
+        bounds: Bounds | None = None,  # from one `open` to the next
         is_patient: bool = False,
     ) -> None:
         self.location = location
@@ -83,11 +76,11 @@ class Objects:
         """Connect, and begin an operation with the bounds."""
         before, self._connection = self._connection, None
         self._operation = Operation(self.bounds or Bounds(), self._count)
-        with self._explained(), self._asking(LIMIT_ANSWER_BYTES) as made:
-            if made is not before:
+        with self._explained(), self._asking(LIMIT_ANSWER_BYTES) as conn:
+            if conn is not before:
                 # After a fork the lock may be held by a thread that is not there.
                 self._counting = threading.Lock()
-            self._connection = made
+            self._connection = conn
 
     def stop(self) -> None:
         """End the operation: other threads give up what they still wait for."""
@@ -99,11 +92,9 @@ class Objects:
         self._connection = None
 
     def url(self, key: str) -> str:
-        """The object's URL."""
         return f"s3://{self.location.bucket}/{self._prefix}{key}"
 
     def get(self, key: str, limit_bytes: int) -> bytes | None:
-        """An object's bytes; None if there is none."""
         answer = self.ask(key, limit_bytes=limit_bytes)
         return answer.data if answer.status == 200 else None
 
@@ -114,28 +105,19 @@ class Objects:
         limit_bytes: int,
         if_match: str | None = None,
         if_none_match: str | None = None,
-        once: bool = False,
+        once: bool = False,  # do not try again if the server is overloaded
+        # S3 answers 403 for a missing object if the credentials may not list.
         may_be_denied: bool = False,
     ) -> Answer:
-        """One object. Conditions are ETags.
-
-        Args:
-            key: Its key.
-            limit_bytes: The most bytes to take.
-            if_match: If the object has another one, the status is 412.
-            if_none_match: If the object has this one, the status is 304.
-            once: Do not try again if the server is overloaded.
-            may_be_denied: Return status 403 instead of an error: S3 answers so for a missing
-                object if the credentials may not list.
-        """
+        """One object. Conditions are ETags: unmet, the status is 412 or 304."""
         name = self._prefix + key
         conditions = {}
         if if_match:
             conditions["If-Match"] = f'"{if_match}"'
         if if_none_match:
             conditions["If-None-Match"] = f'"{if_none_match}"'
-        with self._explained(key), self._asking(limit_bytes) as made:
-            signed = made.signed(self.location.bucket)
+        with self._explained(key), self._asking(limit_bytes) as conn:
+            signed = conn.signed(self.location.bucket)
             response = signed and signed.get(name, conditions, once=once)
             if response:
                 status, data = response.status_code, response.content
@@ -143,18 +125,18 @@ class Objects:
                     return Answer(status, data, response.headers.get("ETag", "").strip('"'))
                 if once and status in _OVERLOADED:
                     raise _refusal(response)
-            answer = self._through_boto3(made, name, conditions, may_be_denied)
+            answer = self._through_boto3(conn, name, conditions, may_be_denied)
             if response and status not in _PLAIN + _OVERLOADED and answer.status == 200:
                 # In another region, or signed otherwise: boto3 knows better.
-                made.leave_to_boto3(self.location.bucket)
+                conn.leave_to_boto3(self.location.bucket)
             return answer
 
     def pages(
         self, below: str = "", *, delimiter: str | None = None, after: str = ""
     ) -> Iterator[ListPage]:
         """All keys that begin with `below`; not every server leaves out those up to `after`."""
-        given = {"delimiter": delimiter or "", "start-after": after and self._prefix + after}
-        parameters = {name: value for name, value in given.items() if value}
+        optional = {"delimiter": delimiter or "", "start-after": after and self._prefix + after}
+        parameters = {name: value for name, value in optional.items() if value}
         parameters["prefix"] = self._prefix + below
         operation = self._operation or operation_here()
         with self._explained():
@@ -172,12 +154,9 @@ class Objects:
         with self._explained(key, writes=True):
             self._put(key, data)
 
+    # NotImplementedError: the server does not know the condition.
     def put_new(self, key: str, data: bytes) -> bool:
-        """Write an object if there is none; whether this call wrote it.
-
-        Raises:
-            NotImplementedError: The server does not know the condition.
-        """
+        """Write an object if there is none; whether this call wrote it."""
         with self._explained(key, writes=True):
             for attempt in range(CONFLICTS):
                 try:
@@ -197,8 +176,8 @@ class Objects:
 
     def _put(self, key: str, data: bytes, **condition: str) -> None:
         # From a stream each block has the time that all of it would have from bytes.
-        with self._asking(LIMIT_ERROR_BYTES) as made:
-            made.client.put_object(
+        with self._asking(LIMIT_ERROR_BYTES) as conn:
+            conn.client.put_object(
                 Bucket=self.location.bucket,
                 Key=self._prefix + key,
                 Body=io.BytesIO(data),
@@ -229,13 +208,13 @@ class Objects:
             raise error from problem
 
     def _through_boto3(
-        self, made: Connection, name: str, conditions: Mapping[str, str], may_be_denied: bool
+        self, conn: Connection, name: str, conditions: Mapping[str, str], may_be_denied: bool
     ) -> Answer:
         from botocore.exceptions import ClientError
 
-        given = {header.replace("-", ""): value for header, value in conditions.items()}
+        arguments = {header.replace("-", ""): value for header, value in conditions.items()}
         try:
-            answer = made.client.get_object(Bucket=self.location.bucket, Key=name, **given)
+            answer = conn.client.get_object(Bucket=self.location.bucket, Key=name, **arguments)
         except ClientError as problem:
             status, code = _status(problem), problem.response["Error"].get("Code")
             if status in _PLAIN and code != "NoSuchBucket":
@@ -248,15 +227,15 @@ class Objects:
     def _page(self, parameters: Mapping[str, str], token: str | None) -> ListPage:
         if token:
             parameters = {**parameters, "continuation-token": token}
-        with self._asking(LIMIT_PAGE_BYTES) as made:
-            signed = made.signed(self.location.bucket)
+        with self._asking(LIMIT_PAGE_BYTES) as conn:
+            signed = conn.signed(self.location.bucket)
             response = signed and signed.list(parameters)
             page = None
             if response and response.status_code == 200:
                 page = read_page(response.content, self._prefix)
             if page is None:
-                given = {name.title().replace("-", ""): parameters[name] for name in parameters}
-                answer = made.client.list_objects_v2(Bucket=self.location.bucket, **given)
+                arguments = {name.title().replace("-", ""): parameters[name] for name in parameters}
+                answer = conn.client.list_objects_v2(Bucket=self.location.bucket, **arguments)
                 page = read_page(answer["Body"], self._prefix)
         if page is None:
             raise CutOff

@@ -36,7 +36,7 @@ from yamlgraph_prompts.sources.s3.bounds import (
 from yamlgraph_prompts.sources.s3.listing import refuse_bomb
 
 BLOCK_BYTES = 64 << 10
-# Routers and balancers forget a silent connection after minutes, and many do not say so.
+# Routers and balancers drop an idle connection after minutes, many of them silently.
 IDLE_S = 60.0
 
 
@@ -44,13 +44,11 @@ class BoundedSession(Session):  # type: ignore[misc]
     """A session with bounds for all its clients, those that get credentials too."""
 
     def create_client(self, service_name: str, *args: Any, **kwargs: Any) -> Any:
-        """As botocore's."""
         client = super().create_client(service_name, *args, **kwargs)
         _bound(client._endpoint.http_session, is_s3=service_name == "s3")
         return client
 
     def get_credentials(self) -> Any:
-        """As botocore's."""
         for provider in self.get_component("credential_provider").providers:
             for name in ("_role_fetcher", "_fetcher"):
                 # Requests to a machine's or a container's metadata service need no client.
@@ -65,11 +63,6 @@ class SignedBucket:
 
     What is not answered plainly is for the client to send again: it knows about other regions,
     retries, and whatever else a server may want.
-
-    Args:
-        client: The client whose connections it uses.
-        credentials: The client's credentials.
-        base: The URL before the key of each object.
     """
 
     def __init__(self, client: Any, credentials: Any, base: str) -> None:
@@ -208,7 +201,7 @@ def _body(raw: Any, limit_bytes: float) -> bytes:
 
 
 def _is_cut_in_its_head(request: Any, response: Any) -> bool:
-    """Whether the head ended before it said a length: the end of the connection ends it, too."""
+    """Whether the head ended without a length: then the end of the connection ends the body."""
     raw = response.raw
     has_length = raw.length_remaining is not None and "content-length" in response.headers
     return request.method == "GET" and response.status_code < 300 and not has_length | raw.chunked

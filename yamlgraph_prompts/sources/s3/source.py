@@ -13,10 +13,11 @@ from threading import Event
 
 from yamlgraph_prompts.errors import LayerUnavailable, PromptsError
 from yamlgraph_prompts.sources import Snapshot, Traffic, Unpack
+from yamlgraph_prompts.sources.layer_files import case_collisions, escapes
 from yamlgraph_prompts.sources.polling import poll
 from yamlgraph_prompts.sources.s3.bounds import Bounds
 from yamlgraph_prompts.sources.s3.errors import circumstances
-from yamlgraph_prompts.sources.s3.listing import RELEASES, case_collisions, escapes
+from yamlgraph_prompts.sources.s3.listing import RELEASES
 from yamlgraph_prompts.sources.s3.location import Location
 from yamlgraph_prompts.sources.s3.loose import Loose
 from yamlgraph_prompts.sources.s3.objects import Objects
@@ -36,19 +37,7 @@ class _Kept:
 
 
 class S3Source:
-    """Reads a prefix of a bucket, with as few requests as possible if nothing has changed.
-
-    Args:
-        url: ``s3://bucket/prefix``, with ``?region=``, ``endpoint=`` and ``profile=`` if need be.
-        channel: Whose published releases to read; None for the loose files only.
-        unpack: Bytes of a packed release and its id → prompt name and bytes, all verified; raises
-            a `PromptsError` for anything else.
-        bounds: What one call may take: time, requests, bytes, pages.
-
-    Example:
-        >>> S3Source("s3://acme-prompts/production?region=eu-north-1").url
-        's3://acme-prompts/production/'
-    """
+    """Reads a prefix of a bucket, with as few requests as possible if nothing has changed."""
 
     refresh_s = 30.0
 
@@ -92,22 +81,16 @@ class S3Source:
         )
 
     def changes(self, stop: Event) -> Iterator[None]:
-        """A bucket tells no news."""
         return poll(stop, self.refresh_s)
 
     def release(self, release_id: str) -> Snapshot | None:
-        """A published release by its full id, whichever channel it was for; None if not there.
-
-        Raises:
-            LayerUnavailable: It cannot be read, or is not what its name says.
-        """
+        """A published release by its full id, whichever channel it was for; None if not there."""
         if self.unpack is None or not _ID.fullmatch(release_id):
             return None
         self._objects.open()
         return self._unpacked(release_id, self.unpack)
 
     def folders(self) -> list[str]:
-        """The names of the folders directly below the prefix."""
         try:
             self._objects.open()
             pages = self._objects.pages(delimiter="/")
@@ -123,11 +106,9 @@ class S3Source:
 
     @property
     def traffic(self) -> Traffic:
-        """The requests so far, and the bytes received for them."""
         return self._objects.traffic
 
     def close(self) -> None:
-        """Let go of the connections."""
         self._objects.close()
 
     def _read_published(self, unpack: Unpack) -> Snapshot | None:
@@ -147,7 +128,7 @@ class S3Source:
             return None
         number, release_id = self._pointed(answer.data)
         if kept is not None and number < kept.number and self._is_logged(kept.number):
-            # A slow pusher's late word. The log counts, and whoever pushes next repairs it.
+            # Written late by a slow pusher. The log counts; the next push repairs the pointer.
             self._published = replace(kept, etag=answer.etag)
             return kept.content
         if kept is None or kept.release != release_id:
