@@ -1,4 +1,4 @@
-"""Frozen facts on how a `LivePrompts` fares, for health pages and metrics. Asks nobody anything."""
+"""Frozen facts on the state of a `LivePrompts`, for health pages and metrics. No I/O."""
 
 from __future__ import annotations
 

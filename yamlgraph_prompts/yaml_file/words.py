@@ -1,7 +1,4 @@
-"""YAML's complaints in words that a prompt author understands: what, where, what to do.
-
-Turns PyYAML's exceptions into findings; never parses on its own account.
-"""
+"""PyYAML's exceptions → findings that a prompt author understands: what, where, what to do."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from yamlgraph_prompts.findings import Finding
+from yamlgraph_prompts.findings import Finding, Severity
 from yamlgraph_prompts.yaml_file.lines import split_lines
 
 _QUOTE_IT = "Put the whole value in quotes, or write it as a block under `|`."
@@ -27,7 +24,7 @@ _BEFORE_VALUE = re.compile(r"""\s*+(?:- ++)*+(?:[^\s:{}\[\]"']++ *+: ++)?+(?:- +
 # For these the place where the construct began is the one to mend.
 _BLAME_THE_CONTEXT = ("unexpected end of stream", "could not find expected ':'", "expected ',' or")
 
-# What PyYAML says (libyaml's words, then those of the pure parser) → message and hint.
+# PyYAML's message (libyaml's, then the pure parser's) → our message and hint.
 _SYNTAX: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (
         ("mapping values are not allowed",),
@@ -44,11 +41,7 @@ _SYNTAX: tuple[tuple[tuple[str, ...], str, str], ...] = (
         "`? ` at the start of a value is not read as text",
         _QUOTE_IT,
     ),
-    (
-        ("tab character",),
-        "a tab is used for indentation",
-        "Indent with spaces.",
-    ),
+    (("tab character",), "a tab is used for indentation", "Indent with spaces."),
     (
         ("unexpected end of stream",),
         "a quote that is opened here is never closed",
@@ -84,11 +77,7 @@ _SYNTAX: tuple[tuple[tuple[str, ...], str, str], ...] = (
         "the file contains a second document after `---`",
         "Use one document for each file; indent `---` if it is part of a text.",
     ),
-    (
-        ("second occurrence",),
-        "the anchor was given already",
-        "Use another name after `&`.",
-    ),
+    (("second occurrence",), "the anchor was given already", "Use another name after `&`."),
     (
         ("<document start>",),
         "this does not belong to the lines above it",
@@ -104,17 +93,19 @@ _SYNTAX: tuple[tuple[tuple[str, ...], str, str], ...] = (
         "a `[` or `{` at the start of a value opens a YAML list or mapping that is not closed",
         _OR_CLOSE_IT,
     ),
-    (
-        ("node content",),
-        "this character cannot start a value",
-        _QUOTE_IT,
-    ),
+    (("node content",), "this character cannot start a value", _QUOTE_IT),
     (
         ("indentation indicator",),
         "the number after `|` or `>` must be from 1 to 9",
         "Omit the number: YAML detects the indentation.",
     ),
 )
+
+
+def finding_at(mark: Any, severity: Severity, code: str, message: str, hint: str) -> Finding:
+    """A finding at a mark of PyYAML's."""
+    line, column = mark.line + 1, mark.column + 1
+    return Finding(severity, code, message, line=line, column=column, hint=hint)
 
 
 def syntax_finding(error: yaml.YAMLError, data: bytes) -> Finding:
@@ -173,9 +164,9 @@ def _misplaced(start: str) -> tuple[str, str]:
 
 
 def _unprintable(source: str) -> Finding:
-    found = _UNPRINTABLE.search(source)
+    match = _UNPRINTABLE.search(source)
     # libyaml, unlike the pure parser, also refuses a byte order mark within the text.
-    at = found.start() if found else max(source.find("\ufeff"), 0)
+    at = match.start() if match else max(source.find("\ufeff"), 0)
     before = split_lines(source[:at])
     return Finding(
         "error",
@@ -199,9 +190,7 @@ def construct_finding(error: Exception, data: bytes, loader_class: Any) -> Findi
         hint = "Put it in quotes if it is text."
     if mark is None:
         return Finding("error", "yaml-syntax", message, hint=hint)
-    return Finding(
-        "error", "yaml-syntax", message, line=mark.line + 1, column=mark.column + 1, hint=hint
-    )
+    return finding_at(mark, "error", "yaml-syntax", message, hint)
 
 
 def _char_at(data: bytes, mark: Any) -> str:
