@@ -617,7 +617,7 @@ def test_results_of_old_releases_are_forgotten(examined):
     checker = Checker()
     for number in range(5):
         checker.check(release({"p": f"user: {number} x"}))
-    assert len(checker._found.now) + len(checker._found.before) == 2
+    assert len(checker._findings.now) + len(checker._findings.before) == 2
 
 
 def test_ten_thousand_known_prompts_are_checked_in_no_time():

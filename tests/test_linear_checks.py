@@ -18,7 +18,7 @@ import pytest
 
 import yamlgraph_prompts
 from yamlgraph_prompts.check import Checker
-from yamlgraph_prompts.check.facts import KnownFacts, told
+from yamlgraph_prompts.check.facts import KnownFacts, file_facts
 from yamlgraph_prompts.check.prompts import examine_prompt, read_prompt
 from yamlgraph_prompts.check.rendered import in_templates
 from yamlgraph_prompts.errors import PromptRenderError
@@ -703,7 +703,7 @@ def test_a_check_of_facts_from_a_worker_finds_what_a_check_of_the_file_finds(
     file = GraphFile("", "graph.yaml", "0" * 64, uses, frozenset(), {}, ())
     graph = GraphFacts("graph.yaml", (file,), (), bundled)
     known = Checker()
-    known.learn({prompt.sha256: KnownFacts(json.loads(json.dumps(told(prompt.data))))})
+    known.learn({prompt.sha256: KnownFacts(json.loads(json.dumps(file_facts(prompt.data))))})
     found = known.check(release, [graph])
     assert found == Checker().check(release, [graph])
     assert len(found) <= MAX_FINDINGS + 10

@@ -40,13 +40,10 @@ class Rejected(Protocol):
 
     @property
     def findings(self) -> tuple[Finding, ...]: ...
-
     @property
     def errors(self) -> tuple[Finding, ...]: ...
-
     @property
     def candidate(self) -> str | None: ...
-
     @property
     def reason(self) -> str: ...
 
@@ -56,19 +53,14 @@ class Published(Protocol):
 
     @property
     def number(self) -> int: ...
-
     @property
     def release(self) -> str: ...
-
     @property
     def at_s(self) -> float: ...
-
     @property
     def who(self) -> str: ...
-
     @property
     def why(self) -> str: ...
-
     @property
     def message(self) -> str: ...
 
@@ -107,12 +99,7 @@ class LayerNotFound(LayerError, LookupError):
     """The layer does not exist. `available` lists the environments that do exist."""
 
     def __init__(
-        self,
-        message: str,
-        *,
-        layer: str,
-        available: Sequence[str] = (),
-        hint: str | None = None,
+        self, message: str, *, layer: str, available: Sequence[str] = (), hint: str | None = None
     ) -> None:
         super().__init__(message, layer=layer, hint=hint)
         self.available = tuple(available)

@@ -1,4 +1,4 @@
-"""What a check has to say: a frozen fact with a stable code. Knows no prompts, reads nothing."""
+"""A problem that a check found: a frozen fact with a stable code. Knows no prompts, no files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import yamlgraph_prompts.text.log_escaping  # noqa: F401 - whatever logs has findings
 from yamlgraph_prompts.text.escaping import printable
 
 __all__ = ["Finding", "Severity", "printable"]
@@ -118,10 +117,10 @@ class BoundedFindings:
 
 def bounded(findings: Iterable[Finding], most: int = MAX_FINDINGS) -> tuple[Finding, ...]:
     """The findings of one file as `BoundedFindings` lists and counts them."""
-    found = BoundedFindings(most)
+    listed = BoundedFindings(most)
     for finding in findings:
-        found.add(finding)
-    return tuple(found)
+        listed.add(finding)
+    return tuple(listed)
 
 
 def shown(value: object) -> str:

@@ -268,30 +268,20 @@ def _load(
 
 @dataclass(frozen=True)
 class Home:
-    """Where a graph's prompts come from.
+    """Where a graph's prompts come from."""
 
-    Args:
-        layers: Highest priority first.
-        base: What relative ones are relative to; None: the working directory.
-        graph: The graph's file, where its own prompts are the release.
-    """
-
-    layers: tuple[AnyLayer, ...]
-    base: Path | None
-    graph: Path | None
+    layers: tuple[AnyLayer, ...]  # highest priority first
+    base: Path | None  # of relative layers; None: the working directory
+    graph: Path | None  # the graph's file, where its own prompts are the release
 
 
 def home_of(file: Path, prompts_dir: PromptsDir) -> Home:
-    """Where the prompts of a graph come from, given what a load call says of it.
-
-    Raises:
-        GraphNotFound: The file of the graph does not exist.
-    """
+    """Where the prompts of a graph come from, for this argument of a load call."""
     from yamlgraph_prompts.yamlgraph_bridge import peek
 
-    said = peek(_there(file))
-    base = _beside(file) if said.prompts_relative else None
-    layers = _layers(prompts_dir, said.prompts_dir)
+    settings = peek(_there(file))
+    base = _beside(file) if settings.prompts_relative else None
+    layers = _layers(prompts_dir, settings.prompts_dir)
     return Home(layers, base, None if layers else _plain(file))
 
 
@@ -304,7 +294,7 @@ def _there(file: Path) -> Path:
 
 
 def _beside(file: Path) -> Path:
-    """The folder that a graph's file is really in; a link that leads to the folder stays one."""
+    """The folder that a graph's file is really in; links on the way to the folder stay."""
     file = file.absolute()
     while file.is_symlink():
         file = file.parent / file.readlink()
@@ -323,13 +313,13 @@ def _one_way(layers: object, environment: str | None, prompts: LivePrompts | Non
         )
 
 
-def _layers(given: PromptsDir, said: str | None) -> tuple[AnyLayer, ...]:
-    """The layers that were given, else the graph's own `prompts_dir` where only we can read it."""
-    if given is None:
-        return (said,) if said and (PLACEHOLDER in said or "://" in said) else ()
-    if isinstance(given, (str, PathLike, Mapping)) or not isinstance(given, Sequence):
-        return (given,)
-    return tuple(given)
+def _layers(prompts_dir: PromptsDir, own: str | None) -> tuple[AnyLayer, ...]:
+    """The call's layers, else the graph's own `prompts_dir` where YAMLGraph cannot read it."""
+    if prompts_dir is None:
+        return (own,) if own and (PLACEHOLDER in own or "://" in own) else ()
+    if isinstance(prompts_dir, (str, PathLike, Mapping)) or not isinstance(prompts_dir, Sequence):
+        return (prompts_dir,)
+    return tuple(prompts_dir)
 
 
 def _share(

@@ -1,7 +1,7 @@
 """A release, and the graphs that use it → findings, in a stable order. Reads and runs nothing.
 
-What a file says by itself is examined once for its bytes (`prompt_check`); here stands what
-depends on names and on the release before, and how severe each finding is.
+A file by itself is examined once for its bytes (`check.prompts`); here is what depends on names and
+on the release before, and how severe each finding is.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ T = TypeVar("T")
 
 
 class _Recent(Generic[T]):
-    """What was made for the keys of this check and the one before; nothing older is kept."""
+    """Values by key, of this check and the one before; nothing older is kept."""
 
     def __init__(self) -> None:
         self.now: dict[str, T] = {}
@@ -76,24 +76,24 @@ class Checker:
     """
 
     def __init__(self) -> None:
-        self._found: _Recent[tuple[Finding, ...]] = _Recent()
+        self._findings: _Recent[tuple[Finding, ...]] = _Recent()
         self._files: _Recent[FileFacts] = _Recent()
         self._schemas: _Recent[str | None] = _Recent()
         self._good_names: frozenset[str] = frozenset()
 
     def prime(self, digests: Iterable[str]) -> None:
         """Take files to be clean without examining them."""
-        self._found.now.update(dict.fromkeys(digests, ()))
+        self._findings.now.update(dict.fromkeys(digests, ()))
 
     def learn(self, known: Mapping[str, FileFacts]) -> None:
-        """Take files as they were read elsewhere, by their SHA-256 digests in hex."""
+        """Take the facts of files that a worker read, by their SHA-256 digests in hex."""
         self._files.now.update(known)
-        self._found.now.update((digest, facts.findings) for digest, facts in known.items())
+        self._findings.now.update((digest, facts.findings) for digest, facts in known.items())
 
     def clean(self, release: Release) -> tuple[str, ...]:
         """The digests of the release's files that were found clean by themselves."""
-        found = self._found.now
-        return tuple(p.sha256 for p in release.prompts.values() if found.get(p.sha256) == ())
+        findings = self._findings.now
+        return tuple(p.sha256 for p in release.prompts.values() if findings.get(p.sha256) == ())
 
     def check(
         self,
@@ -106,52 +106,52 @@ class Checker:
         schema_problem: SchemaProblem | None = None,
     ) -> tuple[Finding, ...]:
         """Everything that is wrong with a release for these graphs."""
-        for recent in (self._found, self._files, self._schemas):
+        for recent in (self._findings, self._files, self._schemas):
             recent.turn()
         used, missing = prompts_in_use(release, graphs)
-        found = list(extra)
+        findings = list(extra)
         for facts in graphs:
-            found += (f.at(graph=f.graph or facts.name) for f in facts.findings)
-        found += self._named(release)
+            findings += (f.at(graph=f.graph or facts.name) for f in facts.findings)
+        findings += self._named(release)
         for one in used.values():
-            found += self._in_use(one, schema_problem)
+            findings += self._in_use(one, schema_problem)
         known = bool(graphs) and all(facts.files for facts in graphs)
-        found += self._not_in_use(release, used, known=known)
-        found += missing_prompts(release, missing)
-        found += own_prompts(used)
-        found += unused_prompts(release, used, missing, graphs)
+        findings += self._not_in_use(release, used, known=known)
+        findings += missing_prompts(release, missing)
+        findings += own_prompts(used)
+        findings += unused_prompts(release, used, missing, graphs)
         if previous is not None:
-            found += self._destinations(previous, release)
+            findings += self._destinations(previous, release)
         if strict:
-            found = [f.at(severity="error") if f.code in _STRICT else f for f in found]
-        return tuple(sorted(dict.fromkeys(found), key=_order))
+            findings = [f.at(severity="error") if f.code in _STRICT else f for f in findings]
+        return tuple(sorted(dict.fromkeys(findings), key=_order))
 
     def _facts(self, prompt: Prompt) -> FileFacts:
         return self._files.get(prompt.sha256, lambda: FileFacts(prompt.data))
 
     def _examined(self, prompt: Prompt) -> tuple[Finding, ...]:
-        return self._found.get(prompt.sha256, lambda: examine_prompt(prompt.data))
+        return self._findings.get(prompt.sha256, lambda: examine_prompt(prompt.data))
 
     def _in_use(self, one: Used, schema_problem: SchemaProblem | None) -> Iterator[Finding]:
         prompt, facts = one.prompt, self._facts(one.prompt)
         alone = self._examined(prompt)
-        found = [*alone, *unread_parts(one, facts)]
+        findings = [*alone, *unread_parts(one, facts)]
         if schema_problem is not None and b"schema" in prompt.data:
-            found = self._with_schema(prompt, found, schema_problem)
-        judged = (_judged(finding, one, facts) for finding in found)
-        found = [f.at(prompt=prompt.name, file=prompt.file or None) for f in judged if f]
+            findings = self._with_schema(prompt, findings, schema_problem)
+        judged = (_judged(finding, one, facts) for finding in findings)
+        findings = [f.at(prompt=prompt.name, file=prompt.file or None) for f in judged if f]
         if not any(finding.severity == "error" for finding in alone):
-            found += missing_variables(one, facts)
-        yield from bounded(found)
+            findings += missing_variables(one, facts)
+        yield from bounded(findings)
 
     def _with_schema(
-        self, prompt: Prompt, found: list[Finding], schema_problem: SchemaProblem
+        self, prompt: Prompt, findings: list[Finding], schema_problem: SchemaProblem
     ) -> list[Finding]:
-        errors = {finding.code for finding in found if finding.severity == "error"}
+        errors = {finding.code for finding in findings if finding.severity == "error"}
         if errors - {"schema"}:
-            return found
+            return findings
         facts = self._facts(prompt)
-        schema = facts.schema()
+        schema = facts.schema
         if schema is None:
             problem: str | None = f"written out it has more than {MAX_SCHEMA_BYTES:,} bytes"
         else:
@@ -159,21 +159,21 @@ class Checker:
             problem = self._schemas.get(prompt.sha256, lambda: schema_problem(alone))
         if problem is None:
             # What YAMLGraph can build is no error, whatever is odd about it.
-            return [f.at(severity="warning") if f.code == "schema" else f for f in found]
+            return [f.at(severity="warning") if f.code == "schema" else f for f in findings]
         if errors:
-            return found
+            return findings
         name = "schema" if "schema" in facts.keys else "output_schema"
         message = f"the inline schema cannot be built: {problem}"
-        return [*found, key_finding(facts, name, "error", "schema", message)]
+        return [*findings, key_finding(facts, name, "error", "schema", message)]
 
     def _named(self, release: Release) -> list[Finding]:
         if release.prompts.keys() == self._good_names:
             return []
-        found = list(_names(release))
+        findings = list(_names(release))
         own = any(prompt.layer.startswith("graph:") for prompt in release.prompts.values())
         # Of a graph's own prompts the names are not looked at.
-        self._good_names = frozenset() if found or own else frozenset(release.prompts)
-        return found
+        self._good_names = frozenset() if findings or own else frozenset(release.prompts)
+        return findings
 
     def _destinations(self, before: Release, after: Release) -> Iterator[Finding]:
         """A change of provider or model, which decide where the data goes."""
@@ -197,17 +197,17 @@ class Checker:
 
     def _not_in_use(self, release: Release, used: UsedPrompts, *, known: bool) -> Iterator[Finding]:
         for name, prompt in release.prompts.items():
-            found = self._examined(prompt)
-            if not found or (name, prompt.sha256) in used:
+            findings = self._examined(prompt)
+            if not findings or (name, prompt.sha256) in used:
                 continue
-            for finding in found:
+            for finding in findings:
                 # What no attached graph reads must not keep the others from going live.
                 severity = "warning" if known else finding.severity
                 yield finding.at(severity=severity, prompt=name, file=prompt.file or None)
 
 
 check = Checker().check
-"""`Checker.check` of one checker that everybody shares."""
+"""`Checker.check` of one shared checker."""
 
 
 def _order(finding: Finding) -> tuple[str, bool, int, int, str, str]:
@@ -230,7 +230,7 @@ def _stops_a_bundle(finding: Finding, one: Used, facts: FileFacts) -> bool:
     if finding.code in _UNSAFE:
         return True
     if finding.code == "not-a-mapping":
-        # It looks for the word `schema` in whatever the file says.
+        # It looks for `schema` in any content that supports `in`.
         return one.schema_is_read and facts.kind not in ("str", "list", "set")
     if finding.code == "shape" and facts.has_foreign_items:
         return True

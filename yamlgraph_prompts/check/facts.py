@@ -1,4 +1,4 @@
-"""What a check of a release asks of one file: found out here, or in a worker for a draft."""
+"""What a check of a release needs to know of one file; of a draft a worker finds it out."""
 
 from __future__ import annotations
 
@@ -39,10 +39,12 @@ class Key(TypedDict):
 
 
 class FileFacts:
-    """Reads a file when it is asked."""
+    """Reads a file when a fact is first needed."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
+        # A file with its inline schema; None where that is too large to be built for a check.
+        self.schema: bytes | None = data
 
     @cached_property
     def findings(self) -> tuple[Finding, ...]:
@@ -54,12 +56,12 @@ class FileFacts:
         """The variables that its messages need."""
         return needs(read_prompt(self._data).content)
 
-    @property
+    @cached_property
     def kind(self) -> str:
-        """The name of the Python type of what the file says."""
+        """The name of the Python type of the file's content."""
         return type(parse_yaml(self._data)[0]).__name__
 
-    @property
+    @cached_property
     def keys(self) -> Mapping[str, Key]:
         """The top-level keys that a check of a release looks at."""
         file = read_prompt(self._data)
@@ -74,14 +76,10 @@ class FileFacts:
             if name in file.content
         }
 
-    @property
+    @cached_property
     def has_foreign_items(self) -> bool:
         """Whether `system` holds what is neither text nor a mapping with a text."""
         return has_foreign_items(read_prompt(self._data).content)
-
-    def schema(self) -> bytes | None:
-        """A file with its inline schema; None where that is too large to be built for a check."""
-        return self._data
 
     def variable_positions(self, path: Path, variables: Collection[str]) -> Mapping[str, Position]:
         """Where a message first names each of these variables, as far as that is known."""
@@ -89,11 +87,14 @@ class FileFacts:
 
 
 class KnownFacts(FileFacts):
-    """Was read in a worker; nothing of the file is read here."""
+    """The `file_facts` of a worker; nothing of the file is read here."""
 
     def __init__(self, facts: Mapping[str, Any]) -> None:
         super().__init__(b"")
-        self._facts = facts
+        self.kind = facts["kind"]
+        self.keys = facts["keys"]
+        self.has_foreign_items = facts["has_foreign_items"]
+        self.schema = facts["schema"] and facts["schema"].encode()
         self.findings = (
             *(Finding(**finding) for finding in facts["findings"]),
             *(FurtherFindings(**finding) for finding in facts["further"]),
@@ -104,34 +105,13 @@ class KnownFacts(FileFacts):
         )
         self._positions = {tuple(path): positions for path, positions in facts["positions"]}
 
-    @property
-    def kind(self) -> str:
-        """See `FileFacts.kind`."""
-        return str(self._facts["kind"])
-
-    @property
-    def keys(self) -> Mapping[str, Key]:
-        """See `FileFacts.keys`."""
-        found: Mapping[str, Key] = self._facts["keys"]
-        return found
-
-    @property
-    def has_foreign_items(self) -> bool:
-        """See `FileFacts.has_foreign_items`."""
-        return bool(self._facts["has_foreign_items"])
-
-    def schema(self) -> bytes | None:
-        """See `FileFacts.schema`."""
-        text = self._facts["schema"]
-        return None if text is None else text.encode()
-
     def variable_positions(self, path: Path, variables: Collection[str]) -> Mapping[str, Position]:
         """See `FileFacts.variable_positions`."""
-        found: Mapping[str, Position] = self._positions.get(path, {})
-        return found
+        positions: Mapping[str, Position] = self._positions.get(path, {})
+        return positions
 
 
-def told(data: bytes) -> dict[str, Any]:
+def file_facts(data: bytes) -> dict[str, Any]:
     """All facts of a file, as JSON can hold them; what `KnownFacts` takes."""
     facts = FileFacts(data)
     content = read_prompt(data).content

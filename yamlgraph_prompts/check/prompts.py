@@ -144,12 +144,12 @@ def _templates(file: PromptFile) -> Iterator[Finding]:
         if text not in examined:
             examined[text] = examine(text)
         for finding in examined[text]:
-            place = file.text_position(path, finding.line or 1, finding.column)
-            line, column = place or (None, None)
             if isinstance(finding, FurtherFindings):
                 yield finding
-            else:
-                yield finding.at(line=line, column=column if finding.column else None)
+                continue
+            position = file.text_position(path, finding.line or 1, finding.column)
+            line, column = position or (None, None)
+            yield finding.at(line=line, column=column if finding.column else None)
 
 
 def _schema(file: PromptFile) -> Iterator[Finding]:
@@ -160,38 +160,33 @@ def _schema(file: PromptFile) -> Iterator[Finding]:
 def _shape(file: PromptFile) -> Iterator[Finding]:
     content = file.content
     if "messages" in content and "system" not in content and "user" not in content:
-        yield finding_at(
-            file,
-            ("messages",),
-            "error",
-            "messages-list",
-            "uses 'messages:' role list; YAMLGraph prompts use top-level keys",
-            "Write the texts under top-level 'system:' and 'user:'.",
-            key=True,
-        )
+        message = "uses 'messages:' role list; YAMLGraph prompts use top-level keys"
+        hint = "Write the texts under top-level 'system:' and 'user:'."
+        yield finding_at(file, ("messages",), "error", "messages-list", message, hint, key=True)
     elif "user" not in content:
         hint = "Add `user: ...`; only agent and copilot nodes need none."
         yield Finding("warning", "missing-user", "the prompt has no `user`", hint=hint)
     elif not isinstance(content["user"], str):
         yield _not_text(file, ("user",), content["user"])
     if content.get("system") and "system_segments" in content:
-        yield finding_at(
-            file,
-            ("system_segments",),
-            "error",
-            "system-conflict",
-            "Cannot specify both 'system' and 'system_segments' fields",
-            "Keep one of them.",
-            key=True,
-        )
+        path: Path = ("system_segments",)
+        message = "Cannot specify both 'system' and 'system_segments' fields"
+        hint = "Keep one of them."
+        yield finding_at(file, path, "error", "system-conflict", message, hint, key=True)
     yield from _system(file, content.get("system"))
     if "system_segments" in content:
         yield from _segments(file, content["system_segments"])
     yield from _settings(file)
-    for key in content:
-        if key not in _KEYS and (near := nearest(str(key), _KEYS)):
+    yield from _unread(file, (), content, _KEYS)
+
+
+def _unread(
+    file: PromptFile, path: Path, mapping: Mapping[Any, Any], known: tuple[str, ...]
+) -> Iterator[Finding]:
+    for key in mapping:
+        if key not in known and (near := nearest(str(key), known)):
             message, hint = f"the key {key!r} is not read", f"Did you mean {near!r}?"
-            yield finding_at(file, (key,), "warning", "shape", message, hint, key=True)
+            yield finding_at(file, (*path, key), "warning", "shape", message, hint, key=True)
 
 
 def _system(file: PromptFile, system: Any) -> Iterator[Finding]:
@@ -201,13 +196,12 @@ def _system(file: PromptFile, system: Any) -> Iterator[Finding]:
         yield _not_text(file, ("system",), system)
         return
     for at, item in enumerate(system):
-        path: Path = ("system", at)
         if isinstance(item, dict):
-            yield from _segment(file, path, item)
+            yield from _segment(file, ("system", at), item)
         elif not isinstance(item, str):
             # YAMLGraph alone writes it out and renders what comes of that.
             message = f"an item must be text or a mapping with `content`, not {_kind(item)}"
-            yield finding_at(file, path, "error", "shape", message, _IN_QUOTES)
+            yield finding_at(file, ("system", at), "error", "shape", message, _IN_QUOTES)
 
 
 def _segments(file: PromptFile, segments: Any) -> Iterator[Finding]:
@@ -217,19 +211,15 @@ def _segments(file: PromptFile, segments: Any) -> Iterator[Finding]:
         yield finding_at(file, ("system_segments",), "error", "shape", message, hint)
         return
     for at, segment in enumerate(segments):
-        path: Path = ("system_segments", at)
         if isinstance(segment, dict):
-            yield from _segment(file, path, segment)
+            yield from _segment(file, ("system_segments", at), segment)
         else:
             message = f"a segment must be a mapping with `content`, not {_kind(segment)}"
-            yield finding_at(file, path, "error", "shape", message, hint)
+            yield finding_at(file, ("system_segments", at), "error", "shape", message, hint)
 
 
 def _segment(file: PromptFile, path: Path, segment: Mapping[Any, Any]) -> Iterator[Finding]:
-    for key in segment:
-        if key not in _SEGMENT_KEYS and (near := nearest(str(key), _SEGMENT_KEYS)):
-            message, hint = f"the key {key!r} is not read", f"Did you mean {near!r}?"
-            yield finding_at(file, (*path, key), "warning", "shape", message, hint, key=True)
+    yield from _unread(file, path, segment, _SEGMENT_KEYS)
     if "content" not in segment:
         if len(segment) == 1 and None in segment.values():
             yield _not_text(file, path, segment)
@@ -285,6 +275,5 @@ def _kind(value: Any) -> str:
         return f"the value {str(value).lower()}"
     if isinstance(value, int | float):
         return "a number"
-    words = {"dict": "a mapping", "list": "a list", "str": "text"}
     name = type(value).__name__
-    return words.get(name, f"a {name}")
+    return {"dict": "a mapping", "str": "text"}.get(name, f"a {name}")

@@ -22,24 +22,24 @@ def in_templates(
 ) -> Iterator[Finding]:
     """The findings, those in rendered prompts moved to their lines in the templates."""
     lines: dict[str, _Lines] = {}
-    for found in findings:
-        prompt = release.prompts.get(found.prompt or "")
-        if prompt and found.line and found.file == prompt.file and prompt.file.endswith(".j2"):
+    for finding in findings:
+        prompt = release.prompts.get(finding.prompt or "")
+        if prompt and finding.line and finding.file == prompt.file and prompt.file.endswith(".j2"):
             if prompt.name not in lines:
                 rendered = prompt.data.decode("utf-8", "replace").splitlines()
                 lines[prompt.name] = _Lines(rendered, texts.get(prompt.name, "").splitlines())
-            found = _moved(found, found.line, lines[prompt.name])
-        yield found
+            finding = _moved(finding, finding.line, lines[prompt.name])
+        yield finding
 
 
-def _moved(found: Finding, line: int, lines: _Lines) -> Finding:
+def _moved(finding: Finding, line: int, lines: _Lines) -> Finding:
     own = lines.in_template(line)
     if own is None:
         where = f"That is line {line} of what the file renders to; `show` prints it."
-        hint = f"{found.hint} {where}" if found.hint else where
-        return found.at(line=None, column=None, hint=hint)
+        hint = f"{finding.hint} {where}" if finding.hint else where
+        return finding.at(line=None, column=None, hint=hint)
     same = lines.rendered[line - 1] == lines.template[own - 1]
-    return found.at(line=own, column=found.column if same else None)
+    return finding.at(line=own, column=finding.column if same else None)
 
 
 class _Lines:

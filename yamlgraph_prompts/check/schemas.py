@@ -100,14 +100,12 @@ def _native(schema: Any) -> Iterator[Trouble]:
 def _native_field(name: Any, field: Any, path: Path) -> Iterator[Trouble]:
     yield from _field_name(name, path)
     if not isinstance(field, dict):
-        yield Trouble(
-            path, f"the field {shown(name)} must be a mapping", "Write `type: str` below it."
-        )
+        message = f"the field {shown(name)} must be a mapping"
+        yield Trouble(path, message, "Write `type: str` below it.")
         return
     if "type" not in field:
-        yield Trouble(
-            path, f"the field {shown(name)} has no `type`", "Add `type: str`, or another."
-        )
+        message = f"the field {shown(name)} has no `type`"
+        yield Trouble(path, message, "Add `type: str`, or another.")
     elif not _is_type(field["type"]):
         message = f"the field {shown(name)} has the unknown type {shown(field['type'])}"
         hint = f"Types: {', '.join(_TYPES)}, list[T], dict[K, V]."
@@ -123,8 +121,8 @@ def _is_type(name: Any) -> bool:
         return False
     if name in _TYPES:
         return True
-    found = _LIST.match(name) or _DICT.match(name)
-    return bool(found) and all(part in _TYPES for part in found.groups())  # type: ignore[union-attr]
+    match = _LIST.match(name) or _DICT.match(name)
+    return match is not None and all(part in _TYPES for part in match.groups())
 
 
 def _json_schema(schema: Any, path: Path) -> Iterator[Trouble]:
@@ -159,9 +157,8 @@ def _required(required: list[Any], properties: Any, path: Path) -> Iterator[Trou
 def _property(name: Any, field: Any, path: Path) -> Iterator[Trouble]:
     yield from _field_name(name, path)
     if not isinstance(field, dict):
-        yield Trouble(
-            path, f"the property {shown(name)} must be a mapping", "Write `type: string`."
-        )
+        message = f"the property {shown(name)} must be a mapping"
+        yield Trouble(path, message, "Write `type: string`.")
         return
     yield from _json_type(name, field, path)
     if field.get("type") == "array":
@@ -179,11 +176,10 @@ def _json_type(name: Any, spec: Mapping[str, Any], path: Path) -> Iterator[Troub
     kind = spec.get("type", "string")
     if kind in _JSON_TYPES:
         return
-    # A list cannot be looked up in its table of types; anything else is not found there.
-    is_fatal = isinstance(kind, list | dict)
     hint = f"Types: {', '.join(_JSON_TYPES)}."
     message = f"the property {shown(name)} has the unknown type {shown(kind)}"
-    if is_fatal:
+    # A list cannot be looked up in YAMLGraph's table of types; anything else is not found there.
+    if isinstance(kind, list | dict):
         yield Trouble((*path, "type"), message, hint)
     else:
         yield Trouble((*path, "type"), f"{message} and is read as text", hint, "warning")

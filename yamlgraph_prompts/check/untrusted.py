@@ -11,7 +11,7 @@ from typing import Any
 
 from yamlgraph_prompts.check.facts import FileFacts, KnownFacts
 from yamlgraph_prompts.errors import WorkStopped
-from yamlgraph_prompts.isolation import Pool
+from yamlgraph_prompts.isolation.pool import Answer, Pool
 from yamlgraph_prompts.model.release import ReleaseDiff
 from yamlgraph_prompts.text.diff import too_different
 
@@ -25,27 +25,21 @@ Known = Mapping[str, FileFacts]
 
 
 class Unfit(Exception):
-    """What was sent does not fit; its text says where and why."""
+    """The request's content is not valid; the message has the place and the reason."""
 
 
 @dataclass
 class Drafts:
-    """Drafts that were sent to be checked.
+    """Drafts that were sent to be checked."""
 
-    Args:
-        files: Prompt name → the bytes of its file; None to remove it.
-        known: The SHA-256 digest of each file → what the file says by itself.
-        strict: Whether warnings of some kinds are errors.
-    """
-
-    files: dict[str, bytes | None] = field(default_factory=dict)
-    known: dict[str, FileFacts] = field(default_factory=dict)
-    strict: bool = False
+    files: dict[str, bytes | None] = field(default_factory=dict)  # None: to remove the prompt
+    known: dict[str, FileFacts] = field(default_factory=dict)  # by the files' SHA-256
+    strict: bool = False  # whether warnings of some kinds are errors
 
 
-def preview(name: str, data: bytes | None, asked: bytes | Mapping[str, Any]) -> tuple[Any, bytes]:
+def preview(name: str, data: bytes | None, request: bytes | Mapping[str, Any]) -> Answer:
     """Render a prompt's messages."""
-    return pool.answer("preview", (name, data, asked), seconds=SECONDS)
+    return pool.answer("preview", (name, data, request), seconds=SECONDS)
 
 
 def read_drafts(body: bytes) -> Drafts:
@@ -67,14 +61,12 @@ def read_drafts(body: bytes) -> Drafts:
 
 
 def examined(files: Iterable[bytes | None]) -> Known:
-    """What each file says by itself, by its SHA-256 digest."""
-    wanted = [data for data in files if data is not None]
-    if not wanted:
-        return {}
-    found: list[FileFacts] = []
-    pool.run("examine", wanted, lambda facts, _: found.append(KnownFacts(facts)), seconds=SECONDS)
-    digests = (sha256(data).hexdigest() for data in wanted)
-    return dict(zip(digests, found, strict=True))
+    """The facts of each file, by its SHA-256 digest."""
+    known = [data for data in files if data is not None]
+    facts: list[FileFacts] = []
+    if known:
+        pool.run("examine", known, lambda one, _: facts.append(KnownFacts(one)), seconds=SECONDS)
+    return {sha256(data).hexdigest(): one for data, one in zip(known, facts, strict=True)}
 
 
 def as_yaml(body: bytes) -> bytes:
@@ -88,31 +80,30 @@ def as_yaml(body: bytes) -> bytes:
 def unified(diff: ReleaseDiff) -> bytes:
     """Each prompt's name and unified diff, as a JSON text; a statement for those too different."""
     pairs, rest = _pairs(diff, diff.names)
-    shown = b""
+    body = b"[]"
     try:
         _, body = pool.answer("diff", ("unified", pairs), seconds=SECONDS)
-        shown = body[1:-1]
     except WorkStopped:
         rest = {**{name: _statement(texts) for name, texts in pairs}, **rest}
     more = [{"name": name, "diff": f"@@ {statement} @@\n"} for name, statement in rest.items()]
-    parts = [part for part in (shown, json.dumps(more)[1:-1].encode()) if part]
+    parts = [part for part in (body[1:-1], json.dumps(more)[1:-1].encode()) if part]
     return b"[" + b",".join(parts) + b"]"
 
 
 def side_by_side(diff: ReleaseDiff, names: Iterable[str]) -> dict[str, list[Any]]:
-    """Each prompt's name → rows; see `text_diff.Row`."""
+    """Each prompt's name → rows; see `text.diff.Row`."""
     pairs, rest = _pairs(diff, names)
-    found: dict[str, list[Any]] = {}
+    rows: dict[str, list[Any]] = {}
 
     def take(facts: Mapping[str, Any], _: bytes) -> None:
-        found[facts["name"]] = facts["rows"]
+        rows[facts["name"]] = facts["rows"]
 
     with suppress(WorkStopped):
         pool.run("diff", ("rows", pairs), take, seconds=SECONDS)
-    rest = {**{name: _statement(texts) for name, texts in pairs if name not in found}, **rest}
+    rest = {**{name: _statement(texts) for name, texts in pairs if name not in rows}, **rest}
     for name, statement in rest.items():
-        found[name] = [{"kind": "too-different", "text": f"{statement}."}]
-    return found
+        rows[name] = [{"kind": "too-different", "text": f"{statement}."}]
+    return rows
 
 
 Texts = tuple[str, str, str, str]
@@ -121,7 +112,7 @@ Texts = tuple[str, str, str, str]
 def _pairs(
     diff: ReleaseDiff, names: Iterable[str]
 ) -> tuple[list[tuple[str, Texts]], dict[str, str]]:
-    """What is compared, and a statement for each text that is too long for that."""
+    """The texts to compare, and a statement for each pair that is too long for that."""
     left = DIFF_CHARACTERS
     pairs: list[tuple[str, Texts]] = []
     rest: dict[str, str] = {}

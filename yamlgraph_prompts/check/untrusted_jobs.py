@@ -9,12 +9,12 @@ from typing import Any, cast
 
 import yaml
 
-from yamlgraph_prompts.check.facts import told
+from yamlgraph_prompts.check.facts import file_facts
 from yamlgraph_prompts.check.prompts import examine_prompt
 from yamlgraph_prompts.errors import PromptRenderError
 from yamlgraph_prompts.isolation.worker import Answer
 from yamlgraph_prompts.templates.template import PromptTemplate
-from yamlgraph_prompts.text.diff import Effort, Row, side_by_side, unified
+from yamlgraph_prompts.text.diff import Effort, side_by_side, unified
 from yamlgraph_prompts.yaml_file import parse_prompt
 
 MAX_DEPTH = 50
@@ -23,7 +23,7 @@ MAX_NAME = 250
 
 
 class _Unfit(Exception):
-    """What was sent does not fit; the text says where and why, and never what was sent."""
+    """The request's content is not valid; the message has place and reason, never the content."""
 
 
 # -- previews --------------------------------------------------------------------------------------
@@ -31,11 +31,11 @@ class _Unfit(Exception):
 
 def preview(request: tuple[str, bytes | None, bytes | Mapping[str, Any]]) -> Iterator[Answer]:
     """The messages of a prompt."""
-    name, data, asked = request
+    name, data, body = request
     try:
-        if isinstance(asked, bytes):
-            asked = _shaped(asked, {"variables": dict, "text": (str, dict, type(None))})
-        text, variables = asked.get("text"), asked.get("variables", {})
+        if isinstance(body, bytes):
+            body = _shaped(body, {"variables": dict, "text": (str, dict, type(None))})
+        text, variables = body.get("text"), body.get("variables", {})
         if text is not None:
             data = _file(text)
     except _Unfit as problem:
@@ -45,24 +45,24 @@ def preview(request: tuple[str, bytes | None, bytes | Mapping[str, Any]]) -> Ite
         yield {"missing": True}, b""
         return
     findings = examine_prompt(data) if text is not None else ()
-    found = [asdict(finding.at(prompt=name)) for finding in findings]
+    shown = [asdict(finding.at(prompt=name)) for finding in findings]
     if any(finding.severity == "error" for finding in findings):
-        yield {"rejected": found}, b""
+        yield {"rejected": shown}, b""
         return
     template = PromptTemplate(parse_prompt(data).content, prompt=name)
     try:
         system, user = template.rendered(variables, state=variables.get("state"))
         messages = [{"role": "system", "content": system}] if system is not None else []
-        shown = {
+        answer = {
             "messages": [*messages, {"role": "human", "content": user}],
             "variables": sorted(template.variables),
-            "findings": found,
+            "findings": shown,
         }
     except PromptRenderError as problem:
         needed = sorted(template.variables - variables.keys())
         yield {"failed": problem.message, "hint": problem.hint, "needed": needed}, b""
         return
-    yield {}, _json(shown)
+    yield {}, _json(answer)
 
 
 def _json(value: Any) -> bytes:
@@ -76,13 +76,13 @@ def _json(value: Any) -> bytes:
 
 
 def drafts(body: bytes) -> Iterator[Answer]:
-    """What is to be checked: drafts, each with its file and what the file says by itself."""
+    """Each draft with its file and the file's facts; `strict` first."""
     try:
-        asked = _shaped(body, {"prompts": dict, "strict": bool})
-        texts = asked.get("prompts", {})
+        content = _shaped(body, {"prompts": dict, "strict": bool})
+        texts = content.get("prompts", {})
         if len(texts) > MAX_DRAFTS:
             raise _Unfit("body.prompts (too_long)")
-        yield {"strict": asked.get("strict", False)}, b""
+        yield {"strict": content.get("strict", False)}, b""
         for name, text in texts.items():
             if name.rpartition("/")[2].partition(".")[0] == "vars":
                 raise _Unfit("body.prompts: vars are no prompts.")
@@ -91,16 +91,16 @@ def drafts(body: bytes) -> Iterator[Answer]:
             if not isinstance(text, str | dict | None):
                 raise _Unfit("body.prompts (type_error)")
             data = None if text is None else _file(text)
-            facts = None if data is None else told(data)
+            facts = None if data is None else file_facts(data)
             yield {"name": name, "facts": facts}, data or b""
     except _Unfit as problem:
         yield {"unfit": str(problem)}, b""
 
 
 def examine(files: Sequence[bytes]) -> Iterator[Answer]:
-    """What each of some files says by itself."""
+    """The facts of each file."""
     for data in files:
-        yield told(data), b""
+        yield file_facts(data), b""
 
 
 def as_yaml(body: bytes) -> Iterator[Answer]:
@@ -120,7 +120,7 @@ def as_yaml(body: bytes) -> Iterator[Answer]:
 
 
 def diff(request: tuple[str, Sequence[tuple[str, tuple[str, str, str, str]]]]) -> Iterator[Answer]:
-    """What differs between texts, all of them for one effort."""
+    """The differences of all texts, for one effort."""
     form, pairs = request
     effort = Effort()
     if form == "unified":
@@ -128,15 +128,7 @@ def diff(request: tuple[str, Sequence[tuple[str, tuple[str, str, str, str]]]]) -
         return
     for name, (old, new, *_) in pairs:
         rows = side_by_side(old, new, effort)
-        yield {"name": name, "rows": [_plain(row) for row in rows]}, b""
-
-
-def _plain(row: Row) -> dict[str, Any]:
-    sides = {
-        name: side and {"number": side.number, "pieces": side.pieces}
-        for name, side in (("old", row.old), ("new", row.new))
-    }
-    return {"kind": row.kind, "text": row.text, **sides}
+        yield {"name": name, "rows": [asdict(row) for row in rows]}, b""
 
 
 # -- JSON and YAML ---------------------------------------------------------------------------------
@@ -163,11 +155,11 @@ def _parsed(body: bytes) -> Any:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
         # Readers differ on which of them counts.
         raise _Unfit("An object in the body has the same key twice.")
-    return found
+    return mapping
 
 
 def _no_number(_: str) -> Any:
@@ -175,7 +167,7 @@ def _no_number(_: str) -> Any:
 
 
 def _file(text: str | dict[str, Any]) -> bytes:
-    """The file that a text or an object means."""
+    """The prompt file of a text or an object."""
     try:
         return (text if isinstance(text, str) else _yaml(text)).encode()
     except UnicodeEncodeError:
@@ -195,10 +187,10 @@ def _yaml(content: dict[str, Any]) -> str:
         return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
     Dumper.add_representer(str, text)
-    made: str = yaml.dump(
+    file: str = yaml.dump(
         content, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=1 << 20
     )
-    return made
+    return file
 
 
 def _depth(content: object) -> int:

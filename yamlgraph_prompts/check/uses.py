@@ -1,6 +1,6 @@
-"""What graphs ask of a release: which prompts, with which variables, and what nobody asks for.
+"""Which prompts of a release graphs use, with which variables, and which prompts they do not use.
 
-What a file says by itself is `prompt_check`'s.
+What is wrong with a file by itself is found in `check.prompts`.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ UsedPrompts = dict[tuple[str, str], Used]
 
 
 def prompts_in_use(release: Release, graphs: Sequence[GraphFacts]) -> tuple[UsedPrompts, list[Use]]:
-    """The prompts that graphs use, and the places that ask for one that is not there."""
+    """The prompts that graphs use, and the uses of prompts that do not exist."""
     used: UsedPrompts = {}
     missing: list[Use] = []
     for facts in graphs:
@@ -76,15 +76,15 @@ def prompts_in_use(release: Release, graphs: Sequence[GraphFacts]) -> tuple[Used
 
 
 def missing_prompts(release: Release, missing: Iterable[Use]) -> tuple[Finding, ...]:
-    """The findings for nodes whose prompts are nowhere."""
+    """The findings for nodes whose prompts do not exist."""
     return bounded(
         _missing_prompt(release, use, guess=number < _MAX_GUESSES)
         for number, use in enumerate(missing)
     )
 
 
-def _missing_prompt(release: Release, asked: Use, *, guess: bool) -> Finding:
-    facts, file, use = asked
+def _missing_prompt(release: Release, missing: Use, *, guess: bool) -> Finding:
+    facts, file, use = missing
     places = [place.replace("{name}", use.prompt) for place in file.tried]
     names = [*file.own]
     if not facts.bundled:
@@ -127,14 +127,14 @@ def missing_variables(one: Used, file_facts: FileFacts) -> Iterator[Finding]:
     left = MAX_FINDINGS
     for need in file_facts.needs:
         for facts, file, use in one.uses:
-            given = use.passes if use.passes is not None else file.state_keys
-            if given is None or not _sends(use, need.path):
+            passed = use.passes if use.passes is not None else file.state_keys
+            if passed is None or not _sends(use, need.path):
                 continue
-            missing = need.variables - given
+            missing = need.variables - passed
             listed = nsmallest(left, missing)
             positions = file_facts.variable_positions(need.path, listed)
             for number, variable in enumerate(listed, MAX_FINDINGS - left):
-                similar = given if number < _MAX_GUESSES else frozenset[str]()
+                similar = passed if number < _MAX_GUESSES else frozenset[str]()
                 yield _missing_variable(
                     one.prompt, facts, use, need, variable, similar, positions.get(variable)
                 )
@@ -152,9 +152,10 @@ def _missing_variable(
     use: PromptUse,
     need: Need,
     variable: str,
-    given: frozenset[str],
+    similar: frozenset[str],
     position: Position,
 ) -> Finding:
+    line, column = position or (None, None)
     stops = use.validates or need.dialect == "format"
     why = "the node does not pass it"
     where = "the node's `variables:`"
@@ -166,9 +167,9 @@ def _missing_variable(
         f"the prompt needs the variable {shown(variable)} in the node {use.node!r}, and {why}",
         prompt=prompt.name,
         file=prompt.file or None,
-        line=position[0] if position else None,
-        column=position[1] if position else None,
-        hint=_did_you_mean(variable, given) or f"Add it to {where}, or correct the name.",
+        line=line,
+        column=column,
+        hint=_did_you_mean(variable, similar) or f"Add it to {where}, or correct the name.",
         graph=facts.name,
     )
 
@@ -224,11 +225,11 @@ def unused_prompts(
     # A misspelt overlay must be loud, and overlays are smaller than what they lie on.
     lowest = release.layers[-1].url if release.layers else None
     unused.sort(key=lambda prompt: (prompt.layer == lowest, prompt.name))
-    asked = {one.prompt.name: one.prompt.layer for one in used.values()}
-    asked.update((use.prompt, "") for _, _, use in missing)
+    wanted = {one.prompt.name: one.prompt.layer for one in used.values()}
+    wanted.update((use.prompt, "") for _, _, use in missing)
     comparisons = _MAX_COMPARISONS
     for prompt in unused[:_MAX_UNUSED]:
-        elsewhere = [name for name, layer in asked.items() if layer != prompt.layer]
+        elsewhere = [name for name, layer in wanted.items() if layer != prompt.layer]
         names = elsewhere[: max(comparisons, 0)]
         comparisons -= len(names)
         yield Finding(

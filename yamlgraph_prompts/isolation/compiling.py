@@ -25,19 +25,12 @@ _environment = cache(environment)
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """One Jinja text, compiled.
+    """One Jinja text, compiled."""
 
-    Args:
-        findings: What is wrong with it; lines and columns count from 1 in it.
-        variables: The names that must be given.
-        names: All names that it looks up outside, Jinja's own too.
-        code: What `jinja2.Template.from_code` takes; None where a finding is an error.
-    """
-
-    findings: tuple[Finding, ...]
-    variables: frozenset[str]
-    names: frozenset[str]
-    code: CodeType | None
+    findings: tuple[Finding, ...]  # lines and columns count from 1 in the text
+    variables: frozenset[str]  # the names that it needs
+    names: frozenset[str]  # all names that it looks up outside, Jinja's own too
+    code: CodeType | None  # for `jinja2.Template.from_code`; None where a finding is an error
 
 
 def compile_text(text: str) -> Compiled:
@@ -53,15 +46,14 @@ def compile_text(text: str) -> Compiled:
             raise WorkerUnavailable("A worker process cannot start another one.")
         try:
             facts, body = _pool.answer("compile", text, seconds=_SECONDS)
-        except WorkerDied:  # killed from outside, which says nothing of the text
+        except WorkerDied:  # killed from outside, not because of the text
             facts, body = _pool.answer("compile", text, seconds=_SECONDS)
     except WorkerUnavailable:
         ((facts, body),) = compile_job(text)
     except WorkStopped as problem:
         message = f"this text cannot be compiled: {problem.message}"
-        return Compiled(
-            (Finding("error", "unsafe-template", message),), frozenset(), frozenset(), None
-        )
+        finding = Finding("error", "unsafe-template", message)
+        return Compiled((finding,), frozenset(), frozenset(), None)
     return Compiled(
         tuple(Finding(**finding) for finding in facts["findings"]),
         frozenset(facts["variables"]),
@@ -89,5 +81,5 @@ def compile_job(text: str) -> Iterator[Answer]:
     yield facts, body
 
 
-# Apart from those that render: what they become must not decide what is run here.
+# Apart from the workers that render: a template that changes one must not decide what runs here.
 _pool = Pool(["compile"], memory_bytes=512 << 20)

@@ -98,12 +98,7 @@ class Pool:
         return answers[0]
 
     def run(
-        self,
-        kind: str,
-        request: Any,
-        take: Callable[[Any, bytes], object],
-        *,
-        seconds: float,
+        self, kind: str, request: Any, take: Callable[[Any, bytes], object], *, seconds: float
     ) -> None:
         """Do one job in a worker process, after waiting for one that is free."""
         data = pickle.dumps((kind, seconds, request), protocol=5)
@@ -225,7 +220,7 @@ class _Worker:
             self.process.wait()
 
     def forget(self) -> None:
-        """Let go of it in a forked child, whose parent goes on using it."""
+        """Close it in a forked child; the parent goes on using it."""
         self._close_pipes()
         self.process.returncode = 0
 
@@ -236,7 +231,7 @@ class _Worker:
 
 
 class _Killer:
-    """Kills a process unless the block ends in time; `fired` says whether it did."""
+    """Kills a process unless the block ends in time; `fired`: it was killed."""
 
     def __init__(self, process: subprocess.Popen[bytes], seconds: float) -> None:
         self.fired = False

@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import Any, BinaryIO
 
 Answer = tuple[Mapping[str, Any], bytes]
-"""What a job says: facts that JSON can hold, and bytes beside them."""
+"""One answer of a job: facts that JSON can hold, and bytes."""
 
 Job = Callable[[Any], Iterator[Answer]]
 
@@ -37,7 +37,7 @@ _READ_LATE = (
     *("encodings.punycode", "encodings.idna", "encodings.cp1252", "encodings.charmap"),
     *("_strptime", "unicodedata", "linecache", "jinja2.debug"),
 )
-GRACE_S = 0.5  # what a job may take on top, to say itself what took too long
+GRACE_S = 0.5  # on top of a job's time, so that it can report itself what took too long
 _KEPT = 32 << 20  # bytes above its start with which a process takes another job
 
 
@@ -59,7 +59,7 @@ def send_bytes(stream: BinaryIO, data: bytes) -> None:
 
 
 def exactly(stream: BinaryIO, length: int) -> bytes | None:
-    """Read so many bytes; None when the other side is gone."""
+    """Read exactly `length` bytes; None when the other side is gone."""
     chunks = []
     while length:
         chunk = stream.read(min(length, 1 << 20))
@@ -129,7 +129,7 @@ def _alarm(seconds: float) -> None:
 
 
 class _Size:
-    """What this process uses, in bytes; 0 where the system does not say."""
+    """The memory of this process, in bytes; 0 where the system does not show it."""
 
     def __init__(self) -> None:
         try:

@@ -1,6 +1,6 @@
-"""What runs: a LangGraph graph whose every run keeps one build, and whose next run has the newest.
+"""A LangGraph graph whose every run keeps one build, and whose next run has the newest.
 
-Knows LangGraph only; prompts, layers and YAML are somebody else's, who is asked through a `Feed`.
+Knows LangGraph only; of prompts, layers and YAML it knows what a `Feed` publishes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What runs, and who publishes it: a build, its pair, and the feed that a live graph asks."""
+"""What a live graph runs, and where it comes from: a build, and the feed that publishes builds."""
 
 from __future__ import annotations
 
@@ -14,13 +14,7 @@ Pin: TypeAlias = Literal["run", "thread", "none"]
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """What runs: a pair of release and graph revision, and the graph compiled from it.
-
-    Args:
-        release: The release's id.
-        graph: The graph revision.
-        compiled: The graph, compiled for exactly this pair. Never changed afterwards.
-        arm: Which share of the new runs it serves; ``"A"`` is the live release.
+    """A pair of release and graph revision, and the graph compiled from it; never changed.
 
     Example:
         >>> from langgraph.graph import START, StateGraph
@@ -29,10 +23,10 @@ class Build:
         'r1'
     """
 
-    release: str
-    graph: str
+    release: str  # its id
+    graph: str  # the graph revision
     compiled: Compiled
-    arm: str = "A"
+    arm: str = "A"  # which share of the new runs it serves; "A" is the live release
 
     def for_run(self, config: RunnableConfig | None) -> Build:
         """The build of a run that begins with this config: this one, where there is one arm."""
@@ -40,63 +34,44 @@ class Build:
 
 
 class Feed(Protocol):
-    """What a live graph asks of the publisher of its builds. Every method is thread-safe.
+    """The publisher of a live graph's builds. Every method is thread-safe.
 
-    What is live is taken first, `for_run` of it once a run's config is known, then `ran`.
+    The live build is taken first, its `for_run` once a run's config is known, then `ran`.
     """
 
     @property
     def pin(self) -> Pin:
         """Which release a run takes when the live one has moved on."""
-        ...
 
     @property
     def allow_release_override(self) -> bool:
         """Whether a caller's ``prompts_release`` chooses the release of a fresh run."""
-        ...
 
     @property
     def key(self) -> bytes:
-        """What the marks in checkpoints are made with; see `live.marks`."""
-        ...
+        """The key of the marks in checkpoints; see `live.marks`."""
 
     @property
     def owner(self) -> object:
         """Live graphs with the same owner share the release of one run."""
-        ...
 
     def at_once(self) -> Build | None:
-        """What is live, unless there is something to wait for: then ask `current`."""
-        ...
+        """The live build; None where `current` may have to wait."""
 
     def current(self) -> Build:
         """The live build, at once or after a moment; never blocks an event loop."""
-        ...
 
     async def acurrent(self) -> Build:
         """As `current`, on an event loop."""
-        ...
 
     def at(self, release: str, graph: str | None) -> Build:
-        """The build of that pair, compiled now if need be.
-
-        Raises:
-            ReleaseNotFound: The release is nowhere.
-        """
-        ...
+        """The build of that pair, compiled now if need be; may raise `ReleaseNotFound`."""
 
     def lost(self, release: str) -> Build:
-        """The build for a run whose release cannot be had.
-
-        Raises:
-            ReleaseNotFound: Such runs must not go on.
-        """
-        ...
+        """The build for a run whose release is lost; `ReleaseNotFound` if it must not go on."""
 
     def live_release(self) -> Any:
-        """The release that is live, as an object."""
-        ...
+        """The live release, as an object."""
 
     def ran(self, build: Build) -> None:
-        """Called once for each run, with what it runs on; must be cheap."""
-        ...
+        """Called once for each run, with its build; must be cheap."""

@@ -1,6 +1,9 @@
-"""LiveGraph: a LangGraph graph whose every run uses exactly one build, and whose next run uses
-the newest. It knows LangGraph only, never changes a compiled graph and takes no lock.
+"""LiveGraph: a LangGraph graph. Each run uses exactly one build, and a new run uses the newest.
+
+It knows LangGraph only, never changes a compiled graph and takes no lock.
 """
+
+# ruff: noqa: A002 - "input" as in LangGraph
 
 from __future__ import annotations
 
@@ -79,23 +82,17 @@ class LiveGraph(CompiledStateGraph[Any, Any, Any, Any]):
 
     @classmethod
     def of(cls, feed: Feed, prompts: Any, like: Compiled) -> Self:
-        """A live graph of the builds of `feed`.
-
-        Args:
-            feed: Where its builds come from.
-            prompts: The value of its property `prompts`.
-            like: One of its builds; the handle has the names that this graph has.
-        """
+        """A live graph of the builds of `feed`; `like`, one of them, has the same names."""
         _have_names_of(like)
-        return cls._made(Runs(feed, {}), prompts, {})
+        return cls._new(Runs(feed, {}), prompts, {})
 
     @classmethod
-    def _made(cls, runs: Runs, prompts: Any, attributes: dict[str, Any]) -> Self:
-        made = object.__new__(cls)
-        object.__setattr__(made, "_runs", runs)
-        object.__setattr__(made, "_prompts", prompts)
-        made.__dict__.update(attributes)
-        return made
+    def _new(cls, runs: Runs, prompts: Any, attributes: dict[str, Any]) -> Self:
+        handle = object.__new__(cls)
+        object.__setattr__(handle, "_runs", runs)
+        object.__setattr__(handle, "_prompts", prompts)
+        handle.__dict__.update(attributes)
+        return handle
 
     @property
     def prompts(self) -> Any:
@@ -109,80 +106,55 @@ class LiveGraph(CompiledStateGraph[Any, Any, Any, Any]):
 
     # Running
 
-    def invoke(
-        self,
-        input: Any,  # noqa: A002
-        config: RunnableConfig | None = None,
-        **kwargs: Any,
-    ) -> Any:
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """As in LangGraph, on one build."""
         runs = self._runs
         plain = runs.plainly(runs.feed.at_once(), input, config)
         graph, config = plain or runs.start(runs.feed.current(), input, config)
         return graph.invoke(input, config, **kwargs)
 
-    async def ainvoke(
-        self,
-        input: Any,  # noqa: A002
-        config: RunnableConfig | None = None,
-        **kwargs: Any,
-    ) -> Any:
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """As in LangGraph, on one build."""
         runs = self._runs
         plain = runs.plainly(runs.feed.at_once(), input, config)
-        graph, config = plain or await runs.astart(await runs.feed.acurrent(), input, config)
+        graph, config = plain or await runs.astart(input, config)
         return await graph.ainvoke(input, config, **kwargs)
 
     def stream(
-        self,
-        input: Any,  # noqa: A002
-        config: RunnableConfig | None = None,
-        **kwargs: Any,
+        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Iterator[Any]:
         """As in LangGraph, on one build, which it keeps until it is exhausted."""
         return self._streamed(self._runs.feed.current(), input, config, kwargs)
 
     def _streamed(
-        self, live: Build, given: Any, config: RunnableConfig | None, kwargs: dict[str, Any]
+        self, live: Build, run_input: Any, config: RunnableConfig | None, kwargs: dict[str, Any]
     ) -> Iterator[Any]:
-        graph, chosen = self._runs.start(live, given, config)
-        yield from graph.stream(given, chosen, **_as_called(kwargs, config, graph))
+        graph, chosen = self._runs.start(live, run_input, config)
+        yield from graph.stream(run_input, chosen, **_as_called(kwargs, config, graph))
 
     def astream(
-        self,
-        input: Any,  # noqa: A002
-        config: RunnableConfig | None = None,
-        **kwargs: Any,
+        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[Any]:
         """As in LangGraph, on one build, which it keeps until it is exhausted."""
         return self._astreamed(input, config, kwargs)
 
     async def _astreamed(
-        self, given: Any, config: RunnableConfig | None, kwargs: dict[str, Any]
+        self, run_input: Any, config: RunnableConfig | None, kwargs: dict[str, Any]
     ) -> AsyncIterator[Any]:
-        live = await self._runs.feed.acurrent()
-        graph, chosen = await self._runs.astart(live, given, config)
+        graph, chosen = await self._runs.astart(run_input, config)
         kwargs = _as_called(kwargs, config, graph)
-        async with aclosing(graph.astream(given, chosen, **kwargs)) as chunks:  # type: ignore[type-var]
+        async with aclosing(graph.astream(run_input, chosen, **kwargs)) as chunks:  # type: ignore[type-var]
             async for chunk in chunks:
                 yield chunk
 
-    def stream_events(
-        self,
-        input: Any,  # noqa: A002
-        config: RunnableConfig | None = None,
-        **kwargs: Any,
-    ) -> Any:
+    def stream_events(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """As in LangGraph, on one build."""
         runs = self._runs
         graph, config = runs.start(runs.feed.current(), input, config)
         return graph.stream_events(input, config, **kwargs)
 
     def astream_events(
-        self,
-        input: Any,  # noqa: A002
-        config: RunnableConfig | None = None,
-        **kwargs: Any,
+        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Any:
         """As in LangGraph, on one build; with ``version="v3"`` it is to be awaited."""
         if kwargs.get("version") == "v3":
@@ -190,18 +162,16 @@ class LiveGraph(CompiledStateGraph[Any, Any, Any, Any]):
         return self._aevents(input, config, kwargs)
 
     async def _aevents_v3(
-        self, given: Any, config: RunnableConfig | None, kwargs: dict[str, Any]
+        self, run_input: Any, config: RunnableConfig | None, kwargs: dict[str, Any]
     ) -> Any:
-        live = await self._runs.feed.acurrent()
-        graph, config = await self._runs.astart(live, given, config)
-        return await graph.astream_events(given, config, **kwargs)
+        graph, config = await self._runs.astart(run_input, config)
+        return await graph.astream_events(run_input, config, **kwargs)
 
     async def _aevents(
-        self, given: Any, config: RunnableConfig | None, kwargs: dict[str, Any]
+        self, run_input: Any, config: RunnableConfig | None, kwargs: dict[str, Any]
     ) -> AsyncIterator[Any]:
-        live = await self._runs.feed.acurrent()
-        graph, config = await self._runs.astart(live, given, config)
-        async with aclosing(graph.astream_events(given, config, **kwargs)) as events:
+        graph, config = await self._runs.astart(run_input, config)
+        async with aclosing(graph.astream_events(run_input, config, **kwargs)) as events:
             async for event in events:
                 yield event
 
@@ -231,9 +201,8 @@ class LiveGraph(CompiledStateGraph[Any, Any, Any, Any]):
 
     async def aget_state(self, config: RunnableConfig, *, subgraphs: bool = False) -> StateSnapshot:
         """As in LangGraph, with the graph that the thread runs on."""
-        return await (await asettle(self._runs.reading(config))).aget_state(
-            config, subgraphs=subgraphs
-        )
+        graph = await asettle(self._runs.reading(config))
+        return await graph.aget_state(config, subgraphs=subgraphs)
 
     def get_state_history(self, config: RunnableConfig, **kwargs: Any) -> Iterator[StateSnapshot]:
         """As in LangGraph, with the graph that the thread runs on."""
@@ -261,31 +230,15 @@ class LiveGraph(CompiledStateGraph[Any, Any, Any, Any]):
         graph, config = await asettle(self._runs.updating(config))
         return await graph.abulk_update_state(config, supersteps)
 
-    def update_state(
-        self,
-        config: RunnableConfig,
-        values: Any,
-        as_node: str | None = None,
-        task_id: str | None = None,
-    ) -> RunnableConfig:
-        """As in LangGraph; the new checkpoint keeps the thread's release and graph revision."""
-        return self.bulk_update_state(config, [[StateUpdate(values, as_node, task_id)]])
-
-    async def aupdate_state(
-        self,
-        config: RunnableConfig,
-        values: Any,
-        as_node: str | None = None,
-        task_id: str | None = None,
-    ) -> RunnableConfig:
-        """As in LangGraph; the new checkpoint keeps the thread's release and graph revision."""
-        return await self.abulk_update_state(config, [[StateUpdate(values, as_node, task_id)]])
+    # They call bulk_update_state and abulk_update_state of the handle.
+    update_state = Pregel.update_state
+    aupdate_state = Pregel.aupdate_state
 
     # Copies stay live
 
     def copy(self, update: dict[str, Any] | None = None) -> Self:
         """A live graph whose every build has these changes, as `Pregel.copy` would make them."""
-        return self._made(self._runs.changed(update or {}), self._prompts, self.__dict__)
+        return self._new(self._runs.changed(update or {}), self._prompts, self.__dict__)
 
     __copy__ = copy
 
@@ -295,7 +248,7 @@ class LiveGraph(CompiledStateGraph[Any, Any, Any, Any]):
         return self.copy({"config": merged})
 
     def _held(self) -> LiveGraph:
-        return self._made(self._runs.held(), self._prompts, self.__dict__)
+        return self._new(self._runs.held(), self._prompts, self.__dict__)
 
     # Names
 

@@ -1,4 +1,4 @@
-"""What the choice of a build asks for, and the two ways to answer: at once, or on an event loop."""
+"""The lookups that the choice of a build needs, and two ways to run them: sync and async."""
 
 from __future__ import annotations
 
@@ -9,11 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 from langchain_core.runnables import RunnableConfig
-from langgraph._internal._constants import (
-    CONF,
-    CONFIG_KEY_CHECKPOINT_ID,
-    CONFIG_KEY_CHECKPOINT_NS,
-)
+from langgraph._internal._constants import CONF, CONFIG_KEY_CHECKPOINT_ID, CONFIG_KEY_CHECKPOINT_NS
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 
 from yamlgraph_prompts.errors import ReleaseNotFound
@@ -27,7 +23,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """Asks for a checkpoint."""
+    """Reads a checkpoint."""
 
     saver: BaseCheckpointSaver[Any]
     config: RunnableConfig
@@ -46,7 +42,7 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """Asks for the build of a pair; `instead` is taken where the release is gone."""
+    """Gets the build of a pair; `instead` is taken where the release is gone."""
 
     feed: Feed
     pair: Pair
@@ -82,15 +78,15 @@ Steps: TypeAlias = Generator[Read | Fetch, Any, T]
 
 
 def settle(steps: Steps[T]) -> T:
-    """The result of `steps`, answered in this thread."""
+    """The result of `steps`, looked up in this thread."""
     answer: Any = None
     while True:
         try:
-            asked = steps.send(answer)
+            lookup = steps.send(answer)
         except StopIteration as end:
             result: T = end.value
             return result
-        answer = asked.now()
+        answer = lookup.now()
 
 
 async def asettle(steps: Steps[T]) -> T:
@@ -98,8 +94,8 @@ async def asettle(steps: Steps[T]) -> T:
     answer: Any = None
     while True:
         try:
-            asked = steps.send(answer)
+            lookup = steps.send(answer)
         except StopIteration as end:
             result: T = end.value
             return result
-        answer = await asked.later()
+        answer = await lookup.later()

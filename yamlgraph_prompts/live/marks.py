@@ -1,8 +1,8 @@
-"""Which pair a checkpoint was made with, and the mark without which that does not count.
+"""The pair that a checkpoint was made with, and the mark without which it does not count.
 
-Whoever runs any graph on a thread can write any metadata into its checkpoints, and the clients of
-a LangGraph server can. So a release that stands there counts only with a mark that takes the key of
-this process's store. The mark is for one checkpoint: it is worth nothing in another one.
+Code that runs a graph on a thread can write any metadata into its checkpoints, and so can the
+clients of a LangGraph server. So a release there counts only with a mark made with the key of this
+process's store. A mark is valid for one checkpoint only.
 """
 
 from __future__ import annotations
@@ -28,18 +28,11 @@ _STAMP = frozenset({RELEASE, GRAPH, ARM, MARK})
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """The release and graph revision that a checkpoint was made with, as far as that is known.
+    """The release and graph revision that a checkpoint was made with, as far as they are known."""
 
-    Args:
-        release: The release's id; None: nothing that counts is recorded.
-        graph: The graph revision.
-        ours: Whether this store's key vouches for it. A record of another store's is not believed,
-            but it is known that there is one.
-    """
-
-    release: str | None = None
+    release: str | None = None  # its id; None: nothing that counts is recorded
     graph: str | None = None
-    ours: bool = True
+    ours: bool = True  # False: another store recorded it, so it does not count
 
     @classmethod
     def of(cls, saved: CheckpointTuple | None, key: bytes) -> Pair:
@@ -49,10 +42,10 @@ class Pair:
             return cls()
         if not isinstance(mark, str):
             return cls()
-        made = _mark(key, release, graph, saved.checkpoint["id"])
-        if compare_digest(mark.encode("utf-8", "replace"), made.encode()):
+        expected = _mark(key, release, graph, saved.checkpoint["id"])
+        if compare_digest(mark.encode("utf-8", "replace"), expected.encode()):
             return cls(release, graph)
-        # A wrong mark of this key's was copied from another checkpoint.
+        # A wrong mark of this key was copied from another checkpoint.
         return cls() if mark.partition(".")[0] == _name(key) else cls(release, None, ours=False)
 
 
@@ -103,7 +96,7 @@ class MarkingSaver(BaseCheckpointSaver[Any]):
         if pair.ours and pair.release is not None:
             release, graph = pair.release, str(pair.graph)
             mark = _mark(key, release, graph, checkpoint["id"])
-            # Savers let this win over what a config says.
+            # Savers prefer this to the config.
             return config, {**metadata, RELEASE: release, GRAPH: graph, MARK: mark}
         clean: Any = {**config, CONF: _without_stamp(config.get(CONF))}
         clean["metadata"] = _without_stamp(config.get("metadata"))
@@ -135,11 +128,11 @@ def _without_stamp(mapping: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _mark(key: bytes, release: str, graph: str, checkpoint_id: object) -> str:
-    said = f"{release}\0{graph}\0{checkpoint_id}".encode("utf-8", "surrogatepass")
-    return f"{_name(key)}.{blake2b(said, key=key, digest_size=16).hexdigest()}"
+    data = f"{release}\0{graph}\0{checkpoint_id}".encode("utf-8", "surrogatepass")
+    return f"{_name(key)}.{blake2b(data, key=key, digest_size=16).hexdigest()}"
 
 
 @lru_cache(maxsize=16)
 def _name(key: bytes) -> str:
-    """Tells one key from another, and nothing else about it."""
+    """A name that distinguishes keys and reveals nothing else of them."""
     return blake2b(key=key, digest_size=4, person=b"name").hexdigest()

@@ -1,7 +1,7 @@
 """Which build a run takes: the live one, its thread's own, or its parent's.
 
-The choice is written once, as generators that ask for what they need and that a sync or an async
-caller answers. It never runs a graph and never holds a lock.
+The choice is written once, as generators of lookups that a sync or an async caller runs. It never
+runs a graph and never holds a lock.
 """
 
 from __future__ import annotations
@@ -51,18 +51,18 @@ class RunRelease(str):
     above: RunRelease | None
 
     def __new__(cls, release: str, owner: object, above: RunRelease | None = None) -> RunRelease:
-        made = str.__new__(cls, release)
-        made.owner = owner
-        made.above = above
-        return made
+        self = str.__new__(cls, release)
+        self.owner = owner
+        self.above = above
+        return self
 
     def of(self, owner: object) -> str | None:
         """The release that the run of `owner` is on."""
-        found: RunRelease | None = self
-        while found is not None:
-            if found.owner is owner:
-                return str.__str__(found)
-            found = found.above
+        run: RunRelease | None = self
+        while run is not None:
+            if run.owner is owner:
+                return str.__str__(run)
+            run = run.above
         return None
 
     def __deepcopy__(self, memo: Any) -> RunRelease:
@@ -74,19 +74,16 @@ class RunRelease(str):
 
 # A caller may not set these; what a parent lends knows nothing of releases.
 _OURS = frozenset({RELEASE, GRAPH, ARM, CONFIG_KEY_CACHE, CONFIG_KEY_CHECKPOINTER})
-# Whether a graph inside another one resumes, which the graph around it says.
+# Whether a graph inside another one resumes; the graph around it sets these.
 _CLAIMS = frozenset({CONFIG_KEY_RESUMING, CONFIG_KEY_REPLAY_STATE})
 # A call with none of these in its configurable or metadata, and with no run around it, is fresh.
 TELLING = _OURS | _CLAIMS | {CONFIG_KEY_TASK_ID, "run_id"}
 
 
 def run_on(
-    feed: Feed, live: Build, graph: Compiled, given: Any, config: RunnableConfig | None
+    feed: Feed, live: Build, graph: Compiled, run_input: Any, config: RunnableConfig | None
 ) -> Steps[tuple[Build, RunnableConfig]]:
-    """The build that this run takes, and the config that says so. `graph` is the live one.
-
-    Only for a run that is not taken `plainly`.
-    """
+    """The build and config of a run that is not taken `plainly`. `graph` is the live one."""
     full = ensure_config(graph.config, config)
     conf = full[CONF] = _without_claims(full[CONF])
     above = full["metadata"].get(RELEASE)
@@ -95,12 +92,12 @@ def run_on(
     saved: CheckpointTuple | None = None
     read: Read | None = None
     patch: dict[str, Any] = {}
-    if _may_resume(given, full) or (feed.pin == "thread" and parent is None):
+    if _may_resume(run_input, full) or (feed.pin == "thread" and parent is None):
         read, patch = _own_checkpoint(graph, full)
         if read:
             saved = yield read
     pair = Pair.of(saved, feed.key)
-    resuming = saved is not None and _resumes(given, full, saved)
+    resuming = saved is not None and _resumes(run_input, full, saved)
     wanted = Pair()
     if parent is not None:
         wanted = pair if resuming and pair.release == parent and pair.ours else Pair(parent)
@@ -115,7 +112,7 @@ def run_on(
     else:
         build = yield Fetch(feed, wanted)
     if resuming and read and saved:
-        # A function that builds a graph has no revision that would tell; its nodes do.
+        # A graph that a function builds has no revision to compare; its nodes are compared.
         deep = build.graph != pair.graph
         yield from refuse_lost_answers(build.compiled, read, saved, deep=deep)
     # Older LangGraphs replace what they should merge, so it is merged here.
@@ -168,10 +165,7 @@ def stamped(config: RunnableConfig, stamp: Mapping[str, str], key: bytes) -> Run
     out["metadata"] = {**(config.get("metadata") or {}), **stamp}
     conf = out.get(CONF)
     if conf and not _OURS.isdisjoint(conf):
-        conf = {**conf}
-        conf.pop(RELEASE, None)
-        conf.pop(GRAPH, None)
-        conf.pop(ARM, None)
+        conf = {key: value for key, value in conf.items() if key not in (RELEASE, GRAPH, ARM)}
         if isinstance(cache := conf.get(CONFIG_KEY_CACHE), BaseCache):
             conf[CONFIG_KEY_CACHE] = ReleaseCache(cache, str(stamp[RELEASE]), stamp[GRAPH])
         if isinstance(saver := conf.get(CONFIG_KEY_CHECKPOINTER), BaseCheckpointSaver):
@@ -182,7 +176,7 @@ def stamped(config: RunnableConfig, stamp: Mapping[str, str], key: bytes) -> Run
 
 
 def _without_claims(conf: Mapping[str, Any]) -> dict[str, Any]:
-    """The configurable without what only LangGraph may say of a run, where it is not its own.
+    """The configurable, without LangGraph's own keys where LangGraph has not set them.
 
     A client's request holds no function, so it cannot pass for a task of a graph around this one.
     """
@@ -198,29 +192,29 @@ def _override(feed: Feed, full: RunnableConfig, above: RunRelease | None) -> str
     return wish if isinstance(wish, str) else None
 
 
-def _continues(given: Any, conf: Mapping[str, Any]) -> bool:
-    return bool(conf.get(CONFIG_KEY_RESUMING, given is None or isinstance(given, Command)))
+def _continues(run_input: Any, conf: Mapping[str, Any]) -> bool:
+    return bool(conf.get(CONFIG_KEY_RESUMING, run_input is None or isinstance(run_input, Command)))
 
 
-def _may_resume(given: Any, full: RunnableConfig) -> bool:
-    """LangGraph's rule, as far as it can be told without reading the checkpoint."""
+def _may_resume(run_input: Any, full: RunnableConfig) -> bool:
+    """LangGraph's rule, as far as it holds without the checkpoint."""
     conf, metadata = full[CONF], full["metadata"]
-    if _continues(given, conf):
+    if _continues(run_input, conf):
         return True
     if CONFIG_KEY_RESUMING in conf or CONFIG_KEY_TASK_ID in conf:
         return False
-    # The same run id continues a run; the LangGraph server says which attempt it is.
+    # The same run id continues a run; the LangGraph server sets the number of the attempt.
     return "run_id" in metadata and metadata.get("run_attempt") != 1
 
 
-def _resumes(given: Any, full: RunnableConfig, saved: CheckpointTuple) -> bool:
+def _resumes(run_input: Any, full: RunnableConfig, saved: CheckpointTuple) -> bool:
     """Whether this call continues an interrupted run: one that still has something to do."""
     if not saved.checkpoint["channel_versions"] or not waiting(saved):
         return False
-    if _continues(given, full[CONF]):
+    if _continues(run_input, full[CONF]):
         return True
     run_id = full["metadata"].get("run_id")
-    return _may_resume(given, full) and run_id == (saved.metadata or {}).get("run_id")
+    return _may_resume(run_input, full) and run_id == (saved.metadata or {}).get("run_id")
 
 
 def _saver(graph: Compiled, conf: Mapping[str, Any]) -> BaseCheckpointSaver[Any] | None:
@@ -231,7 +225,7 @@ def _saver(graph: Compiled, conf: Mapping[str, Any]) -> BaseCheckpointSaver[Any]
 
 
 def _own_checkpoint(graph: Compiled, full: RunnableConfig) -> tuple[Read | None, dict[str, Any]]:
-    """Where LangGraph's loop will look for this run's checkpoint, and what it must be told."""
+    """Where LangGraph's loop will look for this run's checkpoint, and a patch of its config."""
     conf = full[CONF]
     saver = _saver(graph, conf)
     if saver is None or conf.get("thread_id") is None:

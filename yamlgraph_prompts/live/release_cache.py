@@ -55,9 +55,9 @@ class ReleaseCache(BaseCache[Any]):
         namespace, name = key
         return (*namespace, *self._of), name
 
-    def _known(self, found: Mapping[FullKey, Any]) -> dict[FullKey, Any]:
+    def _known(self, results: Mapping[FullKey, Any]) -> dict[FullKey, Any]:
         cut = -len(self._of)
-        return {(tuple(namespace)[:cut], name): v for (namespace, name), v in found.items()}
+        return {(tuple(namespace)[:cut], name): v for (namespace, name), v in results.items()}
 
     def _all(self, namespaces: Sequence[Namespace] | None) -> list[Namespace] | None:
         return None if namespaces is None else [(*one, *self._of) for one in namespaces]

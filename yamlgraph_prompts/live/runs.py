@@ -16,13 +16,7 @@ from langgraph.types import Command
 from yamlgraph_prompts.live.feed import Build, Compiled, Feed
 from yamlgraph_prompts.live.lookups import Steps, asettle, settle
 from yamlgraph_prompts.live.marks import ARM, GRAPH, RELEASE, MarkingSaver, Pair
-from yamlgraph_prompts.live.pinning import (
-    TELLING,
-    RunRelease,
-    run_on,
-    state_on,
-    update_on,
-)
+from yamlgraph_prompts.live.pinning import TELLING, RunRelease, run_on, state_on, update_on
 from yamlgraph_prompts.live.release_cache import ReleaseCache
 
 KEPT = 4
@@ -30,14 +24,14 @@ KEPT = 4
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """What a build comes to in one `Runs`; made once for it, since every call asks."""
+    """A build with the changes of one `Runs`; made once, since every call needs it."""
 
     build: Build
     graph: Compiled
     stamp: Mapping[str, str]
     """The metadata of a fresh run."""
     plain: bool
-    """Whether a run that is fresh is on this build without looking any further."""
+    """Whether a fresh run is on this build without further lookups."""
 
 
 class Runs:
@@ -76,9 +70,9 @@ class Runs:
         plain = feed.pin != "thread" and not feed.allow_release_override and not graph.config
         release = RunRelease(build.release, feed.owner)
         stamp = {RELEASE: release, GRAPH: build.graph, ARM: build.arm}
-        made = Ready(build, graph, stamp, plain)
-        self.kept = (made, *self.kept[: KEPT - 1])
-        return made
+        ready = Ready(build, graph, stamp, plain)
+        self.kept = (ready, *self.kept[: KEPT - 1])
+        return ready
 
     def graph(self, build: Build) -> Compiled:
         return self.ready(build).graph
@@ -87,13 +81,13 @@ class Runs:
         return self.graph(self.feed.current())
 
     def plainly(
-        self, live: Build | None, given: Any, config: RunnableConfig | None
+        self, live: Build | None, run_input: Any, config: RunnableConfig | None
     ) -> tuple[Compiled, RunnableConfig] | None:
-        """What a call that is fresh for certain runs, with which config; None for any other.
+        """The graph and config of a call that is certainly fresh; None for any other.
 
-        Most calls are such, and after a run each further step finds cold caches: it is all here.
+        Most calls are such, and each further function would cost them time.
         """
-        if live is None or given is None or isinstance(given, Command):
+        if live is None or run_input is None or isinstance(run_input, Command):
             return None
         build, kept = live.for_run(config), self.kept
         ready = kept[0] if kept and kept[0].build is build else self.ready(build)
@@ -110,24 +104,23 @@ class Runs:
         return ready.graph, chosen
 
     def start(
-        self, live: Build, given: Any, config: RunnableConfig | None
+        self, live: Build, run_input: Any, config: RunnableConfig | None
     ) -> tuple[Compiled, RunnableConfig]:
-        """What a call runs, and with which config."""
-        plain = self.plainly(live, given, config)
-        if plain is None:
-            steps = run_on(self.feed, live, self.graph(live), given, config)
-            plain = self._began(*settle(steps))
-        return plain
+        """The graph and config of a call."""
+        if plain := self.plainly(live, run_input, config):
+            return plain
+        return self._began(*settle(run_on(self.feed, live, self.graph(live), run_input, config)))
 
     async def astart(
-        self, live: Build, given: Any, config: RunnableConfig | None
+        self, run_input: Any, config: RunnableConfig | None
     ) -> tuple[Compiled, RunnableConfig]:
-        """As `start`."""
-        plain = self.plainly(live, given, config)
-        if plain is None:
-            steps = run_on(self.feed, live, self.graph(live), given, config)
-            plain = self._began(*await asettle(steps))
-        return plain
+        """As `start`, of the live build."""
+        live = await self.feed.acurrent()
+        if plain := self.plainly(live, run_input, config):
+            return plain
+        return self._began(
+            *await asettle(run_on(self.feed, live, self.graph(live), run_input, config))
+        )
 
     def _began(self, build: Build, config: RunnableConfig) -> tuple[Compiled, RunnableConfig]:
         self.feed.ran(build)

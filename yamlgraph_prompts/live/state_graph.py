@@ -43,11 +43,7 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What a user did to a graph between loading and using it: edits, then `compile`.
-
-    Args:
-        edits: The edits, in their order.
-        arguments: What `compile` was called with. Checkpointers and stores stay the same objects.
+    """A user's changes to a graph between loading and using it: edits, then `compile`.
 
     Example:
         >>> from langgraph.graph import START
@@ -59,7 +55,7 @@ class Recipe:
     """
 
     edits: tuple[Edit, ...] = ()
-    arguments: Mapping[str, Any] | None = None
+    arguments: Mapping[str, Any] | None = None  # of `compile`
 
     def make(self, built: AnyStateGraph, release: str, graph: str) -> Build:
         """Edits a copy of `built` and compiles it."""

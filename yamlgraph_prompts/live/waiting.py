@@ -84,6 +84,6 @@ def _missing(graph: Compiled, read: Read, saved: CheckpointTuple) -> Steps[set[s
                 place = without_tasks(place) if child.checkpointer is True else place
                 inside = read.within(place)
                 if below := (yield inside):
-                    found = yield from _missing(child, inside, below)
-                    missing |= {f"{name}{NS_SEP}{one}" for one in found}
+                    lost = yield from _missing(child, inside, below)
+                    missing |= {f"{name}{NS_SEP}{one}" for one in lost}
     return missing

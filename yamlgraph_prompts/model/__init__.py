@@ -1,1 +1,1 @@
-"""Frozen facts: prompts, releases, what graphs ask of them, outcomes."""
+"""Frozen facts: prompts, releases, the uses of prompts in graphs, outcomes."""

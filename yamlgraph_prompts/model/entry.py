@@ -25,35 +25,22 @@ class Arm:
 class Entry:
     """One line of an environment's history; never changed, only followed by another.
 
-    Args:
-        number: Its place in the history, from 1, without gaps. A registry sets it.
-        arms: The releases that became live; today always one.
-        held: Whether the layers are not followed.
-        rollout: The state of a rollout; None where there is none.
-        who: Who made it live.
-        why: What for, as a word for machines: ``"push"``, ``"rollback"``, ``"file change"``.
-        message: What for, in that person's words.
-        at_s: When, in seconds since the epoch, by the writer's clock.
-        previous: The release of the entry before; None for the first.
-        prompts: How many prompts the release has; None where that is not known.
-        push: A word that no two entries share; empty where the registry needs none.
-
     Example:
         >>> Entry.of("ab12", why="push", who="Ada").release
         'ab12'
     """
 
-    number: int
-    arms: tuple[Arm, ...]
-    held: bool = False
-    rollout: Mapping[str, Any] | None = None
+    number: int  # its place in the history, from 1, without gaps; a registry sets it
+    arms: tuple[Arm, ...]  # the releases that became live; today always one
+    held: bool = False  # whether the layers are not followed
+    rollout: Mapping[str, Any] | None = None  # the state of a rollout
     who: str = ""
-    why: str = ""
-    message: str = ""
-    at_s: float = 0.0
-    previous: str | None = None
-    prompts: int | None = None
-    push: str = ""
+    why: str = ""  # a code: "push", "rollback", "file change"
+    message: str = ""  # the reason, written by a person
+    at_s: float = 0.0  # since the epoch, by the writer's clock
+    previous: str | None = None  # the release of the entry before
+    prompts: int | None = None  # how many the release has, if known
+    push: str = ""  # unique to the entry; empty where the registry needs none
 
     @classmethod
     def of(cls, release: str, **facts: Any) -> Entry:
@@ -68,15 +55,13 @@ class Entry:
     def after(self, last: Entry | None) -> Entry:
         """This entry as the one that follows `last`."""
         return replace(
-            self,
-            number=last.number + 1 if last else 1,
-            previous=last.release if last else None,
+            self, number=last.number + 1 if last else 1, previous=last.release if last else None
         )
 
     def facts(self) -> dict[str, Any]:
         """The entry as plain data, as the registries store it and the command prints it."""
         facts = {name: getattr(self, name) for name in ("number", "release", *_KINDS)}
-        # Left out where they say nothing, so that older versions read what they know.
+        # Left out where they are empty, so that older versions read what they know.
         for name in ("held", "rollout"):
             if not facts[name]:
                 del facts[name]
@@ -86,11 +71,7 @@ class Entry:
 
     @classmethod
     def of_facts(cls, facts: Mapping[str, Any]) -> Entry:
-        """The entry that `facts` describe. Fields that are not known are ignored.
-
-        Raises:
-            ValueError: They describe none.
-        """
+        """The entry that `facts` describe. Fields that are not known are ignored."""
         try:
             values = {"prompts": None, "push": "", "held": False, "rollout": None, **facts}
             known = {name: values[name] for name in _KINDS}

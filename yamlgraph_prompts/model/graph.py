@@ -1,4 +1,4 @@
-"""What a graph is to a release: what it asks of its prompts, and how it is built. No I/O."""
+"""A graph as a release sees it: the prompts that it uses, and how it is built. No I/O."""
 
 from __future__ import annotations
 
@@ -19,23 +19,14 @@ View = Callable[[str, Mapping[str, bytes]], Path]
 
 @dataclass(frozen=True, slots=True)
 class PromptUse:
-    """One place in a graph that asks for a prompt.
+    """One node of a graph that uses a prompt."""
 
-    Args:
-        node: The node's name.
-        kind: The node's type, such as ``"llm"``.
-        prompt: The prompt's name as the graph's YAML says it.
-        passes: The names that the node passes to the prompt; None when it passes its state.
-        line: The line of the node in its graph file, from 1, where known.
-        validates: Whether YAMLGraph itself refuses to run the node without all variables.
-    """
-
-    node: str
-    kind: str
-    prompt: str
-    passes: frozenset[str] | None
-    line: int | None = None
-    validates: bool = True
+    node: str  # its name
+    kind: str  # its type, such as "llm"
+    prompt: str  # the prompt's name in the graph's YAML
+    passes: frozenset[str] | None  # the names that the node passes; None: it passes its state
+    line: int | None = None  # of the node in its graph file, from 1
+    validates: bool = True  # whether YAMLGraph refuses to run it without all variables
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,25 +39,16 @@ class OwnPrompt:
 
 @dataclass(frozen=True)
 class GraphFile:
-    """One graph file, root or child, and what it asks for.
+    """One graph file, root or child, and the prompts that it uses."""
 
-    Args:
-        key: ``""`` for the root; for a child its path from the root's folder, without suffix.
-        file: The graph file, as a person would name it.
-        sha256: The digest of the file's bytes.
-        uses: Every place that asks for a prompt.
-        state_keys: The names that a node's state can have; None when they cannot be known.
-        own: For each prompt name that YAMLGraph alone would find: what it would read.
-        tried: Where YAMLGraph alone would look for `{name}`.
-    """
-
-    key: str
-    file: str
+    key: str  # "" for the root; for a child its path from the root's folder, without suffix
+    file: str  # relative to the working directory, if it is there
     sha256: str
     uses: tuple[PromptUse, ...] = ()
-    state_keys: frozenset[str] | None = None
+    state_keys: frozenset[str] | None = None  # the names in a node's state, if they are known
+    # By name, each prompt that YAMLGraph alone would find.
     own: Mapping[str, OwnPrompt] = field(default_factory=dict)
-    tried: tuple[str, ...] = ()
+    tried: tuple[str, ...] = ()  # where YAMLGraph alone would look for `{name}`
 
     def own_name(self, name: str) -> str:
         """The name in a release of a prompt that this graph brings along itself."""
@@ -75,33 +57,25 @@ class GraphFile:
 
 @dataclass(frozen=True)
 class GraphFacts:
-    """What a graph (its root file and every child) asks of its prompts.
-
-    Args:
-        name: The graph as a person would name it.
-        files: The root file first, then every child file. None for a graph that a function builds:
-            it may use every prompt.
-        findings: What was wrong with the graph's own files.
-        bundled: The graph's own prompts are the release (no layers were given).
-        plan: Whatever its reader wants to keep with it for building; it does not count.
-    """
+    """The prompts that a graph, its root file and every child, uses."""
 
     name: str
+    # The root first. None for a graph that a function builds: it may use every prompt.
     files: tuple[GraphFile, ...]
-    findings: tuple[Finding, ...] = ()
-    bundled: bool = False
-    plan: Any = field(default=None, compare=False, repr=False)
+    findings: tuple[Finding, ...] = ()  # about the graph's own files
+    bundled: bool = False  # whether the graph's own prompts are the release (no layers)
+    plan: Any = field(default=None, compare=False, repr=False)  # the reader's own data for a build
 
     def released_as(self, file: GraphFile, name: str) -> str:
-        """What a release calls the prompt that `file` asks for as `name`."""
+        """The name in a release of the prompt that `file` uses as `name`."""
         return file.own_name(name) if self.bundled else name
 
     def prompt(self, file: GraphFile, name: str, release: Release) -> Prompt | None:
         """The prompt that `file` gets for `name`: the release's, else its own; None if neither."""
-        found = release.prompts.get(self.released_as(file, name))
-        if found is None and not self.bundled and (own := file.own.get(name)):
-            found = Prompt(name, own.data, layer=f"graph:{file.file}", file=own.file)
-        return found
+        prompt = release.prompts.get(self.released_as(file, name))
+        if prompt is None and not self.bundled and (own := file.own.get(name)):
+            prompt = Prompt(name, own.data, layer=f"graph:{file.file}", file=own.file)
+        return prompt
 
     def revision(self, release: Release) -> str:
         """The graph revision: a digest of its files and of the prompts that no layer has."""
@@ -122,10 +96,10 @@ class Graph(Protocol):
 
     @property
     def identity(self) -> Hashable:
-        """Equal for graphs that are read from the same place, and so ask for the same."""
+        """Equal for graphs that are read from the same place, and so use the same prompts."""
 
     def read(self, has: Callable[[str], bool]) -> GraphFacts:
-        """What it asks of its prompts now; `has` says which names the layers have."""
+        """The prompts that it uses now; `has`: whether the layers have a name."""
 
     def build(
         self, facts: GraphFacts, release: Release, view: View
@@ -133,10 +107,10 @@ class Graph(Protocol):
         """A fresh StateGraph on `release`; raises anything for a graph that cannot be built."""
 
     def watched(self) -> tuple[Path, ...]:
-        """The files whose change is news for it."""
+        """The files whose change may change the graph."""
 
     def standing(self) -> object:
-        """Where its file really is; another answer says that it was swapped for another one."""
+        """Where its file really is; another value means that it was swapped."""
 
     def views(self) -> frozenset[str]:
         """The names of the views that its living builds read."""

@@ -1,4 +1,4 @@
-"""Frozen facts on how a `LivePrompts` fares, for health pages and metrics. Asks nobody anything."""
+"""Frozen facts on the state of a `LivePrompts`, for health pages and metrics. No I/O."""
 
 from __future__ import annotations
 
@@ -11,52 +11,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LayerState:
-    """How one layer fares.
-
-    Args:
-        url: The layer's URL.
-        seen_s: When it was last looked at with success, in seconds since the epoch; None: never.
-        trouble: What was wrong when it was last looked at; None: nothing.
-        writable: Whether its prompts can be changed through it.
-        requests: How many requests this process has made to read it, over a network.
-        received_bytes: How many bytes came as their answers' bodies.
-    """
+    """The state of one layer."""
 
     url: str
-    seen_s: float | None
-    trouble: str | None
+    seen_s: float | None  # when it was last read with success, since the epoch; None: never
+    trouble: str | None  # of the last read; None: nothing
     writable: bool
-    requests: int = 0
-    received_bytes: int = 0
+    requests: int = 0  # that this process has made to read it, over a network
+    received_bytes: int = 0  # in the bodies of their answers
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How a `LivePrompts` fares.
+    """The state of a `LivePrompts`."""
 
-    Args:
-        release: The live release's id; None before the first one.
-        live_since_s: When this process took it, in seconds since the epoch.
-        held: Whether the layers are not followed.
-        last: What became of the last publication.
-        last_at_s: When that was, in seconds since the epoch.
-        layers: Every layer, highest priority first.
-        watcher_restarts: How often the watcher had to be started again.
-        polling: Whether changes are only seen by polling, as there are no file events.
-        store_trouble: What is wrong with the store; None: nothing.
-        following: Whether changes are followed in this process.
-    """
-
-    release: str | None
-    live_since_s: float | None
-    held: bool
-    last: Outcome | None
-    last_at_s: float | None
-    layers: tuple[LayerState, ...]
+    release: str | None  # the live release's id; None before the first one
+    live_since_s: float | None  # when this process took it, since the epoch
+    held: bool  # whether the layers are not followed
+    last: Outcome | None  # of the last publication
+    last_at_s: float | None  # when that was, since the epoch
+    layers: tuple[LayerState, ...]  # highest priority first
     watcher_restarts: int
-    polling: bool
-    store_trouble: str | None
-    following: bool
+    polling: bool  # whether changes are only seen by polling, as there are no file events
+    store_trouble: str | None  # what is wrong with the store; None: nothing
+    following: bool  # whether changes are followed in this process
 
     @property
     def degraded(self) -> tuple[str, ...]:
@@ -65,7 +43,7 @@ class Health:
         ``"stale-layer"``, ``"rejected-candidate"``, ``"hold"``, ``"watcher-restarted"``,
         ``"polling"`` or ``"store-trouble"``.
         """
-        found = {
+        conditions = {
             "stale-layer": any(layer.trouble for layer in self.layers),
             "rejected-candidate": self.last is not None and self.last.status == "rejected",
             "hold": self.held,
@@ -73,4 +51,4 @@ class Health:
             "polling": self.polling,
             "store-trouble": self.store_trouble is not None,
         }
-        return tuple(name for name, is_so in found.items() if is_so)
+        return tuple(name for name, is_so in conditions.items() if is_so)

@@ -36,7 +36,7 @@ _FINDING_FIELDS = frozenset(f.name for f in fields(Finding))
 
 @dataclass(frozen=True, slots=True)
 class PackHead:
-    """What a pack says of itself before its index is read."""
+    """The facts of a pack that can be read without its index."""
 
     release: str
     environment: str | None
@@ -53,28 +53,14 @@ class PackHead:
 
 @dataclass(frozen=True, slots=True)
 class PackFacts:
-    """What is known of a stored release without reading its prompts.
-
-    Args:
-        release: The release's id.
-        prompts: How many prompts it has.
-        created_s: When it was stored, in seconds since the epoch.
-        check_version: The version of the check that examined it.
-        clean: The SHA-256, in hex, of everything that the check found clean.
-        findings: What the check had to say; the first 1,000.
-        findings_count: How many findings there were.
-
-    Example:
-        >>> PackFacts("ab12", 1, 0.0, "1", frozenset(), (), 0).findings_count
-        0
-    """
+    """The facts of a stored release that can be read without its prompts."""
 
     release: str
     prompts: int
-    created_s: float
+    created_s: float  # since the epoch
     check_version: str
-    clean: frozenset[str]
-    findings: tuple[Finding, ...]
+    clean: frozenset[str]  # the SHA-256, in hex, of each file that the check found clean
+    findings: tuple[Finding, ...]  # the first 1,000
     findings_count: int
 
 
@@ -85,21 +71,17 @@ def encode_pack(
     clean: Iterable[str] = (),
     check_version: str = "",
 ) -> bytes:
-    """The bytes of a release's pack.
-
-    Raises:
-        StoreError: The release is larger than what a pack may hold.
-    """
+    """The bytes of a release's pack."""
     prompts = [(name, release.prompts[name]) for name in sorted(release.prompts)]
     layers = {url: at for at, url in enumerate(dict.fromkeys(p.layer for _, p in prompts))}
-    told, known = tuple(findings), frozenset(clean)
+    listed, known = tuple(findings), frozenset(clean)
     every = {prompt.sha256 for _, prompt in prompts}
     index = _json(
         {
             "layers": list(layers),
             "prompts": [[n, len(p.data), p.sha256, layers[p.layer], p.file] for n, p in prompts],
             "clean": "all" if known == every else sorted(known),
-            "findings": [asdict(finding) for finding in told[:MAX_FINDINGS]],
+            "findings": [asdict(finding) for finding in listed[:MAX_FINDINGS]],
         }
     )
     body_bytes = sum(len(prompt.data) for _, prompt in prompts)
@@ -111,7 +93,7 @@ def encode_pack(
             "prompts": len(prompts),
             "created_s": time.time(),
             "check_version": check_version,
-            "findings_count": len(told),
+            "findings_count": len(listed),
             "index_sha256": sha256(index).hexdigest(),
             "index_bytes": len(index),
             "body_bytes": body_bytes,
@@ -137,9 +119,7 @@ def encode_pack(
 def read_head(path: Path, release_id: str) -> PackHead:
     """The head of a pack; cheap, and enough to see that the file is not cut short.
 
-    Raises:
-        FileNotFoundError: There is no such pack.
-        StoreCorrupted: It is damaged, or another release's.
+    Raises FileNotFoundError without such a pack, `StoreCorrupted` for a damaged or another one.
     """
     data, facts = read_file(path, _FIRST_READ)
     length = _head_length(data, path)
@@ -149,12 +129,12 @@ def read_head(path: Path, release_id: str) -> PackHead:
 
 
 def read_facts(path: Path, release_id: str) -> PackFacts:
-    """What a pack says of its release, without its bodies. Raises as `read_head` does."""
+    """The facts of a pack, without its bodies. Raises as `read_head` does."""
     return _facts(*_opened_without_bodies(path, release_id), path)
 
 
 def read_digests(path: Path, release_id: str) -> Mapping[str, str]:
-    """Each prompt's name → its digest as the index says it. Raises as `read_head` does."""
+    """Each prompt's name → its digest in the index. Raises as `read_head` does."""
     _, index = _opened_without_bodies(path, release_id)
     try:
         return {str(name): str(digest) for name, _, digest, *_ in index["prompts"]}
@@ -171,7 +151,7 @@ def read_pack(path: Path, release_id: str) -> Release:
 def read_whole(
     path: Path, release_id: str, known: Mapping[str, Prompt]
 ) -> tuple[PackFacts, Release]:
-    """What `read_facts` and `read_pack` say, from one look at the file; see `decode_pack`."""
+    """The results of `read_facts` and `read_pack`, of one read; see `decode_pack`."""
     data, facts = read_file(path, MAX_PACK)
     head, index = _opened(data, release_id, path, facts.st_size)
     return _facts(head, index, path), _release(data, head, index, path, known)
@@ -187,16 +167,8 @@ def decode_pack(
 ) -> Release:
     """The release in a pack's bytes, every one of them verified.
 
-    Args:
-        data: The bytes, from wherever they were kept.
-        release_id: The release that they should be.
-        path: Where they were kept, for the error.
-        size: How many bytes there are in that place, where they may be more than `data`.
-        known: Prompts by their names, from another release; one that is the same byte for byte is
-            taken as it is, which is faster than making it anew.
-
-    Raises:
-        StoreCorrupted: They are damaged, or another release's.
+    `path` and `size` are of the file that holds the pack; prompts of `known`, another release, are
+    taken as they are where they are the same byte for byte, which is faster.
     """
     head, index = _opened(data, release_id, path, len(data) if size is None else size)
     return _release(data, head, index, path, known)
@@ -330,14 +302,7 @@ def _json(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
 
 
-_UNREADABLE = (
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    OverflowError,
-    RecursionError,
-)
+_UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
 def _corrupted(path: Path | str, why: str) -> StoreCorrupted:

@@ -1,4 +1,4 @@
-"""Frozen facts: Prompt, Release, Outcome, and what a graph asks of its prompts. No I/O."""
+"""Frozen facts: Prompt, Release, Outcome and the releases that are stored. No I/O."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ class Release:
         try:
             return self.prompts[name]
         except KeyError:
-            # A graph's node asks here, and what it raises goes to the clients of a server.
+            # A graph's node reads it here, and its errors go to the clients of a server.
             raise self.not_found(name, show=False) from None
 
     def __contains__(self, name: object) -> bool:
@@ -296,11 +296,7 @@ class StoredRelease:
 
 
 def full_id(prefix: str, stored: Iterable[str]) -> str:
-    """The one of the stored ids that begins with `prefix`.
-
-    Raises:
-        ReleaseNotFound: None does, or more than one.
-    """
+    """The one of the stored ids that begins with `prefix`."""
     wanted = prefix.strip().lower()
     ids = sorted(stored)
     found = [release_id for release_id in ids if wanted and release_id.startswith(wanted)]
@@ -308,8 +304,8 @@ def full_id(prefix: str, stored: Iterable[str]) -> str:
         return found[0]
     shown = ", ".join(release_id[:12] for release_id in (found or ids)[:5])
     if found:
-        said, hint = f"{len(found)} stored releases begin", f"Give more of the id: {shown}."
+        subject, hint = f"{len(found)} stored releases begin", f"Give more of the id: {shown}."
     else:
-        said = "No stored release begins"
+        subject = "No stored release begins"
         hint = f"Stored are {shown}." if shown else "Nothing is stored yet."
-    raise ReleaseNotFound(f"{said} with {prefix!r}.", release_id=prefix, hint=hint)
+    raise ReleaseNotFound(f"{subject} with {prefix!r}.", release_id=prefix, hint=hint)

@@ -31,7 +31,7 @@ class Trigger(Enum):
     def max_age_s(self, refresh_s: float) -> float | None:
         """How old the last content of a remote layer may be, in seconds; None: read it again.
 
-        The poller of a remote layer reads it; other news is no reason to do so.
+        The poller of a remote layer reads it; other changes are no reason to do so.
         """
         if self is Trigger.FIRST_LOOK:
             return refresh_s

@@ -47,10 +47,6 @@ _Fill = Callable[[Mapping[str, Any], Mapping[str, Any] | None], str]
 class MessageTemplate:
     """The template of one message. Thread-safe; read and compiled when first needed.
 
-    Args:
-        text: The message's text as it stands in the prompt.
-        prompt: The prompt's name, for errors.
-
     Example:
         >>> MessageTemplate("Hi {name}").render({"name": "Ada"})
         'Hi Ada'
@@ -76,7 +72,7 @@ class MessageTemplate:
 
     @property
     def variables(self) -> frozenset[str]:
-        """The names that must be given: those that YAMLGraph's `extract_variables` names."""
+        """The names that `render` needs: those of YAMLGraph's `extract_variables`."""
         return self._examination().variables
 
     @property
@@ -95,19 +91,7 @@ class MessageTemplate:
         state: Mapping[str, Any] | None = None,
         budget: Budget | None = None,
     ) -> str:
-        """The text for these variables, as YAMLGraph's `format_prompt` gives it.
-
-        Args:
-            variables: Name → value.
-            state: What ``{{ state.field }}`` reads, in the Jinja dialect.
-            budget: What all messages of a prompt may use together; a new one by default.
-
-        Returns:
-            The text.
-
-        Raises:
-            PromptRenderError: It cannot be filled in, or it does what a prompt may not do.
-        """
+        """The text for these variables, as YAMLGraph's `format_prompt` gives it."""
         fill = self._fill or self._compile()
         before = swap(Budget(LIMITS) if budget is None else budget)
         try:
@@ -207,19 +191,19 @@ def _filler(jinja: GuardedEnvironment, module: Any, names: frozenset[str]) -> _F
     root, blocks, context_class = module.root_render_func, module.blocks, jinja.context_class
 
     def fill(variables: Mapping[str, Any], state: Mapping[str, Any] | None) -> str:
-        given = jinja.globals.copy()
+        context = jinja.globals.copy()
         for name in names:
             if name in variables:
-                given[name] = view(variables[name])
+                context[name] = view(variables[name])
             elif name == "state":
-                given[name] = view({} if state is None else state)
-        return current().output(root(context_class(jinja, given, None, blocks)))
+                context[name] = view({} if state is None else state)
+        return current().output(root(context_class(jinja, context, None, blocks)))
 
     return fill
 
 
 def missing_variables(prompt: str, missing: frozenset[str]) -> PromptRenderError:
-    """YAMLGraph's words for variables that were not given."""
+    """YAMLGraph's error for missing variables."""
     names = _shortened(", ".join(sorted(missing)))
     return PromptRenderError(
         f"Missing required variable(s) for prompt '{prompt}': {names}", prompt=prompt
@@ -235,14 +219,6 @@ def _shortened(text: str) -> str:
 
 def examine(text: str) -> tuple[Finding, ...]:
     """What is wrong with one message's text; nothing of it is run.
-
-    Args:
-        text: The text as it stands in the prompt.
-
-    Returns:
-        The findings, with lines and columns from 1 in `text`. Jinja's ``template-syntax``,
-        ``unknown-filter``, ``unknown-test``, ``template-include``; ``format-braces`` for text that
-        `str.format` cannot render; ``unsafe-template`` in both dialects.
 
     Example:
         >>> [(f.code, f.line) for f in examine("Hi\\n{{ name | uper }}")]

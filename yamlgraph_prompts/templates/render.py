@@ -20,12 +20,7 @@ MEMORY_BYTES = 1 << 30  # what the process may use above what it starts with
 
 @dataclass(frozen=True, slots=True)
 class RenderResult:
-    """What became of a set of templates.
-
-    Args:
-        outputs: Template name → what it rendered to, for those that did.
-        findings: Why the others did not; each names its file, and the line where it is known.
-    """
+    """The outputs of templates by name, and findings for the files that could not be rendered."""
 
     outputs: Mapping[str, bytes]
     findings: tuple[Finding, ...] = ()
@@ -33,7 +28,7 @@ class RenderResult:
 
 @dataclass
 class _Job:
-    """One call of `render`: what is still to do, and what is known already."""
+    """One call of `render`: what is still to do, and the results so far."""
 
     names: list[str]
     files: Mapping[str, str]
@@ -110,27 +105,16 @@ class J2Renderer:
         parts: Mapping[str, str] | None = None,
         timeout_s: float = 5.0,
     ) -> RenderResult:
-        """Render every template.
+        """Render every template, in `timeout_s` seconds; one that fails does not stop the others.
 
-        Args:
-            environment: What ``{{ environment }}`` is.
-            variables: The other names that the templates know.
-            templates: File name → text of each template, such as ``"hi.yaml.j2"``.
-            parts: File name → text of all that ``{% include %}``, ``{% import %}`` and
-                ``{% extends %}`` find, with the templates. A name that begins with ``./`` or
-                ``../`` is relative to the file that names it. A key ``"super:hi.yaml.j2"`` is
-                what a template of that very name may extend: the file of a lower layer.
-            timeout_s: How long all of it may take, in seconds.
-
-        Returns:
-            What they rendered to, and why the others did not. One that fails does not keep the
-            others from being rendered; one that does not end takes the time of those after it.
+        `parts` are the further files that templates may include, import or extend; a name
+        ``super:x`` is the file ``x`` of a lower layer.
         """
         job = _Job(list(templates), {**(parts or {}), **templates}, variables, environment)
         deadline: float | None = None
         while job.names:
             now = time.monotonic()
-            # Until the first process is there, no time counts.
+            # The start of the process does not count.
             seconds = timeout_s if deadline is None else max(0.0, deadline - now)
             try:
                 self._pool.run("render", job.request(seconds), job.take, seconds=seconds)

@@ -75,14 +75,7 @@ def _as_j2(finding: Finding, name: str) -> Finding:
 
 
 def render_all(request: Mapping[str, Any]) -> Iterator[Answer]:
-    """Render the request's templates one after the other.
-
-    Args:
-        request: ``names``, ``files``, ``variables``, ``environment`` and ``seconds``.
-
-    Returns:
-        Each fact as soon as it is known: what runs, an output, the findings of one template.
-    """
+    """Render the request's templates one after the other."""
     deadline = time.monotonic() + request["seconds"]
     files, variables = request["files"], request["variables"]
     context = {name: value for name, value in variables.items() if isinstance(name, str)}
@@ -142,11 +135,9 @@ def _finding(
         return at("j2-error", f"Did you mean {near[0]!r}?" if near else None)
     if isinstance(error, (TemplateSyntaxError, SyntaxError)):
         return at("j2-syntax", syntax_hint(why.message))
-    if isinstance(error, RecursionError) and f"{SUPER}{name}" in files:
-        below = f"{SUPER}{name}"
-        return at(
-            "j2-error", f'Where the file of that name in a layer below is meant, say "{below}".'
-        )
+    if isinstance(error, RecursionError) and (below := f"{SUPER}{name}") in files:
+        hint = f'Where the file of that name in a layer below is meant, say "{below}".'
+        return at("j2-error", hint)
     if isinstance(error, UnicodeEncodeError):
         return Finding("error", "j2-error", "Its text holds half of a character.", file=name)
     return at("j2-error")

@@ -18,14 +18,7 @@ from yamlgraph_prompts.templates.message_template import (
     missing_variables,
 )
 
-__all__ = [
-    "MessageTemplate",
-    "PromptTemplate",
-    "Text",
-    "examine",
-    "is_jinja",
-    "missing_variables",
-]
+__all__ = ["MessageTemplate", "PromptTemplate", "Text", "examine", "is_jinja", "missing_variables"]
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
@@ -38,10 +31,6 @@ _NOT_FILLED_IN = "(a message that yamlgraph-prompts has not filled in)"
 
 class PromptTemplate:
     """All messages of one prompt. Thread-safe.
-
-    Args:
-        content: The prompt's mapping, as YAMLGraph reads it.
-        prompt: The prompt's name, for errors.
 
     Example:
         >>> hello = PromptTemplate({"system": "Be kind.", "user": "Hi {name}"}, prompt="hello")
@@ -89,20 +78,7 @@ class PromptTemplate:
         state: Mapping[str, Any] | None = None,
         provider: str | None = None,
     ) -> list[BaseMessage]:
-        """The LangChain messages, as YAMLGraph's `prepare_messages` builds them.
-
-        Args:
-            variables: Name → value.
-            state: What ``{{ state.field }}`` reads.
-            provider: The provider that the messages are for; the prompt's own by default. For
-                ``"anthropic"`` segments become blocks, with `cache_control` where asked for.
-
-        Returns:
-            A system message, if there is one, and a human message.
-
-        Raises:
-            PromptRenderError: A variable is missing, or a text cannot be filled in.
-        """
+        """The LangChain messages, as YAMLGraph's `prepare_messages` builds them."""
         from langchain_core.messages import HumanMessage, SystemMessage
 
         system, user = self.rendered(variables, state=state, provider=provider)
@@ -117,7 +93,7 @@ class PromptTemplate:
         state: Mapping[str, Any] | None = None,
         provider: str | None = None,
     ) -> tuple[str | Blocks | None, str]:
-        """What the system message and the human message say; None without a system message."""
+        """The texts of the system message, None without one, and of the human message."""
         variables = variables or {}
         if self._required is None or not variables.keys() >= self._required:
             self._check(variables)
@@ -130,14 +106,7 @@ class PromptTemplate:
         return self._system(variables, state, provider, budget), user
 
     def loaded(self) -> dict[str, Any]:
-        """The prompt's mapping for YAMLGraph, as its `load_prompt` returns it.
-
-        Returns:
-            A copy in which each message is a `Text`; all of them share one budget.
-
-        Raises:
-            PromptRenderError: A message is no text.
-        """
+        """The prompt's mapping for YAMLGraph's `load_prompt`; its `Text`s share one budget."""
         if self._wrong:
             raise PromptRenderError(self._wrong, prompt=self.prompt)
         budget = Budget(LIMITS)
@@ -240,10 +209,10 @@ class PromptTemplate:
 
 
 class Text(str):
-    """A message that is still to be filled in, as YAMLGraph holds it, with its prompt's budget.
+    """A message to be filled in, as YAMLGraph holds it, with its prompt's budget.
 
-    As a text it says only that. So where YAMLGraph, or code of the app's, makes another text of it,
-    nothing of the prompt reaches a renderer that is not ours.
+    Its characters are a placeholder: where YAMLGraph or the app makes another text of it, nothing
+    of the prompt reaches a renderer that is not ours.
     """
 
     __slots__ = ("budget", "template")

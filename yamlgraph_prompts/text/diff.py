@@ -19,18 +19,13 @@ MAX_LINE = 20_000  # characters of a line whose words are compared
 _WORD = re.compile(r"\w+|\s+|[^\w\s]")
 
 Kind = Literal["same", "changed", "added", "removed", "skip", "too-different"]
-Pieces: TypeAlias = tuple[tuple[str, bool], ...]
+Pieces: TypeAlias = tuple[tuple[str, bool], ...]  # of a line, each with whether it differs
 Opcode: TypeAlias = tuple[str, int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One line of one text.
-
-    Args:
-        number: Its number, from 1.
-        pieces: Its text, each piece with whether it differs.
-    """
+    """One line of one text: its number, from 1, and its text."""
 
     number: int
     pieces: Pieces
@@ -38,19 +33,12 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A line of each text; None where the other has no line for it.
+    """A line of each text; None where the other has no line for it."""
 
-    Args:
-        kind: What became of the line; ``"skip"`` for lines that are not shown.
-        old: The line in the old text.
-        new: The line in the new text.
-        text: The statement that stands instead of texts that are too different.
-    """
-
-    kind: Kind
+    kind: Kind  # "skip" for lines that are not shown
     old: Side | None = None
     new: Side | None = None
-    text: str = ""
+    text: str = ""  # stands instead of texts that are too different
 
 
 class TooDifferent(Exception):
@@ -59,15 +47,10 @@ class TooDifferent(Exception):
 
 @dataclass(slots=True)
 class Effort:
-    """What may still be spent, over all texts that are compared for one view.
+    """What may still be spent, over all texts that are compared for one view."""
 
-    Args:
-        work: Steps of comparing.
-        rows: Rows that are shown side by side.
-    """
-
-    work: int = WORK
-    rows: int = 5 * MAX_ROWS
+    work: int = WORK  # steps of comparing
+    rows: int = 5 * MAX_ROWS  # shown side by side
 
     def spend(self, steps: int) -> None:
         if steps > self.work:
@@ -130,14 +113,18 @@ class _Matcher(SequenceMatcher[int]):
     """Pays for each step before it takes it: `SequenceMatcher` alone is cubic at worst."""
 
     def __init__(
-        self, before: Sequence[int], after: Sequence[int], effort: Effort, *, autojunk: bool
+        self, before: Sequence[str], after: Sequence[str], effort: Effort, *, autojunk: bool
     ) -> None:
         self._effort = effort
         effort.spend(len(before) + len(after))
-        super().__init__(None, before, after, autojunk)
-        self._end = len(before)
+        # Numbers compare in one step, whatever their texts.
+        numbers: dict[str, int] = {}
+        old = [numbers.setdefault(item, len(numbers)) for item in before]
+        new = [numbers.setdefault(item, len(numbers)) for item in after]
+        super().__init__(None, old, new, autojunk)
+        self._end = len(old)
         self.b2j: dict[int, list[int]]
-        steps = (1 + len(self.b2j.get(item, ())) for item in before)
+        steps = (1 + len(self.b2j.get(item, ())) for item in old)
         self._steps = [0, *accumulate(steps)]
 
     def find_longest_match(
@@ -150,15 +137,12 @@ class _Matcher(SequenceMatcher[int]):
 
 def _groups(before: Sequence[str], after: Sequence[str], effort: Effort) -> list[list[Opcode]]:
     """Groups of opcodes, as `SequenceMatcher.get_grouped_opcodes` gives them."""
-    known: dict[str, int] = {}
-    old = [known.setdefault(line, len(known)) for line in before]
-    new = [known.setdefault(line, len(known)) for line in after]
-    head = _equal(zip(old, new, strict=False))
-    most = min(len(old), len(new)) - head
-    tail = _equal(zip(old[len(old) - most :][::-1], new[len(new) - most :][::-1], strict=True))
+    head = _equal(zip(before, after, strict=False))
+    most = min(len(before), len(after)) - head
+    tail = _equal(islice(zip(reversed(before), reversed(after), strict=False), most))
     # The lines around what differs are needed; the rest of what is equal is not.
     start, end = max(0, head - CONTEXT), max(0, tail - CONTEXT)
-    old, new = old[start : len(old) - end], new[start : len(new) - end]
+    old, new = before[start : len(before) - end], after[start : len(after) - end]
     matcher = _Matcher(old, new, effort, autojunk=True)
     return [
         [(tag, a + start, b + start, c + start, d + start) for tag, a, b, c, d in group]
@@ -166,7 +150,7 @@ def _groups(before: Sequence[str], after: Sequence[str], effort: Effort) -> list
     ]
 
 
-def _equal(pairs: Iterable[tuple[int, int]]) -> int:
+def _equal(pairs: Iterable[tuple[str, str]]) -> int:
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
@@ -228,14 +212,8 @@ def _words(old: str, new: str, effort: Effort) -> tuple[Pieces, Pieces]:
     if max(len(old), len(new)) > MAX_LINE:
         return ((old, True),), ((new, True),)
     before, after = _WORD.findall(old), _WORD.findall(new)
-    known: dict[str, int] = {}
     try:
-        opcodes = _Matcher(
-            [known.setdefault(word, len(known)) for word in before],
-            [known.setdefault(word, len(known)) for word in after],
-            effort,
-            autojunk=False,
-        ).get_opcodes()
+        opcodes = _Matcher(before, after, effort, autojunk=False).get_opcodes()
     except TooDifferent:
         return ((old, True),), ((new, True),)
     mine: list[tuple[str, bool]] = []

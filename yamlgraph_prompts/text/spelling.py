@@ -22,16 +22,16 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
         return None
     allowed = 1 if length < _SHORT else 2
     folded = name.casefold()
-    found: str | None = None
+    second: str | None = None
     for other in islice(names, _MAX_NAMES):
         if abs(len(other) - length) > allowed or other == name:
             continue
         edits = _edits(folded, other.casefold())
         if edits == 1 or (edits == 0 and other != name):
             return other
-        if edits <= allowed and found is None:
-            found = other
-    return found
+        if edits <= allowed and second is None:
+            second = other
+    return second
 
 
 def _edits(one: str, other: str) -> int:

@@ -1,4 +1,4 @@
-"""A YAML file's bytes → what they say, with the place of everything in it. Knows no templates."""
+"""A YAML file's bytes → its content, with the place of everything in it. Knows no templates."""
 
 from __future__ import annotations
 

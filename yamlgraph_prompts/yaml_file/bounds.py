@@ -1,4 +1,4 @@
-"""Bounds on YAML: nesting, alias expansion, numbers; and keys that are given twice.
+"""Bounds on YAML: nesting, alias expansion, numbers; and duplicate keys.
 
 Works on events and nodes before any value is made, and never recurses.
 """
@@ -14,6 +14,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from yamlgraph_prompts.findings import Finding, bounded
 from yamlgraph_prompts.yaml_file.lines import Place, split_lines
+from yamlgraph_prompts.yaml_file.words import finding_at
 
 MAX_DEPTH = 100
 MAX_EXPANSION = 100_000
@@ -68,7 +69,7 @@ def _first_too_deep(text: str, loader_class: Any) -> Finding | None:
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:
-                return too_deep(event.start_mark)
+                return _too_deep(event.start_mark)
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
     return None
@@ -92,7 +93,7 @@ def in_nodes(root: Node) -> tuple[Finding, ...]:
                 return (_long_number(node),)
             continue
         if depth > MAX_DEPTH:
-            return (too_deep(node.start_mark),)
+            return (_too_deep(node.start_mark),)
         if type(node) is not MappingNode:
             todo.extend((child, depth + 1) for child in node.value)
             continue
@@ -148,7 +149,7 @@ def _expand(root: Node) -> Finding | None:
         if characters > MAX_CHARACTERS:
             return _bomb(node, f"its aliases stand for more than {MAX_CHARACTERS:,} characters")
         if levels > MAX_DEPTH:
-            return too_deep(node.start_mark)
+            return _too_deep(node.start_mark)
         sizes[node] = (values, levels, characters)
         path.discard(node)
     return None
@@ -177,8 +178,8 @@ def tab_outside_text(root: Node, data: bytes) -> Finding | None:
         if column >= 0:
             message = "there is a tab where YAML allows only spaces"
             hint = "Use spaces; a tab may stand inside quotes or in a block under `|`."
-            place_of = {"line": number + 1, "column": column + 1}
-            return Finding("error", "yaml-syntax", message, hint=hint).at(**place_of)
+            line, column = number + 1, column + 1
+            return Finding("error", "yaml-syntax", message, line=line, column=column, hint=hint)
     return None
 
 
@@ -215,16 +216,9 @@ def place(node: Any) -> Place:
     return node.start_mark.line, node.start_mark.column
 
 
-def _at(node: Any) -> dict[str, int]:
-    line, column = place(node)
-    return {"line": line + 1, "column": column + 1}
-
-
-def too_deep(mark: Any) -> Finding:
-    """The finding for what is nested too deep at `mark`."""
+def _too_deep(mark: Any) -> Finding:
     message = f"the YAML is nested more than {MAX_DEPTH} levels deep"
-    line, column = mark.line + 1, mark.column + 1
-    return Finding("error", "too-deep", message, line=line, column=column, hint="Flatten it.")
+    return finding_at(mark, "error", "too-deep", message, "Flatten it.")
 
 
 def _duplicate(key: ScalarNode, first: Node) -> Finding:
@@ -233,15 +227,15 @@ def _duplicate(key: ScalarNode, first: Node) -> Finding:
         " only the last one counts"
     )
     hint = "Delete or rename one of them."
-    return Finding("warning", "duplicate-key", message, hint=hint).at(**_at(key))
+    return finding_at(key.start_mark, "warning", "duplicate-key", message, hint)
 
 
 def _long_number(node: Node) -> Finding:
     message = f"a number has more than {MAX_NUMBER_LENGTH:,} characters"
     hint = "Put it in quotes if it is text."
-    return Finding("error", "too-large", message, hint=hint).at(**_at(node))
+    return finding_at(node.start_mark, "error", "too-large", message, hint)
 
 
 def _bomb(node: Node, why: str) -> Finding:
     hint = "Write the values out, with fewer `*aliases` and `<<` merges."
-    return Finding("error", "alias-bomb", f"the YAML is rejected: {why}", hint=hint).at(**_at(node))
+    return finding_at(node.start_mark, "error", "alias-bomb", f"the YAML is rejected: {why}", hint)

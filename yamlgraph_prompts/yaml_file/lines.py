@@ -65,8 +65,8 @@ def places(lines: list[str], start: Place, style: str, value: str) -> Places | N
         chars = _block(lines, line, style == ">", _indent(lines, line, value))
     else:
         chars = _flow(lines, line, column + bool(style), style)
-    found = Places(value)
-    return found if found.explained_by(chars, value) else None
+    result = Places(value)
+    return result if result.explained_by(chars, value) else None
 
 
 def _after_properties(lines: list[str], line: int, column: int) -> Place:

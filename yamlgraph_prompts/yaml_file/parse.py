@@ -1,4 +1,4 @@
-"""YAML bytes → what they say, what is wrong with them, and where each value stands in the file.
+"""YAML bytes → their content, what is wrong with them, and the place of each value in the file.
 
 Reads exactly what ``yaml.safe_load`` reads, within bounds. Never opens a file, knows no templates.
 """
@@ -33,12 +33,7 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 @dataclass(frozen=True)
 class PromptFile:
-    """What a prompt's YAML file says.
-
-    Args:
-        content: Its mapping, as ``yaml.safe_load`` gives it; empty where a finding is an error.
-        findings: What is wrong with it as YAML. Their `prompt` and `file` are not filled in.
-        data: The file's bytes, from which positions are found when they are asked for.
+    """The content of a prompt's YAML file, and the positions in it.
 
     Example:
         >>> file = parse_prompt(b"system: Be kind.\\nuser: |\\n  Hi\\n  {name}\\n")
@@ -48,8 +43,8 @@ class PromptFile:
         ((1, 9), (4, 3))
     """
 
-    content: dict[str, Any]
-    findings: tuple[Finding, ...] = ()
+    content: dict[str, Any]  # as yaml.safe_load returns it; empty where a finding is an error
+    findings: tuple[Finding, ...] = ()  # without `prompt` and `file`
     data: bytes = field(default=b"", repr=False, compare=False)
 
     def position(self, *path: str | int) -> tuple[int, int] | None:
@@ -199,8 +194,8 @@ def _construct(loader: Any, root: Node, data: bytes) -> Any:
         raise _Unmakeable(construct_finding(error, data, _Loader)) from error
 
 
-def _from_one(found: Place) -> tuple[int, int]:
-    return found[0] + 1, found[1] + 1
+def _from_one(at: Place) -> tuple[int, int]:
+    return at[0] + 1, at[1] + 1
 
 
 def _too_large(data: bytes, limit_bytes: int) -> Finding | None:
@@ -216,25 +211,21 @@ def _not_utf8(data: bytes) -> Finding | None:
         data.decode()
     except UnicodeDecodeError as error:
         before = split_lines(data[: error.start].decode("utf-8-sig", "replace"))
-        utf16 = data[:2] in (b"\xff\xfe", b"\xfe\xff")
-        return Finding(
-            "error",
-            "not-utf8",
-            "the file is UTF-16, not UTF-8" if utf16 else "the file is not UTF-8 here",
-            line=len(before),
-            column=len(before[-1]) + 1,
-            hint="Save it again as UTF-8 in your editor.",
-        )
+        is_utf16 = data[:2] in (b"\xff\xfe", b"\xfe\xff")
+        message = "the file is UTF-16, not UTF-8" if is_utf16 else "the file is not UTF-8 here"
+        hint = "Save it again as UTF-8 in your editor."
+        line, column = len(before), len(before[-1]) + 1
+        return Finding("error", "not-utf8", message, line=line, column=column, hint=hint)
     return None
 
 
 def _not_a_mapping(value: Any) -> Finding:
     if value is None:
-        says, hint = "the file is empty", "Write at least `user: ...`."
+        message, hint = "the file is empty", "Write at least `user: ...`."
     elif isinstance(value, str):
-        says = "the file is one piece of text, not a mapping"
+        message = "the file is one piece of text, not a mapping"
         hint = "Write `user: ...`; the colon needs a space after it."
     else:
-        says = f"the file is a {type(value).__name__}, not a mapping"
+        message = f"the file is a {type(value).__name__}, not a mapping"
         hint = "Its first level must be keys such as `system:` and `user:`."
-    return Finding("error", "not-a-mapping", says, line=1, column=1, hint=hint)
+    return Finding("error", "not-a-mapping", message, line=1, column=1, hint=hint)

@@ -1,7 +1,4 @@
-"""YAML's complaints in words that a prompt author understands: what, where, what to do.
-
-Turns PyYAML's exceptions into findings; never parses on its own account.
-"""
+"""PyYAML's exceptions → findings that a prompt author understands: what, where, what to do."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from yamlgraph_prompts.findings import Finding
+from yamlgraph_prompts.findings import Finding, Severity
 from yamlgraph_prompts.yaml_file.lines import split_lines
 
 _QUOTE_IT = "Put the whole value in quotes, or write it as a block under `|`."
@@ -27,94 +24,71 @@ _BEFORE_VALUE = re.compile(r"""\s*+(?:- ++)*+(?:[^\s:{}\[\]"']++ *+: ++)?+(?:- +
 # For these the place where the construct began is the one to mend.
 _BLAME_THE_CONTEXT = ("unexpected end of stream", "could not find expected ':'", "expected ',' or")
 
-# What PyYAML says (libyaml's words, then those of the pure parser) → message and hint.
-_SYNTAX: tuple[tuple[tuple[str, ...], str, str], ...] = (
-    (
-        ("mapping values are not allowed",),
+# Parts of PyYAML's message (libyaml's | the pure parser's) → our message and hint.
+_SYNTAX = {
+    "mapping values are not allowed": (
         "a colon followed by a space is read as the start of a new key here",
         f"{_QUOTE_IT} If it is meant as a key, check its indentation.",
     ),
-    (
-        ("sequence entries are not allowed",),
+    "sequence entries are not allowed": (
         "a list cannot start on the same line as its key",
         f"Start the list on the next line. If it is text: {_QUOTE_IT.lower()}",
     ),
-    (
-        ("mapping keys are not allowed",),
-        "`? ` at the start of a value is not read as text",
-        _QUOTE_IT,
-    ),
-    (
-        ("tab character",),
-        "a tab is used for indentation",
-        "Indent with spaces.",
-    ),
-    (
-        ("unexpected end of stream",),
+    "mapping keys are not allowed": ("`? ` at the start of a value is not read as text", _QUOTE_IT),
+    "tab character": ("a tab is used for indentation", "Indent with spaces."),
+    "unexpected end of stream": (
         "a quote that is opened here is never closed",
         "Close it, or write the text as a block under `|`, where quotes need no care.",
     ),
-    (
-        ("could not find expected ':'",),
+    "could not find expected ':'": (
         "this line has no key and does not belong to the value above it",
         "Indent it further than the key that it belongs to, or write `key: value`.",
     ),
-    (
-        ("unknown escape character",),
+    "unknown escape character": (
         "a backslash in double quotes starts an escape that YAML does not know",
         "Double the backslash, use single quotes, or write a block under `|`.",
     ),
-    (
-        ("expected comment or line break", "expected a comment or a line break", "chomping"),
+    "expected comment or line break|expected a comment or a line break|chomping": (
         "`|` and `>` must end their line: the text starts on the next one",
         "Move the text to the next line and indent it.",
     ),
-    (
-        ("undefined alias",),
+    "undefined alias": (
         "`*` at the start of a value is read as a reference to an anchor, and there is none",
         _QUOTE_IT,
     ),
-    (
-        ("alphabetic or numeric character",),
+    "alphabetic or numeric character": (
         "`*` or `&` at the start of a value is not read as text",
         _QUOTE_IT,
     ),
-    (
-        ("but found another document",),
+    "but found another document": (
         "the file contains a second document after `---`",
         "Use one document for each file; indent `---` if it is part of a text.",
     ),
-    (
-        ("second occurrence",),
-        "the anchor was given already",
-        "Use another name after `&`.",
-    ),
-    (
-        ("<document start>",),
+    "second occurrence": ("the anchor was given already", "Use another name after `&`."),
+    "<document start>": (
         "this does not belong to the lines above it",
         "All keys of the first level must start in the same column.",
     ),
-    (
-        ("expected '-' indicator",),
+    "expected '-' indicator": (
         "a list and keys are mixed on one level",
         "Start each item with `- `, or indent the key under one.",
     ),
-    (
-        ("expected ',' or ']'", "expected ',' or '}'"),
+    "expected ',' or ']'|expected ',' or '}'": (
         "a `[` or `{` at the start of a value opens a YAML list or mapping that is not closed",
         _OR_CLOSE_IT,
     ),
-    (
-        ("node content",),
-        "this character cannot start a value",
-        _QUOTE_IT,
-    ),
-    (
-        ("indentation indicator",),
+    "node content": ("this character cannot start a value", _QUOTE_IT),
+    "indentation indicator": (
         "the number after `|` or `>` must be from 1 to 9",
         "Omit the number: YAML detects the indentation.",
     ),
-)
+}
+
+
+def finding_at(mark: Any, severity: Severity, code: str, message: str, hint: str) -> Finding:
+    """A finding at a mark of PyYAML's."""
+    line, column = mark.line + 1, mark.column + 1
+    return Finding(severity, code, message, line=line, column=column, hint=hint)
 
 
 def syntax_finding(error: yaml.YAMLError, data: bytes) -> Finding:
@@ -156,9 +130,9 @@ def _in_words(problem: str, start: str, char: str) -> tuple[str, str]:
         return "the line ends within a `[` or `{` that is never closed", _OR_CLOSE_IT
     if "expected key" in problem or "<block end>" in problem:
         return _misplaced(start)
-    for needles, message, hint in _SYNTAX:
-        if any(needle in problem for needle in needles):
-            return message, hint
+    for needles, finding in _SYNTAX.items():
+        if any(needle in problem for needle in needles.split("|")):
+            return finding
     return f"the YAML cannot be read: {_short(problem)}", _QUOTE_IT
 
 
@@ -173,9 +147,9 @@ def _misplaced(start: str) -> tuple[str, str]:
 
 
 def _unprintable(source: str) -> Finding:
-    found = _UNPRINTABLE.search(source)
+    match = _UNPRINTABLE.search(source)
     # libyaml, unlike the pure parser, also refuses a byte order mark within the text.
-    at = found.start() if found else max(source.find("\ufeff"), 0)
+    at = match.start() if match else max(source.find("\ufeff"), 0)
     before = split_lines(source[:at])
     return Finding(
         "error",
@@ -199,9 +173,7 @@ def construct_finding(error: Exception, data: bytes, loader_class: Any) -> Findi
         hint = "Put it in quotes if it is text."
     if mark is None:
         return Finding("error", "yaml-syntax", message, hint=hint)
-    return Finding(
-        "error", "yaml-syntax", message, line=mark.line + 1, column=mark.column + 1, hint=hint
-    )
+    return finding_at(mark, "error", "yaml-syntax", message, hint)
 
 
 def _char_at(data: bytes, mark: Any) -> str:

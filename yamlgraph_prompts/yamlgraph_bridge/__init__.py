@@ -1,7 +1,7 @@
 """The only package that imports yamlgraph. It reads graphs, and builds them on one release.
 
-`facts` reads what a graph asks for, `adopt` builds it on a release's folder, `execute` makes each
-call cheap and safe, `known` says which functions of yamlgraph all this relies on.
+`facts` reads which prompts a graph uses, `adopt` builds it on a release's folder, `execute` makes
+each call cheap and safe, `known` lists the functions of yamlgraph that all this relies on.
 """
 
 from __future__ import annotations

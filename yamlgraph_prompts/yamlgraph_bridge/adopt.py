@@ -19,29 +19,20 @@ from typing import Any
 from langgraph.graph import StateGraph
 
 from yamlgraph_prompts.errors import UnsupportedYamlgraph
-from yamlgraph_prompts.yamlgraph_bridge.parsed import children_in_c
+from yamlgraph_prompts.yamlgraph_bridge.fast_yaml import children_in_c
 
 
 @dataclass
 class Adoption:
-    """One build under way: which config each graph file gets.
+    """One build under way: which config each graph file gets."""
 
-    Args:
-        configs: Graph file → the config that it gets, `prompts_dir` already absolute.
-        original: Graph file → the prompts folder that the graph itself names.
-        guarded: Folders of layers that a graph's own tools may not write to.
-        keys: Graph file → its key in the facts, which stays when the folder above it is another.
-        savers: Key → an in-memory checkpointer of that child, kept so that a child that waits for a
-            human finds its checkpoint again in a later build.
-        relays: The children that get such a checkpointer although they declare none.
-    """
-
-    configs: Mapping[Path, Any]
-    original: Mapping[Path, Path | None]
-    guarded: tuple[Path, ...]
-    keys: Mapping[Path, str]
+    configs: Mapping[Path, Any]  # by graph file, `prompts_dir` already absolute
+    original: Mapping[Path, Path | None]  # graph file → the prompts folder that it names itself
+    guarded: tuple[Path, ...]  # folders of layers that a graph's own tools may not write to
+    keys: Mapping[Path, str]  # graph file → its key in the facts, which no swapped folder changes
+    # Key → a child's in-memory checkpointer: one that waits for a human is found by a later build.
     savers: dict[str, Any]
-    relays: frozenset[Path]
+    relays: frozenset[Path]  # the children that get such a checkpointer although they declare none
     seen: set[int] = field(default_factory=set)
 
 
@@ -162,8 +153,8 @@ def _guarded(
 ) -> Callable[..., Any]:
     @functools.wraps(write)
     def guarded(state: Any = None, **kwargs: Any) -> Any:
-        asked = state if isinstance(state, dict) else kwargs
-        target = (root / str(asked.get("path"))).resolve()
+        arguments = state if isinstance(state, dict) else kwargs
+        target = (root / str(arguments.get("path"))).resolve()
         for folder in folders:
             # Now, not when it was built: the folder may be a link that is swapped.
             if target.is_relative_to(folder.resolve()):

@@ -18,7 +18,7 @@ from yamlgraph_prompts.errors import PromptNotFound, PromptRenderError, ReleaseN
 from yamlgraph_prompts.model.release import Prompt
 from yamlgraph_prompts.templates.template import Text, missing_variables
 
-# The beginning of the name of every folder that we make for YAMLGraph to read.
+# The beginning of the name of every folder that YAMLGraph reads for us.
 VIEW = "yamlgraph-prompts-view-"
 
 _install_lock = threading.Lock()
@@ -26,7 +26,7 @@ _installed = False
 
 
 class Folder:
-    """A folder of one release, and the prompts in it by the name that a graph asks for."""
+    """A folder of one release, and the prompts in it by the name that a graph uses."""
 
     def __init__(self, path: Path, view: str, prompts: Mapping[str, Prompt]) -> None:
         self.path = path
@@ -89,11 +89,11 @@ def _wrapped(original: Callable[..., Any], ours: Callable[..., Any]) -> Callable
     return wrapper
 
 
-# Each takes the function that it stands for, then that function's own parameters.
+# Each takes the function that it replaces, then that function's own parameters.
 
 
 class NotInRelease(PromptNotFound, FileNotFoundError):
-    """As which YAMLGraph knows a prompt that is missing: it goes on building the graph."""
+    """A missing prompt, as an error on which YAMLGraph goes on building the graph."""
 
 
 def _resolve_prompt_path(
@@ -105,7 +105,7 @@ def _resolve_prompt_path(
 ) -> Any:
     folder = None if prompts_dir is None else _folder(str(prompts_dir))
     if folder is not None and prompt_name not in folder.prompts:
-        # Elsewhere YAMLGraph would find what no release has and nobody has checked.
+        # Elsewhere YAMLGraph would find what is in no release and was not checked.
         raise NotInRelease(
             f"This run's release has no prompt {prompt_name!r}.",
             name=prompt_name,
@@ -154,8 +154,8 @@ def _reject_unrenderable(original: Callable[..., Any], template: str, prompt_nam
 
 
 def _load_schema(original: Callable[..., Any], yaml_path: Any) -> Any:
-    found = _find(str(yaml_path))
-    return original(yaml_path) if found is None else output_model(found, Path(yaml_path).stem)
+    prompt = _find(str(yaml_path))
+    return original(yaml_path) if prompt is None else output_model(prompt, Path(yaml_path).stem)
 
 
 def _folder(path: str) -> Folder | None:

@@ -1,4 +1,4 @@
-"""A graph's YAML files → `GraphFacts`: which node asks for which prompt, with which variables."""
+"""A graph's YAML files → `GraphFacts`: which node uses which prompt, with which variables."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ from yamlgraph_prompts.files.regular_file import read_regular, standing
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.model.graph import GraphFacts, GraphFile, OwnPrompt, PromptUse
 from yamlgraph_prompts.sources.layers import PLACEHOLDER
-from yamlgraph_prompts.yamlgraph_bridge.asks import (
+from yamlgraph_prompts.yaml_file import parse_prompt, parse_yaml
+from yamlgraph_prompts.yamlgraph_bridge.fast_yaml import children_in_c, load_graph_config
+from yamlgraph_prompts.yamlgraph_bridge.graph_config import (
+    bypass_warnings,
     can_be,
     children_named,
     children_of,
     files_beside,
     prompt_uses,
 )
+from yamlgraph_prompts.yamlgraph_bridge.graph_errors import error_findings, missing_child
 from yamlgraph_prompts.yamlgraph_bridge.known import supported
-from yamlgraph_prompts.yamlgraph_bridge.past_us import past_us
-from yamlgraph_prompts.yamlgraph_bridge.troubles import missing_child, troubles
 
 logger = logging.getLogger("yamlgraph_prompts")
 
@@ -53,50 +55,40 @@ class GraphYaml:
 
 
 @dataclass(frozen=True)
-class Said:
-    """Where a graph's own YAML says that its prompts are."""
+class GraphSettings:
+    """What a graph's YAML sets for the place of its prompts."""
 
     prompts_dir: str | None = None
     prompts_relative: bool = False
 
 
-def peek(path: Path) -> Said:
-    """What the graph file says of its prompts' place; nothing for a file that cannot be read."""
+def peek(path: Path) -> GraphSettings:
+    """The settings of a graph file; the defaults for one that cannot be read."""
     supported()
     # yamlgraph loads .env when it is imported, and .env may name the environment.
     import yamlgraph.config  # noqa: F401
 
-    from yamlgraph_prompts.yaml_file import parse_yaml
-
     try:
-        content, _ = parse_yaml(
-            read_regular(path, limit_bytes=LIMIT_GRAPH_BYTES), limit_bytes=LIMIT_GRAPH_BYTES
-        )
+        data = read_regular(path, limit_bytes=LIMIT_GRAPH_BYTES)
     except OSError:
-        return Said()
+        return GraphSettings()
+    content, _ = parse_yaml(data, limit_bytes=LIMIT_GRAPH_BYTES)
     if not isinstance(content, dict):
-        return Said()
+        return GraphSettings()
     defaults = content.get("defaults")
-    said = {**(defaults if isinstance(defaults, dict) else {}), **content}
-    prompts_dir = said.get("prompts_dir")
-    return Said(
-        prompts_dir if isinstance(prompts_dir, str) else None, bool(said.get("prompts_relative"))
-    )
+    settings = {**(defaults if isinstance(defaults, dict) else {}), **content}
+    folder = settings.get("prompts_dir")
+    relative = bool(settings.get("prompts_relative"))
+    return GraphSettings(folder if isinstance(folder, str) else None, relative)
 
 
 @dataclass
 class GraphReader:
-    """Reads one root graph and its children again and again; what did not change costs a stat.
-
-    Args:
-        path: The root graph's file.
-        environment: What ``{environment}`` in a graph's own `prompts_dir` stands for.
-        bundled: The graph's own prompts are the release (no layers were given).
-    """
+    """Reads one root graph and its children again and again; what did not change costs a stat."""
 
     path: Path
-    environment: str
-    bundled: bool
+    environment: str  # stands for {environment} in a graph's own prompts_dir
+    bundled: bool  # the graph's own prompts are the release
     _known: dict[Path, GraphYaml] = field(default_factory=dict)
     # Files that could not be loaded, which may be mended.
     _broken: tuple[Path, ...] = ()
@@ -104,16 +96,14 @@ class GraphReader:
     _stood: dict[Path, tuple[object, ...]] = field(default_factory=dict)
 
     def read(self, has: Callable[[str], bool]) -> GraphFacts:
-        """What the graph asks for now, and its own prompts as they were together at one moment."""
+        """The prompts that the graph uses now, and its own ones, consistent with each other."""
         for _ in range(ATTEMPTS):
             self._stood = {self.path: standing(self.path)}
             facts = self._read_once(has)
             if all(standing(path) == stood for path, stood in self._stood.items()):
                 return facts
-        restless = _trouble(
-            self.path, "The graph and its prompts change faster than they can be read."
-        )
-        return replace(facts, findings=(*facts.findings, restless))
+        message = "The graph and its prompts change faster than they can be read."
+        return replace(facts, findings=(*facts.findings, _finding(self.path, message)))
 
     def _read_once(self, has: Callable[[str], bool]) -> GraphFacts:
         if not self.path.exists() and not (self._known or self._broken):
@@ -147,7 +137,7 @@ class GraphReader:
                     findings.append(missing_child(_shown(path), graph.data, child))
                     files.append(GraphFile(_key(root, child), _shown(child), ""))
             files.append(self._facts(root, graph, has, findings))
-        # A broken parent does not say which children it will have again.
+        # Which children a broken parent will have again is not known.
         self._known = {**self._known, **loaded} if broken else loaded
         self._broken = tuple(chain(broken, *broken.values()))
         return GraphFacts(
@@ -159,7 +149,7 @@ class GraphReader:
         )
 
     def watched(self) -> tuple[Path, ...]:
-        """The files and folders whose change may change what `read` says."""
+        """The files and folders whose change may change the result of `read`."""
         paths: dict[Path, None] = dict.fromkeys((self.path, *self._broken))
         for graph in self._known.values():
             paths[graph.path] = None
@@ -179,20 +169,16 @@ class GraphReader:
             return ()
         if known is not None and known.digest == _digest(data, known.beside):
             return known
-        from yamlgraph_prompts.yaml_file import parse_yaml
-
-        # YAMLGraph's own loader neither bounds nesting nor says where an error is.
+        # YAMLGraph's own loader neither bounds nesting nor reports the place of an error.
         content, problems = parse_yaml(data, limit_bytes=LIMIT_GRAPH_BYTES)
         errors = [problem for problem in problems if problem.severity == "error"]
         if errors:
             findings += [e.at(code="graph", file=_shown(path), graph=_shown(path)) for e in errors]
             return ()
-        # Before it is loaded: what changes meanwhile is news again.
+        # Before it is loaded, so that what changes meanwhile is seen as a change.
         beside = files_beside(content, path.parent)
         digest = _digest(data, beside)
         from yamlgraph.compile import graph_loader
-
-        from yamlgraph_prompts.yamlgraph_bridge.parsed import children_in_c, load_graph_config
 
         try:
             config = load_graph_config(path, content)
@@ -200,35 +186,29 @@ class GraphReader:
                 state = graph_loader._resolve_state_class(config)
                 children, relays = children_of(config)
         except Exception as problem:  # noqa: BLE001 - YAMLGraph raises many kinds; each is a finding
-            # YAMLGraph reads the children too, and does not say in whose file it failed.
+            # YAMLGraph reads the children too, and its error does not name the file.
             deeper: list[Finding] = []
             above = (*above, path)
             for child in {path.resolve() for path in children_named(content, path.parent)}:
                 if child not in above and child.exists():
                     broken = self._load(child, deeper, above)
                     beside += broken if isinstance(broken, tuple) else ()
-            findings += deeper or troubles(_shown(path), data, problem)
+            findings += deeper or error_findings(_shown(path), data, problem)
             return beside
         keys = frozenset(getattr(state, "__annotations__", ())) or None
-        warnings = tuple(past_us(config, tuple(prompt_uses(config)), _shown(path)))
+        warnings = tuple(bypass_warnings(config, prompt_uses(config), _shown(path)))
         return GraphYaml(path, data, digest, config, children, keys, relays, beside, warnings)
 
     def _facts(
-        self,
-        root: Path,
-        graph: GraphYaml,
-        has: Callable[[str], bool],
-        findings: list[Finding],
+        self, root: Path, graph: GraphYaml, has: Callable[[str], bool], findings: list[Finding]
     ) -> GraphFile:
         findings += graph.warnings
         uses = tuple(prompt_uses(graph.config))
         own: dict[str, OwnPrompt] = {}
         for name in {use.prompt for use in uses}:
-            if not self.bundled and has(name):
-                continue
-            found = self._own(graph, name, findings)
-            if found is not None:
-                own[name] = found
+            is_own = self.bundled or not has(name)
+            if is_own and (prompt := self._own(graph, name, findings)):
+                own[name] = prompt
         missing = {use.prompt for use in uses if use.prompt not in own and not has(use.prompt)}
         return GraphFile(
             key=_key(root, graph.path),
@@ -262,9 +242,8 @@ class GraphReader:
         except (OSError, ValueError) as problem:
             why = f"{getattr(problem, 'strerror', None) or problem}".rstrip(".")
             where = f" from {_shown(path)}" if path else ""
-            findings.append(
-                _trouble(graph.path, f"The prompt {name!r} cannot be read{where}: {why}.")
-            )
+            message = f"The prompt {name!r} cannot be read{where}: {why}."
+            findings.append(_finding(graph.path, message))
             return None
 
     def _places(self, graph: GraphYaml, name: str) -> tuple[Path, ...]:
@@ -324,7 +303,7 @@ def _read(path: Path, findings: list[Finding]) -> bytes | None:
     try:
         return read_regular(path, limit_bytes=LIMIT_GRAPH_BYTES)
     except OSError as problem:
-        findings.append(_trouble(path, f"This graph cannot be read: {problem}."))
+        findings.append(_finding(path, f"This graph cannot be read: {problem}."))
         return None
 
 
@@ -341,14 +320,12 @@ def _shown(path: Path) -> str:
         return str(path)
 
 
-def _trouble(path: Path, message: str) -> Finding:
+def _finding(path: Path, message: str) -> Finding:
     return Finding("error", "graph", message, file=_shown(path), graph=_shown(path))
 
 
 def _placed(uses: Iterable[PromptUse], missing: set[str], data: bytes) -> Iterator[PromptUse]:
     """The uses; those of a missing prompt with the line of the graph's file that names it."""
-    from yamlgraph_prompts.yaml_file import parse_prompt
-
     file = parse_prompt(data, limit_bytes=LIMIT_GRAPH_BYTES)
     for use in uses:
         node = ("nodes", use.node, *(("node",) if use.kind.startswith("map/") else ()))

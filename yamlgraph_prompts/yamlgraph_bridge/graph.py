@@ -16,20 +16,15 @@ from yamlgraph_prompts.model.graph import GraphFacts, GraphFile, View
 from yamlgraph_prompts.model.release import Prompt, Release
 from yamlgraph_prompts.yamlgraph_bridge import adopt, execute
 from yamlgraph_prompts.yamlgraph_bridge.facts import GraphReader, GraphYaml
+from yamlgraph_prompts.yamlgraph_bridge.graph_errors import error_findings
 from yamlgraph_prompts.yamlgraph_bridge.known import supported
-from yamlgraph_prompts.yamlgraph_bridge.troubles import troubles
 
 
 class YamlGraph:
     """One graph file and its children."""
 
     def __init__(
-        self,
-        path: Path,
-        *,
-        environment: str,
-        bundled: bool,
-        guarded: tuple[Path, ...] = (),
+        self, path: Path, *, environment: str, bundled: bool, guarded: tuple[Path, ...] = ()
     ) -> None:
         supported()
         self._path = path.resolve()
@@ -45,7 +40,7 @@ class YamlGraph:
         return self._path
 
     def read(self, has: Callable[[str], bool]) -> GraphFacts:
-        """What the graph asks of its prompts now; see `GraphReader.read`."""
+        """See `GraphReader.read`."""
         facts = self._reader.read(has)
         if facts.plan:
             # The root comes first, and none is without it.
@@ -53,7 +48,7 @@ class YamlGraph:
         return facts
 
     def watched(self) -> tuple[Path, ...]:
-        """The files whose change is news for this graph."""
+        """See `GraphReader.watched`."""
         return self._reader.watched()
 
     async def checkpointer(self) -> Any:
@@ -94,8 +89,8 @@ class YamlGraph:
         except PromptsError:
             raise
         except Exception as problem:
-            found = troubles(facts.name, root.data, problem, code="compile")
-            raise GraphRefused(f"{facts.name} does not build.", findings=found) from problem
+            findings = error_findings(facts.name, root.data, problem, code="compile")
+            raise GraphRefused(f"{facts.name} does not build.", findings=findings) from problem
         # A compiled graph, and every copy of it, keeps the StateGraph that it was made from, and
         # with it what answers its reads.
         built.__dict__["_yamlgraph_prompts_folders"] = folders
@@ -111,10 +106,7 @@ class YamlGraph:
         return frozenset(folder.view for folder in self._folders)
 
     def _adoption(
-        self,
-        plan: Mapping[Path, GraphYaml],
-        configs: Mapping[Path, Any],
-        keys: Mapping[Path, str],
+        self, plan: Mapping[Path, GraphYaml], configs: Mapping[Path, Any], keys: Mapping[Path, str]
     ) -> adopt.Adoption:
         return adopt.Adoption(
             configs=configs,

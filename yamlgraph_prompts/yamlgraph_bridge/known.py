@@ -30,11 +30,7 @@ _EXPECTED: dict[tuple[str, str], tuple[str, ...]] = {
     ("yamlgraph.compile.graph_loader", "compile_graph"): ("config",),
     ("yamlgraph.compile.graph_loader", "get_checkpointer_for_graph"): ("config",),
     ("yamlgraph.compile.graph_loader", "load_python_function"): ("config",),
-    ("yamlgraph.tools.python_tool", "build_write_data_file_tool"): (
-        "name",
-        "config",
-        "graph_root",
-    ),
+    ("yamlgraph.tools.python_tool", "build_write_data_file_tool"): ("name", "config", "graph_root"),
     ("yamlgraph.utils.prompts", "resolve_prompt_path"): _RESOLVE,
     ("yamlgraph.utils.prompts", "load_prompt"): _RESOLVE,
     ("yamlgraph.executor_base", "load_prompt"): _RESOLVE,
@@ -44,17 +40,10 @@ _EXPECTED: dict[tuple[str, str], tuple[str, ...]] = {
     ("yamlgraph.tools.agent", "load_prompt"): _RESOLVE,
     ("yamlgraph.tools.agent", "format_prompt"): ("template", "variables", "state"),
     ("yamlgraph.node_factory.copilot_node", "load_prompt"): _RESOLVE,
-    ("yamlgraph.node_factory.copilot_runtime", "format_prompt"): (
-        "template",
-        "variables",
-        "state",
-    ),
+    ("yamlgraph.node_factory.copilot_runtime", "format_prompt"): ("template", "variables", "state"),
     ("yamlgraph.schema_loader", "load_schema_from_yaml"): ("yaml_path",),
     ("yamlgraph.schema_loader", "build_pydantic_model"): ("schema",),
-    ("yamlgraph.schema_loader", "build_pydantic_model_from_json_schema"): (
-        "schema",
-        "model_name",
-    ),
+    ("yamlgraph.schema_loader", "build_pydantic_model_from_json_schema"): ("schema", "model_name"),
 }
 
 

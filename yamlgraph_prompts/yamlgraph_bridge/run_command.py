@@ -34,18 +34,18 @@ def run_parser(prog: str) -> ArgumentParser:
 
 @contextmanager
 def overrides(arguments: Namespace) -> Iterator[None]:
-    """While this lasts, the graph is read with the provider, model and tools that were said."""
+    """While this lasts, the graph is read with the arguments' provider, model and tools."""
     adopt.install()
     from yamlgraph.compile import graph_loader
 
-    said = _said(arguments)
+    options = _overrides(arguments)
     root = Path(arguments.graph_path).resolve()
     original = graph_loader.load_graph_config
 
     @functools.wraps(original)
     def load_graph_config(path: str | Path, *args: Any, **kwargs: Any) -> Any:
-        if said and not args and not kwargs and Path(path).resolve() == root:
-            kwargs = said
+        if options and not args and not kwargs and Path(path).resolve() == root:
+            kwargs = options
         return original(path, *args, **kwargs)
 
     with _replaced(graph_loader, "load_graph_config", load_graph_config):
@@ -63,7 +63,7 @@ def run_graph(arguments: Namespace, prompts: LivePrompts, graph: YamlGraph) -> i
 
     @functools.wraps(original)
     def compile_graph(config: Any) -> Any:
-        # The live graph's own builds come by here too.
+        # The live graph's own builds call this too.
         if adopt._under_way.get() is None and config.source_path == root:
             return live
         return original(config)
@@ -76,18 +76,18 @@ def run_graph(arguments: Namespace, prompts: LivePrompts, graph: YamlGraph) -> i
     return 0
 
 
-def _said(arguments: Namespace) -> dict[str, Any]:
-    given = {
+def _overrides(arguments: Namespace) -> dict[str, Any]:
+    options = {
         "provider_override": getattr(arguments, "provider", None),
         "model_override": getattr(arguments, "model", None),
     }
     if bindings := getattr(arguments, "tool_bindings", None):
         from yamlgraph.tools.tool_slots import ToolSlotBindingError, parse_tool_bindings
 
-        # Of a malformed one the command itself says what is wrong, before it runs anything.
+        # The command itself reports a malformed one, before it runs anything.
         with suppress(ToolSlotBindingError):
-            given["tool_bindings"] = parse_tool_bindings(bindings)
-    return {name: value for name, value in given.items() if value}
+            options["tool_bindings"] = parse_tool_bindings(bindings)
+    return {name: value for name, value in options.items() if value}
 
 
 @contextmanager

@@ -1,6 +1,6 @@
-"""Spares YAMLGraph its own YAML parser, in pure Python, which loading takes longest for: hands its
-graph loader what was parsed already, and parses in C what a build reads besides. Every other load
-goes through untouched; nothing depends on this."""
+"""Loads graphs faster: YAMLGraph's loader gets content that is parsed already, and other files that
+a build reads are parsed in C, not in Python. Every other load is untouched; nothing depends on it.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _Yaml:
 
 
 def see(module: Any, safe_load: Callable[[Any], Any]) -> None:
-    """Let `module` parse with `safe_load`, once; one that has no `yaml` is left as it is."""
+    """Make `module` parse with `safe_load`, once; one that has no `yaml` is left as it is."""
     with _install_lock:
         original = getattr(module, "yaml", None)
         if original is not None and not isinstance(original, _Yaml):
@@ -64,7 +64,7 @@ def _known_content(stream: Any) -> Any:
 
 
 def load_graph_config(path: Path, content: Any) -> Any:
-    """YAMLGraph's `GraphConfig` of a file that says `content`, which may be changed."""
+    """YAMLGraph's `GraphConfig` of a file with this content, which may be changed."""
     from yamlgraph.compile import graph_loader
 
     see(graph_loader, _known_content)

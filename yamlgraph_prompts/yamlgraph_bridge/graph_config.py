@@ -1,20 +1,27 @@
-"""What a graph's config asks for: which node which prompt, and the files that it loads besides.
-
-Reads no prompt, and no file but that in which YAMLGraph looks whether a child pauses.
+"""What a graph's config uses: which node which prompt, which other files, and what bypasses the
+release. Reads no prompt and imports no tool.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from yamlgraph_prompts.files.regular_file import read_regular
+from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.model.graph import PromptUse
 
 # The prompt that YAMLGraph gives to an agent that names none.
 _AGENT_PROMPT = "agent"
 _READS_PROMPTS = {"llm", "router", "agent", "race", "interrupt", "copilot"}
+_LOADS_PROMPTS = re.compile(
+    rb"\b(execute_prompt(?:_async|_streaming|s_concurrent)?|load_prompt(?:_path)?"
+    rb"|prepare_messages(?:_async)?)[ \t]*\("
+)
 
 
 def _nodes(config: Any) -> Iterator[tuple[str, Mapping[str, Any], bool]]:
@@ -31,7 +38,7 @@ def _nodes(config: Any) -> Iterator[tuple[str, Mapping[str, Any], bool]]:
 
 
 def prompt_uses(config: Any) -> Iterator[PromptUse]:
-    """What each node asks for, in the config's order."""
+    """The prompt that each node uses, in the config's order."""
     for name, node, in_map in _nodes(config):
         kind = str(node.get("type", "llm"))
         if kind not in _READS_PROMPTS:
@@ -117,3 +124,46 @@ def can_be(path: Path) -> bool:
         return b"\0" not in os.fsencode(path)
     except UnicodeEncodeError:
         return False
+
+
+def bypass_warnings(config: Any, uses: Iterable[PromptUse], file: str) -> Iterator[Finding]:
+    """A warning for each tool that loads prompts itself, and each absolute path of a prompt."""
+    for name, tool in config.tools.items():
+        if isinstance(tool, Mapping) and tool.get("type") == "python":
+            source = _source(tool, config.source_path.parent)
+            if call := _LOADS_PROMPTS.search(source or b""):
+                yield _bypass(
+                    f"The tool {name!r} calls {call[1].decode()} itself, so it reads its prompts "
+                    "from disk at every call, not from the release.",
+                    file,
+                )
+    for use in uses:
+        if Path(use.prompt).is_absolute():
+            yield _bypass(
+                f"The node {use.node!r} names its prompt by an absolute path, so it reads that "
+                "file at every call, not the release.",
+                file,
+            )
+
+
+def _bypass(message: str, file: str) -> Finding:
+    hint = "Let a node of the graph use the prompt instead."
+    return Finding("warning", "reads-past-release", message, file=file, graph=file, hint=hint)
+
+
+def _source(tool: Mapping[str, Any], folder: Path) -> bytes | None:
+    place: str | Path | None = None
+    if isinstance(tool.get("path"), str):
+        place = folder / tool["path"]
+    elif isinstance(tool.get("module"), str):
+        try:
+            spec = find_spec(tool["module"].partition(".")[0])
+        except (ImportError, ValueError):
+            return None
+        # A parent package must not be imported only to look for a submodule's file.
+        if spec is not None and "." not in tool["module"]:
+            place = spec.origin
+    try:
+        return read_regular(place) if place else None
+    except OSError:
+        return None

@@ -1,4 +1,4 @@
-"""What YAMLGraph raised for a graph file → findings that say where in it, and what to do."""
+"""An error that YAMLGraph raised for a graph file → findings with places in it and hints."""
 
 from __future__ import annotations
 
@@ -24,42 +24,33 @@ _SHAPES: tuple[tuple[str, type | tuple[type, ...], str], ...] = (
     ("state", (dict, list), "a mapping of keys to types"),
     ("tools", dict, "a mapping of names to tools"),
 )
-# What Python says of itself, not of the graph.
+# Errors of the code, not of the graph.
 _INTERNAL = (AttributeError, TypeError, KeyError, IndexError, RecursionError)
 _ENUM = re.compile(r"<\w+\.\w+: ('[^']*')>")
 _UNKNOWN = re.compile("not found|unknown|must be one of", re.IGNORECASE)
 _QUOTED = re.compile(r"'([^']+)'|\"([^\"]+)\"")
 
 
-def troubles(
+def error_findings(
     file: str, data: bytes, problem: Exception, *, code: str = "graph"
 ) -> tuple[Finding, ...]:
     """Why YAMLGraph cannot load or build a graph file."""
-    # Of any other file the system says the name, and Python code that raises it gives no number.
+    # Of any other file the error has the name, and an error of Python code has no number.
     if isinstance(problem, FileNotFoundError) and problem.errno and problem.filename is None:
         gone = "the working directory of this process no longer exists, and YAMLGraph needs one"
         hint = "Restart it in a folder that is not removed with a release."
-        return (Finding("error", code, gone, file=file, hint=hint, graph=file),)
+        return (_finding(code, gone, file, None, hint),)
     mark = getattr(problem, "problem_mark", None)
     if mark is not None:
         text = str(getattr(problem, "problem", None) or problem)
-        found: list[tuple[str, Place]] = [(text, (mark.line + 1, mark.column + 1))]
+        causes: list[tuple[str, Place]] = [(text, (mark.line + 1, mark.column + 1))]
         graph = PromptFile({})
     else:
         graph = parse_prompt(data, limit_bytes=_MOST_BYTES)
-        found = list(islice(_explained(graph, problem), _MOST))
+        causes = list(islice(_causes(graph, problem), _MOST))
     return tuple(
-        Finding(
-            "error",
-            code,
-            message,
-            file=file,
-            line=place[0] if place else None,
-            column=place[1] if place else None,
-            hint=_did_you_mean(graph, message),
-            graph=file,
-        )
-        for message, place in found
+        _finding(code, message, file, place, _did_you_mean(graph, message))
+        for message, place in causes
     )
 
 
@@ -72,19 +63,19 @@ def missing_child(file: str, data: bytes, child: Path) -> Finding:
         if isinstance(value, str) and child == (Path(file).resolve().parent / value).resolve()
     ]
     place = graph.position(*named[0]) if named else None
+    message = f"the graph {child.name} does not exist: {child}"
+    hint = "Create the file, or correct its path, which is relative to the folder of this graph."
+    return _finding("graph", message, file, place, hint)
+
+
+def _finding(code: str, message: str, file: str, place: Place, hint: str | None) -> Finding:
+    line, column = place or (None, None)
     return Finding(
-        "error",
-        "graph",
-        f"the graph {child.name} does not exist: {child}",
-        file=file,
-        line=place[0] if place else None,
-        column=place[1] if place else None,
-        hint="Create the file, or correct its path, which is relative to the folder of this graph.",
-        graph=file,
+        "error", code, message, file=file, line=line, column=column, hint=hint, graph=file
     )
 
 
-def _explained(graph: PromptFile, problem: Exception) -> Iterator[tuple[str, Place]]:
+def _causes(graph: PromptFile, problem: Exception) -> Iterator[tuple[str, Place]]:
     errors = _validation_errors(problem)
     if errors is not None:
         for error in errors:
