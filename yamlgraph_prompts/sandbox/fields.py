@@ -102,11 +102,7 @@ def _root(name: str) -> str:
 
 
 def fields(text: str) -> Iterator[Field]:
-    """Every field of a text whose braces are right, nested ones too.
-
-    Raises:
-        ValueError: The braces are wrong, or nest deeper than `str.format` allows.
-    """
+    """Every field of a text whose braces are right, nested ones too."""
     return (field for _offset, field in located_fields(text))
 
 
@@ -142,11 +138,7 @@ def private_part(name: str) -> str | None:
 
 
 class FormatText:
-    """A text of the `str.format` dialect, read once.
-
-    Args:
-        text: The text; its braces must be right.
-    """
+    """A text of the `str.format` dialect, read once."""
 
     __slots__ = ("_counts", "_is_simple", "_roots", "text")
 
@@ -160,14 +152,7 @@ class FormatText:
         )
 
     def render(self, variables: Mapping[str, Any]) -> str:
-        """The text with its fields filled in; within `budget.using`.
-
-        Args:
-            variables: Name → value, the app's own.
-
-        Raises:
-            Exception: Whatever the values raise, and `Refused`.
-        """
+        """The text with its fields filled in; within `budget.using`."""
         given = {name: _shown(variables[name]) for name in self._roots if name in variables}
         if not self._is_simple:
             return current().output((BoundedFormatter().vformat(self.text, (), given),))

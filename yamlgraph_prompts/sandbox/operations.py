@@ -16,8 +16,15 @@ from jinja2.runtime import Undefined
 from jinja2.utils import Namespace
 
 from yamlgraph_prompts.sandbox.budget import MAX_BITS, Budget, Refused, check_bits, current
-from yamlgraph_prompts.sandbox.printing import LISTED, PLAIN, PRINTED, View, measure, name_of
-from yamlgraph_prompts.sandbox.scalars import Labelled
+from yamlgraph_prompts.sandbox.printing import (
+    LISTED,
+    PLAIN,
+    PRINTED,
+    Labelled,
+    View,
+    measure,
+    name_of,
+)
 from yamlgraph_prompts.sandbox.views import Container, ObjectView, own
 
 NUMBERS = (int, float, Decimal)

@@ -23,8 +23,10 @@ from yamlgraph_prompts.sandbox.budget import current
 from yamlgraph_prompts.sandbox.printing import (
     LISTED,
     PLAIN,
+    SCALARS,
     SEQUENCES,
     SETS,
+    Labelled,
     View,
     attribute_of,
     dict_of,
@@ -32,7 +34,6 @@ from yamlgraph_prompts.sandbox.printing import (
     name_of,
     once,
 )
-from yamlgraph_prompts.sandbox.scalars import SCALARS, Labelled
 
 _OPAQUE = frozenset({type, types.ModuleType, types.FunctionType, types.MethodType})
 _SMALL = 64  # entries
@@ -347,12 +348,6 @@ _BY_BASE: Final[dict[type, Callable[[Any], Any]]] = {
 
 def view(value: Any) -> Any:
     """What a template sees of a value of the app's.
-
-    Args:
-        value: Anything.
-
-    Returns:
-        The value itself where it is plain, else a view. `missing` stays `missing`.
 
     Example:
         >>> view("a"), type(view(["a"])).__name__

@@ -16,10 +16,11 @@ from jinja2.exceptions import SecurityError
 
 from yamlgraph_prompts.errors import PromptRenderError
 from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.sandbox import GuardedEnvironment, environment, fields
+from yamlgraph_prompts.sandbox import fields
 from yamlgraph_prompts.sandbox.budget import Budget, Limits, Refused, current, swap
 from yamlgraph_prompts.sandbox.examination import Examination, examination, is_jinja
 from yamlgraph_prompts.sandbox.explanation import explain
+from yamlgraph_prompts.sandbox.jinja import GuardedEnvironment
 from yamlgraph_prompts.sandbox.views import view
 
 LIMITS = Limits()  # of all the messages of one prompt
@@ -36,20 +37,12 @@ _BRACES = (
 _compiling = threading.RLock()
 
 
-@cache
-def _jinja() -> GuardedEnvironment:
-    return environment()
-
-
+_jinja = cache(GuardedEnvironment)
 _Fill = Callable[[Mapping[str, Any], Mapping[str, Any] | None], str]
 
 
 class MessageTemplate:
     """The template of one message. Thread-safe; read and compiled when first needed.
-
-    Args:
-        text: The message's text as it stands in the prompt.
-        prompt: The prompt's name, for errors.
 
     Example:
         >>> MessageTemplate("Hi {name}").render({"name": "Ada"})
@@ -95,19 +88,7 @@ class MessageTemplate:
         state: Mapping[str, Any] | None = None,
         budget: Budget | None = None,
     ) -> str:
-        """The text for these variables, as YAMLGraph's `format_prompt` gives it.
-
-        Args:
-            variables: Name → value.
-            state: What ``{{ state.field }}`` reads, in the Jinja dialect.
-            budget: What all messages of a prompt may use together; a new one by default.
-
-        Returns:
-            The text.
-
-        Raises:
-            PromptRenderError: It cannot be filled in, or it does what a prompt may not do.
-        """
+        """The text for these variables, as YAMLGraph's `format_prompt` gives it."""
         fill = self._fill or self._compile()
         before = swap(Budget(LIMITS) if budget is None else budget)
         try:
@@ -235,14 +216,6 @@ def _shortened(text: str) -> str:
 
 def examine(text: str) -> tuple[Finding, ...]:
     """What is wrong with one message's text; nothing of it is run.
-
-    Args:
-        text: The text as it stands in the prompt.
-
-    Returns:
-        The findings, with lines and columns from 1 in `text`. Jinja's ``template-syntax``,
-        ``unknown-filter``, ``unknown-test``, ``template-include``; ``format-braces`` for text that
-        `str.format` cannot render; ``unsafe-template`` in both dialects.
 
     Example:
         >>> [(f.code, f.line) for f in examine("Hi\\n{{ name | uper }}")]

@@ -39,10 +39,6 @@ _NOT_FILLED_IN = "(a message that yamlgraph-prompts has not filled in)"
 class PromptTemplate:
     """All messages of one prompt. Thread-safe.
 
-    Args:
-        content: The prompt's mapping, as YAMLGraph reads it.
-        prompt: The prompt's name, for errors.
-
     Example:
         >>> hello = PromptTemplate({"system": "Be kind.", "user": "Hi {name}"}, prompt="hello")
         >>> [message.content for message in hello.messages({"name": "Ada"})]
@@ -89,20 +85,7 @@ class PromptTemplate:
         state: Mapping[str, Any] | None = None,
         provider: str | None = None,
     ) -> list[BaseMessage]:
-        """The LangChain messages, as YAMLGraph's `prepare_messages` builds them.
-
-        Args:
-            variables: Name → value.
-            state: What ``{{ state.field }}`` reads.
-            provider: The provider that the messages are for; the prompt's own by default. For
-                ``"anthropic"`` segments become blocks, with `cache_control` where asked for.
-
-        Returns:
-            A system message, if there is one, and a human message.
-
-        Raises:
-            PromptRenderError: A variable is missing, or a text cannot be filled in.
-        """
+        """The LangChain messages, as YAMLGraph's `prepare_messages` builds them."""
         from langchain_core.messages import HumanMessage, SystemMessage
 
         system, user = self.rendered(variables, state=state, provider=provider)
@@ -130,14 +113,7 @@ class PromptTemplate:
         return self._system(variables, state, provider, budget), user
 
     def loaded(self) -> dict[str, Any]:
-        """The prompt's mapping for YAMLGraph, as its `load_prompt` returns it.
-
-        Returns:
-            A copy in which each message is a `Text`; all of them share one budget.
-
-        Raises:
-            PromptRenderError: A message is no text.
-        """
+        """The prompt's mapping for YAMLGraph, as its `load_prompt` returns it."""
         if self._wrong:
             raise PromptRenderError(self._wrong, prompt=self.prompt)
         budget = Budget(LIMITS)
