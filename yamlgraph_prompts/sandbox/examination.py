@@ -33,12 +33,7 @@ class Examination(NamedTuple):
 
 
 def is_jinja(text: str) -> bool:
-    """Whether YAMLGraph would render `text` with Jinja rather than `str.format`.
-
-    Example:
-        >>> is_jinja("Hi {{ name }}"), is_jinja("Hi {name}")
-        (True, False)
-    """
+    """Whether YAMLGraph would render `text` with Jinja rather than `str.format`."""
     return "{{" in text or "{%" in text
 
 

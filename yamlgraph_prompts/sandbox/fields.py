@@ -101,13 +101,11 @@ def _root(name: str) -> str:
     return name.partition(".")[0].partition("[")[0]
 
 
-def fields(text: str) -> Iterator[Field]:
-    """Every field of a text whose braces are right, nested ones too."""
-    return (field for _offset, field in located_fields(text))
-
-
 def located_fields(text: str, begin: int = 0, depth: int = 2) -> Iterator[tuple[int, Field]]:
-    """As `fields`, each with the offset of its opening brace."""
+    """Every field of a text, nested ones too, each with the offset of its opening brace.
+
+    Raises `ValueError` where the braces are wrong, or nest deeper than `str.format` allows.
+    """
     if not depth:
         raise ValueError("Max string recursion exceeded")
     at = 0
@@ -144,7 +142,7 @@ class FormatText:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        found = list(fields(text))
+        found = [field for _offset, field in located_fields(text)]
         self._counts = Counter(name for name, _spec, _conversion in found)
         self._roots = frozenset(map(_root, self._counts))
         self._is_simple = len(found) <= _MANY_FIELDS and not any(

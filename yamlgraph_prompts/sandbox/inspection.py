@@ -285,7 +285,7 @@ class Inspection:
     def _format_string(self, node: nodes.Const) -> None:
         try:
             for text in _texts([node]):
-                for name, _spec, _conversion in fields.fields(text):
+                for _offset, (name, *_) in fields.located_fields(text):
                     self._private([fields.private_part(name) or ""], node, "_")
         except ValueError:
             return  # its braces are wrong, which a call says

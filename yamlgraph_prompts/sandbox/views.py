@@ -364,15 +364,8 @@ def view(value: Any) -> Any:
 
 def viewed(items: Iterator[Any], raw: Any) -> Iterator[Any]:
     """The items of `raw` as views; their number was counted."""
-    if type(raw) in (list, tuple, dict):
-        kinds = set(map(type, raw))
-        if kinds <= PLAIN:
-            return items
-        if len(kinds) == 1:
-            make = _BY_BASE.get(kinds.pop())
-            if make is not None:
-                return map(make, items)
-    return map(view, items)
+    is_plain = type(raw) in (list, tuple, dict) and PLAIN.issuperset(map(type, raw))
+    return items if is_plain else map(view, items)
 
 
 def _maker(kind: type) -> Callable[[Any], Any]:

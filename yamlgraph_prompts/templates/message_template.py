@@ -215,7 +215,7 @@ def _shortened(text: str) -> str:
 
 
 def examine(text: str) -> tuple[Finding, ...]:
-    """What is wrong with one message's text; nothing of it is run.
+    """What is wrong with one message's text, which is not run; lines count from 1 in it.
 
     Example:
         >>> [(f.code, f.line) for f in examine("Hi\\n{{ name | uper }}")]
