@@ -11,8 +11,8 @@ from jinja2 import Environment
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from langchain_core.messages import HumanMessage, SystemMessage
 
-from yamlgraph_prompts.sandbox import environment
 from yamlgraph_prompts.sandbox.inspection import Inspection
+from yamlgraph_prompts.sandbox.jinja import GuardedEnvironment
 from yamlgraph_prompts.templates.template import MessageTemplate, PromptTemplate
 
 SYSTEM = "You are {{ role }}. Be {{ tone|default('kind') }}.\n"
@@ -77,7 +77,7 @@ def main() -> None:
     print(f"one text of {len(big):,} characters")
     measure(rivals, 50)
 
-    text, guarded, plain_environment = PARAGRAPH * 8, environment(), Environment()
+    text, guarded, plain_environment = PARAGRAPH * 8, GuardedEnvironment(), Environment()
     print(f"examining a text of {len(text):,} characters")
     measure(
         {

@@ -223,14 +223,14 @@ print("fine")
 def test_a_text_is_compiled_in_a_worker_and_runs_here() -> None:
     from jinja2 import Template
 
-    from yamlgraph_prompts.sandbox import environment
     from yamlgraph_prompts.sandbox.budget import Budget, Limits, using
+    from yamlgraph_prompts.sandbox.jinja import GuardedEnvironment
 
     text = "{% for n in names %}{{ n | upper }}! {% endfor %}{{ tone }}"
     compiled = compile_text(text)
     assert (compiled.findings, compiled.variables) == ((), {"names", "tone"})
     assert {"names", "tone", "range"} <= compiled.names
-    jinja = environment()
+    jinja = GuardedEnvironment()
     assert compiled.code is not None
     template = Template.from_code(jinja, compiled.code, jinja.globals)
     with using(Budget(Limits())):

@@ -31,7 +31,8 @@ from yamlgraph_prompts.findings import (
 )
 from yamlgraph_prompts.model.graph import GraphFacts, GraphFile, PromptUse
 from yamlgraph_prompts.model.release import Prompt, Release
-from yamlgraph_prompts.sandbox import environment, examination, fields
+from yamlgraph_prompts.sandbox import examination, fields
+from yamlgraph_prompts.sandbox.jinja import GuardedEnvironment
 from yamlgraph_prompts.templates import allow
 from yamlgraph_prompts.templates.message_template import MessageTemplate
 from yamlgraph_prompts.text.spelling import nearest
@@ -572,7 +573,7 @@ def test_a_long_name_is_refused_before_python_normalizes_it() -> None:
 
 
 def _calls(text: str) -> list[tuple[str, str, int | None]]:
-    found = examination.examination(text, environment()).findings
+    found = examination.examination(text, GuardedEnvironment()).findings
     return [(f.severity, f.message, f.column) for f in found if f.code == "not-callable"]
 
 

@@ -18,8 +18,8 @@ from langchain_core.messages import AIMessage, HumanMessage
 from pydantic import BaseModel
 
 from yamlgraph_prompts.errors import PromptRenderError, PromptsError
-from yamlgraph_prompts.sandbox import environment
 from yamlgraph_prompts.sandbox.budget import Budget, LimitReached, Limits, Refused, current, using
+from yamlgraph_prompts.sandbox.jinja import GuardedEnvironment
 from yamlgraph_prompts.templates.template import MessageTemplate
 
 MEBI = 1024 * 1024
@@ -391,7 +391,7 @@ def test_a_large_state_can_be_passed_around() -> None:
 
 def test_a_template_is_not_run_while_it_compiles() -> None:
     calls: list[str] = []
-    env = environment()
+    env = GuardedEnvironment()
     env.filters["note"] = lambda value: calls.append(value) or value
     env.tests["noted"] = lambda value: calls.append(value) or True
     text = (
@@ -413,7 +413,7 @@ def test_a_template_is_not_run_while_it_compiles() -> None:
     ],
 )
 def test_each_limit_can_be_set(limits: Limits, text: str, kind: str) -> None:
-    template = environment().from_string(text)
+    template = GuardedEnvironment().from_string(text)
     with pytest.raises(LimitReached) as caught, using(Budget(limits)):
         template.render()
     assert caught.value.kind == kind
@@ -422,14 +422,14 @@ def test_each_limit_can_be_set(limits: Limits, text: str, kind: str) -> None:
 
 
 def test_a_text_at_the_limit_is_given() -> None:
-    template = environment().from_string("{% for i in range(10) %}0123456789{% endfor %}")
+    template = GuardedEnvironment().from_string("{% for i in range(10) %}0123456789{% endfor %}")
     with using(Budget(Limits(characters=100))):
         assert len(template.render()) == 100
 
 
 def test_seconds_run_out_inside_a_filter_of_many_items() -> None:
     started = time.monotonic()
-    template = environment().from_string(
+    template = GuardedEnvironment().from_string(
         "{% for i in range(90) %}{{ range(9999)|map('string')|map('upper')|join|length }}{% endfor %}"
     )
     with pytest.raises(LimitReached), using(Budget(Limits(seconds=0.05, iterations=10**9))):
@@ -441,7 +441,7 @@ words = st.sampled_from(
     ["x", "l", "d", "text", "n", "range(99)", "'a'", "9", "10**5", "x.greet", "cycler", "self", "loop",
      "namespace(a=1)", "dict", "lipsum", "joiner('a')", "m", "[l]", "varargs", "caller", "model", "f", "g"]
 )  # fmt: skip
-filters = st.sampled_from(sorted(environment().filters))
+filters = st.sampled_from(sorted(GuardedEnvironment().filters))
 attributes = st.sampled_from(
     ["__class__", "format", "items", "center", "name", "_x", "mro", "join", "replace", "split"]
 )

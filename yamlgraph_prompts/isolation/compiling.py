@@ -16,11 +16,11 @@ from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.isolation import worker
 from yamlgraph_prompts.isolation.pool import Pool
 from yamlgraph_prompts.isolation.worker import Answer
-from yamlgraph_prompts.sandbox import environment
 from yamlgraph_prompts.sandbox.examination import examination
+from yamlgraph_prompts.sandbox.jinja import GuardedEnvironment
 
 _SECONDS = 10.0
-_environment = cache(environment)
+_environment = cache(GuardedEnvironment)
 
 
 @dataclass(frozen=True, slots=True)

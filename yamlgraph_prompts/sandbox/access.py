@@ -24,8 +24,14 @@ from yamlgraph_prompts.sandbox.operations import (
     describe,
     show,
 )
-from yamlgraph_prompts.sandbox.printing import View, measure
-from yamlgraph_prompts.sandbox.scalars import Labelled, LabelledFloat, LabelledInt, LabelledText
+from yamlgraph_prompts.sandbox.printing import (
+    Labelled,
+    LabelledFloat,
+    LabelledInt,
+    LabelledText,
+    View,
+    measure,
+)
 from yamlgraph_prompts.sandbox.views import (
     MappingView,
     ObjectView,

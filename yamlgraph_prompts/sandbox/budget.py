@@ -36,23 +36,12 @@ class LimitReached(Refused):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What all the messages of one prompt may use together.
+    """What all the messages of one prompt may use together."""
 
-    Args:
-        characters: The length of their texts.
-        iterations: Steps; a step is a round of a loop, or about 100 ns of other work.
-        seconds: The time that rendering them takes, in seconds.
-        memory: What is made on the way, in bytes, whether it is kept or not.
-
-    Example:
-        >>> Limits().characters
-        4194304
-    """
-
-    characters: int = 4 * 1024 * 1024
-    iterations: int = 1_000_000
-    seconds: float = 5.0
-    memory: int = 40 * 1024 * 1024
+    characters: int = 4 * 1024 * 1024  # of their texts
+    iterations: int = 1_000_000  # steps: a round of a loop, or about 100 ns of other work
+    seconds: float = 5.0  # of rendering
+    memory: int = 40 * 1024 * 1024  # bytes that are made on the way, whether kept or not
 
 
 class Budget:

@@ -33,12 +33,7 @@ class Examination(NamedTuple):
 
 
 def is_jinja(text: str) -> bool:
-    """Whether YAMLGraph would render `text` with Jinja rather than `str.format`.
-
-    Example:
-        >>> is_jinja("Hi {{ name }}"), is_jinja("Hi {name}")
-        (True, False)
-    """
+    """Whether YAMLGraph would render `text` with Jinja rather than `str.format`."""
     return "{{" in text or "{%" in text
 
 
@@ -46,10 +41,6 @@ def examination(text: str, environment: GuardedEnvironment) -> Examination:
     """What is wrong with a text, and which names it needs; nothing of it is run.
 
     Its `variables` are those that YAMLGraph's `extract_variables` names.
-
-    Args:
-        text: The text as it stands in the prompt.
-        environment: The guarded environment that it will be compiled in.
     """
     examine = _short_examination if len(text) <= _SHORT else _long_examination
     return examine(text, environment)

@@ -54,31 +54,16 @@ _MAX_SHOWN = 200
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why a template failed.
+    """Why a template failed."""
 
-    Args:
-        message: In words; nothing of a value is in them.
-        template: The name of the template that was running, if it has one.
-        line: Its line, from 1, where known.
-        name: The name that is undefined, if that is it.
-    """
-
-    message: str
-    template: str | None = None
-    line: int | None = None
-    name: str | None = None
+    message: str  # holds nothing of a value
+    template: str | None = None  # the name of the one that was running
+    line: int | None = None  # its line, from 1
+    name: str | None = None  # that is undefined
 
 
 def syntax_hint(message: str) -> str | None:
-    """What to do about a mistake that Jinja's parser found; None where there is nothing to add.
-
-    Args:
-        message: Jinja's words for it.
-
-    Example:
-        >>> syntax_hint("unexpected '}'")
-        'What begins with {{ ends with }}, and what begins with {% ends with %}.'
-    """
+    """What to do about a mistake in the words of Jinja's parser; None where nothing is to add."""
     for words, hint in _HINTS.items():
         _before, found, rest = message.partition(words)
         if found:
@@ -87,12 +72,7 @@ def syntax_hint(message: str) -> str | None:
 
 
 def explain(error: BaseException, text: str) -> Explanation:
-    """Say why a template failed.
-
-    Args:
-        error: What it raised.
-        text: The templates' own text: a name that stands in it may be shown.
-    """
+    """Why a template failed; a name may be shown that stands in `text`, the templates' own."""
     if isinstance(error, TemplateSyntaxError):
         return Explanation(error.message or "syntax error", error.name, error.lineno)
     said = _said(error)

@@ -101,17 +101,11 @@ def _root(name: str) -> str:
     return name.partition(".")[0].partition("[")[0]
 
 
-def fields(text: str) -> Iterator[Field]:
-    """Every field of a text whose braces are right, nested ones too.
-
-    Raises:
-        ValueError: The braces are wrong, or nest deeper than `str.format` allows.
-    """
-    return (field for _offset, field in located_fields(text))
-
-
 def located_fields(text: str, begin: int = 0, depth: int = 2) -> Iterator[tuple[int, Field]]:
-    """As `fields`, each with the offset of its opening brace."""
+    """Every field of a text, nested ones too, each with the offset of its opening brace.
+
+    Raises `ValueError` where the braces are wrong, or nest deeper than `str.format` allows.
+    """
     if not depth:
         raise ValueError("Max string recursion exceeded")
     at = 0
@@ -142,17 +136,13 @@ def private_part(name: str) -> str | None:
 
 
 class FormatText:
-    """A text of the `str.format` dialect, read once.
-
-    Args:
-        text: The text; its braces must be right.
-    """
+    """A text of the `str.format` dialect, read once."""
 
     __slots__ = ("_counts", "_is_simple", "_roots", "text")
 
     def __init__(self, text: str) -> None:
         self.text = text
-        found = list(fields(text))
+        found = [field for _offset, field in located_fields(text)]
         self._counts = Counter(name for name, _spec, _conversion in found)
         self._roots = frozenset(map(_root, self._counts))
         self._is_simple = len(found) <= _MANY_FIELDS and not any(
@@ -160,14 +150,7 @@ class FormatText:
         )
 
     def render(self, variables: Mapping[str, Any]) -> str:
-        """The text with its fields filled in; within `budget.using`.
-
-        Args:
-            variables: Name → value, the app's own.
-
-        Raises:
-            Exception: Whatever the values raise, and `Refused`.
-        """
+        """The text with its fields filled in; within `budget.using`."""
         given = {name: _shown(variables[name]) for name in self._roots if name in variables}
         if not self._is_simple:
             return current().output((BoundedFormatter().vformat(self.text, (), given),))

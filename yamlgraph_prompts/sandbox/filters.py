@@ -24,6 +24,7 @@ from yamlgraph_prompts.sandbox.operations import (
     BLANKS,
     CONTAINERS,
     LINE_ENDS,
+    MAX_DIGITS,
     calculate,
     check_number,
     count_of,
@@ -39,7 +40,6 @@ from yamlgraph_prompts.sandbox.printing import View, measure
 from yamlgraph_prompts.sandbox.views import MappingView, SequenceView, SetView, own, unfolded
 
 _MAX_INDENT = 100
-_MAX_DIGITS = 1_000
 _MAX_PARTS = 50
 _LONGEST_WORD = 1_000
 _SPECIAL = "&<>'\""
@@ -113,8 +113,9 @@ def _wrapped(
     text = _text(budget, value)
     joint = len(wrapstring) if isinstance(wrapstring, str) else 1
     narrow = max(1, width) if isinstance(width, int) else 1
-    budget.room(len(text) + joint * (len(text) // narrow + 1 + count_of(text, LINE_ENDS)))
-    budget.spend(len(text) << 1)
+    ends = count_of(text, LINE_ENDS)
+    budget.room(len(text) + joint * (len(text) // narrow + 1 + ends))
+    budget.spend((len(text) << 1) + (ends << 3))
     # The expression that looks for words takes the square of a word's length.
     lengths = list(map(len, text.translate(_BREAKS).split(" ")))
     if max(lengths) > _LONGEST_WORD:
@@ -125,7 +126,7 @@ def _wrapped(
 
 def _titled(budget: Budget, value: Any) -> str:
     text = soft(value)
-    budget.scan(text, 64)
+    budget.scan(text, 128)
     budget.pieces(text, 2 * (1 + count_of(text, BLANKS + _BEFORE_TITLE)))
     return text
 
@@ -138,13 +139,13 @@ def _parted(budget: Budget, value: Any, count: Any, fill_with: Any = None) -> An
 
 
 def _rounded(budget: Budget, value: Any, precision: Any = 0, method: Any = "common") -> Any:
-    if isinstance(precision, int) and abs(precision) > _MAX_DIGITS:
+    if isinstance(precision, int) and abs(precision) > MAX_DIGITS:
         raise Refused("It rounds to too many digits.")
     return check_number(value)
 
 
 def _number(budget: Budget, value: Any, *_: Any, **__: Any) -> Any:
-    if isinstance(value, str) and len(value) > _MAX_DIGITS * 4:
+    if isinstance(value, str) and len(value) > MAX_DIGITS * 4:
         raise Refused("It makes a number of a text that is too long.")
     return check_number(value)
 
@@ -273,7 +274,7 @@ def _tojson(context: EvalContext, value: Any, indent: Any = None) -> str:
 
 def _wordcount(value: Any) -> int:
     text = soft(value)
-    current().scan(text, 34, 64)
+    current().scan(text, 64)
     return sum(1 for _ in _WORD.finditer(text))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from jinja2.defaults import DEFAULT_TESTS  # type: ignore[attr-defined]
@@ -50,10 +51,6 @@ def _test(function: Any) -> Callable[..., Any]:
     return test
 
 
-def _comparing(sign: str) -> Callable[..., Any]:
-    return _test(lambda value, other: compare(sign, value, other))
-
-
 def _divisible(value: Any, num: Any) -> bool:
     if isinstance(value, str):  # `%` would format it
         raise TypeError("not all arguments converted during string formatting")
@@ -86,7 +83,7 @@ _PLAIN = (
     "string test true undefined"
 )
 TESTS: Final[dict[str, Callable[..., Any]]] = {
-    **{name: _comparing(sign) for name, sign in _COMPARING.items()},
+    **{name: _test(partial(compare, sign)) for name, sign in _COMPARING.items()},
     **{name: _test(JINJA_TESTS[name]) for name in _PLAIN.split()},
     **{name: _cased(name) for name in ("lower", "upper")},
     "divisibleby": _test(_divisible),

@@ -59,25 +59,14 @@ class _Place(NamedTuple):
 
 
 class Inspection:
-    """What one Jinja text says about itself.
-
-    Args:
-        text: The template.
-        environment: The guarded environment that it will be compiled in.
-        included: Whether ``{% include %}`` and its like may stand in it.
-
-    Attributes:
-        undeclared: The names that are looked up in what it is rendered with.
-        assigned: The names that ``{% set %}`` assigns somewhere.
-        tree: Jinja's tree; None if it does not parse.
-    """
+    """What one Jinja text says about itself."""
 
     def __init__(
         self, text: str, environment: GuardedEnvironment, *, included: bool = False
     ) -> None:
-        self.undeclared: set[str] = set()
-        self.assigned: set[str] = set()
-        self.tree: nodes.Template | None = None
+        self.undeclared: set[str] = set()  # looked up in what it is rendered with
+        self.assigned: set[str] = set()  # by a {% set %} somewhere
+        self.tree: nodes.Template | None = None  # None: it does not parse
         self._text = text
         self._environment = environment
         self._included = included
@@ -296,7 +285,7 @@ class Inspection:
     def _format_string(self, node: nodes.Const) -> None:
         try:
             for text in _texts([node]):
-                for name, _spec, _conversion in fields.fields(text):
+                for _offset, (name, *_) in fields.located_fields(text):
                     self._private([fields.private_part(name) or ""], node, "_")
         except ValueError:
             return  # its braces are wrong, which a call says

@@ -13,7 +13,6 @@ from jinja2 import Environment, nodes
 from jinja2.compiler import CodeGenerator, Frame
 from jinja2.exceptions import TemplateSyntaxError
 from jinja2.lexer import TokenStream
-from jinja2.loaders import BaseLoader
 from jinja2.parser import Parser
 from jinja2.runtime import BlockReference, Context, LoopContext, Macro, Undefined
 from jinja2.utils import Joiner, missing
@@ -181,7 +180,10 @@ class _Buffer(list[str]):
 
 
 class GuardedEnvironment(Environment):
-    """Jinja whose templates do only what this package lists; made by `environment`."""
+    """Jinja whose templates do only what this package lists.
+
+    They must be rendered within `budget.using`, with values that `views.view` gives.
+    """
 
     code_generator_class = _Generator
     sandboxed = True  # so calls and operators come to this object
@@ -191,6 +193,7 @@ class GuardedEnvironment(Environment):
     excluded_filters = EXCLUDED_FILTERS
 
     def __init__(self, **options: Any) -> None:
+        options = {"cache_size": -1, "auto_reload": False} | options
         super().__init__(optimized=False, **options)
         self.filters = dict(FILTERS)
         self.tests = dict(TESTS)
@@ -332,29 +335,3 @@ class GuardedEnvironment(Environment):
         result = __context.call(__obj, *args, **named)
         budget.leave()
         return result
-
-
-def environment(
-    *,
-    undefined: type[Undefined] = Undefined,
-    keep_trailing_newline: bool = False,
-    loader: BaseLoader | None = None,
-) -> GuardedEnvironment:
-    """The guarded Jinja environment.
-
-    Args:
-        undefined: What an unknown name becomes.
-        keep_trailing_newline: Whether a template's last line end is kept.
-        loader: Where ``{% include %}`` and its like find templates; nowhere by default.
-
-    Returns:
-        An environment whose templates must be rendered within `budget.using`, with values
-        that `views.view` gives.
-    """
-    return GuardedEnvironment(
-        undefined=undefined,
-        keep_trailing_newline=keep_trailing_newline,
-        loader=loader,
-        cache_size=-1 if loader else 0,
-        auto_reload=False,
-    )

@@ -16,8 +16,15 @@ from jinja2.runtime import Undefined
 from jinja2.utils import Namespace
 
 from yamlgraph_prompts.sandbox.budget import MAX_BITS, Budget, Refused, check_bits, current
-from yamlgraph_prompts.sandbox.printing import LISTED, PLAIN, PRINTED, View, measure, name_of
-from yamlgraph_prompts.sandbox.scalars import Labelled
+from yamlgraph_prompts.sandbox.printing import (
+    LISTED,
+    PLAIN,
+    PRINTED,
+    Labelled,
+    View,
+    measure,
+    name_of,
+)
 from yamlgraph_prompts.sandbox.views import Container, ObjectView, own
 
 NUMBERS = (int, float, Decimal)
@@ -26,7 +33,7 @@ CONTAINERS = (list, tuple, dict, set, frozenset, *LISTED, Container)
 BLANKS: Final = "".join(char for char in map(chr, range(0x3001)) if char.isspace())
 LINE_ENDS: Final = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 _SHORT = 512  # characters
-_MAX_DIGITS = 1_000  # of precision
+MAX_DIGITS = 1_000  # of precision
 _MAX_EXPONENT = 5_000
 _MAX_FORMAT = 1_000  # characters of a date's format
 _SMALL_HASH = 2**61 - 1  # whole numbers from here on share hashes
@@ -285,7 +292,7 @@ def printf(text: Any, values: Any) -> str:
         budget.tick()
         written = (width, precision or "")
         sizes = [next(given, 0) if size == "*" else _size(size) for size in written]
-        if kind != "s" and isinstance(sizes[1], int) and sizes[1] > _MAX_DIGITS:
+        if kind != "s" and isinstance(sizes[1], int) and sizes[1] > MAX_DIGITS:
             raise Refused("It prints too many digits.")
         length += sum(abs(size) for size in sizes if isinstance(size, int))
         if kind != "%":
@@ -312,6 +319,6 @@ def check_spec(budget: Budget, value: Any, spec: str) -> None:
     for number in _NUMBER.findall(spec):
         budget.room(_size(number))
     precision = _NUMBER.match(spec.rpartition(".")[2]) if "." in spec else None
-    if precision and not isinstance(value, str) and _size(precision[0]) > _MAX_DIGITS:
+    if precision and not isinstance(value, str) and _size(precision[0]) > MAX_DIGITS:
         raise Refused("It prints too many digits.")
     check_number(value)

@@ -23,8 +23,10 @@ from yamlgraph_prompts.sandbox.budget import current
 from yamlgraph_prompts.sandbox.printing import (
     LISTED,
     PLAIN,
+    SCALARS,
     SEQUENCES,
     SETS,
+    Labelled,
     View,
     attribute_of,
     dict_of,
@@ -32,7 +34,6 @@ from yamlgraph_prompts.sandbox.printing import (
     name_of,
     once,
 )
-from yamlgraph_prompts.sandbox.scalars import SCALARS, Labelled
 
 _OPAQUE = frozenset({type, types.ModuleType, types.FunctionType, types.MethodType})
 _SMALL = 64  # entries
@@ -348,12 +349,6 @@ _BY_BASE: Final[dict[type, Callable[[Any], Any]]] = {
 def view(value: Any) -> Any:
     """What a template sees of a value of the app's.
 
-    Args:
-        value: Anything.
-
-    Returns:
-        The value itself where it is plain, else a view. `missing` stays `missing`.
-
     Example:
         >>> view("a"), type(view(["a"])).__name__
         ('a', 'SequenceView')
@@ -369,15 +364,8 @@ def view(value: Any) -> Any:
 
 def viewed(items: Iterator[Any], raw: Any) -> Iterator[Any]:
     """The items of `raw` as views; their number was counted."""
-    if type(raw) in (list, tuple, dict):
-        kinds = set(map(type, raw))
-        if kinds <= PLAIN:
-            return items
-        if len(kinds) == 1:
-            make = _BY_BASE.get(kinds.pop())
-            if make is not None:
-                return map(make, items)
-    return map(view, items)
+    is_plain = type(raw) in (list, tuple, dict) and PLAIN.issuperset(map(type, raw))
+    return items if is_plain else map(view, items)
 
 
 def _maker(kind: type) -> Callable[[Any], Any]:

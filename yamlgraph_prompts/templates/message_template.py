@@ -16,10 +16,11 @@ from jinja2.exceptions import SecurityError
 
 from yamlgraph_prompts.errors import PromptRenderError
 from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.sandbox import GuardedEnvironment, environment, fields
+from yamlgraph_prompts.sandbox import fields
 from yamlgraph_prompts.sandbox.budget import Budget, Limits, Refused, current, swap
 from yamlgraph_prompts.sandbox.examination import Examination, examination, is_jinja
 from yamlgraph_prompts.sandbox.explanation import explain
+from yamlgraph_prompts.sandbox.jinja import GuardedEnvironment
 from yamlgraph_prompts.sandbox.views import view
 
 LIMITS = Limits()  # of all the messages of one prompt
@@ -36,11 +37,7 @@ _BRACES = (
 _compiling = threading.RLock()
 
 
-@cache
-def _jinja() -> GuardedEnvironment:
-    return environment()
-
-
+_jinja = cache(GuardedEnvironment)
 _Fill = Callable[[Mapping[str, Any], Mapping[str, Any] | None], str]
 
 

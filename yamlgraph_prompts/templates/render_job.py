@@ -15,10 +15,10 @@ from jinja2.loaders import BaseLoader
 
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.isolation.worker import Answer
-from yamlgraph_prompts.sandbox import GuardedEnvironment
 from yamlgraph_prompts.sandbox.budget import Budget, LimitReached, Limits, using
 from yamlgraph_prompts.sandbox.explanation import explain, syntax_hint
 from yamlgraph_prompts.sandbox.inspection import Inspection
+from yamlgraph_prompts.sandbox.jinja import GuardedEnvironment
 from yamlgraph_prompts.sandbox.views import view
 
 _LEAST_S = 0.2  # what each template may take, however many there are
@@ -81,13 +81,7 @@ def render_all(request: Mapping[str, Any]) -> Iterator[Answer]:
     context = {name: value for name, value in variables.items() if isinstance(name, str)}
     context["environment"] = request["environment"]
     loader = _Files(files)
-    jinja = _Environment(
-        undefined=StrictUndefined,
-        keep_trailing_newline=True,
-        loader=loader,
-        cache_size=-1,
-        auto_reload=False,
-    )
+    jinja = _Environment(undefined=StrictUndefined, keep_trailing_newline=True, loader=loader)
     for name in request["names"]:
         yield {"running": name}, b""
         left = deadline - time.monotonic()
