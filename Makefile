@@ -24,7 +24,7 @@ help:
 	@echo "make demo        see it work: no key, no network (ten seconds, once it is set up)"
 	@echo "make check       lint and the quick tests (a minute)"
 	@echo "make test        the whole test suite; ARGS='-k word' for some of it"
-	@echo "make lint        ruff, mypy, and which module may import which"
+	@echo "make lint        ruff, mypy, which module may import which, and the size of the package"
 	@echo "make bench       the benchmarks"
 	@echo "make docs        the documentation as a site, in site/"
 	@echo "make page        write docs/page/*.png again, with the Chromium of this machine"
@@ -46,6 +46,7 @@ lint: $(VENV)/ready
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@$(BIN)/python .ci/shape
 
 bench: $(VENV)/ready
 	@set -e; for bench in $$(grep -l __main__ benchmarks/*.py | sort); do \

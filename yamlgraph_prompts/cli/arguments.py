@@ -1,4 +1,4 @@
-"""The argument parser of `yamlgraph-prompts`. Imports no other module of the package."""
+"""The argument parser of `yamlgraph-prompts`: one function for each command."""
 
 from __future__ import annotations
 
@@ -6,6 +6,15 @@ import argparse
 import sys
 from collections.abc import Sequence
 from typing import Any
+
+from yamlgraph_prompts.cli.options import (
+    add_author,
+    add_json,
+    add_prompts,
+    add_pusher,
+    add_strictness,
+    add_words,
+)
 
 _COMMANDS = "yamlgraph_prompts.cli"
 _REACH = (
@@ -85,13 +94,6 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-class _AddLayer(argparse.Action):
-    """Collects both kinds of layer in one list, since their order matters."""
-
-    def __call__(self, _: argparse.ArgumentParser, namespace: Any, values: Any, *__: Any) -> None:
-        namespace.layers = [*(namespace.layers or ()), (values, self.const is True)]
-
-
 def _command(
     commands: Any,
     name: str,
@@ -116,49 +118,17 @@ def _command(
     return parser
 
 
-def _prompts(parser: argparse.ArgumentParser, *, short: bool = True) -> None:
-    places = parser.add_argument_group("prompts")
-    places.add_argument(
-        "-l", "--layer", action=_AddLayer, dest="layers", metavar="URL",
-        help="a folder or URL that prompts come from; it may contain {environment}. "
-        "Repeat the option, highest priority first",
-    )  # fmt: skip
-    places.add_argument(
-        "--optional-layer", action=_AddLayer, const=True, dest="layers", metavar="URL",
-        help="a layer that may be missing",
-    )  # fmt: skip
-    # YAMLGraph's own `graph run -e` is something else.
-    names = ("-e", "--environment") if short else ("--environment",)
-    places.add_argument(
-        *names, metavar="NAME",
-        help="the value of {environment}; default: YAMLGRAPH_PROMPTS_ENVIRONMENT, else ENVIRONMENT",
-    )  # fmt: skip
-    places.add_argument(
-        "--store", metavar="FOLDER",
-        help="the folder that keeps releases; default: YAMLGRAPH_PROMPTS_STORE, else the user's "
-        "cache folder",
-    )  # fmt: skip
-
-
-def _graphs(parser: argparse.ArgumentParser, words: str, help_: str) -> None:
-    parser.add_argument("words", nargs="*", metavar=words, help=help_)
-
-
-def _json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print JSON")
-
-
 def _check(commands: Any) -> None:
     parser = _command(
         commands, "check", "check prompts and graphs, and publish nothing",
         "yamlgraph-prompts check graph.yaml -l prompts/base --format github", target="check",
     )  # fmt: skip
-    _graphs(
+    add_words(
         parser, "PATH",
         "graphs, prompt files and folders of prompts. Files and folders are checked on their own, "
         "or together with the graphs and layers if there are any",
     )  # fmt: skip
-    _prompts(parser)
+    add_prompts(parser)
     parser.add_argument(
         "--format", choices=("text", "json", "github"), default="text",
         help="text for people, JSON for programs, or annotations for GitHub Actions",
@@ -170,7 +140,7 @@ def _check(commands: Any) -> None:
         dest="format",
         help="the same as --format json",
     )
-    _strictness(parser)
+    add_strictness(parser)
 
 
 def _show(commands: Any) -> None:
@@ -178,8 +148,8 @@ def _show(commands: Any) -> None:
         commands, "show", "show a prompt as it is served, or list all prompts",
         "yamlgraph-prompts show greeting -l prompts/base --rendered --var name=Ada", target="show",
     )  # fmt: skip
-    _graphs(parser, "NAME | GRAPH", "the name of a prompt (default: list all), and graphs")
-    _prompts(parser)
+    add_words(parser, "NAME | GRAPH", "the name of a prompt (default: list all), and graphs")
+    add_prompts(parser)
     parser.add_argument(
         "--release", metavar="ID", default="layers",
         help="a kept release: its id, the beginning of its id, or 'live'; default: what the "
@@ -192,7 +162,7 @@ def _show(commands: Any) -> None:
         "--var", action="append", default=[], metavar="NAME=TEXT", dest="variables",
         help="a variable for --rendered; use NAME:=JSON for values that are not text",
     )  # fmt: skip
-    _json(parser)
+    add_json(parser)
 
 
 def _diff(commands: Any) -> None:
@@ -200,13 +170,13 @@ def _diff(commands: Any) -> None:
         commands, "diff", "show the difference between two releases",
         "yamlgraph-prompts diff live layers -l prompts/base", target="reading:diff",
     )  # fmt: skip
-    _graphs(
+    add_words(
         parser, "A B | GRAPH | BUCKET",
         "two releases: an id, the beginning of an id, 'live', or 'layers' for what the layers "
         "contain now; graphs; and the s3:// URL if the releases are in a bucket",
     )  # fmt: skip
-    _prompts(parser)
-    _json(parser)
+    add_prompts(parser)
+    add_json(parser)
 
 
 def _export(commands: Any) -> None:
@@ -215,17 +185,17 @@ def _export(commands: Any) -> None:
         "yamlgraph-prompts export s3://acme-prompts/app -e production prompts/",
         target="reading:export",
     )  # fmt: skip
-    _graphs(
+    add_words(
         parser, "TARGET | GRAPH | BUCKET",
         "the folder to make; and whose release: the s3:// URL of published releases, or graphs and "
         "layers as the app has them. With --store alone: the one store for the environment in it",
     )  # fmt: skip
-    _prompts(parser)
+    add_prompts(parser)
     parser.add_argument(
         "--release", metavar="ID", default="live",
         help="a release's id, or the beginning of it; the live one when left out",
     )  # fmt: skip
-    _json(parser)
+    add_json(parser)
 
 
 def _run(commands: Any) -> None:
@@ -237,7 +207,7 @@ def _run(commands: Any) -> None:
     parser.add_argument(
         "-h", "--help", action="store_true", help="show this help and YAMLGraph's own options"
     )
-    _prompts(parser, short=False)
+    add_prompts(parser, short=False)
     parser.set_defaults(usage=parser.format_help)
 
 
@@ -247,13 +217,13 @@ def _releases(commands: Any) -> None:
         "yamlgraph-prompts releases -l prompts/base", target="reading:releases",
         more="With a bucket, list its history, which applies to all its readers.",
     )  # fmt: skip
-    _graphs(
+    add_words(
         parser, "GRAPH | BUCKET",
         "graphs, to select their prompts; or the s3:// URL of published releases",
     )  # fmt: skip
-    _prompts(parser)
+    add_prompts(parser)
     parser.add_argument("--all", action="store_true", help="the whole history of the bucket")
-    _json(parser)
+    add_json(parser)
 
 
 def _activate(commands: Any) -> None:
@@ -263,12 +233,12 @@ def _activate(commands: Any) -> None:
         "yamlgraph-prompts activate 3f2a91 graph.yaml -l prompts/base", target="orders:activate",
         more=_REACH,
     )  # fmt: skip
-    _graphs(
+    add_words(
         parser, "ID | GRAPH", "the id of a release or its beginning, and graphs to check it with"
     )
-    _prompts(parser)
-    _ordered(parser)
-    _json(parser)
+    add_prompts(parser)
+    add_author(parser)
+    add_json(parser)
 
 
 def _rollback(commands: Any) -> None:
@@ -278,16 +248,16 @@ def _rollback(commands: Any) -> None:
         "yamlgraph-prompts rollback graph.yaml -l prompts/base",
         target="orders:rollback", more=_REACH,
     )  # fmt: skip
-    _graphs(
+    add_words(
         parser, "GRAPH | BUCKET",
         "graphs to check it with; or the s3:// URL of published releases, to roll back all readers",
     )  # fmt: skip
-    _prompts(parser)
+    add_prompts(parser)
     parser.add_argument(
         "--to", metavar="ID", help="another release of the bucket than the previous one"
     )
-    _pusher(parser)
-    _json(parser)
+    add_pusher(parser)
+    add_json(parser)
 
 
 def _push(commands: Any) -> None:
@@ -297,14 +267,14 @@ def _push(commands: Any) -> None:
         target="orders:push",
         more="Each reader serves all new prompts, or all previous ones.",
     )  # fmt: skip
-    _graphs(
+    add_words(
         parser, "PATH | GRAPH | BUCKET",
         "folders of prompts, as with --layer; graphs to check them with; and the s3:// URL",
     )  # fmt: skip
-    _prompts(parser)
-    _pusher(parser)
-    _strictness(parser)
-    _json(parser)
+    add_prompts(parser)
+    add_pusher(parser)
+    add_strictness(parser)
+    add_json(parser)
 
 
 def _promote(commands: Any) -> None:
@@ -313,7 +283,7 @@ def _promote(commands: Any) -> None:
         "yamlgraph-prompts promote s3://acme-prompts/app --from staging --to production -m Works",
         target="orders:promote",
     )  # fmt: skip
-    _graphs(parser, "BUCKET | ID", "the s3:// URL; and a release, if not the live one")
+    add_words(parser, "BUCKET | ID", "the s3:// URL; and a release, if not the live one")
     parser.add_argument(
         "--from",
         required=True,
@@ -328,44 +298,8 @@ def _promote(commands: Any) -> None:
         metavar="NAME",
         help="the environment to publish it in",
     )
-    _pusher(parser)
-    _json(parser)
-
-
-def _strictness(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--strict",
-        action="store_true",
-        help="report duplicate-key, unused-prompt and missing-variable as errors",
-    )
-    building = parser.add_mutually_exclusive_group()
-    building.add_argument(
-        "--graphs", action="store_true",
-        help="also build graphs that are among the prompts; this runs their Python",
-    )  # fmt: skip
-    building.add_argument(
-        "--no-build", action="store_true",
-        help="build no graph, not even a named one, so that no code of a graph runs",
-    )  # fmt: skip
-
-
-def _pusher(parser: argparse.ArgumentParser) -> None:
-    _ordered(parser, "history of the bucket").add_argument(
-        "--single-writer", action="store_true",
-        help="promise that no other push runs at the same time, for servers that ignore "
-        "If-None-Match",
-    )  # fmt: skip
-
-
-def _ordered(parser: argparse.ArgumentParser, title: str = "audit log") -> Any:
-    history = parser.add_argument_group(title)
-    history.add_argument("-m", "--message", metavar="TEXT", help="the reason for the change")
-    history.add_argument(
-        "--who",
-        metavar="NAME",
-        help="who makes the change; default: the user of git, else of the system",
-    )
-    return history
+    add_pusher(parser)
+    add_json(parser)
 
 
 def _follow(commands: Any) -> None:
@@ -373,10 +307,10 @@ def _follow(commands: Any) -> None:
         commands, "follow", "end a hold and follow the layers again",
         "yamlgraph-prompts follow graph.yaml -l prompts/base", target="orders:follow", more=_REACH,
     )  # fmt: skip
-    _graphs(parser, "GRAPH", "graphs to check it with")
-    _prompts(parser)
-    _ordered(parser)
-    _json(parser)
+    add_words(parser, "GRAPH", "graphs to check it with")
+    add_prompts(parser)
+    add_author(parser)
+    add_json(parser)
 
 
 def _serve(commands: Any) -> None:
@@ -385,8 +319,8 @@ def _serve(commands: Any) -> None:
         "yamlgraph-prompts serve graph.yaml -l prompts/base", target="serve",
         more="Without tokens it listens on this machine only, and local users may do everything.",
     )  # fmt: skip
-    _graphs(parser, "GRAPH", "graphs to check every change with")
-    _prompts(parser)
+    add_words(parser, "GRAPH", "graphs to check every change with")
+    add_prompts(parser)
     served = parser.add_argument_group("server")
     served.add_argument("--host", default="127.0.0.1", help="the address to listen on (127.0.0.1)")
     served.add_argument(

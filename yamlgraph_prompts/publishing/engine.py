@@ -74,10 +74,8 @@ class Engine:
         self._startup_deadline_s = startup_deadline_s
         self._refresh_s = refresh_s
         self._as_stored = as_stored
-        # The serial of the pointer that was looked at last.
-        self._looked_at = 0
-        # The hold that could not be obeyed: its pointer's serial, and why.
-        self._disobeyed = (0, "")
+        self._looked_at = 0  # the number of the entry that was read last
+        self._disobeyed = (0, "")  # the hold that could not be obeyed: its number, and why
 
     @property
     def release(self) -> Release | None:
