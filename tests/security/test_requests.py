@@ -301,7 +301,7 @@ def test_what_is_too_long_is_refused_at_once(
 def test_conditions_are_parsed_before_the_lock_is_taken(
     prompts: LivePrompts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from yamlgraph_prompts.admin import conditions
+    from yamlgraph_prompts.admin.api import conditions
 
     held: list[bool] = []
     parse = conditions._digests
