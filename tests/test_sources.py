@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from yamlgraph_prompts.sources.bounds import Bounds
 
 from tests.files import write
 from tests.s3_servers import Shop as Bucket
@@ -44,6 +43,7 @@ from yamlgraph_prompts.sources.directory import DirectorySource
 from yamlgraph_prompts.sources.memory import MemorySource
 from yamlgraph_prompts.sources.polling import poll
 from yamlgraph_prompts.sources.s3 import S3Source
+from yamlgraph_prompts.sources.s3.bounds import Bounds
 from yamlgraph_prompts.testing import RemoteSourceContract, SourceContract
 
 as_root = pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
