@@ -43,7 +43,10 @@ _WHOLE = ("search", "match", "fullmatch")
 _REPEATED = ("finditer", "findall", "split", "sub", "subn")
 # Patterns that are made at run time: where → one that stands for them.
 _MADE_AT_RUN_TIME = {
-    ("layers", "environments_pattern"): r"app\-(?P<environment>[A-Za-z0-9][A-Za-z0-9._-]*)\.d",
+    (
+        "sources.layers",
+        "environments_pattern",
+    ): r"app\-(?P<environment>[A-Za-z0-9][A-Za-z0-9._-]*)\.d",
 }
 
 
@@ -277,7 +280,9 @@ def test_the_measurement_finds_what_is_not_linear(source: str) -> None:
 def test_every_regular_expression_is_found() -> None:
     found = list(regular_expressions())
     assert len(found) > 50
-    assert {"prompt_file.words._BEFORE_VALUE.0", "layers._IN_BRACES.0"} <= {u.where for u in found}
+    assert {"yaml_file.words._BEFORE_VALUE.0", "sources.layers._IN_BRACES.0"} <= {
+        used.where for used in found
+    }
 
 
 def test_every_regular_expression_takes_time_in_proportion_to_the_text() -> None:
