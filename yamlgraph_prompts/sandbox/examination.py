@@ -25,7 +25,7 @@ _AS_TEXT = (
 
 
 class Examination(NamedTuple):
-    """What a text says of itself: lines and columns count from 1 in it."""
+    """The findings and names of a text; lines and columns count from 1 in it."""
 
     findings: tuple[Finding, ...]
     variables: frozenset[str]  # that must be given

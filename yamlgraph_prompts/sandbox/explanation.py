@@ -1,4 +1,4 @@
-"""An exception that a template raised, in words that hold no variable's value."""
+"""Explains an exception that a template raised, without showing the value of a variable."""
 
 from __future__ import annotations
 
@@ -75,10 +75,10 @@ def explain(error: BaseException, text: str) -> Explanation:
     """Why a template failed; a name may be shown that stands in `text`, the templates' own."""
     if isinstance(error, TemplateSyntaxError):
         return Explanation(error.message or "syntax error", error.name, error.lineno)
-    said = _said(error)
-    name = _IS_UNDEFINED.match(said) if isinstance(error, UndefinedError) else None
-    shown = _words(error, said, text)
-    return Explanation(shown, *_place(error), name[1] if name and shown == said else None)
+    message = _text_of(error)
+    name = _IS_UNDEFINED.match(message) if isinstance(error, UndefinedError) else None
+    shown = _words(error, message, text)
+    return Explanation(shown, *_place(error), name[1] if name and shown == message else None)
 
 
 def _place(error: BaseException) -> tuple[str | None, int | None]:
@@ -92,18 +92,18 @@ def _place(error: BaseException) -> tuple[str | None, int | None]:
     return template, line
 
 
-def _said(error: BaseException) -> str:
+def _text_of(error: BaseException) -> str:
     try:
         return str(error)
     except Exception:  # noqa: BLE001 - an exception of the app's own
         return ""
 
 
-def _words(error: BaseException, said: str, text: str) -> str:
+def _words(error: BaseException, message: str, text: str) -> str:
     if isinstance(error, Refused):
-        return said if _shown(said, text) else "It reaches for what is not for prompts."
+        return message if _may_show(message, text) else "It reaches for what is not for prompts."
     if isinstance(error, UndefinedError):
-        return said if _shown(said, text) else "Something in it is undefined."
+        return message if _may_show(message, text) else "Something in it is undefined."
     if isinstance(error, TemplateNotFound):
         named = str(error.name or "")
         return f"There is no template {named!r}." if named in text else "A template is not there."
@@ -111,18 +111,18 @@ def _words(error: BaseException, said: str, text: str) -> str:
         return "It nests or calls itself too deeply."
     if isinstance(error, MemoryError):
         return "It takes too much memory."
-    if len(said) < _MAX_SHOWN and (
-        _OF_TYPES.fullmatch(said) or (_OF_NAMES.fullmatch(said) and _shown(said, text))
+    if len(message) < _MAX_SHOWN and (
+        _OF_TYPES.fullmatch(message) or (_OF_NAMES.fullmatch(message) and _may_show(message, text))
     ):
-        return f"{said[0].upper()}{said[1:]}"
+        return f"{message[0].upper()}{message[1:]}"
     return f"{type(error).__name__} while it was filled in."
 
 
-def _shown(said: str, text: str) -> bool:
+def _may_show(message: str, text: str) -> bool:
     """Whether every quoted name stands in the template, or is a type's."""
-    if len(said) > _MAX_SHOWN:
+    if len(message) > _MAX_SHOWN:
         return False
-    quoted = [one or other for one, other in _QUOTED.findall(said)]
-    if said.endswith("object is not for prompts.") or _NO_ATTRIBUTE.search(said):
-        quoted = quoted[:1] if said.startswith("The attribute") else quoted[1:]
+    quoted = [one or other for one, other in _QUOTED.findall(message)]
+    if message.endswith("object is not for prompts.") or _NO_ATTRIBUTE.search(message):
+        quoted = quoted[:1] if message.startswith("The attribute") else quoted[1:]
     return all(name in text for name in quoted)

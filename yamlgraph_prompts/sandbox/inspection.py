@@ -59,7 +59,7 @@ class _Place(NamedTuple):
 
 
 class Inspection:
-    """What one Jinja text says about itself."""
+    """The findings and names of one Jinja text; nothing of it is run."""
 
     def __init__(
         self, text: str, environment: GuardedEnvironment, *, included: bool = False
@@ -160,7 +160,7 @@ class Inspection:
     # -- names
 
     def _resolve(self, scope: Any, parent: Symbols | None) -> None:
-        """Let Jinja say which names a scope, and the scopes in it, look up outside."""
+        """Find, with Jinja's own analysis, which names a scope and those in it look up outside."""
         kind = type(scope)
         symbols = Symbols(None if kind is nodes.Block else parent)
         symbols.analyze_node(scope)
@@ -288,7 +288,7 @@ class Inspection:
                 for _offset, (name, *_) in fields.located_fields(text):
                     self._private([fields.private_part(name) or ""], node, "_")
         except ValueError:
-            return  # its braces are wrong, which a call says
+            return  # its braces are wrong, which a call reports
 
     def _filter(self, node: nodes.Filter, place: _Place) -> None:
         self._known("filter", node, self._environment.filters, place)

@@ -2,7 +2,7 @@
 
 Texts, numbers and dates of the app's own classes become plain ones.
 
-The app's own `str` of an object is asked once in a prompt; no other code of the app's runs.
+The app's own `str` of an object runs once in a prompt; no other code of the app's runs.
 """
 
 from __future__ import annotations
@@ -71,13 +71,13 @@ def once(raw: Any, what: Any, make: Callable[[Any], Any]) -> Any:
 
 
 def printed(raw: Any, how: Callable[[Any], str]) -> str:
-    """What the app's own `str` (`repr`, `format`) of an object gives; asked once in a prompt."""
+    """What the app's own `str` (`repr`, `format`) of an object gives; it runs once in a prompt."""
 
-    def ask(raw: Any) -> str:
+    def make(raw: Any) -> str:
         measure(raw, PRINTED)
         return current().made(str.__str__(how(raw)))
 
-    return once(raw, how, ask)  # type: ignore[no-any-return]
+    return once(raw, how, make)  # type: ignore[no-any-return]
 
 
 def measure(value: Any, each: int = 1) -> int:
@@ -209,7 +209,7 @@ _timedelta: Final = _dated(dt.timedelta)
 
 
 def _zone(kind: Any, raw: Any) -> Any:
-    """A zone of Python's own: one of the app's is asked once, not for each method."""
+    """A zone of Python's own: one of the app's is read once, not for each method."""
     zone = kind.tzinfo.__get__(raw)
     if zone is None or type(zone) is ZoneInfo or zone is dt.UTC:
         return zone

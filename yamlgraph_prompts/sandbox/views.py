@@ -347,12 +347,7 @@ _BY_BASE: Final[dict[type, Callable[[Any], Any]]] = {
 
 
 def view(value: Any) -> Any:
-    """What a template sees of a value of the app's.
-
-    Example:
-        >>> view("a"), type(view(["a"])).__name__
-        ('a', 'SequenceView')
-    """
+    """What a template sees of a value: itself where it is plain (or `missing`), else a view."""
     kind = type(value)
     if kind in PLAIN:
         return value
