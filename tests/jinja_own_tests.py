@@ -100,7 +100,6 @@ DIFFERENCES = {
     ),
     **dict.fromkeys(
         (
-            "TestFilter::test_striptags",
             "TestFilter::test_urlize",
             "TestFilter::test_urlize_rel_policy",
             "TestFilter::test_urlize_target_parameter",

@@ -16,7 +16,7 @@ from jinja2.filters import ignore_case, make_attrgetter, make_multi_attrgetter
 from jinja2.nodes import EvalContext
 from jinja2.runtime import Context
 from jinja2.utils import _PassArg, pass_context, pass_eval_context
-from markupsafe import escape
+from markupsafe import Markup, escape
 
 from yamlgraph_prompts.sandbox.budget import Budget, Refused, current
 from yamlgraph_prompts.sandbox.methods import call, lines
@@ -39,6 +39,7 @@ from yamlgraph_prompts.sandbox.operations import (
 from yamlgraph_prompts.sandbox.printing import View, measure
 from yamlgraph_prompts.sandbox.views import MappingView, SequenceView, SetView, own, unfolded
 
+_MAX_TAGS = 50_000_000  # opening brackets × characters
 _MAX_INDENT = 100
 _MAX_PARTS = 50
 _LONGEST_WORD = 1_000
@@ -288,6 +289,17 @@ def _ticking(items: Iterator[Any]) -> Iterator[Any]:
         yield item
 
 
+def _striptags(value: Any) -> str:
+    """Without tags, which takes the square of the length where there are many."""
+    budget, text = current(), soft(value)
+    budget.spend(1 + (len(text) >> 1))
+    budget.spend(8 * text.count("&"))
+    if (text.count("<") + 1) * len(text) > _MAX_TAGS:
+        raise budget.too_long()
+    budget.pieces(text, len(text) >> 1)
+    return Markup(text).striptags()
+
+
 _ITERATORS: Final[frozenset[type]] = frozenset({type(reversed([])), type(_ticking(iter(())))})
 
 
@@ -348,6 +360,7 @@ _OURS: dict[str, Callable[..., Any]] = {
     "reverse": _reverse,
     "safe": show,
     "string": soft,
+    "striptags": _striptags,
     "trim": lambda value, chars=None: call(soft(value), "strip", chars),
     "upper": lambda s: call(soft(s), "upper"),
     "wordcount": _wordcount,
@@ -364,8 +377,6 @@ FILTERS: Final[dict[str, Callable[..., Any]]] = {
 }
 # Jinja's filters that are not there, and why.
 EXCLUDED_FILTERS: Final[dict[str, str]] = {
-    **dict.fromkeys(
-        ("striptags", "urlize", "xmlattr"), "It is for HTML, and a prompt is plain text."
-    ),
+    **dict.fromkeys(("urlize", "xmlattr"), "It is for HTML, and a prompt is plain text."),
     "pprint": "It shows what Python holds. Write {{ name | tojson(indent=2) }}.",
 }
