@@ -29,10 +29,12 @@ PromptsError
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.text.escaping import Lines, escaped
+
+if TYPE_CHECKING:
+    from yamlgraph_prompts.findings import Finding
 
 
 class Rejected(Protocol):

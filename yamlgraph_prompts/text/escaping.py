@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping
-from typing import Any
-
 LIMIT_CHARS = 4_000
-LIMIT_TRACEBACK = 200  # lines
 
 
 def printable(text: object, limit: int | None = LIMIT_CHARS, *, keep: str = "") -> str:
@@ -53,27 +48,3 @@ def escaped(text: object) -> str:
     """`text` as one line, or as the `Lines` that it is."""
     line = str(text)
     return line if isinstance(line, Lines) else printable(line)
-
-
-class _Escaping(logging.Filter):
-    """Escapes everything that is logged, so that each record stays one record."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.msg = escaped(record.msg)
-        if isinstance(record.args, Mapping):
-            record.args = {name: _argument(value) for name, value in record.args.items()}
-        elif record.args:
-            record.args = tuple(map(_argument, record.args))
-        if record.exc_info and not record.exc_text:
-            lines = logging.Formatter().formatException(record.exc_info).splitlines()
-            # The last lines are the error itself.
-            record.exc_text = Lines.of(*lines[-LIMIT_TRACEBACK:])
-        return True
-
-
-def _argument(value: Any) -> Any:
-    return value if isinstance(value, int | float) or value is None else escaped(value)
-
-
-# At the logger, so that new messages are covered too.
-logging.getLogger("yamlgraph_prompts").addFilter(_Escaping())

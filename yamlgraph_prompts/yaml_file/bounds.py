@@ -14,7 +14,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from yamlgraph_prompts.findings import Finding, bounded
 from yamlgraph_prompts.yaml_file.lines import Place, split_lines
-from yamlgraph_prompts.yaml_file.words import finding_at
+from yamlgraph_prompts.yaml_file.words import yaml_finding
 
 MAX_DEPTH = 100
 MAX_EXPANSION = 100_000
@@ -218,7 +218,7 @@ def place(node: Any) -> Place:
 
 def _too_deep(mark: Any) -> Finding:
     message = f"the YAML is nested more than {MAX_DEPTH} levels deep"
-    return finding_at(mark, "error", "too-deep", message, "Flatten it.")
+    return yaml_finding(mark, "error", "too-deep", message, "Flatten it.")
 
 
 def _duplicate(key: ScalarNode, first: Node) -> Finding:
@@ -227,15 +227,17 @@ def _duplicate(key: ScalarNode, first: Node) -> Finding:
         " only the last one counts"
     )
     hint = "Delete or rename one of them."
-    return finding_at(key.start_mark, "warning", "duplicate-key", message, hint)
+    return yaml_finding(key.start_mark, "warning", "duplicate-key", message, hint)
 
 
 def _long_number(node: Node) -> Finding:
     message = f"a number has more than {MAX_NUMBER_LENGTH:,} characters"
     hint = "Put it in quotes if it is text."
-    return finding_at(node.start_mark, "error", "too-large", message, hint)
+    return yaml_finding(node.start_mark, "error", "too-large", message, hint)
 
 
 def _bomb(node: Node, why: str) -> Finding:
     hint = "Write the values out, with fewer `*aliases` and `<<` merges."
-    return finding_at(node.start_mark, "error", "alias-bomb", f"the YAML is rejected: {why}", hint)
+    return yaml_finding(
+        node.start_mark, "error", "alias-bomb", f"the YAML is rejected: {why}", hint
+    )

@@ -85,7 +85,7 @@ _SYNTAX = {
 }
 
 
-def finding_at(mark: Any, severity: Severity, code: str, message: str, hint: str) -> Finding:
+def yaml_finding(mark: Any, severity: Severity, code: str, message: str, hint: str) -> Finding:
     """A finding at a mark of PyYAML's."""
     line, column = mark.line + 1, mark.column + 1
     return Finding(severity, code, message, line=line, column=column, hint=hint)
@@ -173,7 +173,7 @@ def construct_finding(error: Exception, data: bytes, loader_class: Any) -> Findi
         hint = "Put it in quotes if it is text."
     if mark is None:
         return Finding("error", "yaml-syntax", message, hint=hint)
-    return finding_at(mark, "error", "yaml-syntax", message, hint)
+    return yaml_finding(mark, "error", "yaml-syntax", message, hint)
 
 
 def _char_at(data: bytes, mark: Any) -> str:
