@@ -8,6 +8,7 @@ import importlib
 import json
 import pkgutil
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from re import _constants as kinds  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
@@ -58,8 +59,10 @@ class Used(NamedTuple):
 
 def _modules() -> Iterator[tuple[Any, ast.Module]]:
     for info in pkgutil.walk_packages(yamlgraph_prompts.__path__, "yamlgraph_prompts."):
-        if info.name not in ("yamlgraph_prompts.__main__", "yamlgraph_prompts.bucket"):
-            module = importlib.import_module(info.name)
+        if not info.name.endswith("__main__"):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # of former import paths
+                module = importlib.import_module(info.name)
             with open(module.__file__ or "", encoding="utf-8") as file:
                 yield module, ast.parse(file.read())
 
