@@ -78,18 +78,19 @@ def _slots(mro: Iterable[type]) -> Iterator[str]:
 class ObjectView(View):
     """An object as its data: what `vars` and its slots hold, and the names opened for its class."""
 
-    __slots__ = ("shape",)
+    __slots__ = ("_held", "shape")
 
     def __init__(self, shape: Shape, raw: Any) -> None:
         self.shape = shape
         self.raw = raw
+        self._held: MappingView | None = None
 
     def get(self, name: str) -> Any:
         shape = self.shape
         if name in shape.properties:
             return view(getattr(self.raw, name, missing))
         if shape.has_dict:
-            value = self._vars("__dict__").item(name)
+            value = self._vars().item(name)
             if value is not missing:
                 return value
         if name in shape.slots:
@@ -97,7 +98,7 @@ class ObjectView(View):
                 return view(attribute_of(self.raw, name))
             except AttributeError:
                 return missing
-        return self._vars("__pydantic_extra__").item(name) if shape.is_model else missing
+        return self._extra().item(name) if shape.is_model else missing
 
     def method(self, name: str) -> Callable[..., Any] | None:
         """The method of this name, where the app opened it, or a model's own dump."""
@@ -109,15 +110,19 @@ class ObjectView(View):
         """A model's fields, and those of the models in it, as pydantic's `model_dump` has them."""
         return {name: unfolded(value, _dumped) for name, value in self}
 
-    def _vars(self, name: str) -> MappingView:
-        """A dictionary of the object's; what a model does not declare may be None."""
-        held = attribute_of(self.raw, name)
-        return MappingView({} if held is None else held)
+    def _vars(self) -> MappingView:
+        if self._held is None:  # looking at its keys costs too much for each attribute
+            self._held = MappingView(attribute_of(self.raw, "__dict__"))
+        return self._held
+
+    def _extra(self) -> MappingView:
+        """What a pydantic model holds that it does not declare."""
+        return MappingView(attribute_of(self.raw, "__pydantic_extra__") or {})
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
         if not self.shape.is_model:
             raise TypeError(f"{name_of(type(self.raw))!r} object is not iterable")
-        names = [*self._vars("__dict__"), *self._vars("__pydantic_extra__")]
+        names = [*self._vars(), *self._extra()]
         current().elements(4 * len(names))
         return iter([(name, self.get(name)) for name in names if not name.startswith("_")])
 
