@@ -38,7 +38,7 @@ from yamlgraph_prompts.files.regular_file import (
 )
 from yamlgraph_prompts.model.pack import encode_pack
 from yamlgraph_prompts.model.release import Prompt, Release
-from yamlgraph_prompts.sources import Snapshot, Source, open_source
+from yamlgraph_prompts.sources import Snapshot, Source, open_source, schemes
 from yamlgraph_prompts.sources.directory import DirectorySource
 from yamlgraph_prompts.sources.memory import MemorySource
 from yamlgraph_prompts.sources.polling import poll
@@ -83,7 +83,7 @@ def shop(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, dict[str, bytes]
     monkeypatch.setitem(sys.modules, "shop_source", module)
     entry = EntryPoint("shop", "shop_source:ShopSource", sources.ENTRY_POINTS)
     monkeypatch.setattr(
-        sources, "entry_points", lambda *, group: EntryPoints([entry]).select(group=group)
+        schemes, "entry_points", lambda *, group: EntryPoints([entry]).select(group=group)
     )
     shelves: dict[str, dict[str, bytes]] = {}
     monkeypatch.setattr(ShopSource, "shelves", shelves)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any
 
-from yamlgraph_prompts.errors import MissingExtra, UnknownScheme
+from yamlgraph_prompts.errors import UnknownScheme
 from yamlgraph_prompts.registry.ports import Registry
 from yamlgraph_prompts.sources import KeepsReleases, open_source
 from yamlgraph_prompts.sources.layers import Layer
+from yamlgraph_prompts.sources.schemes import known_schemes, opener
 
 __all__ = ["Registry", "is_registry", "keeps_releases", "open_registry"]
 
@@ -43,31 +42,17 @@ def open_registry(url: str, *, environment: str | None = None, **options: Any) -
     if environment is not None:
         url = Layer(url).at(environment)
     scheme, separator, _ = url.partition("://")
-    target, extra = _SCHEMES.get(scheme if separator else "", (None, None))
-    if target is not None:
-        module, _, name = target.partition(":")
-        try:
-            return getattr(import_module(module), name)(url, **options)  # type: ignore[no-any-return]
-        except ImportError as problem:
-            if extra is None:
-                raise
-            raise MissingExtra(
-                f"A registry at {scheme}:// needs {problem.name}.",
-                hint=f"Install it with: pip install 'yamlgraph-prompts[{extra}]'",
-            ) from problem
-    for entry in entry_points(group=ENTRY_POINTS):
-        if separator and entry.name == scheme:
-            return entry.load()(url, **options)  # type: ignore[no-any-return]
-    raise UnknownScheme(
-        f"No registry has such a URL: {url!r}.",
-        hint=f"Known: {', '.join(name + '://' for name in _schemes())}.",
-    )
+    opened = opener(scheme, _SCHEMES, ENTRY_POINTS, "registry") if separator else None
+    if opened is None:
+        known = ", ".join(f"{name}://" for name in known_schemes(_SCHEMES, ENTRY_POINTS))
+        raise UnknownScheme(f"No registry has such a URL: {url!r}.", hint=f"Known: {known}.")
+    return opened(url, **options)  # type: ignore[no-any-return]
 
 
 def is_registry(word: str) -> bool:
     """Whether `word` is a URL that `open_registry` opens."""
     scheme, separator, _ = word.partition("://")
-    return bool(separator) and scheme in _schemes()
+    return bool(separator) and scheme in known_schemes(_SCHEMES, ENTRY_POINTS)
 
 
 def keeps_releases(url: str) -> bool:
@@ -79,7 +64,3 @@ def keeps_releases(url: str) -> bool:
         return isinstance(source, KeepsReleases)
     finally:
         source.close()
-
-
-def _schemes() -> list[str]:
-    return sorted({*_SCHEMES, *(entry.name for entry in entry_points(group=ENTRY_POINTS))})

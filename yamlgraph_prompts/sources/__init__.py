@@ -8,14 +8,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.metadata import entry_points
 from pathlib import Path
 from threading import Event
 from typing import Protocol, Self, runtime_checkable
 
-from yamlgraph_prompts.errors import MissingExtra, UnknownScheme
+from yamlgraph_prompts.errors import UnknownScheme
 from yamlgraph_prompts.findings import Finding
+from yamlgraph_prompts.sources.schemes import known_schemes, opener
 
 __all__ = [
     "Change",
@@ -233,23 +232,10 @@ def _open(url: str, base: Path | None) -> Source:
     scheme, separator, _ = url.partition("://")
     if not separator:
         scheme, url = "file", str((base or Path()) / url)
-    target, extra = _SCHEMES.get(scheme, (None, None))
-    if target is not None:
-        module, _, name = target.partition(":")
-        try:
-            return getattr(import_module(module), name)(url)  # type: ignore[no-any-return]
-        except ImportError as problem:
-            if extra is None:
-                raise
-            raise MissingExtra(
-                f"A layer at {scheme}:// needs {problem.name}.",
-                hint=f"Install it with: pip install 'yamlgraph-prompts[{extra}]'",
-            ) from problem
-    for entry in entry_points(group=ENTRY_POINTS):
-        if entry.name == scheme:
-            return entry.load()(url)  # type: ignore[no-any-return]
-    known = sorted({*_SCHEMES, *(e.name for e in entry_points(group=ENTRY_POINTS))})
-    raise UnknownScheme(
-        f"No source reads {scheme}:// (in {url!r}).",
-        hint=f"Known: a path, {', '.join(name + '://' for name in known)}.",
-    )
+    opened = opener(scheme, _SCHEMES, ENTRY_POINTS, "layer")
+    if opened is None:
+        known = ", ".join(f"{name}://" for name in known_schemes(_SCHEMES, ENTRY_POINTS))
+        raise UnknownScheme(
+            f"No source reads {scheme}:// (in {url!r}).", hint=f"Known: a path, {known}."
+        )
+    return opened(url)  # type: ignore[no-any-return]
