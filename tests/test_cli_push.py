@@ -187,6 +187,8 @@ def test_an_empty_folder_is_not_pushed(folder: Path, run: Run, url: str, bucket:
         (("follow", "s3://a/b"), "follow works on the store of one machine"),
         (("releases", "s3://a/b", "ab12"), "takes no further arguments, not ab12"),
         (("releases", "s3://a/b?colour=red"), "colour"),
+        (("releases", "redis://a/b"), "No registry has such a URL: 'redis://a/b'."),
+        (("push", "prompts/", "gs://a/b", "-m", "x"), "Known: file://, s3://."),
     ],
 )
 def test_what_makes_no_sense_is_a_usage_error(

@@ -264,3 +264,17 @@ def test_a_push_with_a_secret_that_is_mended_succeeds_without_a_restart(
         with pytest.raises(LayerUnavailable, match=f"secret key.* ending in {KEY[-4:]} from"):
             push("wrong")
     assert push(SECRET)
+
+
+def test_a_machine_without_a_role_has_no_credentials_though_its_service_answers(
+    s3: ScriptedS3, nobody: Path, anonymous: pytest.MonkeyPatch
+) -> None:
+    def nothing(handler: Handler, asked: Asked) -> bool:
+        handler.answer(404, b"", {})
+        return True
+
+    anonymous.delenv("AWS_EC2_METADATA_DISABLED", raising=False)
+    anonymous.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", s3.endpoint)
+    s3.fault = nothing
+    with pytest.raises(LayerUnavailable, match="no credentials were found"):
+        Channel(s3.url(), environment="x").current()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from yamlgraph_prompts.cli.selection import LAYERS, one_selection
 from yamlgraph_prompts.cli.terminal import note
 from yamlgraph_prompts.errors import PromptsError
-from yamlgraph_prompts.registry import is_registry
+from yamlgraph_prompts.registry import is_registry, open_registry
 from yamlgraph_prompts.sources.layers import environment_name
 
 if TYPE_CHECKING:
@@ -23,7 +23,10 @@ GIT_TIMEOUT_S = 5.0
 
 def urls_in(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """(registries' URLs, other words) among what was given."""
-    urls = [word for word in words if is_registry(word)]
+    urls = [word for word in words if "://" in word]
+    for url in urls:
+        if not is_registry(url):
+            open_registry(url)  # says which URLs there are
     return urls, [word for word in words if word not in urls]
 
 

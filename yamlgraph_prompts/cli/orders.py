@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from yamlgraph_prompts.cli.channels import channel, message, person, urls_in
@@ -83,7 +84,7 @@ def push(arguments: Any) -> int:
             f"There are no prompts in {selection.shown}, so nothing was published.",
             hint="Prompts end in .yaml or .yaml.j2.",
         )
-    act = lambda: there.push(candidate.release, **order, after=live)  # noqa: E731
+    act = partial(there.push, candidate.release, **order, after=live)
     return _published(there, arguments, act, findings)
 
 

@@ -143,6 +143,8 @@ class CutShort(ConnectionClosedError):  # type: ignore[misc]
 
 
 def _bound(http: Any, *, is_s3: bool) -> None:
+    if getattr(http.send, "func", None) is _send_bounded:
+        return  # a session without credentials looks for them again
     # Its pool managers, also those for proxies, share this table.
     http._pool_classes_by_scheme.update({"http": _HTTPPool, "https": _HTTPSPool})
     http.send = partial(_send_bounded, http.send, is_s3)
