@@ -9,6 +9,7 @@ import io
 import os
 import re
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -35,6 +36,7 @@ AUTHORIZATION = "YAMLGRAPH_PROMPTS_AUTHORIZATION"
 
 LIMIT_INDEX_BYTES = 8 << 20
 IDLE_S = 10.0  # without a byte
+_NO_LINGER = struct.pack("ii", 1, 0)
 PARALLEL = 8
 REDIRECTS = 3
 ATTEMPTS = 3
@@ -233,7 +235,10 @@ class _Reading(AbstractContextManager["_Reading"]):
 
         return ssl.create_default_context()
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, problem: object, *_: object) -> None:
+        if problem:
+            for connection in self._connections:
+                connection.reset_on_close()
         self.is_over = True
         for connection in self._connections:
             connection.cut()
@@ -333,6 +338,12 @@ class _Connection(HTTPConnection, AbstractContextManager["_Connection"]):
         response = HTTPResponse(sock, **options)
         response.fp = io.BufferedReader(_Incoming(self._reading, response.fp.detach()))
         return response
+
+    def reset_on_close(self) -> None:
+        """Say no goodbye: a server whose answer is not read would wait a minute for room for it."""
+        with suppress(OSError):
+            if self._wire is not None:
+                self._wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
 
     def cut(self) -> None:
         with suppress(OSError):
