@@ -117,7 +117,8 @@ class ObjectView(View):
 
     def _extra(self) -> MappingView:
         """What a pydantic model holds that it does not declare."""
-        return MappingView(attribute_of(self.raw, "__pydantic_extra__") or {})
+        extra = attribute_of(self.raw, "__pydantic_extra__")
+        return MappingView({} if extra is None else extra)  # its own truth is not asked
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
         if not self.shape.is_model:
