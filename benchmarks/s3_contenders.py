@@ -83,7 +83,7 @@ def boto_threads() -> Sync:
 
 def ours() -> Sync:
     """The layer's files, and one fsynced pack of them in a store: all that a start writes."""
-    from yamlgraph_prompts.model.release import Prompt, Release
+    from yamlgraph_prompts._model.release import Prompt, Release
     from yamlgraph_prompts.registry.store import Store
     from yamlgraph_prompts.sources.s3 import S3Source
     from yamlgraph_prompts.sources.s3.client import connection

@@ -31,7 +31,7 @@ PUSHER = """
 import sys, time
 from benchmarks.s3_nginx import BUCKET, PREFIX, prompt_text
 from yamlgraph_prompts.registry.channel import Channel
-from yamlgraph_prompts.model.release import Prompt, Release
+from yamlgraph_prompts._model.release import Prompt, Release
 def prompt(n, edition):
     return Prompt(f"prompt{n:05}", prompt_text(n, edition).encode())
 bucket = Channel(f"s3://{BUCKET}/{PREFIX}", environment=sys.argv[1], single_writer=True)

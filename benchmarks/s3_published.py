@@ -23,8 +23,8 @@ CHANNEL = "production"
 
 def publish(server: Nginx) -> str:
     """What `push` leaves in the bucket, of everything that lies there."""
-    from yamlgraph_prompts.model.pack import encode_pack
-    from yamlgraph_prompts.model.release import Prompt, Release
+    from yamlgraph_prompts._model.pack import encode_pack
+    from yamlgraph_prompts._model.release import Prompt, Release
 
     root = server.bucket / PREFIX
     release = Release.of(
@@ -63,7 +63,7 @@ def in_memory() -> with_.Sync:
 
 
 def to_store() -> with_.Sync:
-    from yamlgraph_prompts.model.release import Prompt, Release
+    from yamlgraph_prompts._model.release import Prompt, Release
     from yamlgraph_prompts.registry.store import Store
     from yamlgraph_prompts.sources.layers import Layer
     from yamlgraph_prompts.sources.reader import LayerReader

@@ -15,10 +15,10 @@ from itertools import product
 from typing import Any
 
 from benchmarks.measure import Row, duration, is_quick, show
+from yamlgraph_prompts._sandbox.access import METHODS
+from yamlgraph_prompts._sandbox.filters import FILTERS
+from yamlgraph_prompts._sandbox.functions import TESTS
 from yamlgraph_prompts.errors import PromptRenderError
-from yamlgraph_prompts.sandbox.access import METHODS
-from yamlgraph_prompts.sandbox.filters import FILTERS
-from yamlgraph_prompts.sandbox.functions import TESTS
 from yamlgraph_prompts.templates.template import MessageTemplate
 
 MEBI = 1024 * 1024

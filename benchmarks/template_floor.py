@@ -11,8 +11,8 @@ from jinja2 import Environment
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from langchain_core.messages import HumanMessage, SystemMessage
 
-from yamlgraph_prompts.sandbox.inspection import Inspection
-from yamlgraph_prompts.sandbox.jinja import GuardedEnvironment
+from yamlgraph_prompts._sandbox.inspection import Inspection
+from yamlgraph_prompts._sandbox.jinja import GuardedEnvironment
 from yamlgraph_prompts.templates.template import MessageTemplate, PromptTemplate
 
 SYSTEM = "You are {{ role }}. Be {{ tone|default('kind') }}.\n"

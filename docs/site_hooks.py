@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from yamlgraph_prompts.cli.arguments import _parser
+from yamlgraph_prompts._cli.arguments import _parser
 
 _FENCE = re.compile(r"^(```\w+) [^\n]*$", re.M)
 

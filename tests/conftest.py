@@ -27,7 +27,7 @@ from tests.s3_servers import (  # noqa: F401 - fixtures: one server of each kind
     swift,
     swift_url,
 )
-from yamlgraph_prompts.isolation import pool
+from yamlgraph_prompts._isolation import pool
 
 ROOT = Path(__file__).parent.parent
 _KEYS = ("_API_KEY", "_API_TOKEN", "_AI_ENDPOINT")

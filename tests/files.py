@@ -10,8 +10,8 @@ from typing import Any
 
 from langgraph.graph import START, StateGraph
 
-from yamlgraph_prompts.model.events import Event
-from yamlgraph_prompts.model.release import Outcome, Release
+from yamlgraph_prompts._model.events import Event
+from yamlgraph_prompts._model.release import Outcome, Release
 
 
 def write(folder: Path, files: Mapping[str, str | bytes]) -> Path:

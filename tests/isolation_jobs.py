@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from yamlgraph_prompts.isolation.worker import Answer
+from yamlgraph_prompts._isolation.worker import Answer
 
 
 def misbehave(request: tuple[str, Any]) -> Iterator[Answer]:

@@ -15,9 +15,9 @@ import jinja2.environment
 import pytest
 from jinja2.runtime import Context
 
-from yamlgraph_prompts.sandbox.budget import Budget, Limits, using
-from yamlgraph_prompts.sandbox.jinja import GuardedEnvironment
-from yamlgraph_prompts.sandbox.views import view
+from yamlgraph_prompts._sandbox.budget import Budget, Limits, using
+from yamlgraph_prompts._sandbox.jinja import GuardedEnvironment
+from yamlgraph_prompts._sandbox.views import view
 
 # Test modules of Jinja's that say what templates do.
 MODULES = (

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from yamlgraph_prompts.isolation import pool
+from yamlgraph_prompts._isolation import pool
 
 _MOST = 2
 _Worker, _end_all = pool._Worker, pool._end_all

@@ -11,8 +11,8 @@ from langgraph.graph import START, StateGraph
 from langgraph.types import interrupt
 from typing_extensions import TypedDict
 
+from yamlgraph_prompts._live import Build, LiveGraph, LiveStateGraph, Pin, Recipe
 from yamlgraph_prompts.errors import ReleaseNotFound
-from yamlgraph_prompts.live import Build, LiveGraph, LiveStateGraph, Pin, Recipe
 
 
 class Said(TypedDict, total=False):

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT
+from yamlgraph_prompts._model.entry import Arm, Entry
+from yamlgraph_prompts._model.release import Prompt, Release
 from yamlgraph_prompts.errors import Conflict, ReleaseNotFound, StoreCorrupted
-from yamlgraph_prompts.model.entry import Arm, Entry
-from yamlgraph_prompts.model.release import Prompt, Release
 from yamlgraph_prompts.registry.ports import Log, Registry, Releases
 
 WRITERS = 6

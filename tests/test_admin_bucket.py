@@ -12,10 +12,10 @@ import pytest
 from tests.admin_client import TOKENS, Client
 from tests.s3_servers import Shop
 from yamlgraph_prompts import LivePrompts
+from yamlgraph_prompts._model.release import Prompt, Release
 from yamlgraph_prompts.admin import admin_app
 from yamlgraph_prompts.admin.security.gate import Limits
 from yamlgraph_prompts.errors import LayerUnavailable
-from yamlgraph_prompts.model.release import Prompt, Release
 from yamlgraph_prompts.registry.channel import Channel
 from yamlgraph_prompts.sources.s3.objects import Objects
 

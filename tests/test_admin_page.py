@@ -30,6 +30,7 @@ from tests.admin_client import TOKENS, Answer, Client
 from tests.conftest import wait_until
 from tests.files import says, write
 from yamlgraph_prompts import LivePrompts, live_graph
+from yamlgraph_prompts._text.diff import side_by_side
 from yamlgraph_prompts.admin import admin_app
 from yamlgraph_prompts.admin.app import open_app
 from yamlgraph_prompts.admin.page import files
@@ -38,7 +39,6 @@ from yamlgraph_prompts.admin.page.last_change import LastChange
 from yamlgraph_prompts.admin.page.picture import HEIGHT, TooLarge, picture
 from yamlgraph_prompts.admin.security.auth import ROLES, Role
 from yamlgraph_prompts.admin.security.sessions import ENDED_FILE, KEY_FILE
-from yamlgraph_prompts.text.diff import side_by_side
 
 ROOT = Path(__file__).parents[1]
 HTML = {"accept": "text/html,*/*;q=0.8"}

@@ -337,7 +337,7 @@ edges:
   - {from: START, to: greet}
   - {from: greet, to: END}
 """
-SERVE = "import sys; from yamlgraph_prompts.cli import main; sys.exit(main(sys.argv[1:]))"
+SERVE = "import sys; from yamlgraph_prompts._cli import main; sys.exit(main(sys.argv[1:]))"
 
 
 def serve(folder: Path, *words: str, **more: str) -> subprocess.Popen[str]:
@@ -469,7 +469,7 @@ def test_serve_refuses_what_makes_no_sense(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from yamlgraph_prompts.cli import main
+    from yamlgraph_prompts._cli import main
 
     monkeypatch.chdir(graph_folder)
     assert main(["serve", *words, *(("-e", "test") if words else ())]) == 2

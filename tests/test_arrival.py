@@ -14,8 +14,8 @@ import pytest
 from tests.conftest import wait_until
 from tests.files import says, write
 from yamlgraph_prompts import LivePrompts, live_graph
-from yamlgraph_prompts.following import arrival
-from yamlgraph_prompts.following.arrival import Arrival
+from yamlgraph_prompts._following import arrival
+from yamlgraph_prompts._following.arrival import Arrival
 
 
 def follows(prompts: LivePrompts) -> bool:

@@ -20,9 +20,9 @@ from tests.conftest import ROOT, run_in
 from tests.files import write
 from tests.graphs.catalog import CATALOG, Entry
 from yamlgraph_prompts import LivePrompts, PromptsRejected, UnsupportedYamlgraph, load_and_compile
-from yamlgraph_prompts.files.regular_file import read_regular
-from yamlgraph_prompts.yamlgraph_bridge import YamlGraph, adopt, known, peek
-from yamlgraph_prompts.yamlgraph_bridge.facts import GraphReader
+from yamlgraph_prompts._files.regular_file import read_regular
+from yamlgraph_prompts._yamlgraph_bridge import YamlGraph, adopt, known, peek
+from yamlgraph_prompts._yamlgraph_bridge.facts import GraphReader
 
 Folder = Callable[..., Path]
 
@@ -146,7 +146,7 @@ def test_own_prompts_that_are_swapped_while_they_are_read_are_read_again_togethe
             editions.reverse()
         return data
 
-    monkeypatch.setattr("yamlgraph_prompts.yamlgraph_bridge.facts.read_regular", swapping)
+    monkeypatch.setattr("yamlgraph_prompts._yamlgraph_bridge.facts.read_regular", swapping)
     facts = reader(Path("graph.yaml").absolute()).read(nothing)
     said = [own.data for own in facts.files[0].own.values()]
     if swaps == 1:
@@ -176,7 +176,7 @@ def test_a_graph_and_its_own_prompts_are_read_from_one_edition(
             os.replace(tmp_path / "beside", tmp_path / "current")
         return data
 
-    monkeypatch.setattr("yamlgraph_prompts.yamlgraph_bridge.facts.read_regular", swapping)
+    monkeypatch.setattr("yamlgraph_prompts._yamlgraph_bridge.facts.read_regular", swapping)
     facts = reader(tmp_path / "current/graph.yaml").read(nothing)
     (graph_yaml,) = facts.plan.values()
     assert (graph_yaml.data[:5], facts.files[0].own["a"].data) == (b"# new", b"user: new")
@@ -568,8 +568,8 @@ def test_importing_the_package_does_not_import_yamlgraph(tmp_path: Path) -> None
 
 
 def test_a_schema_is_built_as_yamlgraph_builds_it_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from yamlgraph_prompts.model.release import Prompt
-    from yamlgraph_prompts.yamlgraph_bridge import execute
+    from yamlgraph_prompts._model.release import Prompt
+    from yamlgraph_prompts._yamlgraph_bridge import execute
 
     prompt = Prompt(
         "deep/my_score", b"user: x\noutput_schema: {type: object, properties: {n: {type: integer}}}"

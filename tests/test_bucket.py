@@ -19,6 +19,9 @@ import pytest
 from tests.conftest import ROOT
 from tests.s3_servers import Shop
 from tests.scripted_server import Asked, Handler, ScriptedS3, cut_in_its_head
+from yamlgraph_prompts._model.entry import Entry
+from yamlgraph_prompts._model.pack import decode_pack
+from yamlgraph_prompts._model.release import Prompt, Release
 from yamlgraph_prompts.errors import (
     InvalidEnvironment,
     LayerUnavailable,
@@ -27,9 +30,6 @@ from yamlgraph_prompts.errors import (
     ReleaseNotFound,
     StoreCorrupted,
 )
-from yamlgraph_prompts.model.entry import Entry
-from yamlgraph_prompts.model.pack import decode_pack
-from yamlgraph_prompts.model.release import Prompt, Release
 from yamlgraph_prompts.registry.channel import Channel, Pushed
 from yamlgraph_prompts.registry.s3 import S3Registry
 from yamlgraph_prompts.registry.s3_log import S3Log
@@ -309,7 +309,7 @@ def test_racing_processes_win_no_number_twice(url: str) -> None:
         "import sys\n"
         "from yamlgraph_prompts.registry.channel import Channel\n"
         "from yamlgraph_prompts.errors import PushRefused\n"
-        "from yamlgraph_prompts.model.release import Prompt, Release\n"
+        "from yamlgraph_prompts._model.release import Prompt, Release\n"
         "made = Release.of([Prompt('greeting', sys.argv[2].encode())])\n"
         "b = Channel(sys.argv[1], environment='production')\n"
         "b.current(), sys.stdin.readline()\n"

@@ -14,12 +14,12 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yamlgraph_prompts.check import Checker, check
-from yamlgraph_prompts.check import checker as check_module
-from yamlgraph_prompts.check.prompts import examine_prompt
+from yamlgraph_prompts._check import Checker, check
+from yamlgraph_prompts._check import checker as check_module
+from yamlgraph_prompts._check.prompts import examine_prompt
+from yamlgraph_prompts._model.graph import GraphFacts, GraphFile, OwnPrompt, PromptUse
+from yamlgraph_prompts._model.release import LayerVersion, Prompt, Release
 from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.model.graph import GraphFacts, GraphFile, OwnPrompt, PromptUse
-from yamlgraph_prompts.model.release import LayerVersion, Prompt, Release
 
 
 def release(prompts, *, layer="memory:", layers=()):
@@ -765,6 +765,6 @@ def test_a_real_validator_agrees():
 
 
 def test_the_json_schema_knows_the_keys_that_the_check_knows():
-    from yamlgraph_prompts.check import prompts as prompt_check
+    from yamlgraph_prompts._check import prompts as prompt_check
 
     assert set(json_schema()["properties"]) == set(prompt_check._KEYS)

@@ -15,8 +15,8 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.model_server import ModelServer
-from yamlgraph_prompts.cli import main
-from yamlgraph_prompts.cli.check import annotation
+from yamlgraph_prompts._cli import main
+from yamlgraph_prompts._cli.check import annotation
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.live_prompts import LivePrompts
 from yamlgraph_prompts.load import load_and_compile
@@ -108,7 +108,7 @@ def test_version_says_the_version(run: Run) -> None:
 
 def test_help_is_quick_because_nothing_heavy_is_imported(folder: Path) -> None:
     script = (
-        "import sys; from yamlgraph_prompts.cli import main; main(['check', '--help'])\n"
+        "import sys; from yamlgraph_prompts._cli import main; main(['check', '--help'])\n"
         "names = 'yaml jinja2 langgraph yamlgraph watchdog boto3 asyncio logging'.split()\n"
         "print([name for name in names if name in sys.modules], file=sys.stderr)"
     )
@@ -347,7 +347,7 @@ def test_ctrl_c_is_130(folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch) 
     def interrupted(arguments: Any) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("yamlgraph_prompts.cli.check.run", interrupted)
+    monkeypatch.setattr("yamlgraph_prompts._cli.check.run", interrupted)
     assert run("check", "graph.yaml") == (130, "", "")
 
 
@@ -635,8 +635,8 @@ def test_an_order_says_how_many_processes_have_taken_it(folder: Path, run: Run) 
 def test_an_order_that_no_process_can_serve_is_taken_back(
     folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("yamlgraph_prompts.cli.orders.TAKEN_WITHIN_S", 0.1)
-    monkeypatch.setattr("yamlgraph_prompts.cli.orders.GIVEN_UP_AFTER_S", 1.0)
+    monkeypatch.setattr("yamlgraph_prompts._cli.orders.TAKEN_WITHIN_S", 0.1)
+    monkeypatch.setattr("yamlgraph_prompts._cli.orders.GIVEN_UP_AFTER_S", 1.0)
     (folder / "prompts/base/signature.yaml").rename(folder / "signature.kept")
     first = publish(folder, "user: Hello {name}, first\n")
     (folder / "signature.kept").rename(folder / "prompts/base/signature.yaml")
@@ -823,7 +823,7 @@ def process(script: str, **arguments: Any) -> subprocess.CompletedProcess[str]:
     )
 
 
-COMMAND = "import sys; from yamlgraph_prompts.cli import main; sys.exit(main({argv!r}))"
+COMMAND = "import sys; from yamlgraph_prompts._cli import main; sys.exit(main({argv!r}))"
 
 
 def test_as_a_process_it_exits_as_it_says(folder: Path) -> None:

@@ -14,12 +14,12 @@ import pytest
 from tests.files import write
 from tests.s3_servers import Shop
 from tests.test_bucket import registry_of
-from yamlgraph_prompts.cli import main
-from yamlgraph_prompts.cli.channels import person
-from yamlgraph_prompts.cli.selection import one_selection
+from yamlgraph_prompts._cli import main
+from yamlgraph_prompts._cli.channels import person
+from yamlgraph_prompts._cli.selection import one_selection
+from yamlgraph_prompts._model.entry import Entry
+from yamlgraph_prompts._model.release import Prompt, Release
 from yamlgraph_prompts.errors import LayerUnavailable
-from yamlgraph_prompts.model.entry import Entry
-from yamlgraph_prompts.model.release import Prompt, Release
 from yamlgraph_prompts.registry.channel import Channel, Pushed
 from yamlgraph_prompts.registry.s3 import S3Registry
 
@@ -266,7 +266,7 @@ def test_who_is_overtaken_while_the_prompts_are_being_read_is_told(
         bucket.push(rival, message="hurry", who="Grace")
         return one_selection(*given)
 
-    monkeypatch.setattr("yamlgraph_prompts.cli.orders.one_selection", reading)
+    monkeypatch.setattr("yamlgraph_prompts._cli.orders.one_selection", reading)
     code, _, err = run("push", "prompts/", url, *PUSH)
     assert code == 1
     assert "Grace was first" in err

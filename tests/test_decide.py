@@ -7,8 +7,8 @@ import weakref
 
 import pytest
 
-from yamlgraph_prompts.model.trigger import Trigger
-from yamlgraph_prompts.publishing.decide import Action, State, decide
+from yamlgraph_prompts._model.trigger import Trigger
+from yamlgraph_prompts._publishing.decide import Action, State, decide
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 
 
 def demo(cwd: Path, script: str = "") -> subprocess.CompletedProcess[str]:
-    run = f"import sys\n{script}\nfrom yamlgraph_prompts.cli import main; sys.exit(main(['demo']))"
+    run = f"import sys\n{script}\nfrom yamlgraph_prompts._cli import main; sys.exit(main(['demo']))"
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("FORCE_")
     }

@@ -180,7 +180,7 @@ def _shell(command: str) -> tuple[int, str]:
     out = io.StringIO()
     if command.startswith("yamlgraph-prompts ") and not re.search(r"[|<>;&]", command):
         # In this process: an interpreter and its imports for each command would take seconds.
-        from yamlgraph_prompts.cli import main
+        from yamlgraph_prompts._cli import main
 
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
             code = main(shlex.split(command)[1:])
@@ -388,7 +388,7 @@ def test_every_finding_code_is_explained_and_none_is_made_up() -> None:
 
 
 def test_every_kind_of_event_that_is_sent_is_explained() -> None:
-    from yamlgraph_prompts.model.events import EventKind
+    from yamlgraph_prompts._model.events import EventKind
 
     sent = {
         constant.value
@@ -405,7 +405,7 @@ def test_every_kind_of_event_that_is_sent_is_explained() -> None:
 
 
 def test_every_state_that_an_operator_should_look_at_is_explained() -> None:
-    words = ast.parse((PACKAGE / "model/health.py").read_text())
+    words = ast.parse((PACKAGE / "_model/health.py").read_text())
     named = {
         key.value
         for node in ast.walk(words)
@@ -417,7 +417,7 @@ def test_every_state_that_an_operator_should_look_at_is_explained() -> None:
 
 
 def test_every_outcome_is_explained() -> None:
-    from yamlgraph_prompts.model.release import Status
+    from yamlgraph_prompts._model.release import Status
 
     assert sorted(column("operations.md", "Outcomes")) == sorted(get_args(Status))
 
@@ -456,12 +456,12 @@ def test_every_module_has_a_purpose_and_a_place_on_the_map() -> None:
 
 
 def test_the_limits_are_the_ones_that_hold() -> None:
-    from yamlgraph_prompts.files import regular_file
-    from yamlgraph_prompts.model import pack
-    from yamlgraph_prompts.sandbox import budget
+    from yamlgraph_prompts._files import regular_file
+    from yamlgraph_prompts._model import pack
+    from yamlgraph_prompts._sandbox import budget
+    from yamlgraph_prompts._yaml_file import bounds as yaml_bounds
     from yamlgraph_prompts.sources import directory
     from yamlgraph_prompts.templates import render
-    from yamlgraph_prompts.yaml_file import bounds as yaml_bounds
 
     limits = budget.Limits()
     page = " ".join((ROOT / "docs" / "templates.md").read_text().split())
@@ -481,10 +481,10 @@ def test_the_limits_are_the_ones_that_hold() -> None:
 
 
 def test_the_table_of_operations_is_what_templates_can_do() -> None:
-    from yamlgraph_prompts.sandbox.access import METHODS
-    from yamlgraph_prompts.sandbox.filters import FILTERS
-    from yamlgraph_prompts.sandbox.functions import GLOBALS, TESTS
-    from yamlgraph_prompts.sandbox.methods import FIELDS
+    from yamlgraph_prompts._sandbox.access import METHODS
+    from yamlgraph_prompts._sandbox.filters import FILTERS
+    from yamlgraph_prompts._sandbox.functions import GLOBALS, TESTS
+    from yamlgraph_prompts._sandbox.methods import FIELDS
 
     page = (ROOT / "docs" / "templates.md").read_text()
     tables = {kind: {*names, *FIELDS.get(kind, ())} for kind, names in METHODS.items()}
@@ -506,7 +506,7 @@ def site_hooks() -> ModuleType:
 
 
 def test_the_command_reference_has_every_command_and_argument(site_hooks: ModuleType) -> None:
-    from yamlgraph_prompts.cli.arguments import _parser
+    from yamlgraph_prompts._cli.arguments import _parser
 
     cli = SimpleNamespace(file=SimpleNamespace(src_uri="cli.md"))
     reference = site_hooks.on_page_markdown((ROOT / "docs" / "cli.md").read_text(), cli)

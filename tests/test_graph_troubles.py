@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import wait_until
 from yamlgraph_prompts import PromptsRejected, load_and_compile
-from yamlgraph_prompts.cli import main
+from yamlgraph_prompts._cli import main
 from yamlgraph_prompts.findings import Finding
 
 GOOD = """\

@@ -16,7 +16,7 @@ import pytest
 from tests.conftest import run_in, wait_until
 from tests.files import Heard, says, write
 from yamlgraph_prompts import LiveGraph, LivePrompts, live_graph, load_and_compile
-from yamlgraph_prompts.model.trigger import Trigger
+from yamlgraph_prompts._model.trigger import Trigger
 
 pytestmark = [
     pytest.mark.alone,

@@ -16,14 +16,14 @@ from typing import Any
 import pytest
 
 from tests.conftest import wait_until
+from yamlgraph_prompts._isolation import Pool, compile_text
+from yamlgraph_prompts._isolation import pool as pool_module
 from yamlgraph_prompts.errors import WorkerDied, WorkerUnavailable, WorkStopped
-from yamlgraph_prompts.isolation import Pool, compile_text
-from yamlgraph_prompts.isolation import pool as pool_module
 
 pytestmark = pytest.mark.usefixtures("own_workers")
 WITH_TEST_JOBS = (
     "import json, sys; path, *facts = json.loads(sys.argv[1]); sys.path[:] = path\n"
-    "from yamlgraph_prompts.isolation import worker\n"
+    "from yamlgraph_prompts._isolation import worker\n"
     "worker.JOBS['test'] = 'tests.isolation_jobs:misbehave'\n"
     "worker.main(*facts)"
 )
@@ -169,7 +169,7 @@ def test_what_a_job_prints_is_no_answer(pool: Pool) -> None:
 
 PARENT = f"""
 import sys
-from yamlgraph_prompts.isolation import Pool, pool as module
+from yamlgraph_prompts._isolation import Pool, pool as module
 module._START = {WITH_TEST_JOBS!r}
 pool = Pool(["test"])
 def ask(what, value=None): return pool.answer("test", (what, value), seconds=60)[0]
@@ -223,8 +223,8 @@ print("fine")
 def test_a_text_is_compiled_in_a_worker_and_runs_here() -> None:
     from jinja2 import Template
 
-    from yamlgraph_prompts.sandbox.budget import Budget, Limits, using
-    from yamlgraph_prompts.sandbox.jinja import GuardedEnvironment
+    from yamlgraph_prompts._sandbox.budget import Budget, Limits, using
+    from yamlgraph_prompts._sandbox.jinja import GuardedEnvironment
 
     text = "{% for n in names %}{{ n | upper }}! {% endfor %}{{ tone }}"
     compiled = compile_text(text)
@@ -247,7 +247,7 @@ def test_what_is_wrong_with_a_text_comes_back_instead_of_code(text: str) -> None
 def test_a_text_is_compiled_also_where_its_worker_is_killed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from yamlgraph_prompts.isolation import compiling
+    from yamlgraph_prompts._isolation import compiling
 
     answer, asked = compiling._pool.answer, []
 
@@ -265,7 +265,7 @@ def test_a_text_is_compiled_also_where_its_worker_is_killed(
 def test_a_text_is_compiled_here_where_no_worker_can_be_started(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from yamlgraph_prompts.isolation import compiling
+    from yamlgraph_prompts._isolation import compiling
 
     here = compile_text("Hi {{ name }}")
     compiling._pool.close()

@@ -13,7 +13,7 @@ import pytest
 
 from tests.files import write
 from yamlgraph_prompts import LivePrompts, Stale, sources
-from yamlgraph_prompts.publishing.drafts import Draft
+from yamlgraph_prompts._publishing.drafts import Draft
 from yamlgraph_prompts.sources import Change, Snapshot
 from yamlgraph_prompts.sources.directory import DirectorySource
 from yamlgraph_prompts.sources.polling import poll
@@ -77,7 +77,7 @@ HOST = """
 import sys
 from tests.test_layer_writes import host
 from yamlgraph_prompts.errors import PromptsError
-from yamlgraph_prompts.publishing.drafts import Draft
+from yamlgraph_prompts._publishing.drafts import Draft
 with host(sys.argv[1], sys.argv[2]) as prompts:
     try:
         with prompts.change(Draft("a", b"user: theirs")) as change:

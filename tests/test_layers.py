@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from tests.files import Heard, codes, write
 from yamlgraph_prompts import Finding, Layer, LivePrompts, PromptNotFound, PromptsRejected
+from yamlgraph_prompts._publishing.drafts import Draft
 from yamlgraph_prompts.errors import LayerError, LayerUnavailable
-from yamlgraph_prompts.publishing.drafts import Draft
 from yamlgraph_prompts.sources import Snapshot
 from yamlgraph_prompts.sources.directory import DirectorySource
 from yamlgraph_prompts.sources.layers import LayerContent, as_layer, environments_pattern, resolve

@@ -18,10 +18,15 @@ from typing import Any, NamedTuple
 import pytest
 
 import yamlgraph_prompts
-from yamlgraph_prompts.check import Checker
-from yamlgraph_prompts.check.facts import KnownFacts, file_facts
-from yamlgraph_prompts.check.prompts import examine_prompt, read_prompt
-from yamlgraph_prompts.check.rendered import in_templates
+from yamlgraph_prompts._check import Checker
+from yamlgraph_prompts._check.facts import KnownFacts, file_facts
+from yamlgraph_prompts._check.prompts import examine_prompt, read_prompt
+from yamlgraph_prompts._check.rendered import in_templates
+from yamlgraph_prompts._model.graph import GraphFacts, GraphFile, PromptUse
+from yamlgraph_prompts._model.release import Prompt, Release
+from yamlgraph_prompts._sandbox import examination, fields
+from yamlgraph_prompts._sandbox.jinja import GuardedEnvironment
+from yamlgraph_prompts._text.spelling import nearest
 from yamlgraph_prompts.errors import PromptRenderError
 from yamlgraph_prompts.findings import (
     MAX_FINDINGS,
@@ -30,13 +35,8 @@ from yamlgraph_prompts.findings import (
     bounded,
     shown,
 )
-from yamlgraph_prompts.model.graph import GraphFacts, GraphFile, PromptUse
-from yamlgraph_prompts.model.release import Prompt, Release
-from yamlgraph_prompts.sandbox import examination, fields
-from yamlgraph_prompts.sandbox.jinja import GuardedEnvironment
 from yamlgraph_prompts.templates import allow
 from yamlgraph_prompts.templates.message_template import MessageTemplate
-from yamlgraph_prompts.text.spelling import nearest
 
 # -- every regular expression of the package --------------------------------------------------
 

@@ -21,8 +21,8 @@ from langgraph.pregel import Pregel
 from langgraph.store.memory import InMemoryStore
 
 from tests.live_graph_fakes import CountingSaver, FakeFeed, Said, live, releases, talks, thread
-from yamlgraph_prompts.live import LiveGraph, ReleaseCache
-from yamlgraph_prompts.live import graph as live_graph
+from yamlgraph_prompts._live import LiveGraph, ReleaseCache
+from yamlgraph_prompts._live import graph as live_graph
 
 
 def swapping(**options: Any) -> tuple[LiveGraph, FakeFeed]:

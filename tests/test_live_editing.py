@@ -12,8 +12,8 @@ from langgraph.store.memory import InMemoryStore
 from langgraph.types import CachePolicy, RetryPolicy
 
 from tests.live_graph_fakes import Said, editable, live, releases, talks
-from yamlgraph_prompts.live import LiveGraph, LiveStateGraph, Recipe, ReleaseCache
-from yamlgraph_prompts.live.state_graph import EDITS
+from yamlgraph_prompts._live import LiveGraph, LiveStateGraph, Recipe, ReleaseCache
+from yamlgraph_prompts._live.state_graph import EDITS
 
 START_SAID: Any = {"said": []}
 

@@ -13,8 +13,8 @@ from langgraph.pregel.remote import RemoteGraph
 from langgraph.types import Command
 
 from tests.live_graph_fakes import FakeFeed, Said, asks, live, releases, talks, thread
+from yamlgraph_prompts._live import LiveGraph
 from yamlgraph_prompts.errors import GraphChanged
-from yamlgraph_prompts.live import LiveGraph
 
 START_SAID: Any = {"said": []}
 OWNER = object()

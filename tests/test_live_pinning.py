@@ -28,9 +28,9 @@ from tests.live_graph_fakes import (
     talks,
     thread,
 )
+from yamlgraph_prompts._live import LiveGraph
+from yamlgraph_prompts._live.pinning import RunRelease
 from yamlgraph_prompts.errors import GraphChanged, ReleaseNotFound
-from yamlgraph_prompts.live import LiveGraph
-from yamlgraph_prompts.live.pinning import RunRelease
 
 START_SAID: Any = {"said": []}
 

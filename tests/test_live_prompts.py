@@ -30,8 +30,8 @@ from yamlgraph_prompts import (
     ReleaseNotFound,
     live_graph,
 )
-from yamlgraph_prompts.model.trigger import Trigger
-from yamlgraph_prompts.publishing.drafts import Draft
+from yamlgraph_prompts._model.trigger import Trigger
+from yamlgraph_prompts._publishing.drafts import Draft
 from yamlgraph_prompts.sources.directory import DirectorySource
 from yamlgraph_prompts.sources.reader import LayerReader
 

@@ -34,7 +34,7 @@ from yamlgraph_prompts import (
     load_and_compile,
     load_and_compile_async,
 )
-from yamlgraph_prompts.publishing import builds
+from yamlgraph_prompts._publishing import builds
 
 GRAPH = """
 name: hello

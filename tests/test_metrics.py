@@ -11,8 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.conftest import run_in
 from tests.files import says, write
 from yamlgraph_prompts import LivePrompts, live_graph
+from yamlgraph_prompts._model.health import LayerState
 from yamlgraph_prompts.metrics import Metrics
-from yamlgraph_prompts.model.health import LayerState
 
 
 def values(metrics: Metrics) -> dict[str, dict[tuple[str, ...], float]]:
@@ -146,7 +146,7 @@ def test_requests_and_bytes_of_remote_layers_are_counted_once() -> None:
 def test_a_forked_process_does_not_tell_its_parents_requests_again(tmp_path: Path) -> None:
     script = """
 import os
-from yamlgraph_prompts.model.health import LayerState
+from yamlgraph_prompts._model.health import LayerState
 from yamlgraph_prompts.metrics import Metrics
 asked = [5]
 metrics = Metrics()

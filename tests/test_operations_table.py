@@ -11,10 +11,10 @@ import decimal
 import pytest
 from jinja2.defaults import DEFAULT_FILTERS, DEFAULT_NAMESPACE, DEFAULT_TESTS
 
-from yamlgraph_prompts.sandbox.access import METHODS
-from yamlgraph_prompts.sandbox.filters import EXCLUDED_FILTERS, FILTERS
-from yamlgraph_prompts.sandbox.functions import GLOBALS, TESTS
-from yamlgraph_prompts.sandbox.methods import FIELDS
+from yamlgraph_prompts._sandbox.access import METHODS
+from yamlgraph_prompts._sandbox.filters import EXCLUDED_FILTERS, FILTERS
+from yamlgraph_prompts._sandbox.functions import GLOBALS, TESTS
+from yamlgraph_prompts._sandbox.methods import FIELDS
 
 KINDS: dict[str, tuple[type, ...]] = {
     "text": (str,),

@@ -15,10 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yamlgraph_prompts.errors import StoreCorrupted, StoreError
-from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.model import pack
-from yamlgraph_prompts.model.pack import (
+from yamlgraph_prompts._model import pack
+from yamlgraph_prompts._model.pack import (
     MAGIC,
     decode_pack,
     encode_pack,
@@ -26,7 +24,9 @@ from yamlgraph_prompts.model.pack import (
     read_head,
     read_pack,
 )
-from yamlgraph_prompts.model.release import LayerVersion, Prompt, Release
+from yamlgraph_prompts._model.release import LayerVersion, Prompt, Release
+from yamlgraph_prompts.errors import StoreCorrupted, StoreError
+from yamlgraph_prompts.findings import Finding
 
 RELEASE = Release.of(
     [

@@ -10,8 +10,8 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from yamlgraph_prompts._yaml_file import LIMIT_BYTES, parse_prompt, parse_yaml
 from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.yaml_file import LIMIT_BYTES, parse_prompt, parse_yaml
 
 
 def only_finding(data: bytes | str) -> Finding:
@@ -133,7 +133,7 @@ def test_broken_yaml_is_explained_at_its_place(text, line, column, word):
 )
 def test_the_pure_parser_is_explained_in_the_same_words(text, monkeypatch):
     expected = only_finding(text)
-    monkeypatch.setattr("yamlgraph_prompts.yaml_file.parse._Loader", yaml.SafeLoader)
+    monkeypatch.setattr("yamlgraph_prompts._yaml_file.parse._Loader", yaml.SafeLoader)
     assert only_finding(text).message == expected.message
 
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from yamlgraph_prompts._model.graph import GraphFacts, GraphFile, OwnPrompt, PromptUse
+from yamlgraph_prompts._model.release import LayerVersion, Prompt, Release
 from yamlgraph_prompts.errors import PromptNotFound
-from yamlgraph_prompts.model.graph import GraphFacts, GraphFile, OwnPrompt, PromptUse
-from yamlgraph_prompts.model.release import LayerVersion, Prompt, Release
 from yamlgraph_prompts.registry.memory import MemoryStore, Store
 
 names = st.text(string.ascii_lowercase + "/_é", min_size=1, max_size=12)

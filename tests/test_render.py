@@ -204,13 +204,13 @@ def test_a_template_that_counts_its_time_leaves_some_to_the_others(renderer: J2R
 @pytest.fixture
 def stuck(monkeypatch: pytest.MonkeyPatch) -> Iterator[J2Renderer]:
     """A renderer whose process stops answering in the middle of any template named ``stuck``."""
-    from yamlgraph_prompts.isolation import pool as module
+    from yamlgraph_prompts._isolation import pool as module
 
     start = (
         "import json, sys, time; path, *facts = json.loads(sys.argv[1])\n"
         "sys.path[:] = path\n"
         "from yamlgraph_prompts.templates import render_job as job\n"
-        "from yamlgraph_prompts.isolation.worker import main\n"
+        "from yamlgraph_prompts._isolation.worker import main\n"
         "inner = job._render\n"
         "def _render(jinja, name, context):\n"
         "    if name == 'stuck': time.sleep(60)\n"

@@ -14,8 +14,8 @@ from botocore.tokens import SSOTokenProvider
 
 from tests.s3_servers import KEY, SECRET, Shop, credentials
 from tests.scripted_server import Asked, Handler, ScriptedS3
+from yamlgraph_prompts._model.release import Prompt, Release
 from yamlgraph_prompts.errors import LayerUnavailable
-from yamlgraph_prompts.model.release import Prompt, Release
 from yamlgraph_prompts.registry.channel import Channel
 from yamlgraph_prompts.sources import open_source
 from yamlgraph_prompts.sources.s3 import S3Source

@@ -26,13 +26,13 @@ from tests.files import Heard
 from tests.s3_servers import KEY, SECRET, Shop, credentials
 from tests.scripted_server import Asked, Handler, ScriptedS3, Server, refused, silent
 from yamlgraph_prompts import Layer, LiveGraph, live_graph
+from yamlgraph_prompts._files.regular_file import LIMIT_FILE_BYTES
+from yamlgraph_prompts._live import Pin
+from yamlgraph_prompts._model.pack import encode_pack
+from yamlgraph_prompts._model.release import Prompt, Release
+from yamlgraph_prompts._model.trigger import Trigger
 from yamlgraph_prompts.errors import LayerNotFound, LayerUnavailable, ReleaseNotFound
-from yamlgraph_prompts.files.regular_file import LIMIT_FILE_BYTES
-from yamlgraph_prompts.live import Pin
 from yamlgraph_prompts.live_prompts import LivePrompts
-from yamlgraph_prompts.model.pack import encode_pack
-from yamlgraph_prompts.model.release import Prompt, Release
-from yamlgraph_prompts.model.trigger import Trigger
 from yamlgraph_prompts.sources import (
     KeepsReleases,
     Source,

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, HumanMessage
 from pydantic import BaseModel
 
+from yamlgraph_prompts._sandbox.budget import Budget, LimitReached, Limits, Refused, current, using
+from yamlgraph_prompts._sandbox.jinja import GuardedEnvironment
 from yamlgraph_prompts.errors import PromptRenderError, PromptsError
-from yamlgraph_prompts.sandbox.budget import Budget, LimitReached, Limits, Refused, current, using
-from yamlgraph_prompts.sandbox.jinja import GuardedEnvironment
 from yamlgraph_prompts.templates.template import MessageTemplate
 
 MEBI = 1024 * 1024

@@ -24,20 +24,20 @@ from tests.s3_servers import Shop as Bucket
 from tests.s3_servers import credentials
 from tests.test_bucket import unpacked
 from yamlgraph_prompts import sources
+from yamlgraph_prompts._files.regular_file import (
+    LIMIT_FILE_BYTES,
+    SpecialFile,
+    TooLarge,
+    read_regular,
+)
+from yamlgraph_prompts._model.pack import encode_pack
+from yamlgraph_prompts._model.release import Prompt, Release
 from yamlgraph_prompts.errors import (
     LayerNotFound,
     LayerUnavailable,
     MissingExtra,
     UnknownScheme,
 )
-from yamlgraph_prompts.files.regular_file import (
-    LIMIT_FILE_BYTES,
-    SpecialFile,
-    TooLarge,
-    read_regular,
-)
-from yamlgraph_prompts.model.pack import encode_pack
-from yamlgraph_prompts.model.release import Prompt, Release
 from yamlgraph_prompts.sources import Snapshot, Source, open_source, schemes
 from yamlgraph_prompts.sources.directory import DirectorySource
 from yamlgraph_prompts.sources.memory import MemorySource

@@ -24,11 +24,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import ROOT
+from yamlgraph_prompts._files import disk
+from yamlgraph_prompts._model.entry import Entry
+from yamlgraph_prompts._model.release import LayerVersion, Prompt, Release
 from yamlgraph_prompts.errors import ReleaseNotFound, StoreCorrupted, StoreError
-from yamlgraph_prompts.files import disk
 from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.model.entry import Entry
-from yamlgraph_prompts.model.release import LayerVersion, Prompt, Release
 from yamlgraph_prompts.registry import journal
 from yamlgraph_prompts.registry.store import Store
 
@@ -449,7 +449,7 @@ KILLED = """
 import os, shutil, signal, sys
 from pathlib import Path
 from yamlgraph_prompts.registry import journal
-from yamlgraph_prompts.model.release import Prompt, Release
+from yamlgraph_prompts._model.release import Prompt, Release
 from yamlgraph_prompts.registry.store import Store
 
 base, copy, scenario = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
@@ -848,7 +848,7 @@ class Child:
     def __init__(self, folder: Path, script: str) -> None:
         head = (
             "import sys, os, time\nfrom pathlib import Path\n"
-            "from yamlgraph_prompts.model.release import Prompt, Release\n"
+            "from yamlgraph_prompts._model.release import Prompt, Release\n"
             "from yamlgraph_prompts.registry.store import Store\n"
             f"store = Store(Path({str(folder)!r}))\n"
         )
@@ -991,7 +991,7 @@ def test_readers_beside_a_writer_see_only_whole_releases(store: Store, folder: P
 FORKED = """
 import os, sys, threading
 from pathlib import Path
-from yamlgraph_prompts.model.release import Prompt, Release
+from yamlgraph_prompts._model.release import Prompt, Release
 from yamlgraph_prompts.registry.store import Store
 
 folder = Path(sys.argv[1])

@@ -17,8 +17,9 @@ from yamlgraph import executor_base
 from yamlgraph.executor_base import format_prompt, prepare_messages
 from yamlgraph.utils.template import extract_variables, scan_simple_fields
 
+from yamlgraph_prompts._sandbox import fields
+from yamlgraph_prompts._yamlgraph_bridge.execute import install
 from yamlgraph_prompts.errors import PromptRenderError, PromptsError
-from yamlgraph_prompts.sandbox import fields
 from yamlgraph_prompts.templates.template import (
     MessageTemplate,
     PromptTemplate,
@@ -26,7 +27,6 @@ from yamlgraph_prompts.templates.template import (
     examine,
     is_jinja,
 )
-from yamlgraph_prompts.yamlgraph_bridge.execute import install
 
 quick = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 

@@ -24,7 +24,7 @@ from tests import corpus_templates, jinja_own_tests
 from tests.conftest import ROOT
 from tests.files import write
 from yamlgraph_prompts import LivePrompts, PromptRenderError
-from yamlgraph_prompts.sandbox.filters import EXCLUDED_FILTERS
+from yamlgraph_prompts._sandbox.filters import EXCLUDED_FILTERS
 from yamlgraph_prompts.templates.template import MessageTemplate, examine, is_jinja
 
 STATE = {"topic": "cats", "history": ["a", "b"], "user": {"name": "Ada"}}

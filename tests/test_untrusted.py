@@ -19,15 +19,15 @@ from tests.admin_client import TOKENS, Client
 from tests.files import write
 from tests.test_admin import only
 from yamlgraph_prompts import LivePrompts
+from yamlgraph_prompts._check import Checker, untrusted
+from yamlgraph_prompts._check.facts import KnownFacts
+from yamlgraph_prompts._model.graph import GraphFacts, GraphFile, OwnPrompt, PromptUse
+from yamlgraph_prompts._model.release import Prompt, Release
+from yamlgraph_prompts._text.diff import side_by_side, unified
 from yamlgraph_prompts.admin import admin_app
 from yamlgraph_prompts.admin.desk import Desk
 from yamlgraph_prompts.admin.problems import Refusal
 from yamlgraph_prompts.admin.security.gate import Limits
-from yamlgraph_prompts.check import Checker, untrusted
-from yamlgraph_prompts.check.facts import KnownFacts
-from yamlgraph_prompts.model.graph import GraphFacts, GraphFile, OwnPrompt, PromptUse
-from yamlgraph_prompts.model.release import Prompt, Release
-from yamlgraph_prompts.text.diff import side_by_side, unified
 
 NUMBERS = Random(7)
 SLOW, ALSO = ("".join(f"  {NUMBERS.randrange(150)}\n" for _ in range(20_000)) for _ in range(2))
@@ -100,8 +100,8 @@ def test_the_app_itself_reads_nothing_of_a_draft(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from yamlgraph_prompts import load_and_compile
-    from yamlgraph_prompts.sandbox import inspection
-    from yamlgraph_prompts.yaml_file import parse
+    from yamlgraph_prompts._sandbox import inspection
+    from yamlgraph_prompts._yaml_file import parse
 
     graph = """
 name: g
@@ -340,7 +340,7 @@ def test_nothing_that_a_viewer_asks_for_delays_the_operator_or_health(
 def test_texts_that_are_too_different_get_a_statement_the_same_everywhere(
     client: Client, prompts: LivePrompts, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from yamlgraph_prompts.cli import main
+    from yamlgraph_prompts._cli import main
 
     def publish(text: str) -> str:
         (tmp_path / "prompts/slow.yaml").write_text(f"user: |\n{text}")

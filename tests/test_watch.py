@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from yamlgraph_prompts.following.watch import Watch, file_events
-from yamlgraph_prompts.following.watch.burst import GRACE_S, PATIENCE, Burst
-from yamlgraph_prompts.following.watch.file_events import MOST_ENTRIES, survey
-from yamlgraph_prompts.model.trigger import Trigger
+from yamlgraph_prompts._following.watch import Watch, file_events
+from yamlgraph_prompts._following.watch.burst import GRACE_S, PATIENCE, Burst
+from yamlgraph_prompts._following.watch.file_events import MOST_ENTRIES, survey
+from yamlgraph_prompts._model.trigger import Trigger
 
 pytestmark = pytest.mark.alone
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs inotify")

@@ -5,6 +5,9 @@ from importlib import import_module
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from yamlgraph_prompts._live import LiveGraph
+    from yamlgraph_prompts._model.events import Event
+    from yamlgraph_prompts._model.release import Outcome, Prompt, Release, StoredRelease
     from yamlgraph_prompts.errors import (
         GraphChanged,
         GraphNotFound,
@@ -28,11 +31,8 @@ if TYPE_CHECKING:
         UnsupportedYamlgraph,
     )
     from yamlgraph_prompts.findings import Finding
-    from yamlgraph_prompts.live import LiveGraph
     from yamlgraph_prompts.live_prompts import LivePrompts
     from yamlgraph_prompts.load import live_graph, load_and_compile, load_and_compile_async
-    from yamlgraph_prompts.model.events import Event
-    from yamlgraph_prompts.model.release import Outcome, Prompt, Release, StoredRelease
     from yamlgraph_prompts.sources.layers import Layer
 
 _HOMES = {
@@ -58,13 +58,13 @@ _HOMES = {
         "UnknownScheme",
         "UnsupportedYamlgraph",
     ),
-    "model.events": ("Event",),
+    "_model.events": ("Event",),
     "findings": ("Finding",),
     "sources.layers": ("Layer",),
-    "live": ("LiveGraph",),
+    "_live": ("LiveGraph",),
     "live_prompts": ("LivePrompts",),
     "load": ("live_graph", "load_and_compile", "load_and_compile_async"),
-    "model.release": ("Outcome", "Prompt", "Release", "StoredRelease"),
+    "_model.release": ("Outcome", "Prompt", "Release", "StoredRelease"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

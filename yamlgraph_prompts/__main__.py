@@ -6,6 +6,6 @@ if __name__ == "__main__":
     if not sys.flags.safe_path:
         # `-m` looks for modules in the working directory first, and that may hold anybody's.
         del sys.path[0]
-    from yamlgraph_prompts.cli import main
+    from yamlgraph_prompts._cli import main
 
     sys.exit(main())

@@ -31,7 +31,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from yamlgraph_prompts.text.escaping import Lines, escaped
+from yamlgraph_prompts._text.escaping import Lines, escaped
 
 if TYPE_CHECKING:
     from yamlgraph_prompts.findings import Finding

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import yamlgraph_prompts.text.log_escaping  # noqa: F401 - all that logs has findings
-from yamlgraph_prompts.text.escaping import printable
+import yamlgraph_prompts._text.log_escaping  # noqa: F401 - all that logs has findings
+from yamlgraph_prompts._text.escaping import printable
 
 __all__ = ["Finding", "Severity", "printable"]
 

@@ -15,23 +15,23 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from yamlgraph_prompts._files.forks import renewed_in_child
+from yamlgraph_prompts._following.follower import Following
+from yamlgraph_prompts._live import LiveGraph, LiveStateGraph, Pin, Recipe
+from yamlgraph_prompts._model.events import Hook
+from yamlgraph_prompts._model.graph import Graph, GraphFacts
+from yamlgraph_prompts._model.release import Outcome, Prompt, Release
+from yamlgraph_prompts._model.trigger import Trigger
+from yamlgraph_prompts._publishing.attached import Attached
+from yamlgraph_prompts._publishing.attempt import Attempt
+from yamlgraph_prompts._publishing.builds import Builds
+from yamlgraph_prompts._publishing.candidate import Candidates, Check
+from yamlgraph_prompts._publishing.editable import Editable
+from yamlgraph_prompts._publishing.engine import Engine
+from yamlgraph_prompts._publishing.handles import Handle, Parts
+from yamlgraph_prompts._publishing.live import Live
+from yamlgraph_prompts._publishing.report import Report
 from yamlgraph_prompts.errors import LayerError, PromptsError, ReleaseNotFound
-from yamlgraph_prompts.files.forks import renewed_in_child
-from yamlgraph_prompts.following.follower import Following
-from yamlgraph_prompts.live import LiveGraph, LiveStateGraph, Pin, Recipe
-from yamlgraph_prompts.model.events import Hook
-from yamlgraph_prompts.model.graph import Graph, GraphFacts
-from yamlgraph_prompts.model.release import Outcome, Prompt, Release
-from yamlgraph_prompts.model.trigger import Trigger
-from yamlgraph_prompts.publishing.attached import Attached
-from yamlgraph_prompts.publishing.attempt import Attempt
-from yamlgraph_prompts.publishing.builds import Builds
-from yamlgraph_prompts.publishing.candidate import Candidates, Check
-from yamlgraph_prompts.publishing.editable import Editable
-from yamlgraph_prompts.publishing.engine import Engine
-from yamlgraph_prompts.publishing.handles import Handle, Parts
-from yamlgraph_prompts.publishing.live import Live
-from yamlgraph_prompts.publishing.report import Report
 from yamlgraph_prompts.registry.replicas import HostReplicas
 from yamlgraph_prompts.sources.layers import AnyLayer, as_layer, environment_name
 from yamlgraph_prompts.sources.reader import LayerReader

@@ -12,18 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
+from yamlgraph_prompts._files.forks import in_child
+from yamlgraph_prompts._live import LiveGraph, LiveStateGraph, Pin
+from yamlgraph_prompts._model.graph import GraphFacts
+from yamlgraph_prompts._model.release import Prompt, Release
 from yamlgraph_prompts.errors import GraphNotFound
-from yamlgraph_prompts.files.forks import in_child
-from yamlgraph_prompts.live import LiveGraph, LiveStateGraph, Pin
 from yamlgraph_prompts.live_prompts import LivePrompts
-from yamlgraph_prompts.model.graph import GraphFacts
-from yamlgraph_prompts.model.release import Prompt, Release
 from yamlgraph_prompts.sources.layers import PLACEHOLDER, AnyLayer, as_layer, environment_name
 
 if TYPE_CHECKING:
     from langgraph.graph import StateGraph
 
-    from yamlgraph_prompts.yamlgraph_bridge import YamlGraph
+    from yamlgraph_prompts._yamlgraph_bridge import YamlGraph
 
 PromptsDir = AnyLayer | Sequence[AnyLayer] | None
 
@@ -140,7 +140,7 @@ async def load_and_compile_async(
 
 
 def _yamlgraph_cache() -> MutableMapping[str, Any]:
-    from yamlgraph_prompts.yamlgraph_bridge.known import graph_cache
+    from yamlgraph_prompts._yamlgraph_bridge.known import graph_cache
 
     return graph_cache()
 
@@ -251,7 +251,7 @@ def _load(
 ) -> _Loaded:
     _one_way(prompts_dir, environment, prompts)
     # First of all: yamlgraph loads .env when it is imported, and .env may name the environment.
-    from yamlgraph_prompts.yamlgraph_bridge import YamlGraph
+    from yamlgraph_prompts._yamlgraph_bridge import YamlGraph
 
     file = Path(path)
     if prompts is None:
@@ -277,7 +277,7 @@ class Home:
 
 def home_of(file: Path, prompts_dir: PromptsDir) -> Home:
     """Where the prompts of a graph come from, for this argument of a load call."""
-    from yamlgraph_prompts.yamlgraph_bridge import peek
+    from yamlgraph_prompts._yamlgraph_bridge import peek
 
     settings = peek(_there(file))
     base = _beside(file) if settings.prompts_relative else None

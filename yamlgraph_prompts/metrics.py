@@ -9,15 +9,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Literal
 
+from yamlgraph_prompts._model.events import Event
+from yamlgraph_prompts._text.escaping import printable
 from yamlgraph_prompts.errors import MissingExtra
-from yamlgraph_prompts.model.events import Event
-from yamlgraph_prompts.text.escaping import printable
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-    from yamlgraph_prompts.model.health import LayerState
-    from yamlgraph_prompts.model.release import Outcome, Release
+    from yamlgraph_prompts._model.health import LayerState
+    from yamlgraph_prompts._model.release import Outcome, Release
 
     Layers = Callable[[], Iterable[LayerState]]
 

@@ -37,8 +37,8 @@ from tests.security.guarded import (
     copy_of_4_mib_s,
 )
 from tests.security.objects import FACTORIES, PRINTING, words
-from yamlgraph_prompts.sandbox.access import METHODS
-from yamlgraph_prompts.sandbox.filters import EXCLUDED_FILTERS
+from yamlgraph_prompts._sandbox.access import METHODS
+from yamlgraph_prompts._sandbox.filters import EXCLUDED_FILTERS
 
 NOISE = 2.0  # of a shared machine; what seems to hold the lock is run twice more
 GRACE_S = 1.0  # between two looks at the clock

@@ -15,20 +15,20 @@ import pytest
 from tests.admin_client import TOKENS, Client
 from tests.files import write
 from yamlgraph_prompts import Event, Finding, LivePrompts, PromptsError
+from yamlgraph_prompts._cli.check import annotation
+from yamlgraph_prompts._cli.terminal import finding_lines, note, paint, say, table, tell_problem
+from yamlgraph_prompts._model.events import tell
+from yamlgraph_prompts._model.health import LayerState
+from yamlgraph_prompts._model.release import Outcome
+from yamlgraph_prompts._publishing.report import Report
+from yamlgraph_prompts._text.escaping import LIMIT_CHARS, Lines, printable
 from yamlgraph_prompts.admin import admin_app
 from yamlgraph_prompts.admin.audit import Audit
 from yamlgraph_prompts.admin.bodies import FindingBody
 from yamlgraph_prompts.admin.problems import Refusal, of_core
 from yamlgraph_prompts.admin.security.auth import Who
-from yamlgraph_prompts.cli.check import annotation
-from yamlgraph_prompts.cli.terminal import finding_lines, note, paint, say, table, tell_problem
 from yamlgraph_prompts.errors import LayerUnavailable, PromptsRejected
 from yamlgraph_prompts.metrics import Metrics
-from yamlgraph_prompts.model.events import tell
-from yamlgraph_prompts.model.health import LayerState
-from yamlgraph_prompts.model.release import Outcome
-from yamlgraph_prompts.publishing.report import Report
-from yamlgraph_prompts.text.escaping import LIMIT_CHARS, Lines, printable
 
 CHARACTERS = {
     "line ends": ["\n", "\r", "\r\n", "\v", "\f", "\x1c", "\x85", "\u2028", "\u2029"],
@@ -200,7 +200,7 @@ def test_nothing_moves_the_cursor_of_a_terminal(
 
 
 def test_a_prompt_is_shown_line_by_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    from yamlgraph_prompts.cli.terminal import say_lines
+    from yamlgraph_prompts._cli.terminal import say_lines
 
     shown = printed(lambda: say_lines("one\r\n\ttwo\x1b[2J", indent="  "), monkeypatch)
     assert shown == "  one\n          two\\x1b[2J\n"

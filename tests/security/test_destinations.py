@@ -14,8 +14,8 @@ import yamlgraph
 from tests.admin_client import TOKENS, Client
 from tests.files import write
 from yamlgraph_prompts import LivePrompts, load_and_compile
+from yamlgraph_prompts._publishing.destinations import DEFAULT, KEYS, destination
 from yamlgraph_prompts.admin import admin_app
-from yamlgraph_prompts.publishing.destinations import DEFAULT, KEYS, destination
 from yamlgraph_prompts.registry.store import Store
 
 FILES = {

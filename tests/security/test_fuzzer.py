@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 from tests.security.fuzzer import Grammar, fault_of, minimised
 from tests.security.guarded import MEMORY, PROBE, Case, Child, Result
 from tests.security.objects import words
-from yamlgraph_prompts.sandbox.filters import EXCLUDED_FILTERS
+from yamlgraph_prompts._sandbox.filters import EXCLUDED_FILTERS
 
 _GRACE_S = 60.0  # for the start, the template under way and making a finding shorter
 

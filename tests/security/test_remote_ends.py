@@ -32,10 +32,10 @@ from tests.security.hostile_answers import (
 )
 from tests.test_s3_source import publish, release
 from yamlgraph_prompts import Layer
+from yamlgraph_prompts._following.remote import RemoteFollower
+from yamlgraph_prompts._model.pack import MAGIC, encode_pack
 from yamlgraph_prompts.errors import LayerError, LayerUnavailable
-from yamlgraph_prompts.following.remote import RemoteFollower
 from yamlgraph_prompts.live_prompts import LivePrompts
-from yamlgraph_prompts.model.pack import MAGIC, encode_pack
 from yamlgraph_prompts.registry.channel import Channel
 from yamlgraph_prompts.sources import Snapshot
 from yamlgraph_prompts.sources import reader as fetch

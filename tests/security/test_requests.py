@@ -450,7 +450,7 @@ def test_only_a_proxy_that_was_named_says_where_a_request_comes_from(
 
     import uvicorn
 
-    from yamlgraph_prompts import cli
+    from yamlgraph_prompts import _cli as cli
 
     # What uvicorn itself would trust by this variable is not what was asked for here.
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")
@@ -494,7 +494,7 @@ def test_only_a_proxy_that_was_named_says_where_a_request_comes_from(
 def test_a_proxy_that_is_no_address_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from yamlgraph_prompts import cli
+    from yamlgraph_prompts import _cli as cli
 
     write(tmp_path / "prompts", {"a.yaml": "user: Hi\n"})
     for proxy in ("*", "proxy.internal", "10.0.0.1/8"):

@@ -17,7 +17,7 @@ import yaml
 
 from tests.conftest import ROOT
 from tests.s3_servers import Shop
-from yamlgraph_prompts.cli import main
+from yamlgraph_prompts._cli import main
 from yamlgraph_prompts.live_prompts import LivePrompts
 
 MARKS = "MARKS"  # stands for the folder in which whatever runs leaves a file

@@ -14,6 +14,7 @@ import anyio.to_thread
 from fastapi import FastAPI, Security
 from fastapi.security import APIKeyHeader, HTTPBearer
 
+from yamlgraph_prompts._check import untrusted
 from yamlgraph_prompts.admin.api.changing import changing, note_refusal
 from yamlgraph_prompts.admin.api.feed import Feed
 from yamlgraph_prompts.admin.api.reading import reading
@@ -27,7 +28,6 @@ from yamlgraph_prompts.admin.problems import add_handlers
 from yamlgraph_prompts.admin.security.auth import Attempts, Role, Tokens
 from yamlgraph_prompts.admin.security.gate import Access, ByToken, Gate, Limits, OnLoopback
 from yamlgraph_prompts.admin.security.sessions import Sessions
-from yamlgraph_prompts.check import untrusted
 from yamlgraph_prompts.live_prompts import LivePrompts
 from yamlgraph_prompts.metrics import Metrics
 from yamlgraph_prompts.registry import keeps_releases

@@ -14,12 +14,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from yamlgraph_prompts._files import disk
+from yamlgraph_prompts._text.escaping import printable
 from yamlgraph_prompts.admin.bodies import AuditLine
 from yamlgraph_prompts.admin.security.auth import Who
 from yamlgraph_prompts.errors import StoreError
-from yamlgraph_prompts.files import disk
 from yamlgraph_prompts.registry.store import AUDIT_FILE
-from yamlgraph_prompts.text.escaping import printable
 
 logger = logging.getLogger("yamlgraph_prompts")
 

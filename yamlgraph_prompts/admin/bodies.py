@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from yamlgraph_prompts._model.graph import PromptUse
+from yamlgraph_prompts._model.release import Prompt, Status
 from yamlgraph_prompts.findings import Finding, printable
-from yamlgraph_prompts.model.graph import PromptUse
-from yamlgraph_prompts.model.release import Prompt, Status
 
 MAX_NAME = 250
 NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*$"

@@ -8,11 +8,11 @@ from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from yamlgraph_prompts._files import disk
+from yamlgraph_prompts._model.release import Release
+from yamlgraph_prompts._publishing.destinations import DEFAULT, Destination, destination
 from yamlgraph_prompts.errors import ReleaseNotFound, StoreCorrupted
-from yamlgraph_prompts.files import disk
 from yamlgraph_prompts.live_prompts import LivePrompts
-from yamlgraph_prompts.model.release import Release
-from yamlgraph_prompts.publishing.destinations import DEFAULT, Destination, destination
 
 if TYPE_CHECKING:
     from yamlgraph_prompts.registry.channel import Channel

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
+from yamlgraph_prompts._text.escaping import escaped
 from yamlgraph_prompts.admin.bodies import Current, FindingBody, Problem
 from yamlgraph_prompts.errors import (
     LayerError,
@@ -28,7 +29,6 @@ from yamlgraph_prompts.errors import (
     WorkStopped,
 )
 from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.text.escaping import escaped
 
 logger = logging.getLogger("yamlgraph_prompts")
 

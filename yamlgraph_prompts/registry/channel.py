@@ -13,9 +13,9 @@ from shlex import quote
 from types import EllipsisType
 from typing import Any
 
+from yamlgraph_prompts._model.entry import LIMIT_MESSAGE, LIMIT_WHO, Entry
+from yamlgraph_prompts._model.release import Release
 from yamlgraph_prompts.errors import Conflict, PromptsError, ReleaseNotFound
-from yamlgraph_prompts.model.entry import LIMIT_MESSAGE, LIMIT_WHO, Entry
-from yamlgraph_prompts.model.release import Release
 from yamlgraph_prompts.registry import open_registry
 from yamlgraph_prompts.registry.ports import Hinted, Registry
 from yamlgraph_prompts.sources.layer_files import case_collisions, escapes

@@ -14,8 +14,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from yamlgraph_prompts.errors import StoreError
-from yamlgraph_prompts.files.disk import (
+from yamlgraph_prompts._files.disk import (
     names_in,
     remove_tree,
     store_errors,
@@ -23,7 +22,8 @@ from yamlgraph_prompts.files.disk import (
     try_lock,
     write_new,
 )
-from yamlgraph_prompts.files.forks import follow_forks
+from yamlgraph_prompts._files.forks import follow_forks
+from yamlgraph_prompts.errors import StoreError
 
 logger = logging.getLogger("yamlgraph_prompts")
 

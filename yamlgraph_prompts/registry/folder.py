@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from yamlgraph_prompts.errors import StoreError
-from yamlgraph_prompts.files.disk import (
+from yamlgraph_prompts._files.disk import (
     private_folder,
     store_errors,
     take_lock,
@@ -20,7 +19,8 @@ from yamlgraph_prompts.files.disk import (
     unlock,
     write_new,
 )
-from yamlgraph_prompts.files.forks import follow_forks
+from yamlgraph_prompts._files.forks import follow_forks
+from yamlgraph_prompts.errors import StoreError
 
 LOCK_TIMEOUT_S = 10.0
 

@@ -14,8 +14,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from yamlgraph_prompts.files.disk import append, read_file, replace, unlink
-from yamlgraph_prompts.model.entry import Entry
+from yamlgraph_prompts._files.disk import append, read_file, replace, unlink
+from yamlgraph_prompts._model.entry import Entry
 
 logger = logging.getLogger("yamlgraph_prompts")
 

@@ -16,8 +16,7 @@ from pathlib import Path
 from threading import Event
 from urllib.parse import unquote, urlsplit
 
-from yamlgraph_prompts.errors import Conflict, ReleaseNotFound, StoreError
-from yamlgraph_prompts.files.disk import (
+from yamlgraph_prompts._files.disk import (
     TEMPORARY,
     names_in,
     refusal,
@@ -26,9 +25,9 @@ from yamlgraph_prompts.files.disk import (
     syncing,
     unlink,
 )
-from yamlgraph_prompts.files.forks import follow_forks
-from yamlgraph_prompts.model.entry import Entry
-from yamlgraph_prompts.model.pack import (
+from yamlgraph_prompts._files.forks import follow_forks
+from yamlgraph_prompts._model.entry import Entry
+from yamlgraph_prompts._model.pack import (
     MAX_FINDINGS,
     PackHead,
     encode_pack,
@@ -36,7 +35,8 @@ from yamlgraph_prompts.model.pack import (
     read_pack,
     read_whole,
 )
-from yamlgraph_prompts.model.release import Release
+from yamlgraph_prompts._model.release import Release
+from yamlgraph_prompts.errors import Conflict, ReleaseNotFound, StoreError
 from yamlgraph_prompts.registry.folder import LOCK_TIMEOUT_S, FolderLock
 from yamlgraph_prompts.registry.journal import Journal
 from yamlgraph_prompts.registry.ports import ReleaseFacts, poll_changes

@@ -11,9 +11,9 @@ from pathlib import Path
 from threading import Event
 from typing import NamedTuple
 
+from yamlgraph_prompts._model.entry import Entry
+from yamlgraph_prompts._model.release import Release
 from yamlgraph_prompts.errors import Conflict, ReleaseNotFound
-from yamlgraph_prompts.model.entry import Entry
-from yamlgraph_prompts.model.release import Release
 from yamlgraph_prompts.registry.folder import LOCK_TIMEOUT_S
 from yamlgraph_prompts.registry.ports import ReleaseFacts, poll_changes
 from yamlgraph_prompts.registry.store import Store

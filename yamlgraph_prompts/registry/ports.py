@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from threading import Event
 from typing import Protocol, runtime_checkable
 
+from yamlgraph_prompts._model.entry import Entry
+from yamlgraph_prompts._model.release import Release
 from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.model.entry import Entry
-from yamlgraph_prompts.model.release import Release
 
 
 @dataclass(frozen=True, slots=True)

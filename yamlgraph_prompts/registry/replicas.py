@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from yamlgraph_prompts.files.disk import names_in, try_lock
+from yamlgraph_prompts._files.disk import names_in, try_lock
 from yamlgraph_prompts.registry.ports import Replica
 
 _SIZE = 256

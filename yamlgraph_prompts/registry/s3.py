@@ -14,6 +14,9 @@ from shlex import quote
 from threading import Event
 from typing import TypeVar
 
+from yamlgraph_prompts._model.entry import Entry
+from yamlgraph_prompts._model.pack import MAX_PACK, decode_pack, encode_pack
+from yamlgraph_prompts._model.release import Release
 from yamlgraph_prompts.errors import (
     Conflict,
     LayerUnavailable,
@@ -21,9 +24,6 @@ from yamlgraph_prompts.errors import (
     ReleaseNotFound,
     StoreCorrupted,
 )
-from yamlgraph_prompts.model.entry import Entry
-from yamlgraph_prompts.model.pack import MAX_PACK, decode_pack, encode_pack
-from yamlgraph_prompts.model.release import Release
 from yamlgraph_prompts.registry.ports import ReleaseFacts, poll_changes
 from yamlgraph_prompts.registry.s3_log import S3Log
 from yamlgraph_prompts.sources.deadline import within

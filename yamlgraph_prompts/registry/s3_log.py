@@ -10,8 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from yamlgraph_prompts._model.entry import Entry
 from yamlgraph_prompts.errors import LayerUnavailable
-from yamlgraph_prompts.model.entry import Entry
 from yamlgraph_prompts.sources.s3.objects import Objects
 
 LIMIT_ENTRY_BYTES = 64 << 10

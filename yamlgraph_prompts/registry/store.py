@@ -17,12 +17,12 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 
+from yamlgraph_prompts._files import disk
+from yamlgraph_prompts._model.entry import LIMIT_MESSAGE, LIMIT_WHO, Entry
+from yamlgraph_prompts._model.pack import PackFacts, read_digests, read_facts
+from yamlgraph_prompts._model.release import Release, StoredRelease, full_id
 from yamlgraph_prompts.errors import ReleaseNotFound, StoreCorrupted, StoreError
-from yamlgraph_prompts.files import disk
 from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.model.entry import LIMIT_MESSAGE, LIMIT_WHO, Entry
-from yamlgraph_prompts.model.pack import PackFacts, read_digests, read_facts
-from yamlgraph_prompts.model.release import Release, StoredRelease, full_id
 from yamlgraph_prompts.registry.checkouts import Checkouts, Directory, leave
 from yamlgraph_prompts.registry.folder import (
     LOCK_TIMEOUT_S,

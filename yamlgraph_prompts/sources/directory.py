@@ -10,19 +10,19 @@ from pathlib import Path
 from threading import Event
 from urllib.parse import unquote, urlsplit
 
+from yamlgraph_prompts._files.regular_file import (
+    SpecialFile,
+    TooLarge,
+    inode,
+    read_regular,
+    standing,
+)
 from yamlgraph_prompts.errors import (
     LayerError,
     LayerNotFound,
     LayerReadOnly,
     LayerUnavailable,
     Stale,
-)
-from yamlgraph_prompts.files.regular_file import (
-    SpecialFile,
-    TooLarge,
-    inode,
-    read_regular,
-    standing,
 )
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.sources import Change, Snapshot

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
+from yamlgraph_prompts._files.disk import replace
 from yamlgraph_prompts.errors import LayerUnavailable
-from yamlgraph_prompts.files.disk import replace
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.sources.directory import DirectorySource
 from yamlgraph_prompts.sources.layer_files import escapes, sort_out

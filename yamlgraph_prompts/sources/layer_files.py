@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Protocol, TypeVar
 
-from yamlgraph_prompts.files.regular_file import LIMIT_FILE_BYTES
+from yamlgraph_prompts._files.regular_file import LIMIT_FILE_BYTES
 from yamlgraph_prompts.findings import Finding
 
 LIMIT_BYTES = 64 << 20

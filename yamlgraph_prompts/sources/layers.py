@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from yamlgraph_prompts._model.release import Prompt
+from yamlgraph_prompts._text.spelling import nearest
 from yamlgraph_prompts.errors import InvalidEnvironment, LayerError
 from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.model.release import Prompt
 from yamlgraph_prompts.sources.layer_files import prompt_name
-from yamlgraph_prompts.text.spelling import nearest
 
 PLACEHOLDER = "{environment}"
 DEFAULT_ENVIRONMENT = "development"
@@ -282,7 +282,7 @@ def _variables(
 
 
 def _vars_file(layer: LayerContent, path: str, findings: list[Finding]) -> Mapping[str, Any]:
-    from yamlgraph_prompts.yaml_file import parse_yaml
+    from yamlgraph_prompts._yaml_file import parse_yaml
 
     shown = f"{layer.url.rstrip('/')}/{path}" if layer.url != "memory:" else path
     value, problems = parse_yaml(layer.files[path])

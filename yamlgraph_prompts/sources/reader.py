@@ -11,10 +11,10 @@ from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 
+from yamlgraph_prompts._model.health import LayerState
+from yamlgraph_prompts._model.release import Prompt, Release
 from yamlgraph_prompts.errors import LayerError, LayerNotFound, LayerReadOnly, LayerUnavailable
 from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.model.health import LayerState
-from yamlgraph_prompts.model.release import Prompt, Release
 from yamlgraph_prompts.sources import (
     Change,
     KeepsReleases,
@@ -279,7 +279,7 @@ class _Unpacking:
         self._before: Mapping[str, Prompt] = {}
 
     def __call__(self, data: bytes, release_id: str) -> Mapping[str, bytes]:
-        from yamlgraph_prompts.model.pack import decode_pack
+        from yamlgraph_prompts._model.pack import decode_pack
 
         about, known = release_id[:12], self._before
         self._before = decode_pack(data, release_id, about, known=known).prompts

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from yamlgraph_prompts.files.regular_file import inode
+from yamlgraph_prompts._files.regular_file import inode
 
 LIMIT_LINKS = 40
 LIMIT_PATH_BYTES = 1024

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from yamlgraph_prompts.files.disk import write_all
-from yamlgraph_prompts.files.regular_file import SpecialFile, TooLarge, read_regular
+from yamlgraph_prompts._files.disk import write_all
+from yamlgraph_prompts._files.regular_file import SpecialFile, TooLarge, read_regular
 from yamlgraph_prompts.sources.root import Root, bounded, sync
 
 # Readers do not look at names that begin with a dot.

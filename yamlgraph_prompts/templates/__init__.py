@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from yamlgraph_prompts.sandbox.views import open_class
+from yamlgraph_prompts._sandbox.views import open_class
 
 __all__ = ["allow"]
 

@@ -14,14 +14,14 @@ from typing import Any, Literal
 from jinja2 import Template
 from jinja2.exceptions import SecurityError
 
+from yamlgraph_prompts._sandbox import fields
+from yamlgraph_prompts._sandbox.budget import Budget, Limits, Refused, current, swap
+from yamlgraph_prompts._sandbox.examination import Examination, examination, is_jinja
+from yamlgraph_prompts._sandbox.explanation import explain
+from yamlgraph_prompts._sandbox.jinja import GuardedEnvironment
+from yamlgraph_prompts._sandbox.views import view
 from yamlgraph_prompts.errors import PromptRenderError
 from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.sandbox import fields
-from yamlgraph_prompts.sandbox.budget import Budget, Limits, Refused, current, swap
-from yamlgraph_prompts.sandbox.examination import Examination, examination, is_jinja
-from yamlgraph_prompts.sandbox.explanation import explain
-from yamlgraph_prompts.sandbox.jinja import GuardedEnvironment
-from yamlgraph_prompts.sandbox.views import view
 
 LIMITS = Limits()  # of all the messages of one prompt
 # Characters of a text, and of the Python that it becomes; more would hold the interpreter lock for
@@ -144,7 +144,7 @@ class MessageTemplate:
             source = jinja.compile(self.text, raw=True)
             if len(source) <= _QUICKLY_COMPILED_SOURCE:
                 return jinja._compile(source, "<template>")
-        from yamlgraph_prompts.isolation.compiling import compile_text
+        from yamlgraph_prompts._isolation.compiling import compile_text
 
         compiled = compile_text(self.text)
         if compiled.code is None:

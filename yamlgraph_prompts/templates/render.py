@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from yamlgraph_prompts._isolation import Pool
 from yamlgraph_prompts.errors import WorkerUnavailable, WorkStopped
 from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.isolation import Pool
 
 MEMORY_BYTES = 1 << 30  # what the process may use above what it starts with
 

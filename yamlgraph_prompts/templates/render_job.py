@@ -13,13 +13,13 @@ from jinja2 import StrictUndefined, Template
 from jinja2.exceptions import TemplateNotFound, TemplateSyntaxError, UndefinedError
 from jinja2.loaders import BaseLoader
 
+from yamlgraph_prompts._isolation.worker import Answer
+from yamlgraph_prompts._sandbox.budget import Budget, LimitReached, Limits, using
+from yamlgraph_prompts._sandbox.explanation import explain, syntax_hint
+from yamlgraph_prompts._sandbox.inspection import Inspection
+from yamlgraph_prompts._sandbox.jinja import GuardedEnvironment
+from yamlgraph_prompts._sandbox.views import view
 from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.isolation.worker import Answer
-from yamlgraph_prompts.sandbox.budget import Budget, LimitReached, Limits, using
-from yamlgraph_prompts.sandbox.explanation import explain, syntax_hint
-from yamlgraph_prompts.sandbox.inspection import Inspection
-from yamlgraph_prompts.sandbox.jinja import GuardedEnvironment
-from yamlgraph_prompts.sandbox.views import view
 
 _LEAST_S = 0.2  # what each template may take, however many there are
 _CODES = {

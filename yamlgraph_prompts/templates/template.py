@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from yamlgraph_prompts._sandbox.budget import Budget
+from yamlgraph_prompts._sandbox.examination import is_jinja
 from yamlgraph_prompts.errors import PromptRenderError
-from yamlgraph_prompts.sandbox.budget import Budget
-from yamlgraph_prompts.sandbox.examination import is_jinja
 from yamlgraph_prompts.templates.message_template import (
     LIMITS,
     MessageTemplate,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
+from yamlgraph_prompts._model.release import Outcome
 from yamlgraph_prompts.admin.api.conditions import Conditions
 from yamlgraph_prompts.admin.api.texts import JSON_TYPE, YAML_TYPES, of_body
 from yamlgraph_prompts.admin.api.writing import Wish, rejected, write
@@ -25,7 +26,6 @@ from yamlgraph_prompts.admin.problems import Refusal
 from yamlgraph_prompts.admin.security.gate import address, sender
 from yamlgraph_prompts.errors import PromptsError, ReleaseNotFound
 from yamlgraph_prompts.findings import printable
-from yamlgraph_prompts.model.release import Outcome
 from yamlgraph_prompts.registry import keeps_releases
 
 if TYPE_CHECKING:

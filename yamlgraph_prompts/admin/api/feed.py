@@ -15,10 +15,10 @@ from typing import Any, get_args
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from yamlgraph_prompts._model.events import Event, EventKind
+from yamlgraph_prompts._text.escaping import printable
 from yamlgraph_prompts.admin.bodies import FindingBody
 from yamlgraph_prompts.admin.problems import Refusal
-from yamlgraph_prompts.model.events import Event, EventKind
-from yamlgraph_prompts.text.escaping import printable
 
 KEPT = 256
 SHOWN_FINDINGS = 20

@@ -6,10 +6,10 @@ import logging
 from collections.abc import Mapping
 from contextlib import suppress
 
+from yamlgraph_prompts._model.entry import Entry
+from yamlgraph_prompts._model.release import Prompt, Release
+from yamlgraph_prompts._publishing.drafts import Write
 from yamlgraph_prompts.errors import LayerReadOnly, PromptsError, PushRefused
-from yamlgraph_prompts.model.entry import Entry
-from yamlgraph_prompts.model.release import Prompt, Release
-from yamlgraph_prompts.publishing.drafts import Write
 from yamlgraph_prompts.registry.channel import Channel
 
 logger = logging.getLogger("yamlgraph_prompts")

@@ -11,6 +11,10 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
+from yamlgraph_prompts._check import untrusted
+from yamlgraph_prompts._model.graph import PromptUse
+from yamlgraph_prompts._model.release import Prompt, Release
+from yamlgraph_prompts._publishing.drafts import Draft
 from yamlgraph_prompts.admin.api.texts import JSON_TYPE, need_json, unfit
 from yamlgraph_prompts.admin.api.writing import locked
 from yamlgraph_prompts.admin.bodies import (
@@ -33,12 +37,8 @@ from yamlgraph_prompts.admin.bodies import (
 )
 from yamlgraph_prompts.admin.context import Admin, AnyName, Viewer, answers
 from yamlgraph_prompts.admin.problems import Refusal
-from yamlgraph_prompts.check import untrusted
 from yamlgraph_prompts.errors import PromptRenderError, PromptsError
 from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.model.graph import PromptUse
-from yamlgraph_prompts.model.release import Prompt, Release
-from yamlgraph_prompts.publishing.drafts import Draft
 
 LIVE, LAYERS = "live", "layers"
 SMALL_BYTES, MAX_LARGE = 256 << 10, 4

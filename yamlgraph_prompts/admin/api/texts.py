@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from yamlgraph_prompts._check.untrusted import Unfit, as_yaml
 from yamlgraph_prompts.admin.problems import Refusal
-from yamlgraph_prompts.check.untrusted import Unfit, as_yaml
 
 YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml", "text/plain")
 JSON_TYPE = "application/json"

@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from yamlgraph_prompts._model.release import Outcome, Prompt
+from yamlgraph_prompts._publishing.destinations import Destination, redirected
+from yamlgraph_prompts._publishing.drafts import Draft, Origin, Trial, Write
 from yamlgraph_prompts.admin.api.conditions import ANY, Conditions
 from yamlgraph_prompts.admin.bodies import MAX_NAME, NAME_PATTERN, Change, Current, FindingBody
 from yamlgraph_prompts.admin.context import Admin, Caller
 from yamlgraph_prompts.admin.problems import Refusal, of_core
 from yamlgraph_prompts.errors import PromptsError
 from yamlgraph_prompts.findings import Finding, printable
-from yamlgraph_prompts.model.release import Outcome, Prompt
-from yamlgraph_prompts.publishing.destinations import Destination, redirected
-from yamlgraph_prompts.publishing.drafts import Draft, Origin, Trial, Write
 
 if TYPE_CHECKING:
     from yamlgraph_prompts.registry.channel import Channel

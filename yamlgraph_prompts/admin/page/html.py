@@ -13,9 +13,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.responses import HTMLResponse, Response
 
+from yamlgraph_prompts._text.escaping import printable
 from yamlgraph_prompts.admin.page import files, words
 from yamlgraph_prompts.admin.security.auth import Who
-from yamlgraph_prompts.text.escaping import printable
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "

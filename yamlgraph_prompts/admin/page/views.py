@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from yamlgraph_prompts._check.untrusted import side_by_side
+from yamlgraph_prompts._model.graph import PromptUse
+from yamlgraph_prompts._model.release import Prompt
 from yamlgraph_prompts.admin.api.reading import LAYERS, prompt_body, release_of
 from yamlgraph_prompts.admin.api.watching import readiness
 from yamlgraph_prompts.admin.api.writing import locked
@@ -17,10 +20,7 @@ from yamlgraph_prompts.admin.page.last_change import LastChange
 from yamlgraph_prompts.admin.page.picture import Picture, picture
 from yamlgraph_prompts.admin.problems import Refusal
 from yamlgraph_prompts.admin.security.auth import Who
-from yamlgraph_prompts.check.untrusted import side_by_side
 from yamlgraph_prompts.errors import PromptsError
-from yamlgraph_prompts.model.graph import PromptUse
-from yamlgraph_prompts.model.release import Prompt
 
 MAX_ROWS = 5_000
 MAX_DIFFS = 100

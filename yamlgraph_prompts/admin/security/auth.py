@@ -18,7 +18,7 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Literal, get_args
 
-from yamlgraph_prompts.files.regular_file import read_regular
+from yamlgraph_prompts._files.regular_file import read_regular
 
 logger = logging.getLogger("yamlgraph_prompts")
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from yamlgraph_prompts._files import disk
 from yamlgraph_prompts.admin.security.auth import LOOK_EVERY_S, Tokens, Who
-from yamlgraph_prompts.files import disk
 
 KEY_FILE = "page.key"
 ENDED_FILE = "page.ended"

@@ -9,7 +9,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any
 
-from yamlgraph_prompts.files.forks import in_child
+from yamlgraph_prompts._files.forks import in_child
 from yamlgraph_prompts.sources.s3.location import Location
 
 if TYPE_CHECKING:

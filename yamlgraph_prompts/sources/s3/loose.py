@@ -9,8 +9,8 @@ from collections import deque
 from collections.abc import Sequence
 from queue import SimpleQueue
 
+from yamlgraph_prompts._files.regular_file import LIMIT_FILE_BYTES
 from yamlgraph_prompts.errors import LayerNotFound, LayerUnavailable
-from yamlgraph_prompts.files.regular_file import LIMIT_FILE_BYTES
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.sources import Snapshot
 from yamlgraph_prompts.sources.layer_files import sort_out

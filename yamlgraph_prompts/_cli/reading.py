@@ -1,0 +1,191 @@
+"""`yamlgraph-prompts releases | diff | export`: look at the releases of a store or a bucket."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from yamlgraph_prompts._cli.channels import channel, releases_by_word, urls_in
+from yamlgraph_prompts._cli.selection import LAYERS, one_selection, split
+from yamlgraph_prompts._cli.terminal import note, paint, say, say_json, table
+from yamlgraph_prompts._model.release import Release
+from yamlgraph_prompts.errors import PromptsError
+
+SHOWN = 20
+LIMIT_SHOWN = 10_000
+_STYLES = {"+++": "bold", "---": "bold", "@@": "cyan", "+": "green", "-": "red"}
+
+
+def releases(arguments: Any) -> int:
+    """List what is kept, newest first."""
+    urls, words = urls_in(arguments.words)
+    if urls:
+        if words:
+            raise PromptsError(
+                f"releases of a bucket takes no further arguments, not {' '.join(words)}.",
+                hint="The releases of a bucket were checked when they were pushed.",
+            )
+        return _published(arguments, urls)
+    return _stored(arguments, words)
+
+
+def _published(arguments: Any, urls: Sequence[str]) -> int:
+    there = channel(arguments, urls)
+    limit = LIMIT_SHOWN if arguments.all else SHOWN
+    entries = list(islice(there.history(), limit))
+    behind = there.behind()
+    if arguments.json:
+        lines = [{**entry.facts(), "live": at == 0} for at, entry in enumerate(entries)]
+        facts = {"bucket": there.url, "environment": there.environment, "behind": behind}
+        say_json({**facts, "releases": lines})
+        return 0
+    if not entries:
+        note(f"Nothing is published for {there.environment} in {there.url} yet.")
+        return 0
+    rows = [("", "release", "since", "who", "prompts", "why", "message", "")]
+    for at, entry in enumerate(entries):
+        who, why, text = map(_first_line, (entry.who, entry.why, entry.message))
+        first = (str(entry.number), entry.release[:12], _time(entry.at_s), who)
+        rows.append((*first, str(entry.prompts), why, text[:72], "" if at else "live"))
+    _say_table(rows)
+    if len(entries) == SHOWN and entries[-1].number > 1 and not arguments.all:
+        note(f"Older ones are shown with --all ({entries[-1].number - 1} more).")
+    if behind:
+        note(
+            "Readers do not see the last one yet: its push is in progress or was interrupted. "
+            "If it was interrupted, push it again."
+        )
+    return 0
+
+
+def _stored(arguments: Any, words: Sequence[str]) -> int:
+    graphs, others = split(words)
+    if others:
+        raise PromptsError(
+            f"releases takes only graphs, not {' '.join(others)}.",
+            hint="yamlgraph-prompts releases lists the ids.",
+        )
+    selection = one_selection(arguments, graphs)
+    current = selection.store.current()
+    held = current is not None and current.held
+    kept = selection.store.releases()
+    if arguments.json:
+        facts = [{**asdict(release), "held": release.live and held} for release in kept]
+        say_json({"store": str(selection.store.folder), "releases": facts})
+        return 0
+    if not kept:
+        note(str(selection.nothing_kept()))
+        return 0
+    rows = [("release", "live since", "why", "prompts", "")]
+    for release in kept:
+        mark = ("live, held" if held else "live") if release.live else ""
+        count = str(release.prompts)
+        rows.append((release.id[:12], _time(release.at_s), release.reason, count, mark))
+    _say_table(rows)
+    return 0
+
+
+def diff(arguments: Any) -> int:
+    """Print what differs between two releases; 1 where something does, as diff(1)."""
+    urls, others = urls_in(arguments.words)
+    graphs, words = split(others)
+    if len(words) != 2:
+        raise PromptsError(
+            f"diff needs two releases, and {len(words)} were named.",
+            hint="Name ids, 'live', or 'layers' for what the layers contain now.",
+        )
+    before, after = map(releases_by_word(arguments, urls, graphs, words), words)
+    found = before.diff(after)
+    if arguments.json:
+        say_json(
+            {
+                "before": before.id,
+                "after": after.id,
+                "added": found.added,
+                "removed": found.removed,
+                "changed": found.changed,
+                "diff": str(found),
+            }
+        )
+    else:
+        for line in str(found).splitlines():
+            style = next((style for start, style in _STYLES.items() if line.startswith(start)), "")
+            line = line.expandtabs()
+            say(paint(line, style) if style else line)
+    return 1 if found else 0
+
+
+def export(arguments: Any) -> int:
+    """Write a release as a folder of ordinary prompt files."""
+    from yamlgraph_prompts.registry.checkouts import check_out
+
+    urls, others = urls_in(arguments.words)
+    graphs, words = split(others)
+    if len(words) != 1:
+        raise PromptsError(
+            f"export takes one folder to write to, not {' '.join(words) or 'none'}.",
+            hint="For example: yamlgraph-prompts export s3://acme-prompts/app prompts/",
+        )
+    target = Path(words[0])
+    if target.exists() or target.is_symlink():
+        raise PromptsError(f"{target} is there already.", hint="Name a folder that is not.")
+    if urls or graphs or arguments.layers or arguments.release == LAYERS:
+        release = releases_by_word(arguments, urls, graphs, ())(arguments.release)
+    else:
+        release = _release_in_folder(arguments)
+    # A prompt that a template made is exported as what the template made of it.
+    files = {f"{name}.yaml": prompt.data for name, prompt in release.prompts.items()}
+    target.parent.mkdir(parents=True, exist_ok=True)
+    check_out(target, files, private=False)
+    if arguments.json:
+        facts = {"release": release.id, "environment": release.environment, "target": str(target)}
+        say_json({**facts, "prompts": sorted(release.prompts)})
+    else:
+        many = "" if len(release) == 1 else "s"
+        say(paint(f"✓ {len(release)} prompt{many} of {release.id[:12]} in {target}", "green"))
+    return 0
+
+
+def _release_in_folder(arguments: Any) -> Release:
+    """A release of the store in `--store`, though its layers are not named."""
+    from yamlgraph_prompts.registry.channel import Channel
+    from yamlgraph_prompts.registry.local import LocalRegistry
+    from yamlgraph_prompts.sources.layers import environment_name
+
+    if not arguments.store:
+        raise PromptsError(
+            "Which releases? Neither a bucket, nor a graph, a layer or a store was named.",
+            hint="For example: yamlgraph-prompts export --store FOLDER prompts/",
+        )
+    root = Path(arguments.store)
+    environment, _ = environment_name(arguments.environment)
+    stores = [root, *sorted(root.glob(f"{environment}-*"))]
+    stores = [folder for folder in stores if (folder / "packs").is_dir()]
+    if len(stores) != 1:
+        raise PromptsError(
+            f"{root} has {len(stores) or 'no'} stores for {environment}.",
+            hint=f"Name one of them: {', '.join(map(str, stores))}." if stores else None,
+        )
+    registry = LocalRegistry(stores[0])
+    return Channel(registry.url, environment=environment, registry=registry).named(
+        arguments.release
+    )
+
+
+def _say_table(rows: Sequence[tuple[str, ...]]) -> None:
+    head, *lines = table(rows)
+    say(paint(head, "dim"))
+    for line, row in zip(lines, rows[1:], strict=True):
+        say(paint(line, "green") if row[-1] else line)
+
+
+def _time(at_s: float) -> str:
+    return datetime.fromtimestamp(at_s).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _first_line(text: str) -> str:
+    return (text.splitlines() or [""])[0]

@@ -1,0 +1,375 @@
+"""Where file events come from: which folders to watch, links included, and the process's one
+watchdog observer. Never decides when to act, and never reads a file."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import stat
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from watchdog import events
+from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.observers import Observer
+from watchdog.observers.api import BaseObserver, EventEmitter, ObservedWatch
+
+from yamlgraph_prompts._files.forks import in_child
+from yamlgraph_prompts._files.regular_file import inode
+
+logger = logging.getLogger("yamlgraph_prompts")
+
+Folder = tuple[str, bool]
+"""A real folder, and whether everything below it is watched too."""
+
+MOST_ENTRIES = 20_000
+MOST_LINKS = 40
+
+# Opening and reading are left out: a reload that reads 10,000 files would hear itself 20,000 times.
+_HEARD: list[type[FileSystemEvent]] = [
+    kind
+    for name in (
+        *("FileCreatedEvent", "FileModifiedEvent", "FileClosedEvent", "FileMovedEvent"),
+        *("FileDeletedEvent", "DirCreatedEvent", "DirMovedEvent", "DirDeletedEvent"),
+        "FileAttribEvent",
+    )
+    if (kind := getattr(events, name, None)) is not None
+]
+
+
+@dataclass(frozen=True)
+class Places:
+    """What there is to watch, all in real paths."""
+
+    folders: frozenset[Folder] = frozenset()  # to ask the observer for
+    roots: tuple[str, ...] = ()  # folders, with a slash at the end, in which everything matters
+    names: frozenset[str] = frozenset()  # single files that matter
+    # Links, roots and names that are missing: after a change there, survey again.
+    turns: frozenset[str] = frozenset()
+
+    def matters(self, path: str) -> bool:
+        """Whether a change at `path` may matter."""
+        if path in self.names or path in self.turns:
+            return True
+        return any(
+            path.startswith(root) and not _beside_the_point(path[len(root) - 1 :])
+            for root in self.roots
+        )
+
+
+def survey(paths: Iterable[Path]) -> Places:
+    """Where to watch so that no change of `paths` goes unheard, however links lead there.
+
+    Looks at `MOST_ENTRIES` directory entries at most; links beyond them are not followed.
+    """
+    walk = _Walk()
+    for path in paths:
+        # A deploy may have removed the working directory, and nothing can come back there.
+        with contextlib.suppress(FileNotFoundError):
+            walk.todo.append(str(path.absolute()))
+    while walk.todo:
+        walk.follow(walk.todo.pop())
+    return walk.places()
+
+
+class Subscription:
+    """One listener's part of the shared observer. `listener` must be quick."""
+
+    def __init__(self, listener: Callable[[FileSystemEvent], None]) -> None:
+        self.handler = _Handler(listener)
+        self.held: dict[Folder, EventEmitter] = {}
+
+    def watch(self, folders: Iterable[Folder]) -> bool:
+        """Hear from exactly `folders`; False if one of them has just gone."""
+        return _shared.subscribe(self, frozenset(folders))
+
+    def healthy(self) -> bool:
+        return _shared.hears(self)
+
+    def close(self) -> None:
+        """Hear nothing more. The last one to close stops the observer."""
+        _shared.unsubscribe(self)
+
+
+def make_observer() -> BaseObserver:
+    """A new observer, not started. A test replaces this."""
+    # "Full" events tell a moved-in (complete) file from a created (still empty) one.
+    options = {"generate_full_events": True} if sys.platform.startswith("linux") else {}
+    return Observer(**options)
+
+
+class _Walk:
+    def __init__(self) -> None:
+        self.todo: list[str] = []
+        self.folders: set[Folder] = set()
+        self.roots: set[str] = set()
+        self.names: set[str] = set()
+        self.turns: set[str] = set()
+        self.left = MOST_ENTRIES
+
+    def follow(self, path: str) -> None:
+        here, *rest = Path(path).parts
+        parts = rest[::-1]
+        links = 0
+        while parts:
+            part = parts.pop()
+            if part == "..":
+                here = os.path.dirname(here)
+                continue
+            step = os.path.join(here, part)
+            try:
+                mode = os.lstat(step).st_mode
+                target = Path(os.readlink(step)) if stat.S_ISLNK(mode) else None
+            except OSError:
+                self._turn(step)
+                return
+            if target is not None:
+                self._turn(step)
+                links += 1
+                if links > MOST_LINKS:
+                    return
+                here = target.anchor or here
+                parts.extend(reversed(target.parts[1:] if target.anchor else target.parts))
+            elif stat.S_ISDIR(mode):
+                here = step
+            else:
+                self.names.add(step)
+                self.folders.add((here, False))
+                return
+        if here not in self.roots:
+            self.roots.add(here)
+            self.folders.add((here, True))
+            self._turn(here)
+            self._find_links(here)
+
+    def _turn(self, path: str) -> None:
+        self.turns.add(path)
+        self.folders.add((os.path.dirname(path), False))
+
+    def _find_links(self, root: str) -> None:
+        folders = [root]
+        while folders and self.left > 0:
+            with contextlib.suppress(OSError), os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    self.left -= 1
+                    if entry.name.startswith("."):
+                        continue
+                    if entry.is_symlink():
+                        self.todo.append(entry.path)
+                    elif entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+
+    def places(self) -> Places:
+        deep = {path for path, below in self.folders if below}
+        kept = {
+            (path, below)
+            for path, below in self.folders
+            if not any(parent in deep for parent in _parents(path)) and (below or path not in deep)
+        }
+        roots = tuple(sorted(os.path.join(root, "") for root in self.roots))
+        return Places(frozenset(kept), roots, frozenset(self.names), frozenset(self.turns))
+
+
+def _parents(path: str) -> Iterable[str]:
+    while (parent := os.path.dirname(path)) != path:
+        yield parent
+        path = parent
+
+
+def _beside_the_point(path: str) -> bool:
+    return f"{os.sep}." in path or path.endswith(("~", ".swp", ".swx", f"{os.sep}4913"))
+
+
+class _Handler(FileSystemEventHandler):
+    def __init__(self, listener: Callable[[FileSystemEvent], None]) -> None:
+        self._listener = listener
+
+    def dispatch(self, event: FileSystemEvent) -> None:
+        try:
+            self._listener(event)
+        except Exception:  # an exception would end the thread of all listeners
+            logger.exception("A file event could not be handled")
+
+
+@dataclass
+class _Entry:
+    watch: ObservedWatch
+    emitter: EventEmitter
+    inode: tuple[int, int] | None
+    handlers: set[_Handler] = field(default_factory=set)
+
+
+class _Shared:
+    """The one observer of this process, while there are listeners."""
+
+    def __init__(self) -> None:
+        # Never taken by a handler: watchdog calls handlers while it holds its own lock.
+        self.lock = threading.RLock()
+        self.observer: BaseObserver | None = None
+        self.entries: dict[Folder, _Entry] = {}
+        self.users: set[Subscription] = set()
+
+    def subscribe(self, user: Subscription, folders: frozenset[Folder]) -> bool:
+        with self.lock:
+            self._have_observer()
+            self.users.add(user)
+            for folder in user.held.keys() - folders:
+                self._leave(folder, user.handler)
+                del user.held[folder]
+            for folder in folders:
+                try:
+                    user.held[folder] = self._join(folder, user.handler)
+                except (FileNotFoundError, NotADirectoryError):
+                    user.held.pop(folder, None)
+            return len(user.held) == len(folders)
+
+    def unsubscribe(self, user: Subscription) -> None:
+        with self.lock:
+            for folder in user.held:
+                self._leave(folder, user.handler)
+            user.held = {}
+            self.users.discard(user)
+            if not self.users:
+                self._stop()
+
+    def hears(self, user: Subscription) -> bool:
+        with self.lock:
+            return self._observer_lives() and all(
+                emitter.is_alive()
+                and folder in self.entries
+                and self.entries[folder].emitter is emitter
+                for folder, emitter in user.held.items()
+            )
+
+    def _join(self, folder: Folder, handler: _Handler) -> EventEmitter:
+        entry = self.entries.get(folder)
+        if entry is not None and not (entry.emitter.is_alive() and entry.inode == inode(folder[0])):
+            self._forget(folder)
+            others = entry.handlers
+            entry = None
+        else:
+            others = set()
+        if entry is None:
+            entry = self.entries[folder] = self._schedule(folder, handler)
+            for other in others - {handler}:
+                self._add(entry, other)
+        elif handler not in entry.handlers:
+            self._add(entry, handler)
+        return entry.emitter
+
+    def _schedule(self, folder: Folder, handler: _Handler) -> _Entry:
+        assert self.observer is not None
+        path, below = folder
+        was = inode(path)
+        try:
+            watch = self.observer.schedule(handler, path, recursive=below, event_filter=_HEARD)
+        except RuntimeError as error:  # no more threads
+            raise OSError(str(error)) from error
+        emitter = next(each for each in self.observer.emitters if each.watch is watch)
+        _do_not_wait_for_the_other_half(emitter)
+        return _Entry(watch, emitter, was, {handler})
+
+    def _add(self, entry: _Entry, handler: _Handler) -> None:
+        assert self.observer is not None
+        self.observer.add_handler_for_watch(handler, entry.watch)
+        entry.handlers.add(handler)
+
+    def _leave(self, folder: Folder, handler: _Handler) -> None:
+        entry = self.entries.get(folder)
+        if entry is None or handler not in entry.handlers or self.observer is None:
+            return
+        entry.handlers.discard(handler)
+        with contextlib.suppress(KeyError):
+            self.observer.remove_handler_for_watch(handler, entry.watch)
+        if not entry.handlers:
+            self._forget(folder)
+
+    def _forget(self, folder: Folder) -> None:
+        entry = self.entries.pop(folder)
+        if self.observer is not None:
+            with contextlib.suppress(KeyError, OSError):
+                self.observer.unschedule(entry.watch)
+
+    def _have_observer(self) -> None:
+        if self.observer is not None and not self._observer_lives():
+            self._stop()
+        if self.observer is None:
+            observer = make_observer()
+            _do_not_warn_of_folders_seen_twice(observer)
+            logging.getLogger("watchdog.observers.inotify").addFilter(_is_trouble)
+            observer.start()
+            self.observer = observer
+
+    def _observer_lives(self) -> bool:
+        reader = getattr(self.observer, "_inotify_fd", None)
+        return (
+            self.observer is not None
+            and self.observer.is_alive()
+            and (not isinstance(reader, threading.Thread) or reader.is_alive())
+        )
+
+    def _stop(self) -> None:
+        observer, self.observer = self.observer, None
+        self.entries.clear()
+        if observer is not None:
+            with contextlib.suppress(OSError, RuntimeError):
+                observer.stop()
+                observer.join(5)
+
+
+def _do_not_wait_for_the_other_half(emitter: EventEmitter) -> None:
+    """Shorten what an unpaired half of a rename waits for.
+
+    watchdog sleeps half a second when it meets the first half of a rename before the second; the
+    second comes within microseconds or never. Where a version keeps this elsewhere, it is slower.
+    """
+    group: Any = getattr(emitter, "_inotify", None)
+    queue = getattr(getattr(group, "_move_event_grouper", group), "_queue", None)
+    for name in ("delay", "delay_sec"):
+        if name in getattr(queue, "__dict__", ()):
+            setattr(queue, name, 0.001)
+
+
+def _do_not_warn_of_folders_seen_twice(observer: BaseObserver) -> None:
+    """Let watchdog 7 watch a folder that it watches already, without a word.
+
+    It does so for each nested new folder, and its warning ends the thread where warnings are
+    errors. This is its own method without the warning.
+    """
+    reader: Any = getattr(observer, "_inotify_fd", None)
+    if hasattr(reader, "_add_callback") and hasattr(reader, "_get_or_create_watch"):
+
+        def add(path: bytes, mask: int, callback: Any, id_: int) -> int:
+            watch = reader._get_or_create_watch(path, mask)
+            watch.callbacks[id_] = callback
+            return int(watch.wd)
+
+        reader._add_callback = add
+
+
+def _is_trouble(record: logging.LogRecord) -> bool:
+    """Whether watchdog means it: an emitter that is stopped while it reads calls that an error."""
+    thread = threading.current_thread()
+    stopped = isinstance(thread, EventEmitter) and not thread.should_keep_running()
+    return not (stopped and "thread is inactive" in record.getMessage())
+
+
+_shared = _Shared()
+
+
+@in_child
+def _forget_parent() -> None:
+    """In a forked child: close the parent's descriptors here and begin anew."""
+    global _shared
+    observer, _shared = _shared.observer, _Shared()
+    reader: Any = getattr(observer, "_inotify_fd", None)
+    for name in ("_inotify_fd", "_kill_r", "_kill_w"):
+        descriptor = getattr(reader, name, None)
+        if isinstance(descriptor, int):
+            with contextlib.suppress(OSError):
+                os.close(descriptor)

@@ -1,0 +1,312 @@
+"""One release in one file: magic, length and SHA-256 of the head, head, index, prompts' bytes.
+
+The head holds the index's digest, the release's id is made from the bytes: nothing read is trusted.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from hashlib import sha256
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from yamlgraph_prompts._files.disk import read_file
+from yamlgraph_prompts._model.release import LayerVersion, Prompt, Release
+from yamlgraph_prompts.errors import StoreCorrupted, StoreError
+from yamlgraph_prompts.findings import Finding
+
+MAGIC = b"yamlgraph-prompts pack 1\n"
+MAX_HEAD = 1 << 20
+MAX_INDEX = 16 << 20
+MAX_BODIES = 64 << 20
+MAX_PROMPTS = 100_000
+MAX_FINDINGS = 1_000
+MAX_BRACKETS = 500_000
+_PREFIX = struct.Struct(">I32s")
+_START = len(MAGIC) + _PREFIX.size
+MAX_PACK = _START + MAX_HEAD + MAX_INDEX + MAX_BODIES
+_FIRST_READ = 4096
+_FINDING_FIELDS = frozenset(f.name for f in fields(Finding))
+
+
+@dataclass(frozen=True, slots=True)
+class PackHead:
+    """The facts of a pack that can be read without its index."""
+
+    release: str
+    environment: str | None
+    layers: tuple[LayerVersion, ...]
+    prompts: int
+    created_s: float
+    check_version: str
+    findings_count: int
+    index_sha256: str
+    index_at: int
+    index_bytes: int
+    body_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class PackFacts:
+    """The facts of a stored release that can be read without its prompts."""
+
+    release: str
+    prompts: int
+    created_s: float  # since the epoch
+    check_version: str
+    clean: frozenset[str]  # the SHA-256, in hex, of each file that the check found clean
+    findings: tuple[Finding, ...]  # the first 1,000
+    findings_count: int
+
+
+def encode_pack(
+    release: Release,
+    *,
+    findings: Iterable[Finding] = (),
+    clean: Iterable[str] = (),
+    check_version: str = "",
+) -> bytes:
+    """The bytes of a release's pack."""
+    prompts = [(name, release.prompts[name]) for name in sorted(release.prompts)]
+    layers = {url: at for at, url in enumerate(dict.fromkeys(p.layer for _, p in prompts))}
+    listed, known = tuple(findings), frozenset(clean)
+    every = {prompt.sha256 for _, prompt in prompts}
+    index = _json(
+        {
+            "layers": list(layers),
+            "prompts": [[n, len(p.data), p.sha256, layers[p.layer], p.file] for n, p in prompts],
+            "clean": "all" if known == every else sorted(known),
+            "findings": [asdict(finding) for finding in listed[:MAX_FINDINGS]],
+        }
+    )
+    body_bytes = sum(len(prompt.data) for _, prompt in prompts)
+    head = _json(
+        {
+            "release": release.id,
+            "environment": release.environment,
+            "layers": [[layer.url, layer.version] for layer in release.layers],
+            "prompts": len(prompts),
+            "created_s": time.time(),
+            "check_version": check_version,
+            "findings_count": len(listed),
+            "index_sha256": sha256(index).hexdigest(),
+            "index_bytes": len(index),
+            "body_bytes": body_bytes,
+        }
+    )
+    for what, size, limit in (
+        ("bytes of prompts", body_bytes, MAX_BODIES),
+        ("prompts", len(prompts), MAX_PROMPTS),
+        ("bytes of names and findings", len(index), MAX_INDEX),
+        ("brackets in names and findings", _brackets(index), MAX_BRACKETS),
+        ("bytes of layers", len(head), MAX_HEAD),
+    ):
+        if size > limit:
+            raise StoreError(
+                f"Release {release.id[:12]} is too large to keep: {size} {what}, "
+                f"and {limit} is the limit.",
+                hint="Give it fewer or smaller prompts.",
+            )
+    prefix = _PREFIX.pack(len(head), sha256(head).digest())
+    return b"".join([MAGIC, prefix, head, index, *(prompt.data for _, prompt in prompts)])
+
+
+def read_head(path: Path, release_id: str) -> PackHead:
+    """The head of a pack; cheap, and enough to see that the file is not cut short.
+
+    Raises FileNotFoundError without such a pack, `StoreCorrupted` for a damaged or another one.
+    """
+    data, facts = read_file(path, _FIRST_READ)
+    length = _head_length(data, path)
+    if _START + length > len(data):
+        data, facts = read_file(path, _START + length)
+    return _head(data, facts.st_size, path, release_id)
+
+
+def read_facts(path: Path, release_id: str) -> PackFacts:
+    """The facts of a pack, without its bodies. Raises as `read_head` does."""
+    return _facts(*_opened_without_bodies(path, release_id), path)
+
+
+def read_digests(path: Path, release_id: str) -> Mapping[str, str]:
+    """Each prompt's name → its digest in the index. Raises as `read_head` does."""
+    _, index = _opened_without_bodies(path, release_id)
+    try:
+        return {str(name): str(digest) for name, _, digest, *_ in index["prompts"]}
+    except _UNREADABLE as error:
+        raise _corrupted(path, "its index makes no sense") from error
+
+
+def read_pack(path: Path, release_id: str) -> Release:
+    """The release in a pack, every byte of it verified. Raises as `read_head` does."""
+    data, facts = read_file(path, MAX_PACK)
+    return decode_pack(data, release_id, path, facts.st_size)
+
+
+def read_whole(
+    path: Path, release_id: str, known: Mapping[str, Prompt]
+) -> tuple[PackFacts, Release]:
+    """The results of `read_facts` and `read_pack`, of one read; see `decode_pack`."""
+    data, facts = read_file(path, MAX_PACK)
+    head, index = _opened(data, release_id, path, facts.st_size)
+    return _facts(head, index, path), _release(data, head, index, path, known)
+
+
+def decode_pack(
+    data: bytes,
+    release_id: str,
+    path: Path | str,
+    size: int | None = None,
+    *,
+    known: Mapping[str, Prompt] = MappingProxyType({}),
+) -> Release:
+    """The release in a pack's bytes, every one of them verified.
+
+    `path` and `size` are of the file that holds the pack; prompts of `known`, another release, are
+    taken as they are where they are the same byte for byte, which is faster.
+    """
+    head, index = _opened(data, release_id, path, len(data) if size is None else size)
+    return _release(data, head, index, path, known)
+
+
+def _opened_without_bodies(path: Path, release_id: str) -> tuple[PackHead, Mapping[str, Any]]:
+    head = read_head(path, release_id)
+    return head, _index(read_file(path, head.index_bytes, head.index_at)[0], head, path)
+
+
+def _opened(
+    data: bytes, release_id: str, path: Path | str, size: int
+) -> tuple[PackHead, Mapping[str, Any]]:
+    head = _head(data, size, path, release_id)
+    return head, _index(data[head.index_at : head.index_at + head.index_bytes], head, path)
+
+
+def _facts(head: PackHead, index: Mapping[str, Any], path: Path | str) -> PackFacts:
+    try:
+        clean = index["clean"]
+        shas = (entry[2] for entry in index["prompts"]) if clean == "all" else clean
+        return PackFacts(
+            head.release,
+            head.prompts,
+            head.created_s,
+            head.check_version,
+            frozenset(shas),
+            tuple(_finding(entry) for entry in index["findings"]),
+            head.findings_count,
+        )
+    except _UNREADABLE as error:
+        raise _corrupted(path, "its index makes no sense") from error
+
+
+def _release(
+    data: bytes,
+    head: PackHead,
+    index: Mapping[str, Any],
+    path: Path | str,
+    known: Mapping[str, Prompt],
+) -> Release:
+    try:
+        prompts = _prompts(data, head.index_at + head.index_bytes, index, known)
+        release = Release(MappingProxyType(prompts), head.environment, head.layers)
+        right = len(prompts) == head.prompts and release.id == head.release
+    except _UNREADABLE as error:
+        raise _corrupted(path, "its index makes no sense") from error
+    if not right:
+        raise _corrupted(path, "its content is not what its name says")
+    return release
+
+
+def _prompts(
+    data: bytes, at: int, index: Mapping[str, Any], known: Mapping[str, Prompt]
+) -> dict[str, Prompt]:
+    layers: list[str] = index["layers"]
+    prompts: dict[str, Prompt] = {}
+    for name, length, _sha256, layer, file in index["prompts"]:
+        if length < 0 or name in prompts:
+            raise ValueError(name)
+        body = data[at : at + length]
+        at += length
+        prompt = known.get(name)
+        if not prompt or (prompt.data, prompt.layer, prompt.file) != (body, layers[layer], file):
+            # The digest is taken from the bytes, never from the index, and the id is made of these.
+            prompt = Prompt(name, body, layers[layer], file)
+            prompt.__dict__["sha256"] = sha256(body).hexdigest()
+        prompts[name] = prompt
+    if at != len(data):
+        raise ValueError(at)
+    return prompts
+
+
+def _head_length(data: bytes, path: Path | str) -> int:
+    if not data.startswith(MAGIC) or len(data) < _START:
+        raise _corrupted(path, "it is not a pack, or of another version")
+    length: int = _PREFIX.unpack_from(data, len(MAGIC))[0]
+    if length > MAX_HEAD:
+        raise _corrupted(path, "its head is too large")
+    return length
+
+
+def _head(data: bytes, size: int, path: Path | str, release_id: str) -> PackHead:
+    length = _head_length(data, path)
+    raw = data[_START : _START + length]
+    if sha256(raw).digest() != _PREFIX.unpack_from(data, len(MAGIC))[1]:
+        raise _corrupted(path, "its head is damaged")
+    try:
+        head = json.loads(raw)
+        head["layers"] = tuple(LayerVersion(url, version) for url, version in head["layers"])
+        known = PackHead(index_at=_START + length, **head)
+        fits = (
+            known.index_at + known.index_bytes + known.body_bytes == size
+            and 0 <= known.index_bytes <= MAX_INDEX
+            and 0 <= known.body_bytes <= MAX_BODIES
+            and 0 <= known.prompts <= MAX_PROMPTS
+        )
+    except _UNREADABLE as error:
+        raise _corrupted(path, "its head makes no sense") from error
+    if known.release != release_id:
+        raise _corrupted(path, "it is another release's")
+    if not fits:
+        raise _corrupted(path, "it is cut short or too large")
+    return known
+
+
+def _index(raw: bytes, head: PackHead, path: Path | str) -> Mapping[str, Any]:
+    if sha256(raw).hexdigest() != head.index_sha256:
+        raise _corrupted(path, "its index is damaged")
+    if _brackets(raw) > MAX_BRACKETS:
+        raise _corrupted(path, "its index has too many parts")
+    try:
+        index = json.loads(raw)
+    except _UNREADABLE as error:
+        raise _corrupted(path, "its index makes no sense") from error
+    if not isinstance(index, dict):
+        raise _corrupted(path, "its index makes no sense")
+    return index
+
+
+def _brackets(raw: bytes) -> int:
+    """An empty list swells thirtyfold when it is parsed, so their number is bounded."""
+    return raw.count(b"[") + raw.count(b"{")
+
+
+def _finding(entry: Mapping[str, Any]) -> Finding:
+    return Finding(**{key: value for key, value in entry.items() if key in _FINDING_FIELDS})
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+_UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
+
+
+def _corrupted(path: Path | str, why: str) -> StoreCorrupted:
+    return StoreCorrupted(
+        f"The stored release {path} is damaged: {why}.",
+        hint="It is not served; publishing the same prompts again rebuilds it.",
+    )

@@ -1,0 +1,386 @@
+"""The first half of the road: fetch, resolve, render, check. Nothing in it is live yet."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary, ref
+
+from yamlgraph_prompts._files.regular_file import standing
+from yamlgraph_prompts._model.graph import Graph, GraphFacts
+from yamlgraph_prompts._model.release import LayerVersion, Prompt, Release
+from yamlgraph_prompts._publishing.decide import State
+from yamlgraph_prompts._publishing.drafts import Draft, laid_over
+from yamlgraph_prompts.errors import LayerUnavailable
+from yamlgraph_prompts.findings import Finding
+from yamlgraph_prompts.sources.layers import LayerContent, Resolved, resolve
+from yamlgraph_prompts.sources.reader import LayerReader, read_within
+
+if TYPE_CHECKING:
+    from yamlgraph_prompts._check import Checker
+    from yamlgraph_prompts._check.facts import FileFacts
+    from yamlgraph_prompts._model.pack import PackFacts
+    from yamlgraph_prompts.templates.render import J2Renderer
+
+ATTEMPTS = 10
+
+logger = logging.getLogger("yamlgraph_prompts")
+
+# What may be said of one file that cannot be taken.
+_OF_ONE_FILE = {"too-large", "unreadable", "not-utf8"}
+
+Check = Callable[[Release, Sequence[GraphFacts]], Iterable[Finding]]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A release that could become live, with the graphs that would run on it.
+
+    Args:
+        release: The release.
+        graphs: Every attached graph, and what it asks for today. Keeps no graph alive.
+        findings: What the check has to say.
+        graph_files: Files in the layers that are graphs and so no prompts.
+    """
+
+    release: Release
+    graphs: Mapping[Graph, GraphFacts]
+    findings: tuple[Finding, ...]
+    graph_files: tuple[str, ...] = ()
+
+    @cached_property
+    def state(self) -> State:
+        """It as a fact for `decide`."""
+        graphs = {ref(graph): revision for graph, revision in self.revisions().items()}
+        refused = any(finding.severity == "error" for finding in self.findings)
+        return State(self.release.id, graphs, refused=refused)
+
+    @property
+    def refused(self) -> bool:
+        """Whether a finding rejects it."""
+        return self.state.refused
+
+    def revisions(self) -> dict[Graph, str]:
+        """The graph revision of every graph on this release."""
+        return {graph: facts.revision(self.release) for graph, facts in self.graphs.items()}
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The layers without drafts, and what they and the graphs come to with them."""
+
+    contents: Sequence[LayerContent]
+    versions: tuple[LayerVersion, ...]
+    resolved: Resolved
+    facts: WeakKeyDictionary[Graph, GraphFacts]
+
+
+class Candidates:
+    """Makes candidates from the layers, or from a release that was kept. Not thread-safe."""
+
+    def __init__(
+        self,
+        readers: Sequence[LayerReader],
+        environment: str,
+        checks: Sequence[Check],
+        known: Callable[[str], PackFacts | None],
+    ) -> None:
+        self._readers = readers
+        self._environment = environment
+        self._checks = checks
+        self._known = known
+        self._checker: Checker | None = None
+        self._learned: Mapping[str, FileFacts] = {}
+        self._renderer: J2Renderer | None = None
+        self._rendered: tuple[str, Mapping[str, bytes], tuple[Finding, ...]] = ("", {}, ())
+
+    def learn(self, known: Mapping[str, FileFacts]) -> None:
+        """Take the files of drafts as they were examined elsewhere, by their digests."""
+        self._learned = known
+
+    def fetch(
+        self,
+        graphs: Sequence[Graph],
+        before: Release | None,
+        *,
+        deadline_s: float | None = None,
+        kept_s: float | None = None,
+        strict: bool = False,
+    ) -> Candidate:
+        """What the layers and graphs hold now."""
+        found = self._found(graphs, before, deadline_s=deadline_s, kept_s=kept_s)
+        return self._made(found, before, strict=strict)
+
+    def drafted(
+        self,
+        graphs: Sequence[Graph],
+        before: Release | None,
+        drafts: Iterable[Draft],
+        *,
+        strict: bool = False,
+    ) -> tuple[Candidate, Sequence[LayerContent]]:
+        """As `fetch`, with drafts laid over what the layers hold; and that without them."""
+        found = self._found(graphs, before, tuple(drafts))
+        return self._made(found, before, strict=strict), found.contents
+
+    def undrafted(
+        self,
+        graphs: Sequence[Graph],
+        before: Release | None,
+        contents: Sequence[LayerContent],
+    ) -> Candidate:
+        """What the layers hold without the drafts: `contents` as `drafted` gave them."""
+        return self._made(self._laid(contents, graphs, before), before, strict=False)
+
+    def _found(
+        self,
+        graphs: Sequence[Graph],
+        before: Release | None,
+        drafts: Sequence[Draft] = (),
+        *,
+        deadline_s: float | None = None,
+        kept_s: float | None = None,
+    ) -> _Found:
+        """What layers and graphs hold, as they were together: one link may lead to all of them."""
+        for _ in range(ATTEMPTS):
+            stood = self._standing(graphs)
+            contents = read_within(
+                self._readers, deadline_s, kept_s=kept_s, meanwhile=_import_the_check
+            )
+            found = self._laid(contents, graphs, before, drafts)
+            if self._standing(graphs) == stood:
+                return found
+            # Remote ones have answered just now.
+            kept_s = math.inf
+        restless = next((reader.url for reader in self._readers), "the graphs' own prompts")
+        raise LayerUnavailable(
+            "The layers and graphs change faster than they can be read.", layer=restless
+        )
+
+    def _laid(
+        self,
+        contents: Sequence[LayerContent],
+        graphs: Sequence[Graph],
+        before: Release | None,
+        drafts: Sequence[Draft] = (),
+    ) -> _Found:
+        laid = laid_over(contents, drafts)
+        resolved = resolve(laid, self._environment, before.prompts if before else {})
+        names = resolved.prompts.keys() | resolved.templates.keys()
+        versions = tuple(LayerVersion(content.url, content.version) for content in laid)
+        return _Found(contents, versions, resolved, _facts(graphs, names.__contains__))
+
+    def _standing(self, graphs: Sequence[Graph]) -> list[object]:
+        if len(self._readers) + len(graphs) == 1:
+            # Each by itself is read as it was at one moment.
+            return []
+        folders = [standing(path) for reader in self._readers for path in reader.watched()]
+        return [*folders, *(graph.standing() for graph in graphs)]
+
+    def _made(self, found: _Found, before: Release | None, *, strict: bool) -> Candidate:
+        old = before.prompts if before else {}
+        resolved, facts = found.resolved, found.facts
+        outputs, rendering = self._render(resolved)
+        bundled, clashes = _bundled(facts.values())
+        made = (old[p.name] if old.get(p.name) == p else p for p in (*outputs, *bundled))
+        release = Release.of(
+            (*resolved.prompts.values(), *made),
+            environment=self._environment,
+            layers=found.versions,
+        )
+        told = (*resolved.findings, *rendering)
+        extra = (*_as_used(told, resolved, outputs, tuple(facts.values())), *clashes)
+        texts = {name: template.text for name, template in resolved.templates.items()}
+        candidate = self._checked(release, facts, before, extra, texts, strict=strict)
+        return replace(candidate, graph_files=resolved.graphs)
+
+    def kept(self, release: Release, graphs: Sequence[Graph], before: Release | None) -> Candidate:
+        """A release that exists already, with today's graphs."""
+        facts = _facts(graphs, release.prompts.__contains__)
+        made = self._checked(release, facts, before)
+        return replace(made, findings=tuple(_of_kept(made.findings, release)))
+
+    def clean(self, release: Release) -> tuple[Iterable[str], str]:
+        """The digests of what the check found clean in `release`, and the check's version."""
+        from yamlgraph_prompts._check import CHECK_VERSION
+
+        return (self._checker.clean(release) if self._checker else ()), CHECK_VERSION
+
+    def close(self) -> None:
+        """End the rendering process."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+
+    def _render(self, resolved: Resolved) -> tuple[list[Prompt], tuple[Finding, ...]]:
+        templates = resolved.templates.values()
+        if not templates:
+            return [], ()
+        key = _digest(resolved, self._environment)
+        if self._rendered[0] != key:
+            if self._renderer is None:
+                from yamlgraph_prompts.templates.render import J2Renderer
+
+                self._renderer = J2Renderer()
+            result = self._renderer.render(
+                self._environment,
+                resolved.variables,
+                {template.path: template.text for template in templates},
+                resolved.parts,
+            )
+            shown = {template.path: template.shown for template in templates}
+            findings = tuple(f.at(file=shown.get(f.file or "", f.file)) for f in result.findings)
+            self._rendered = (key, result.outputs, findings)
+        _, outputs, findings = self._rendered
+        prompts = [
+            Prompt(template.name, outputs[template.path], template.layer, template.shown)
+            for template in templates
+            if template.path in outputs
+        ]
+        return prompts, findings
+
+    def _checked(
+        self,
+        release: Release,
+        facts: Mapping[Graph, GraphFacts],
+        before: Release | None,
+        extra: Iterable[Finding] = (),
+        texts: Mapping[str, str] = MappingProxyType({}),
+        *,
+        strict: bool = False,
+    ) -> Candidate:
+        from yamlgraph_prompts._check.rendered import in_templates
+
+        findings = self._prepared(release).check(
+            release,
+            tuple(facts.values()),
+            strict=strict,
+            previous=before,
+            extra=extra,
+            schema_problem=_schema_problem(facts),
+        )
+        further = self._further(release, tuple(facts.values()))
+        told = in_templates((*findings, *further), release, texts)
+        return Candidate(release, facts, tuple(told))
+
+    def _prepared(self, release: Release) -> Checker:
+        if self._checker is None:
+            from yamlgraph_prompts._check import CHECK_VERSION, Checker
+
+            self._checker = Checker()
+            known = self._known(release.id)
+            if known is not None and known.check_version == CHECK_VERSION:
+                self._checker.prime(known.clean)
+        self._checker.learn(self._learned)
+        self._learned = {}
+        return self._checker
+
+    def _further(self, release: Release, graphs: Sequence[GraphFacts]) -> Iterator[Finding]:
+        for check in self._checks:
+            name = getattr(check, "__qualname__", type(check).__name__)
+            try:
+                for found in check(release, graphs):
+                    if not isinstance(found, Finding):
+                        raise TypeError(f"it gave a {type(found).__name__}, which is no Finding")
+                    yield found
+            except (Exception, SystemExit) as problem:
+                logger.exception("A check failed")
+                yield Finding("error", "custom", f"The check {name} failed: {problem!r}")
+
+
+def _of_kept(findings: Iterable[Finding], release: Release) -> Iterator[Finding]:
+    """The findings; whoever looks into the files that they name may find other text there."""
+    whose = f"That is said of release {release.id[:12]}; the layers may hold other prompts by now."
+    for found in findings:
+        if found.severity == "error" and found.prompt is not None:
+            found = found.at(hint=f"{found.hint} {whose}" if found.hint else whose)
+        yield found
+
+
+def _import_the_check() -> None:
+    # It takes a tenth of a second, which whoever falls back at the deadline does not have.
+    import yamlgraph_prompts._check  # noqa: F401
+
+
+def _schema_problem(graphs: Iterable[Graph]) -> Callable[[Prompt], str | None] | None:
+    graph = next(iter(graphs), None)
+    if graph is None:
+        return None
+
+    def problem(prompt: Prompt) -> str | None:
+        try:
+            graph.output_model(prompt)
+        except Exception as error:  # noqa: BLE001 - whatever a schema's builder raises
+            return str(error) or type(error).__name__
+        return None
+
+    return problem
+
+
+def _facts(
+    graphs: Iterable[Graph], has: Callable[[str], bool]
+) -> WeakKeyDictionary[Graph, GraphFacts]:
+    found: WeakKeyDictionary[Graph, GraphFacts] = WeakKeyDictionary()
+    for graph in graphs:
+        found[graph] = graph.read(has)
+    return found
+
+
+def _bundled(graphs: Iterable[GraphFacts]) -> tuple[list[Prompt], list[Finding]]:
+    """The graphs' own prompts, where they are the release; and those that cannot be together."""
+    found: dict[str, Prompt] = {}
+    clashes: list[Finding] = []
+    for facts in graphs:
+        for file in facts.files if facts.bundled else ():
+            for name, own in file.own.items():
+                prompt = Prompt(file.own_name(name), own.data, f"graph:{file.file}", own.file)
+                other = found.setdefault(prompt.name, prompt)
+                if other.data != prompt.data:
+                    clashes.append(_clash(prompt, other))
+    return list(found.values()), clashes
+
+
+def _as_used(
+    findings: Iterable[Finding],
+    resolved: Resolved,
+    outputs: Iterable[Prompt],
+    graphs: Collection[GraphFacts],
+) -> Iterator[Finding]:
+    """A file that no attached graph uses may be broken: that is a warning."""
+    used = {use.prompt for facts in graphs for file in facts.files for use in file.uses}
+    failed = resolved.templates.keys() - {prompt.name for prompt in outputs}
+    spared = {t.shown for name, t in resolved.templates.items() if name not in used}
+    for finding in findings:
+        of_template = finding.code.startswith("j2-")
+        if of_template:
+            # What fails in a part counts for every template that failed.
+            unused = finding.file in spared or not failed & used
+        else:
+            unused = finding.code in _OF_ONE_FILE and finding.prompt not in {None, *used}
+        yield finding.at(severity="warning") if graphs and unused else finding
+
+
+def _clash(prompt: Prompt, other: Prompt) -> Finding:
+    return Finding(
+        "error",
+        "graph",
+        f"Two graphs bring different prompts of this name: {other.file} and {prompt.file}.",
+        prompt=prompt.name,
+        file=prompt.file,
+        hint="Give each graph a LivePrompts of its own, or give them layers.",
+    )
+
+
+def _digest(resolved: Resolved, environment: str) -> str:
+    digest = hashlib.sha256(environment.encode())
+    for path, text in sorted(resolved.parts.items()):
+        digest.update(f"{path}\0{len(text)}\0{text}".encode("utf-8", "surrogatepass"))
+    digest.update(repr(sorted(resolved.variables.items())).encode("utf-8", "surrogatepass"))
+    digest.update(repr(sorted(t.path for t in resolved.templates.values())).encode())
+    return digest.hexdigest()

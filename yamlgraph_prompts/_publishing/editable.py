@@ -1,0 +1,104 @@
+"""How a `LivePrompts` is checked and changed: drafts are tried with everything before a write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING
+
+from yamlgraph_prompts._model.release import Release
+from yamlgraph_prompts._publishing.attached import Attached
+from yamlgraph_prompts._publishing.change import Change
+from yamlgraph_prompts._publishing.drafts import Draft
+from yamlgraph_prompts._publishing.engine import Engine
+from yamlgraph_prompts._publishing.inspectable import Inspectable
+from yamlgraph_prompts.findings import Finding
+
+if TYPE_CHECKING:
+    from yamlgraph_prompts._check.untrusted import Known
+
+
+class Editable(Inspectable):
+    """The part of `LivePrompts` that checks layers and changes prompts in them."""
+
+    _attached: Attached
+
+    def _publishing(self) -> AbstractContextManager[Engine]:
+        raise NotImplementedError
+
+    def check(self, *, strict: bool = False) -> tuple[Release, tuple[Finding, ...]]:
+        """Check the current content of the layers; publishes nothing.
+
+        Args:
+            strict: Report `duplicate-key`, `unused-prompt` and `missing-variable` as errors.
+
+        Returns:
+            The release that a publication would build, and its findings.
+
+        Raises:
+            LayerError: A layer cannot be read.
+        """
+        with self._publishing():
+            before = self._engine.release
+            candidate = self._engine.candidates.fetch(self._attached(), before, strict=strict)
+            return candidate.release, candidate.findings
+
+    def try_changes(
+        self, drafts: Sequence[Draft], *, strict: bool = False, known: Known | None = None
+    ) -> tuple[Release, tuple[Finding, ...]]:
+        """As `check`, with drafts laid over what the layers hold; nothing is written.
+
+        Args:
+            drafts: The drafts; their files are examined in a worker process.
+            strict: Report `duplicate-key`, `unused-prompt` and `missing-variable` as errors.
+            known: What the files say by themselves, where they are examined already.
+
+        Raises:
+            LayerError: A layer cannot be read.
+            WorkStopped: Examining a draft takes too much time or memory.
+            WorkerUnavailable: No worker process can be started.
+        """
+        known = _examined(drafts) if known is None else known
+        with self._publishing():
+            live = self._started()
+            self._engine.candidates.learn(known)
+            candidate, _ = self._engine.candidates.drafted(
+                self._attached(), live.release, drafts, strict=strict
+            )
+            return candidate.release, candidate.findings
+
+    @contextmanager
+    def change(self, draft: Draft, *, reason: str = "change") -> Iterator[Change]:
+        """A change of one prompt, checked with all graphs; `Change.commit` writes and publishes it.
+
+        Other changes wait until the block ends.
+
+        Args:
+            draft: What to write, and in which layer.
+            reason: Why, for the history.
+
+        Raises:
+            LayerError: A layer cannot be read.
+            StoreError: Another process did not finish its change in time.
+            WorkStopped: Examining the draft takes too much time or memory.
+            WorkerUnavailable: No worker process can be started to examine it.
+
+        Example:
+            >>> from yamlgraph_prompts import LivePrompts
+            >>> from yamlgraph_prompts._publishing.drafts import Draft
+            >>> with LivePrompts({"greeting": "user: Hi"}) as prompts:
+            ...     with prompts.change(Draft("greeting", b"user: Hello")) as change:
+            ...         change.trial.refused
+            False
+        """
+        known = _examined([draft])
+        # Other processes first: waiting for them must not keep this one's runs waiting.
+        with self._store.changing(), self._publishing() as engine:
+            engine.candidates.learn(known)
+            yield Change(engine, draft, reason)
+
+
+def _examined(drafts: Iterable[Draft]) -> Known:
+    from yamlgraph_prompts._check.untrusted import examined
+
+    return examined(draft.data for draft in drafts)

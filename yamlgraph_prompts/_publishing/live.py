@@ -1,0 +1,40 @@
+"""What is live: one release with its graphs, built. Never changed, only replaced."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from yamlgraph_prompts._live import Build
+from yamlgraph_prompts._model.release import Release
+from yamlgraph_prompts._publishing.candidate import Candidate
+from yamlgraph_prompts._publishing.decide import State
+
+
+@dataclass(frozen=True)
+class Live:
+    """All that changes in a swap, behind one reference.
+
+    Args:
+        candidate: The release, its graphs and its findings.
+        builds: A handle's token → its build.
+        held: Whether the layers are not followed.
+        since_s: When it became live, in seconds since the epoch.
+    """
+
+    candidate: Candidate
+    builds: Mapping[int, Build]
+    held: bool
+    since_s: float = field(default_factory=time.time)
+
+    @property
+    def release(self) -> Release:
+        """The live release."""
+        return self.candidate.release
+
+    @property
+    def state(self) -> State:
+        """It as a fact for `decide`."""
+        state = self.candidate.state
+        return State(state.release, state.graphs, self.held, state.refused)

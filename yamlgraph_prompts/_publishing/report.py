@@ -1,0 +1,173 @@
+"""Logs what happened and calls the hooks; keeps what an operator asks for. Decides nothing."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable
+from functools import partial
+from typing import Any
+
+from yamlgraph_prompts._model.events import Event, EventKind, Hook, tell, wants
+from yamlgraph_prompts._model.release import Outcome
+from yamlgraph_prompts._model.trigger import Trigger
+from yamlgraph_prompts._text.escaping import Lines
+from yamlgraph_prompts.errors import LayerError
+from yamlgraph_prompts.findings import Finding
+
+logger = logging.getLogger("yamlgraph_prompts")
+
+SHOWN_ERRORS = 20
+
+# What findings quote: in braces, or in quotes that are no apostrophes. Bounded, so linear.
+_EXCERPT = re.compile(r"""\{[^{}]{0,200}\}|(?<!\w)'[^']{0,200}'|(?<!\w)"[^"]{0,200}\"""")
+
+
+class Report:
+    """The log and the hooks of one `LivePrompts`. Thread-safe."""
+
+    def __init__(self, environment: str, hooks: Iterable[Hook]) -> None:
+        self._environment = environment
+        self._hooks: tuple[Hook, ...] = ()
+        self._on_run: tuple[Callable[[str], object], ...] = ()
+        self._observed_by(tuple(hooks))
+        self._troubled: dict[str, str] = {}
+        self._warned: frozenset[Finding] = frozenset()
+        self.last: tuple[Outcome, float] | None = None
+        # Stands until something else was found; the last good release is not found.
+        self._refused: object = None
+        self.watcher_restarts = 0
+        self.polling = False
+        self.renew()
+
+    def renew(self) -> None:
+        """Make the lock anew, after a fork."""
+        self._lock = threading.Lock()
+
+    def observe(self, hook: Hook) -> Callable[[], None]:
+        """Call `hook` too from now on; call the answer to stop."""
+        with self._lock:
+            self._observed_by((*self._hooks, hook))
+
+        def stop() -> None:
+            with self._lock:
+                self._observed_by(tuple(one for one in self._hooks if one is not hook))
+
+        return stop
+
+    def _observed_by(self, hooks: tuple[Hook, ...]) -> None:
+        self._hooks = hooks
+        self._on_run = tuple(
+            partial(hook.run_started, self._environment)
+            if hasattr(hook, "run_started")
+            else partial(self._tell_run, hook)
+            for hook in hooks
+            if wants(hook, "run-started")
+        )
+
+    def run_started(self, release: str) -> None:
+        """A run begins; every microsecond here is felt."""
+        for observe in self._on_run:
+            try:
+                observe(release)
+            except (Exception, SystemExit):
+                logger.exception("An observer failed at the start of a run")
+
+    def _tell_run(self, hook: Hook, release: str) -> None:
+        event = Event("run-started", "A run began.", environment=self._environment, release=release)
+        tell((hook,), event)
+
+    def event(self, kind: EventKind, message: str, **facts: Any) -> None:
+        """Hand an event to every hook."""
+        hooks = [hook for hook in self._hooks if wants(hook, kind)]
+        if hooks:
+            tell(hooks, Event(kind, message, environment=self._environment, **facts))
+
+    def outcome(self, outcome: Outcome) -> None:
+        """Log an outcome and hand it to every hook."""
+        self.last = (outcome, time.time())
+        if outcome.status != "rejected" and outcome.trigger is not Trigger.LAST_GOOD:
+            self._refused = None
+        if outcome.status == "published" and outcome.release is not None:
+            logger.info(
+                "Release %s of %d prompt%s is live in %s (%s, %.1f ms).",
+                outcome.release.id[:12],
+                len(outcome.release),
+                "" if len(outcome.release) == 1 else "s",
+                self._environment,
+                outcome.reason,
+                outcome.elapsed_s * 1e3,
+            )
+            self._warn(outcome)
+        elif outcome.status == "rejected" and not self._told(outcome):
+            where = (self._environment, outcome.reason)
+            why = summary(outcome, show=without_excerpts)
+            logger.warning("Not published in %s (%s): %s", *where, why)
+        elif outcome.status == "held":
+            logger.info("Changes are not published until follow() is called (%s).", outcome.reason)
+        self.event(
+            "publication",
+            f"{outcome.status} ({outcome.reason})",
+            outcome=outcome,
+            reason=outcome.reason,
+            release=outcome.release.id if outcome.release else None,
+        )
+
+    def _told(self, refused: Outcome) -> bool:
+        """Whether the log has said this already, of the same content."""
+        before, self._refused = self._refused, (refused.candidate, refused.errors)
+        return refused.trigger.is_automatic and before == self._refused
+
+    def _warn(self, outcome: Outcome) -> None:
+        """Log the warnings that the release before did not have."""
+        warnings = {f: None for f in outcome.findings if f.severity == "warning"}
+        new = [finding for finding in warnings if finding not in self._warned]
+        self._warned = frozenset(warnings)
+        for finding in new[:SHOWN_ERRORS]:
+            logger.warning("%s", without_excerpts(finding))
+        if len(new) > SHOWN_ERRORS:
+            logger.warning("and %d more warnings", len(new) - SHOWN_ERRORS)
+
+    @property
+    def store_refused(self) -> bool:
+        """Whether the last news was refused only because the store could not keep it."""
+        errors = self.last[0].errors if self.last else ()
+        return bool(errors) and all(error.code == "store" for error in errors)
+
+    def layer_trouble(self, problem: LayerError) -> Finding:
+        """A layer cannot be read: told once for each new trouble. Gives the finding for it."""
+        if self._troubled.get(problem.layer) != problem.message:
+            self._troubled[problem.layer] = problem.message
+            self.event("layer-unavailable", str(problem), layer=problem.layer)
+        return Finding("error", "layer", problem.message, file=problem.layer, hint=problem.hint)
+
+    def layers_recovered(self, still_troubled: Collection[str]) -> None:
+        """Every layer but these can be read."""
+        for layer in self._troubled.keys() - set(still_troubled):
+            del self._troubled[layer]
+            self.event("layer-recovered", f"{layer} can be read again.", layer=layer)
+
+    def watcher_trouble(self, kind: str, message: str) -> None:
+        """The watcher could only poll, or had to be restarted; it has logged that itself."""
+        if kind == "watcher-polling":
+            self.polling = True
+            self.event("watcher-polling", message)
+        else:
+            self.watcher_restarts += 1
+            self.event("watcher-restarted", message)
+
+
+def without_excerpts(finding: Finding) -> str:
+    """The finding for the log, which is no place for a prompt's text: words are named, no more."""
+    return _EXCERPT.sub(lambda found: found[0] if " " not in found[0] else "…", str(finding))
+
+
+def summary(outcome: Outcome, show: Callable[[Finding], str] = str) -> str:
+    """The errors of an outcome, one a line, as `Lines`."""
+    errors = outcome.errors
+    lines = [show(error) for error in errors[:SHOWN_ERRORS]]
+    if len(errors) > SHOWN_ERRORS:
+        lines.append(f"and {len(errors) - SHOWN_ERRORS} more")
+    return Lines.of(f"{len(errors)} error{'' if len(errors) == 1 else 's'}:", *lines)

@@ -1,0 +1,206 @@
+"""Makes YAMLGraph's calls on a release's folder cheap and safe: parsed and compiled once.
+
+Acts only on prompts that come from such a folder; every other call goes through untouched.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import threading
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary, WeakValueDictionary
+
+from yamlgraph_prompts._model.release import Prompt
+from yamlgraph_prompts.errors import PromptNotFound, PromptRenderError, ReleaseNotFound
+from yamlgraph_prompts.templates.template import Text, missing_variables
+
+# The beginning of the name of every folder that YAMLGraph reads for us.
+VIEW = "yamlgraph-prompts-view-"
+
+_install_lock = threading.Lock()
+_installed = False
+
+
+class Folder:
+    """A folder of one release, and the prompts in it by the name that a graph uses."""
+
+    def __init__(self, path: Path, view: str, prompts: Mapping[str, Prompt]) -> None:
+        self.path = path
+        self.view = view
+        self.prompts = prompts
+
+    def content(self, name: str) -> dict[str, Any] | None:
+        """The prompt's content with messages that render in the sandbox, under one budget."""
+        prompt = self.prompts.get(name)
+        if prompt is None:
+            return None
+        content = prompt.content
+        if "messages" in content and "system" not in content and "user" not in content:
+            raise PromptRenderError(
+                f"Prompt '{name}' uses 'messages:' role list — YAMLGraph prompts use top-level "
+                "'system:' and 'user:' keys (see reference/prompt-yaml.md).",
+                prompt=name,
+            )
+        return prompt.template.loaded()
+
+
+_folders: WeakValueDictionary[str, Folder] = WeakValueDictionary()
+
+
+def serve(path: Path, view: str, prompts: Mapping[str, Prompt]) -> Folder:
+    """Answer YAMLGraph's reads from `path` with `prompts` for as long as the answer is kept."""
+    install()
+    return _folders.setdefault(str(path), Folder(path, view, prompts))
+
+
+def install() -> None:
+    """Wrap the functions that load and fill in a prompt, once."""
+    global _installed
+    with _install_lock:
+        if _installed:
+            return
+        for module, name, ours in (
+            ("yamlgraph.utils.prompts", "resolve_prompt_path", _resolve_prompt_path),
+            ("yamlgraph.utils.prompts", "load_prompt", _load_prompt),
+            ("yamlgraph.executor_base", "load_prompt", _load_prompt),
+            ("yamlgraph.tools.agent", "load_prompt", _load_prompt),
+            ("yamlgraph.node_factory.copilot_node", "load_prompt", _load_prompt),
+            ("yamlgraph.executor_base", "format_prompt", _format_prompt),
+            ("yamlgraph.tools.agent", "format_prompt", _format_prompt),
+            ("yamlgraph.node_factory.copilot_runtime", "format_prompt", _format_prompt),
+            ("yamlgraph.executor_base", "validate_variables", _validate_variables),
+            ("yamlgraph.executor_base", "_reject_unrenderable_message", _reject_unrenderable),
+            ("yamlgraph.schema_loader", "load_schema_from_yaml", _load_schema),
+        ):
+            home = import_module(module)
+            setattr(home, name, _wrapped(getattr(home, name), ours))
+        _installed = True
+
+
+def _wrapped(original: Callable[..., Any], ours: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def wrapper(*args: Any, **named: Any) -> Any:
+        return ours(original, *args, **named)
+
+    return wrapper
+
+
+# Each takes the function that it replaces, then that function's own parameters.
+
+
+class NotInRelease(PromptNotFound, FileNotFoundError):
+    """A missing prompt, as an error on which YAMLGraph goes on building the graph."""
+
+
+def _resolve_prompt_path(
+    original: Callable[..., Any],
+    prompt_name: str,
+    prompts_dir: Any = None,
+    *args: Any,
+    **named: Any,
+) -> Any:
+    folder = None if prompts_dir is None else _folder(str(prompts_dir))
+    if folder is not None and prompt_name not in folder.prompts:
+        # Elsewhere YAMLGraph would find what is in no release and was not checked.
+        raise NotInRelease(
+            f"This run's release has no prompt {prompt_name!r}.",
+            name=prompt_name,
+            hint="Where the graph's file asks for it since the run began: start the thread "
+            'anew with a fresh input, or let such runs take the live release: pin="none".',
+        )
+    return original(prompt_name, prompts_dir, *args, **named)
+
+
+def _load_prompt(
+    original: Callable[..., Any],
+    prompt_name: str,
+    prompts_dir: Any = None,
+    *args: Any,
+    **named: Any,
+) -> Any:
+    folder = None if prompts_dir is None else _folder(str(prompts_dir))
+    content = None if folder is None else folder.content(prompt_name)
+    return original(prompt_name, prompts_dir, *args, **named) if content is None else content
+
+
+def _format_prompt(
+    original: Callable[..., Any], template: str, variables: Any, state: Any = None
+) -> Any:
+    if type(template) is Text:
+        return template.render(variables, state)
+    if type(template) is not str:  # YAMLGraph's own texts are plain
+        raise PromptRenderError("A message of a prompt must be text.")
+    return original(template, variables, state=state)
+
+
+def _validate_variables(
+    original: Callable[..., Any], template: str, provided: Any, prompt_name: str
+) -> None:
+    if type(template) is not Text:
+        original(template, provided, prompt_name)
+    elif missing := template.template.variables.difference(provided):
+        raise missing_variables(prompt_name, missing)
+
+
+def _reject_unrenderable(original: Callable[..., Any], template: str, prompt_name: str) -> None:
+    if type(template) is Text:
+        template.template.refuse_braces()
+    else:
+        original(template, prompt_name)
+
+
+def _load_schema(original: Callable[..., Any], yaml_path: Any) -> Any:
+    prompt = _find(str(yaml_path))
+    return original(yaml_path) if prompt is None else output_model(prompt, Path(yaml_path).stem)
+
+
+def _folder(path: str) -> Folder | None:
+    folder = _folders.get(path)
+    if folder is None and VIEW in path:
+        # Reading the file instead would go past the sandbox, or find nothing and fall back.
+        raise ReleaseNotFound(
+            "The release of this run is no longer in memory: its graph was removed during the run.",
+            release_id=path.partition(VIEW)[2][:12],
+        )
+    return folder
+
+
+def _find(path: str) -> Prompt | None:
+    if VIEW not in path:
+        return None
+    for name, folder in tuple(_folders.items()):
+        if path.startswith(name + "/"):
+            return folder.prompts.get(path[len(name) + 1 : -len(".yaml")])
+    return None
+
+
+# Prompt → stem of its file → model; gone with the prompt.
+_models: WeakKeyDictionary[Prompt, dict[str, Any]] = WeakKeyDictionary()
+
+
+def output_model(prompt: Prompt, stem: str) -> Any:
+    """The Pydantic model of a prompt's inline schema, as YAMLGraph builds it; None without one."""
+    if b"schema" not in prompt.data and b"\\" not in prompt.data:
+        return None  # a key can hide only behind an escape
+    known = _models.setdefault(prompt, {})
+    if stem not in known:
+        known[stem] = _output_model(prompt.content, stem)
+    return known[stem]
+
+
+def _output_model(content: Mapping[str, Any], stem: str) -> Any:
+    from yamlgraph import schema_loader
+
+    # YAMLGraph's builders change the mapping that they are given.
+    if "schema" in content:
+        return schema_loader.build_pydantic_model(copy.deepcopy(content["schema"]))
+    if "output_schema" in content:
+        name = "".join(word.title() for word in stem.split("_")) + "Output"
+        return schema_loader.build_pydantic_model_from_json_schema(
+            copy.deepcopy(content["output_schema"]), name
+        )
+    return None

@@ -1,7 +1,0 @@
-"""File events, polling and pushes → one callback. Knows no prompts."""
-
-from __future__ import annotations
-
-from yamlgraph_prompts.following.watch.watch import Watch
-
-__all__ = ["Watch"]
