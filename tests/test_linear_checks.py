@@ -283,7 +283,7 @@ def test_the_measurement_finds_what_is_not_linear(source: str) -> None:
 def test_every_regular_expression_is_found() -> None:
     found = list(regular_expressions())
     assert len(found) > 50
-    assert {"yaml_file.words._BEFORE_VALUE.0", "sources.layers._IN_BRACES.0"} <= {
+    assert {"_yaml_file.words._BEFORE_VALUE.0", "sources.layers._IN_BRACES.0"} <= {
         u.where for u in found
     }
 

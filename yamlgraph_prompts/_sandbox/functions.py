@@ -12,6 +12,7 @@ from jinja2.utils import Cycler, Joiner, Namespace, generate_lorem_ipsum, pass_c
 
 from yamlgraph_prompts._sandbox.budget import Refused, current
 from yamlgraph_prompts._sandbox.filters import bound
+from yamlgraph_prompts._sandbox.methods import call
 from yamlgraph_prompts._sandbox.operations import (
     CONTAINERS,
     calculate,
@@ -57,15 +58,6 @@ def _divisible(value: Any, num: Any) -> bool:
     return bool(calculate("%", value, num) == 0)
 
 
-def _cased(name: str) -> Callable[..., Any]:
-    def test(value: Any) -> Any:
-        text = soft(value)
-        current().scan(text, 2, 32)
-        return JINJA_TESTS[name](text)
-
-    return _test(test)
-
-
 def _sameas(value: Any, other: Any) -> bool:
     return value is other or (
         isinstance(value, View) and isinstance(other, View) and value.raw is other.raw
@@ -85,12 +77,13 @@ _PLAIN = (
 TESTS: Final[dict[str, Callable[..., Any]]] = {
     **{name: _test(partial(compare, sign)) for name, sign in _COMPARING.items()},
     **{name: _test(JINJA_TESTS[name]) for name in _PLAIN.split()},
-    **{name: _cased(name) for name in ("lower", "upper")},
     "divisibleby": _test(_divisible),
     "even": _test(lambda value: _divisible(value, 2)),
     "iterable": _test(_iterable),
+    "lower": _test(lambda value: call(soft(value), "islower")),
     "odd": _test(lambda value: not _divisible(value, 2)),
     "sameas": _test(_sameas),
+    "upper": _test(lambda value: call(soft(value), "isupper")),
 }
 
 
