@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -66,7 +67,7 @@ def server(
 
 
 @pytest.fixture(scope="module")
-def past(server: Server, _one_model_server: ModelServer) -> tuple[str, Lie]:
+def past(server: Server) -> tuple[str, Lie]:
     """A thread that waits on the old release, and all that its checkpoint says; the new one is
     live."""
     thread = new_thread(server)
@@ -235,55 +236,89 @@ ATTEMPTS = (
 
 
 OURS = ("prompts_release", "prompts_graph", "release_mark")
+Past = tuple[str, Lie]
+Case = Callable[[Server, Past], Any]
 
 
-@pytest.mark.parametrize("attempt", ATTEMPTS, ids=lambda attempt: attempt.__name__)
-def test_a_client_gets_the_live_release_wherever_it_says_another(
-    server: Server,
-    model_server: ModelServer,
-    past: tuple[str, Lie],
-    attempt: Callable[[Server, Lie], str],
-) -> None:
-    thread = attempt(server, {name: past[1][name] for name in OURS if name in past[1]})
-    assert NEW in letter(server, thread)
-    assert metadata(server, thread)["prompts_release"] != past[1]["prompts_release"]
+def attempted(attempt: Callable[[Server, Lie], str], length: int | None = None) -> Case:
+    """The letter and the release of a thread after `attempt`; with `length`, cut and no mark."""
+    names = OURS if length is None else OURS[:2]
+
+    def case(server: Server, past: Past) -> tuple[str, str]:
+        lie = {name: past[1][name][:length] for name in names if name in past[1]}
+        thread = attempt(server, lie)
+        return letter(server, thread), metadata(server, thread)["prompts_release"]
+
+    return case
 
 
-@pytest.mark.parametrize("attempt", [a_state_update_on_a_new_thread, a_run_of_another_graph])
-@pytest.mark.parametrize("length", [9, 64])
-def test_no_id_counts_without_a_mark_and_no_beginning_of_one(
-    server: Server,
-    model_server: ModelServer,
-    past: tuple[str, Lie],
-    attempt: Callable[[Server, Lie], str],
-    length: int,
-) -> None:
-    thread = attempt(server, {name: past[1][name][:length] for name in OURS[:2]})
-    assert NEW in letter(server, thread)
+def resumed(inside: str, said: Lie) -> Case:
+    def case(server: Server, past: Past) -> str:
+        thread = str(post(server, f"/threads/{past[0]}/copy")["thread_id"])
+        more = {"config": {"configurable": said}} if inside == "configurable" else {inside: said}
+        answer = {"resume": "make it short"}
+        return str(run(server, thread, assistant_id="letters", command=answer, **more)["letter"])
+
+    return case
 
 
-@pytest.mark.parametrize("inside", ["configurable", "checkpoint"])
-@pytest.mark.parametrize(
-    "said", [{"__pregel_resuming": False}, {"__pregel_resuming": None}, {"prompts_release": "x"}]
-)
-def test_a_run_that_waits_keeps_its_release_whatever_a_client_says(
-    server: Server, model_server: ModelServer, past: tuple[str, Lie], said: Lie, inside: str
-) -> None:
+def forked(server: Server, past: Past) -> list[str]:
     thread = str(post(server, f"/threads/{past[0]}/copy")["thread_id"])
-    more = {"config": {"configurable": said}} if inside == "configurable" else {"checkpoint": said}
-    answer = {"resume": "make it short"}
-    result = run(server, thread, assistant_id="letters", command=answer, **more)
-    assert OLD in result["letter"]
+    waits = server.http.get(f"/threads/{thread}/state").json()["checkpoint"]
+    before = letter(server, thread)
+    update(server, thread, checkpoint={**waits, "prompts_release": "0" * 64})
+    return [before, letter(server, thread)]
+
+
+WHOLE = {attempt.__name__: attempted(attempt) for attempt in ATTEMPTS}
+CUT = {
+    f"{attempt.__name__} {length}": attempted(attempt, length)
+    for attempt in (a_state_update_on_a_new_thread, a_run_of_another_graph)
+    for length in (9, 64)
+}
+RESUMED = {
+    f"{said} in {inside}": resumed(inside, said)
+    for said in ({"__pregel_resuming": False}, {"__pregel_resuming": None}, {OURS[0]: "x"})
+    for inside in ("configurable", "checkpoint")
+}
+CASES = {**WHOLE, **CUT, **RESUMED, "fork": forked}
+
+
+@pytest.fixture(scope="module")
+def answers(server: Server, past: Past) -> Iterator[dict[str, Future[Any]]]:
+    """What came of each case. All begin at once, since the server takes up runs twice a second."""
+    with ThreadPoolExecutor(len(CASES)) as pool:
+        yield {name: pool.submit(case, server, past) for name, case in CASES.items()}
+
+
+@pytest.mark.parametrize("attempt", WHOLE)
+def test_a_client_gets_the_live_release_wherever_it_says_another(
+    answers: dict[str, Future[Any]], past: Past, attempt: str
+) -> None:
+    written, release = answers[attempt].result()
+    assert NEW in written
+    assert release != past[1]["prompts_release"]
+
+
+@pytest.mark.parametrize("attempt", CUT)
+def test_no_id_counts_without_a_mark_and_no_beginning_of_one(
+    answers: dict[str, Future[Any]], attempt: str
+) -> None:
+    written, _release = answers[attempt].result()
+    assert NEW in written
+
+
+@pytest.mark.parametrize("said", RESUMED)
+def test_a_run_that_waits_keeps_its_release_whatever_a_client_says(
+    answers: dict[str, Future[Any]], said: str
+) -> None:
+    assert OLD in answers[said].result()
 
 
 def test_forks_from_a_threads_own_history_keep_its_release(
-    server: Server, model_server: ModelServer, past: tuple[str, Lie]
+    answers: dict[str, Future[Any]],
 ) -> None:
-    thread = str(post(server, f"/threads/{past[0]}/copy")["thread_id"])
-    waits = server.http.get(f"/threads/{thread}/state").json()["checkpoint"]
-    assert OLD in letter(server, thread)
-    update(server, thread, checkpoint={**waits, "prompts_release": "0" * 64})
-    assert OLD in letter(server, thread)
+    assert all(OLD in written for written in answers["fork"].result())
 
 
 def test_nothing_has_blocked_the_event_loop(server: Server) -> None:
