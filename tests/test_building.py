@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from email.parser import Parser
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -279,3 +280,19 @@ def test_make_test_runs_what_was_asked_for(
     assert suite.main(*given) == ends
     assert done == runs
     assert list(left) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has such a folder")
+@pytest.mark.parametrize(
+    ("free_bytes", "is_noexec", "is_used"),
+    [(4 << 30, False, True), (64 << 20, False, False), (4 << 30, True, False)],
+    ids=["room", "no room", "noexec"],
+)
+def test_temporary_files_are_in_memory_where_that_has_room(
+    free_bytes: int, is_noexec: bool, is_used: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = os.ST_NOEXEC if is_noexec else 0
+    facts = SimpleNamespace(f_bavail=free_bytes >> 12, f_frsize=1 << 12, f_flag=flags)
+    monkeypatch.setattr(os, "statvfs", lambda path: facts)
+    monkeypatch.setattr(suite, "_IN_MEMORY", str(tmp_path))
+    assert (suite._temporary() == str(tmp_path)) == is_used
