@@ -335,7 +335,6 @@ class Engine:
             if refused is not None:
                 return refused
         self.live = Live(candidate, builds, held)
-        self._builds.sweep(self.graphs())
         return attempt.outcome("published", self.release, candidate)
 
     def keep(self, candidate: Candidate, attempt: Attempt) -> Outcome | None:
@@ -374,11 +373,13 @@ class Engine:
     # -- outcomes
 
     def reported(self, outcome: Outcome) -> Outcome:
-        """Log the outcome, call the hooks, announce what is served, and return it."""
+        """Log the outcome, call the hooks, announce what is served, tidy up, and return it."""
         self._report.outcome(outcome)
         # A process that only loads, and forks those that serve, is none of them.
         if self._replicas is not None and self._replicas.joined:
             self.announce()
+        if outcome.status == "published":
+            self._builds.sweep(self.graphs())
         return outcome
 
     def _refuse(self, candidate: Candidate, attempt: Attempt, *why: Finding) -> Outcome:

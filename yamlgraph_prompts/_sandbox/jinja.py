@@ -7,6 +7,7 @@ Nothing is evaluated while it compiles, templates reach only what `views` shows 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from typing import Any, NoReturn
 
 from jinja2 import Environment, nodes
@@ -43,6 +44,7 @@ from yamlgraph_prompts._sandbox.views import MappingView, ObjectView, is_withhel
 _MAX_TOKENS = 60_000  # about 240 KB of nothing but Jinja: a second to compile
 _MAX_BRACKETS = 60  # in brackets
 _MAX_NAME = 200
+_SHORT = 4_096  # characters of a text whose tree is remembered
 _MAPPING = METHODS["mapping"]
 _CALL = 10  # steps that a call takes as long as
 _CALLED = frozenset({BlockReference, BoundMethod, Function, Joiner, LoopContext, Macro})
@@ -195,6 +197,8 @@ class GuardedEnvironment(Environment):
     def __init__(self, **options: Any) -> None:
         options = {"cache_size": -1, "auto_reload": False} | options
         super().__init__(optimized=False, **options)
+        # What the check has parsed is compiled for the first run.
+        self._parsed = lru_cache(maxsize=8)(lambda *source: _Parser(self, *source).parse())
         self.filters = dict(FILTERS)
         self.tests = dict(TESTS)
         self.globals = dict(GLOBALS)
@@ -206,7 +210,9 @@ class GuardedEnvironment(Environment):
         return TokenStream(self.lexer.wrap(tokens, name, filename), name, filename)
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
-        return _Parser(self, source, name, filename).parse()
+        if len(source) > _SHORT:
+            return _Parser(self, source, name, filename).parse()
+        return self._parsed(source, name, filename)
 
     def handle_exception(self, source: str | None = None) -> NoReturn:
         raise
