@@ -323,7 +323,7 @@ def test_changes_are_found_by_polling_where_there_are_no_events(
 
 
 def revisions(app: LiveGraph) -> set[str]:
-    return set(app.prompts._engine.live.candidate.revisions().values())
+    return set(app.prompts._engine.live.candidate.state.graphs.values())
 
 
 def test_a_saved_graph_a_child_and_their_own_prompts_are_seen(

@@ -299,7 +299,7 @@ def test_the_run_carries_its_release_and_its_graph_revision(
 
 
 def revision(app: LiveGraph) -> str:
-    (found,) = app.prompts._engine.live.candidate.revisions().values()
+    (found,) = app.prompts._engine.live.candidate.state.graphs.values()
     return str(found)
 
 
@@ -393,11 +393,11 @@ def test_what_is_said_of_a_kept_release_is_not_taken_for_what_the_layers_hold(
     write(project, {"graph.yaml": GRAPH.replace("prompt: greeting", "prompt: welcome")})
     (told,) = app.prompts.publish().errors
     assert (told.code, told.prompt) == ("missing-prompt", "welcome")
-    assert f"That is said of release {held[:12]}; the layers may hold" in (told.hint or "")
+    assert f"This is about release {held[:12]}; the layers may hold" in (told.hint or "")
     outcome = app.prompts.follow()
     assert (outcome.status, outcome.findings) == ("published", ())
     (again,) = app.prompts.rollback().errors
-    assert f"That is said of release {held[:12]};" in (again.hint or "")
+    assert f"This is about release {held[:12]};" in (again.hint or "")
 
 
 def test_a_child_that_learns_to_interrupt_is_noticed(

@@ -35,29 +35,8 @@ if TYPE_CHECKING:
     from yamlgraph_prompts.load import live_graph, load_and_compile, load_and_compile_async
     from yamlgraph_prompts.sources.layers import Layer
 
+# Where each public name is; the errors are in `errors`.
 _HOMES = {
-    "errors": (
-        "GraphChanged",
-        "GraphNotFound",
-        "GraphRefused",
-        "InvalidEnvironment",
-        "LayerError",
-        "LayerNotFound",
-        "LayerReadOnly",
-        "LayerUnavailable",
-        "MissingExtra",
-        "PromptNotFound",
-        "PromptRenderError",
-        "PromptsError",
-        "PromptsRejected",
-        "PushRefused",
-        "ReleaseNotFound",
-        "Stale",
-        "StoreCorrupted",
-        "StoreError",
-        "UnknownScheme",
-        "UnsupportedYamlgraph",
-    ),
     "_model.events": ("Event",),
     "findings": ("Finding",),
     "sources.layers": ("Layer",),
@@ -108,9 +87,9 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     # Imported when used: a program that only reads a release should not load LangGraph.
-    if name not in _HOME:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    value = getattr(import_module(f"{__name__}.{_HOME.get(name, 'errors')}"), name)
     globals()[name] = value
     return value
 

@@ -10,13 +10,7 @@ from typing import Any, Self
 
 
 class EchoModel:
-    """Answers each request with its system message and its user message.
-
-    Example:
-        >>> with EchoModel() as model:
-        ...     model.url.startswith("http://127.0.0.1:")
-        True
-    """
+    """Answers each request with its system message and its user message."""
 
     def __init__(self) -> None:
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _Answer)

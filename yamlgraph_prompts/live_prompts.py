@@ -12,7 +12,6 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from yamlgraph_prompts._files.forks import renewed_in_child
@@ -91,10 +90,10 @@ class LivePrompts(Editable):
         if not isinstance(refresh_s, (int, float)) or not refresh_s > 0:
             raise ValueError(f"refresh_s must be a number of seconds above 0, not {refresh_s!r}.")
         self.layers = tuple(as_layer(layer) for layer in layers)
-        self.environment, said = environment_name(environment)
-        if not said and any(layer.uses_environment for layer in self.layers):
+        self.environment, is_explicit = environment_name(environment)
+        if not is_explicit and any(layer.uses_environment for layer in self.layers):
             logger.warning(
-                "No environment is set, so %r is used. Say environment=, or set "
+                "No environment is set, so %r is used. Pass environment=, or set "
                 "YAMLGRAPH_PROMPTS_ENVIRONMENT or ENVIRONMENT.",
                 self.environment,
             )
@@ -293,12 +292,7 @@ class LivePrompts(Editable):
         self._started()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        problem: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __repr__(self) -> str:

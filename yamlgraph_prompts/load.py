@@ -80,9 +80,7 @@ def load_and_compile(
         PromptsRejected: The prompts were rejected and there is no earlier good release.
         UnsupportedYamlgraph: The installed version of yamlgraph is not supported.
     """
-    return _load(path, prompts_dir, environment, prompts, watch).state_graph(
-        pin, allow_release_override
-    )
+    return _load(path, prompts_dir, environment, prompts, watch, pin, allow_release_override)[0]
 
 
 async def load_and_compile_async(
@@ -121,10 +119,8 @@ async def load_and_compile_async(
     key = fspath(path)
 
     async def load() -> LiveGraph:
-        loaded = await asyncio.to_thread(_load, path, prompts_dir, environment, prompts, watch)
-        graph = await asyncio.to_thread(loaded.state_graph, pin, allow_release_override)
-        checkpointer = await loaded.graph.checkpointer()
-        return await asyncio.to_thread(graph.compile, checkpointer=checkpointer)
+        live, graph = await asyncio.to_thread(_load, path, *call)
+        return await asyncio.to_thread(live.compile, checkpointer=await graph.checkpointer())
 
     if cache is None:
         return await load()
@@ -228,27 +224,15 @@ class _Built:
         """Plain LangGraph knows no inline schemas."""
 
 
-@dataclass(frozen=True)
-class _Loaded:
-    prompts: LivePrompts
-    graph: YamlGraph
-
-    def state_graph(self, pin: Pin, allow_release_override: bool) -> LiveStateGraph:
-        return self.prompts.live(
-            self.graph,
-            pin=pin,
-            allow_release_override=allow_release_override,
-            marks=self.graph.marks,
-        )
-
-
 def _load(
     path: str | PathLike[str],
     prompts_dir: PromptsDir,
     environment: str | None,
     prompts: LivePrompts | None,
     watch: bool,
-) -> _Loaded:
+    pin: Pin,
+    allow_release_override: bool,
+) -> tuple[LiveStateGraph, YamlGraph]:
     _one_way(prompts_dir, environment, prompts)
     # First of all: yamlgraph loads .env when it is imported, and .env may name the environment.
     from yamlgraph_prompts._yamlgraph_bridge import YamlGraph
@@ -263,7 +247,10 @@ def _load(
         bundled=not prompts.layers,
         guarded=prompts.folders(),
     )
-    return _Loaded(prompts, graph)
+    live = prompts.live(
+        graph, pin=pin, allow_release_override=allow_release_override, marks=graph.marks
+    )
+    return live, graph
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def live_prompts(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Callable[..., LivePrompts]]:
+def live_prompts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., LivePrompts]]:
     """A factory of `LivePrompts` that are closed when the test ends.
 
     It takes what `LivePrompts` takes. Each one has a store of its own, so that no test sees what

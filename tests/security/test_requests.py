@@ -21,8 +21,8 @@ from yamlgraph_prompts.admin.bodies import LINE_PATTERN, NAME_PATTERN
 from yamlgraph_prompts.admin.page.files import takes_gzip
 from yamlgraph_prompts.admin.page.routes import _form, _safe
 from yamlgraph_prompts.admin.security.auth import Attempts, Tokens, _of_lines
-from yamlgraph_prompts.admin.security.door import asks_for_html, to_sign_in, up
 from yamlgraph_prompts.admin.security.gate import Limits, _bearer, _hostname, is_foreign
+from yamlgraph_prompts.admin.security.paths import asks_for_html, to_sign_in, up
 from yamlgraph_prompts.admin.security.sessions import Sessions
 
 HUGE = 1 << 40

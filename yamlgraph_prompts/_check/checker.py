@@ -11,19 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Generic, TypeVar
 
+from yamlgraph_prompts._check import uses
 from yamlgraph_prompts._check.facts import MAX_SCHEMA_BYTES, FileFacts
 from yamlgraph_prompts._check.prompts import examine_prompt, place_order
-from yamlgraph_prompts._check.uses import (
-    Used,
-    UsedPrompts,
-    key_finding,
-    missing_prompts,
-    missing_variables,
-    own_prompts,
-    prompts_in_use,
-    unread_parts,
-    unused_prompts,
-)
 from yamlgraph_prompts._model.graph import GraphFacts
 from yamlgraph_prompts._model.release import Prompt, Release
 from yamlgraph_prompts.findings import Finding, bounded
@@ -65,15 +55,7 @@ class _Recent(Generic[T]):
 
 
 class Checker:
-    """Checks releases, and examines a file again only when its bytes changed. Thread-safe.
-
-    Example:
-        >>> from yamlgraph_prompts._model.release import Prompt, Release
-        >>> release = Release.of([Prompt("greeting", b"user: Hi {{ name | uper }}")])
-        >>> for finding in Checker().check(release):
-        ...     print(finding.prompt, finding.line, finding.code)
-        greeting 1 unknown-filter
-    """
+    """Checks releases, and examines a file again only when its bytes changed. Thread-safe."""
 
     def __init__(self) -> None:
         self._findings: _Recent[tuple[Finding, ...]] = _Recent()
@@ -108,7 +90,7 @@ class Checker:
         """Everything that is wrong with a release for these graphs."""
         for recent in (self._findings, self._files, self._schemas):
             recent.turn()
-        used, missing = prompts_in_use(release, graphs)
+        used, missing = uses.prompts_in_use(release, graphs)
         findings = list(extra)
         for facts in graphs:
             findings += (f.at(graph=f.graph or facts.name) for f in facts.findings)
@@ -117,9 +99,9 @@ class Checker:
             findings += self._in_use(one, schema_problem)
         known = bool(graphs) and all(facts.files for facts in graphs)
         findings += self._not_in_use(release, used, known=known)
-        findings += missing_prompts(release, missing)
-        findings += own_prompts(used)
-        findings += unused_prompts(release, used, missing, graphs)
+        findings += uses.missing_prompts(release, missing)
+        findings += uses.own_prompts(used)
+        findings += uses.unused_prompts(release, used, missing, graphs)
         if previous is not None:
             findings += self._destinations(previous, release)
         if strict:
@@ -132,16 +114,16 @@ class Checker:
     def _examined(self, prompt: Prompt) -> tuple[Finding, ...]:
         return self._findings.get(prompt.sha256, lambda: examine_prompt(prompt.data))
 
-    def _in_use(self, one: Used, schema_problem: SchemaProblem | None) -> Iterator[Finding]:
+    def _in_use(self, one: uses.Used, schema_problem: SchemaProblem | None) -> Iterator[Finding]:
         prompt, facts = one.prompt, self._facts(one.prompt)
         alone = self._examined(prompt)
-        findings = [*alone, *unread_parts(one, facts)]
+        findings = [*alone, *uses.unread_parts(one, facts)]
         if schema_problem is not None and b"schema" in prompt.data:
             findings = self._with_schema(prompt, findings, schema_problem)
         judged = (_judged(finding, one, facts) for finding in findings)
         findings = [f.at(prompt=prompt.name, file=prompt.file or None) for f in judged if f]
         if not any(finding.severity == "error" for finding in alone):
-            findings += missing_variables(one, facts)
+            findings += uses.missing_variables(one, facts)
         yield from bounded(findings)
 
     def _with_schema(
@@ -164,7 +146,7 @@ class Checker:
             return findings
         name = "schema" if "schema" in facts.keys else "output_schema"
         message = f"the inline schema cannot be built: {problem}"
-        return [*findings, key_finding(facts, name, "error", "schema", message)]
+        return [*findings, uses.key_finding(facts, name, "error", "schema", message)]
 
     def _named(self, release: Release) -> list[Finding]:
         if release.prompts.keys() == self._good_names:
@@ -190,12 +172,14 @@ class Checker:
                 if was != will and facts.kind == "dict":
                     old_name, new_name = (text[:_SHOWN] or "the default" for text in (was, will))
                     message = f"the {key} changes from {old_name} to {new_name}"
-                    finding = key_finding(
+                    finding = uses.key_finding(
                         facts, key, "warning", f"{key}-changed", message, key=False
                     )
                     yield finding.at(prompt=name, file=prompt.file or None)
 
-    def _not_in_use(self, release: Release, used: UsedPrompts, *, known: bool) -> Iterator[Finding]:
+    def _not_in_use(
+        self, release: Release, used: uses.UsedPrompts, *, known: bool
+    ) -> Iterator[Finding]:
         for name, prompt in release.prompts.items():
             findings = self._examined(prompt)
             if not findings or (name, prompt.sha256) in used:
@@ -214,7 +198,7 @@ def _order(finding: Finding) -> tuple[str, bool, int, int, str, str]:
     return (finding.prompt or "", *place_order(finding), finding.code, finding.message)
 
 
-def _judged(finding: Finding, one: Used, facts: FileFacts) -> Finding | None:
+def _judged(finding: Finding, one: uses.Used, facts: FileFacts) -> Finding | None:
     """The finding as these graphs see it; None where it does not concern them."""
     if finding.code == "missing-user":
         if not one.needs_user:
@@ -225,7 +209,7 @@ def _judged(finding: Finding, one: Used, facts: FileFacts) -> Finding | None:
     return finding
 
 
-def _stops_a_bundle(finding: Finding, one: Used, facts: FileFacts) -> bool:
+def _stops_a_bundle(finding: Finding, one: uses.Used, facts: FileFacts) -> bool:
     """Whether YAMLGraph alone refuses to load the graph, or the text must not be run at all."""
     if finding.code in _UNSAFE:
         return True

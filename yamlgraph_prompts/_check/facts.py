@@ -106,7 +106,6 @@ class KnownFacts(FileFacts):
         self._positions = {tuple(path): positions for path, positions in facts["positions"]}
 
     def variable_positions(self, path: Path, variables: Collection[str]) -> Mapping[str, Position]:
-        """See `FileFacts.variable_positions`."""
         positions: Mapping[str, Position] = self._positions.get(path, {})
         return positions
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from yamlgraph_prompts._check.schemas import schema_troubles
 from yamlgraph_prompts._sandbox.positions import Positions
-from yamlgraph_prompts._text.spelling import nearest
+from yamlgraph_prompts._text.spelling import did_you_mean
 from yamlgraph_prompts._yaml_file import PromptFile, parse_prompt
 from yamlgraph_prompts.findings import Finding, FurtherFindings, Severity, bounded
 from yamlgraph_prompts.templates.template import MessageTemplate, examine
@@ -44,14 +44,7 @@ class Need(NamedTuple):
 
 
 def examine_prompt(data: bytes) -> tuple[Finding, ...]:
-    """Everything that is wrong with a prompt file by itself.
-
-    Example:
-        >>> for finding in examine_prompt(b"system: Be kind.\\nusr: Hi {name}"):
-        ...     print(finding.line, finding.code, finding.message)
-        None missing-user the prompt has no `user`
-        2 shape the key 'usr' is not read
-    """
+    """Everything that is wrong with a prompt file by itself."""
     file = read_prompt(data)
     if not file.content and any(finding.severity == "error" for finding in file.findings):
         return file.findings
@@ -184,8 +177,8 @@ def _unread(
     file: PromptFile, path: Path, mapping: Mapping[Any, Any], known: tuple[str, ...]
 ) -> Iterator[Finding]:
     for key in mapping:
-        if key not in known and (near := nearest(str(key), known)):
-            message, hint = f"the key {key!r} is not read", f"Did you mean {near!r}?"
+        if key not in known and (hint := did_you_mean(str(key), known)):
+            message = f"the key {key!r} is not read"
             yield finding_at(file, (*path, key), "warning", "shape", message, hint, key=True)
 
 

@@ -34,13 +34,7 @@ class Trouble(NamedTuple):
 
 
 def schema_troubles(content: Mapping[str, Any]) -> Iterator[Trouble]:
-    """What is wrong with a prompt's inline schemas.
-
-    Example:
-        >>> for trouble in schema_troubles({"schema": {"name": "Out", "fields": {"n": {}}}}):
-        ...     print(trouble.message)
-        the field 'n' has no `type`
-    """
+    """What is wrong with a prompt's inline schemas."""
     key = "schema" if "schema" in content else "output_schema"
     if problem := _beyond_bounds(content.get(key)):
         hint = "Split it into schemas of several prompts."

@@ -38,7 +38,6 @@ class Drafts:
 
 
 def preview(name: str, data: bytes | None, request: bytes | Mapping[str, Any]) -> Answer:
-    """Render a prompt's messages."""
     return pool.answer("preview", (name, data, request), seconds=SECONDS)
 
 

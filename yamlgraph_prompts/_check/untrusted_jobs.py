@@ -30,7 +30,6 @@ class _Unfit(Exception):
 
 
 def preview(request: tuple[str, bytes | None, bytes | Mapping[str, Any]]) -> Iterator[Answer]:
-    """The messages of a prompt."""
     name, data, body = request
     try:
         if isinstance(body, bytes):
@@ -98,7 +97,6 @@ def drafts(body: bytes) -> Iterator[Answer]:
 
 
 def examine(files: Sequence[bytes]) -> Iterator[Answer]:
-    """The facts of each file."""
     for data in files:
         yield file_facts(data), b""
 

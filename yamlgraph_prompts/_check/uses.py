@@ -13,7 +13,7 @@ from yamlgraph_prompts._check.facts import FileFacts
 from yamlgraph_prompts._check.prompts import Need, Position
 from yamlgraph_prompts._model.graph import GraphFacts, GraphFile, PromptUse
 from yamlgraph_prompts._model.release import Prompt, Release
-from yamlgraph_prompts._text.spelling import nearest
+from yamlgraph_prompts._text.spelling import did_you_mean
 from yamlgraph_prompts.findings import (
     MAX_FINDINGS,
     Finding,
@@ -100,7 +100,7 @@ def _missing_prompt(release: Release, missing: Use, *, guess: bool) -> Finding:
         prompt=use.prompt,
         file=file.file,
         line=use.line,
-        hint=_did_you_mean(use.prompt, names) if guess else None,
+        hint=did_you_mean(use.prompt, names) if guess else None,
         graph=facts.name,
     )
 
@@ -169,7 +169,7 @@ def _missing_variable(
         file=prompt.file or None,
         line=line,
         column=column,
-        hint=_did_you_mean(variable, similar) or f"Add it to {where}, or correct the name.",
+        hint=did_you_mean(variable, similar) or f"Add it to {where}, or correct the name.",
         graph=facts.name,
     )
 
@@ -238,7 +238,7 @@ def unused_prompts(
             "no graph uses this prompt",
             prompt=prompt.name,
             file=prompt.file or None,
-            hint=_did_you_mean(prompt.name, names),
+            hint=did_you_mean(prompt.name, names),
         )
     if len(unused) > _MAX_UNUSED:
         message = f"no graph uses {len(unused) - _MAX_UNUSED:,} further prompts"
@@ -261,8 +261,3 @@ def _sends(use: PromptUse, path: tuple[str | int, ...]) -> bool:
     if path == ():
         return _kind(use) == "agent"
     return path in (("system",), ("user",)) or not _knows_one_system(use)
-
-
-def _did_you_mean(name: str, names: Iterable[str]) -> str | None:
-    near = nearest(name, names)
-    return f"Did you mean {near!r}?" if near else None

@@ -34,13 +34,7 @@ class Compiled:
 
 
 def compile_text(text: str) -> Compiled:
-    """Compile a Jinja text in a worker process; here, where no worker can be started.
-
-    Example:
-        >>> compiled = compile_text("Hi {{ name }}")
-        >>> sorted(compiled.variables), compiled.findings
-        (['name'], ())
-    """
+    """Compile a Jinja text in a worker process; here, where no worker can be started."""
     try:
         if worker.is_worker:
             raise WorkerUnavailable("A worker process cannot start another one.")

@@ -13,6 +13,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -26,24 +27,16 @@ _START = (
     "import json, sys; path, *facts = json.loads(sys.argv[1]); sys.path[:] = path; "
     "from yamlgraph_prompts._isolation.worker import main; main(*facts)"
 )
-_ENVIRONMENT = (
-    *("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH"),
-    "SYSTEMROOT",
-)
+_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH")
 _START_S = 30.0  # for a process to start; a cold disk is slow
 _END_S = 1.0
 
 
-class Pool:
+class Pool(AbstractContextManager["Pool"]):
     """Worker processes that do the same kinds of job. Thread-safe.
 
     A process starts with the first job and is kept for the next one. It is killed when a job takes
     too long, ends when this process does, and is not shared with a forked child.
-
-    Example:
-        >>> with Pool(["yaml"]) as pool:
-        ...     pool.answer("yaml", b'{"user": "Hi"}', seconds=5.0)
-        ({}, b'user: Hi\\n')
     """
 
     def __init__(
@@ -65,9 +58,6 @@ class Pool:
         self._closings = 0
         weakref.finalize(self, _end_all, self._idle)
         _pools.add(self)
-
-    def __enter__(self) -> Pool:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

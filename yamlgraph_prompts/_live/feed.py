@@ -14,14 +14,7 @@ Pin: TypeAlias = Literal["run", "thread", "none"]
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """A pair of release and graph revision, and the graph compiled from it; never changed.
-
-    Example:
-        >>> from langgraph.graph import START, StateGraph
-        >>> graph = StateGraph(dict).add_node("a", lambda state: state).add_edge(START, "a")
-        >>> Build("r1", "g1", graph.compile()).release
-        'r1'
-    """
+    """A pair of release and graph revision, and the graph compiled from it; never changed."""
 
     release: str  # its id
     graph: str  # the graph revision

@@ -64,7 +64,7 @@ class LiveGraph(CompiledStateGraph[Any, Any, Any, Any]):
     Example:
         >>> from langgraph.graph import START, StateGraph
         >>> from types import SimpleNamespace
-        >>> graph = StateGraph(dict).add_node("a", lambda state: {"said": "hi"})
+        >>> graph = StateGraph(dict).add_node("a", lambda state: {"text": "hi"})
         >>> from yamlgraph_prompts._live import Build, LiveGraph, Recipe
         >>> build = Recipe().make(graph.add_edge(START, "a"), "r1", "g1")
         >>> feed = SimpleNamespace(
@@ -72,7 +72,7 @@ class LiveGraph(CompiledStateGraph[Any, Any, Any, Any]):
         ...     at_once=lambda: build,
         ... )
         >>> LiveGraph.of(feed, prompts=None, like=build.compiled).invoke({})
-        {'said': 'hi'}
+        {'text': 'hi'}
     """
 
     __slots__ = ("_prompts", "_runs")

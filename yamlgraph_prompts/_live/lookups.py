@@ -23,8 +23,6 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """Reads a checkpoint."""
-
     saver: BaseCheckpointSaver[Any]
     config: RunnableConfig
 

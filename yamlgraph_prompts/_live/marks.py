@@ -50,19 +50,7 @@ class Pair:
 
 
 class MarkingSaver(BaseCheckpointSaver[Any]):
-    """Another checkpointer that records in what it saves which pair that was made with.
-
-    Example:
-        >>> from langgraph.checkpoint.base import empty_checkpoint
-        >>> from langgraph.checkpoint.memory import InMemorySaver
-        >>> inner = InMemorySaver()
-        >>> thread = {"configurable": {"thread_id": "1", "checkpoint_ns": ""}}
-        >>> saver = MarkingSaver(inner, Pair("r1", "g1"), b"secret")
-        >>> _ = saver.put(thread, empty_checkpoint(), {}, {})
-        >>> saved = inner.get_tuple(thread)
-        >>> Pair.of(saved, b"secret").release, Pair.of(saved, b"another").ours
-        ('r1', False)
-    """
+    """Another checkpointer that records in what it saves which pair that was made with."""
 
     def __init__(self, inner: BaseCheckpointSaver[Any], pair: Pair, key: bytes) -> None:
         # Not the base's __init__: the inner one's serializer is this one's.
@@ -76,7 +64,6 @@ class MarkingSaver(BaseCheckpointSaver[Any]):
         return self.inner.put(config, checkpoint, metadata, new_versions)
 
     async def aput(self, config: Any, checkpoint: Any, metadata: Any, new_versions: Any) -> Any:
-        """As `put`."""
         config, metadata = self._stamped(config, checkpoint, metadata)
         return await self.inner.aput(config, checkpoint, metadata, new_versions)
 

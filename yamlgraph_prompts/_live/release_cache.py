@@ -9,18 +9,7 @@ from langgraph.cache.base import BaseCache, FullKey, Namespace
 
 
 class ReleaseCache(BaseCache[Any]):
-    """Puts a release and a graph revision into every namespace of `inner`.
-
-    LangGraph's own key has neither, so after a swap it would serve the old release's answers.
-
-    Example:
-        >>> from langgraph.cache.memory import InMemoryCache
-        >>> shared = InMemoryCache()
-        >>> old, new = ReleaseCache(shared, "r1", "g1"), ReleaseCache(shared, "r2", "g1")
-        >>> old.set({(("node",), "key"): ("answer", None)})
-        >>> old.get([(("node",), "key")]), new.get([(("node",), "key")])
-        ({(('node',), 'key'): 'answer'}, {})
-    """
+    """Puts a release and a graph revision into every namespace of `inner`, which has neither."""
 
     def __init__(self, inner: BaseCache[Any], release: str, graph: str) -> None:
         super().__init__(serde=inner.serde)
@@ -32,7 +21,6 @@ class ReleaseCache(BaseCache[Any]):
         return self._known(self.inner.get([self._key(key) for key in keys]))
 
     async def aget(self, keys: Sequence[FullKey]) -> dict[FullKey, Any]:
-        """As `get`."""
         return self._known(await self.inner.aget([self._key(key) for key in keys]))
 
     def set(self, pairs: Mapping[FullKey, tuple[Any, int | None]]) -> None:
@@ -40,7 +28,6 @@ class ReleaseCache(BaseCache[Any]):
         self.inner.set({self._key(key): value for key, value in pairs.items()})
 
     async def aset(self, pairs: Mapping[FullKey, tuple[Any, int | None]]) -> None:
-        """As `set`."""
         await self.inner.aset({self._key(key): value for key, value in pairs.items()})
 
     def clear(self, namespaces: Sequence[Namespace] | None = None) -> None:
@@ -48,7 +35,6 @@ class ReleaseCache(BaseCache[Any]):
         self.inner.clear(self._all(namespaces))
 
     async def aclear(self, namespaces: Sequence[Namespace] | None = None) -> None:
-        """As `clear`."""
         await self.inner.aclear(self._all(namespaces))
 
     def _key(self, key: FullKey) -> FullKey:

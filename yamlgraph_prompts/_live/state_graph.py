@@ -43,16 +43,7 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A user's changes to a graph between loading and using it: edits, then `compile`.
-
-    Example:
-        >>> from langgraph.graph import START
-        >>> built = StateGraph(dict).add_node("a", lambda state: {"said": "hi"})
-        >>> recipe = Recipe((Edit("add_edge", (START, "a"), {}),), {"name": "greeter"})
-        >>> build = recipe.make(built, "r1", "g1")
-        >>> build.compiled.name, build.compiled.invoke({})
-        ('greeter', {'said': 'hi'})
-    """
+    """A user's changes to a graph between loading and using it: edits, then `compile`."""
 
     edits: tuple[Edit, ...] = ()
     arguments: Mapping[str, Any] | None = None  # of `compile`

@@ -60,11 +60,9 @@ def refuse_lost_answers(
         missing = {name for name in waiting(saved) if name not in graph.nodes}
     if missing:
         names = ", ".join(sorted(missing))
-        raise GraphChanged(
-            f"The run waits at nodes that the graph no longer has: {names}.",
-            missing=sorted(missing),
-            hint="Restore the nodes, or restart the thread with a fresh input.",
-        )
+        text = f"The run waits at nodes that the graph no longer has: {names}."
+        hint = "Restore the nodes, or restart the thread with a fresh input."
+        raise GraphChanged(text, missing=sorted(missing), hint=hint)
 
 
 def _missing(graph: Compiled, read: Read, saved: CheckpointTuple) -> Steps[set[str]]:

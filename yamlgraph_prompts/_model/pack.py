@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import struct
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from hashlib import sha256
 from pathlib import Path
@@ -136,10 +137,8 @@ def read_facts(path: Path, release_id: str) -> PackFacts:
 def read_digests(path: Path, release_id: str) -> Mapping[str, str]:
     """Each prompt's name → its digest in the index. Raises as `read_head` does."""
     _, index = _opened_without_bodies(path, release_id)
-    try:
+    with _sense("index", path):
         return {str(name): str(digest) for name, _, digest, *_ in index["prompts"]}
-    except _UNREADABLE as error:
-        raise _corrupted(path, "its index makes no sense") from error
 
 
 def read_pack(path: Path, release_id: str) -> Release:
@@ -187,7 +186,7 @@ def _opened(
 
 
 def _facts(head: PackHead, index: Mapping[str, Any], path: Path | str) -> PackFacts:
-    try:
+    with _sense("index", path):
         clean = index["clean"]
         shas = (entry[2] for entry in index["prompts"]) if clean == "all" else clean
         return PackFacts(
@@ -199,8 +198,6 @@ def _facts(head: PackHead, index: Mapping[str, Any], path: Path | str) -> PackFa
             tuple(_finding(entry) for entry in index["findings"]),
             head.findings_count,
         )
-    except _UNREADABLE as error:
-        raise _corrupted(path, "its index makes no sense") from error
 
 
 def _release(
@@ -210,12 +207,10 @@ def _release(
     path: Path | str,
     known: Mapping[str, Prompt],
 ) -> Release:
-    try:
+    with _sense("index", path):
         prompts = _prompts(data, head.index_at + head.index_bytes, index, known)
         release = Release(MappingProxyType(prompts), head.environment, head.layers)
         right = len(prompts) == head.prompts and release.id == head.release
-    except _UNREADABLE as error:
-        raise _corrupted(path, "its index makes no sense") from error
     if not right:
         raise _corrupted(path, "its content is not what its name says")
     return release
@@ -256,7 +251,7 @@ def _head(data: bytes, size: int, path: Path | str, release_id: str) -> PackHead
     raw = data[_START : _START + length]
     if sha256(raw).digest() != _PREFIX.unpack_from(data, len(MAGIC))[1]:
         raise _corrupted(path, "its head is damaged")
-    try:
+    with _sense("head", path):
         head = json.loads(raw)
         head["layers"] = tuple(LayerVersion(url, version) for url, version in head["layers"])
         known = PackHead(index_at=_START + length, **head)
@@ -266,8 +261,6 @@ def _head(data: bytes, size: int, path: Path | str, release_id: str) -> PackHead
             and 0 <= known.body_bytes <= MAX_BODIES
             and 0 <= known.prompts <= MAX_PROMPTS
         )
-    except _UNREADABLE as error:
-        raise _corrupted(path, "its head makes no sense") from error
     if known.release != release_id:
         raise _corrupted(path, "it is another release's")
     if not fits:
@@ -280,12 +273,8 @@ def _index(raw: bytes, head: PackHead, path: Path | str) -> Mapping[str, Any]:
         raise _corrupted(path, "its index is damaged")
     if _brackets(raw) > MAX_BRACKETS:
         raise _corrupted(path, "its index has too many parts")
-    try:
-        index = json.loads(raw)
-    except _UNREADABLE as error:
-        raise _corrupted(path, "its index makes no sense") from error
-    if not isinstance(index, dict):
-        raise _corrupted(path, "its index makes no sense")
+    with _sense("index", path):
+        index: Mapping[str, Any] = {**json.loads(raw)}  # only an object unpacks
     return index
 
 
@@ -303,6 +292,15 @@ def _json(value: object) -> bytes:
 
 
 _UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
+
+
+@contextmanager
+def _sense(part: str, path: Path | str) -> Iterator[None]:
+    """Whatever an unexpected value raises in the block, the pack is damaged."""
+    try:
+        yield
+    except _UNREADABLE as error:
+        raise _corrupted(path, f"its {part} makes no sense") from error
 
 
 def _corrupted(path: Path | str, why: str) -> StoreCorrupted:

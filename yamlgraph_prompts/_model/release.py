@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from yamlgraph_prompts._model.trigger import Trigger
 from yamlgraph_prompts._text.diff import Effort, unified
-from yamlgraph_prompts._text.spelling import nearest
+from yamlgraph_prompts._text.spelling import did_you_mean
 from yamlgraph_prompts.errors import PromptNotFound, ReleaseNotFound
 from yamlgraph_prompts.findings import Finding
 
@@ -181,13 +181,12 @@ class Release:
             show: Whether its text lists the places; `PromptNotFound.tried` always does.
         """
         places = [*tried, *(f"{layer.url.rstrip('/')}/{name}.yaml" for layer in self.layers)]
-        near = nearest(name, self.prompts)
         return PromptNotFound(
             f"There is no prompt {name!r} for environment {self.environment!r}."
             + (f" Looked at: {', '.join(places)}." if places and show else ""),
             name=name,
             tried=places,
-            hint=f"Did you mean {near!r}?" if near else None,
+            hint=did_you_mean(name, self.prompts),
         )
 
     def diff(self, other: Release) -> ReleaseDiff:

@@ -1,4 +1,4 @@
-"""The graphs that run on some prompts, for as long as somebody needs them."""
+"""The graphs that run on some prompts, for as long as they are in use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Attached:
 
     def __init__(self) -> None:
         self._all: WeakKeyDictionary[Graph, None] = WeakKeyDictionary()
-        # Whoever loads one graph for each request drops it again; the first one stays.
+        # An app that loads a graph for each request drops it again; the first one stays.
         self._first: dict[Hashable, Graph] = {}
 
     def __call__(self) -> tuple[Graph, ...]:
@@ -21,12 +21,10 @@ class Attached:
         return tuple(graph for ref in self._all.keyrefs() if (graph := ref()) is not None)
 
     def add(self, graph: Graph) -> None:
-        """Attach one."""
         self._all[graph] = None
         self._first.setdefault(graph.identity, graph)
 
     def remove(self, graph: Graph) -> None:
-        """Let go of one."""
         del self._all[graph]
         if self._first.get(graph.identity) is graph:
             del self._first[graph.identity]

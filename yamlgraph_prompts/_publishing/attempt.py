@@ -13,29 +13,18 @@ from yamlgraph_prompts.findings import Finding
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """An attempt to publish.
-
-    Args:
-        trigger: What started it.
-        reason: The word for the log and the history, where it is not the trigger's.
-        started: When, by `time.perf_counter`.
-    """
+    """An attempt to publish."""
 
     trigger: Trigger
-    reason: str = ""
-    started: float = field(default_factory=time.perf_counter)
+    reason: str = ""  # for the log and the history, where it is not the trigger's
+    started: float = field(default_factory=time.perf_counter)  # by `time.perf_counter`
 
     @property
     def why(self) -> str:
-        """The word for the log and the history."""
         return self.reason or self.trigger.value
 
     def outcome(
-        self,
-        status: Status,
-        live: Release | None,
-        candidate: Candidate | None,
-        *further: Finding,
+        self, status: Status, live: Release | None, candidate: Candidate | None, *further: Finding
     ) -> Outcome:
         """What became of it."""
         findings = candidate.findings if candidate else ()

@@ -79,7 +79,7 @@ class Builds:
             for graph, facts in candidate.graphs.items():
                 self._remember(graph, facts, candidate.release)
                 if graph not in compiled:
-                    # Nobody runs it yet; that it can be built must be known all the same.
+                    # No handle runs it yet; whether it can be built must be known all the same.
                     self.state_graph(graph, facts, candidate.release)
             for handle in handles:
                 facts = candidate.graphs[handle.graph]
@@ -110,7 +110,7 @@ class Builds:
         if revision is not None:
             kept = self._recent.get((handle.token, release_id, revision))
             if kept is not None:
-                with suppress(KeyError):  # whoever builds may drop it meanwhile
+                with suppress(KeyError):  # a build under way may drop it meanwhile
                     self._recent.move_to_end((handle.token, release_id, revision))
                 return kept
         release = find(release_id)

@@ -1,4 +1,4 @@
-"""The first half of the road: fetch, resolve, render, check. Nothing in it is live yet."""
+"""The first half of the pipeline: fetch, resolve, render, check. Nothing in it is live yet."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import logging
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -32,7 +32,7 @@ ATTEMPTS = 10
 
 logger = logging.getLogger("yamlgraph_prompts")
 
-# What may be said of one file that cannot be taken.
+# Codes of findings about one file that cannot be read.
 _OF_ONE_FILE = {"too-large", "unreadable", "not-utf8"}
 
 Check = Callable[[Release, Sequence[GraphFacts]], Iterable[Finding]]
@@ -40,24 +40,19 @@ Check = Callable[[Release, Sequence[GraphFacts]], Iterable[Finding]]
 
 @dataclass(frozen=True)
 class Candidate:
-    """A release that could become live, with the graphs that would run on it.
-
-    Args:
-        release: The release.
-        graphs: Every attached graph, and what it asks for today. Keeps no graph alive.
-        findings: What the check has to say.
-        graph_files: Files in the layers that are graphs and so no prompts.
-    """
+    """A release that could become live, with the graphs that would run on it."""
 
     release: Release
-    graphs: Mapping[Graph, GraphFacts]
+    graphs: Mapping[Graph, GraphFacts]  # every attached graph, which this does not keep alive
     findings: tuple[Finding, ...]
-    graph_files: tuple[str, ...] = ()
+    graph_files: tuple[str, ...] = ()  # in the layers: graphs, and so no prompts
+    # What the layers held, without drafts; empty for a release that was kept.
+    contents: Sequence[LayerContent] = field(default=(), repr=False, compare=False)
 
     @cached_property
     def state(self) -> State:
         """It as a fact for `decide`."""
-        graphs = {ref(graph): revision for graph, revision in self.revisions().items()}
+        graphs = {ref(graph): facts.revision(self.release) for graph, facts in self.graphs.items()}
         refused = any(finding.severity == "error" for finding in self.findings)
         return State(self.release.id, graphs, refused=refused)
 
@@ -65,10 +60,6 @@ class Candidate:
     def refused(self) -> bool:
         """Whether a finding rejects it."""
         return self.state.refused
-
-    def revisions(self) -> dict[Graph, str]:
-        """The graph revision of every graph on this release."""
-        return {graph: facts.revision(self.release) for graph, facts in self.graphs.items()}
 
 
 @dataclass(frozen=True)
@@ -108,60 +99,32 @@ class Candidates:
         self,
         graphs: Sequence[Graph],
         before: Release | None,
-        *,
-        deadline_s: float | None = None,
-        kept_s: float | None = None,
-        strict: bool = False,
-    ) -> Candidate:
-        """What the layers and graphs hold now."""
-        found = self._found(graphs, before, deadline_s=deadline_s, kept_s=kept_s)
-        return self._made(found, before, strict=strict)
-
-    def drafted(
-        self,
-        graphs: Sequence[Graph],
-        before: Release | None,
-        drafts: Iterable[Draft],
-        *,
-        strict: bool = False,
-    ) -> tuple[Candidate, Sequence[LayerContent]]:
-        """As `fetch`, with drafts laid over what the layers hold; and that without them."""
-        found = self._found(graphs, before, tuple(drafts))
-        return self._made(found, before, strict=strict), found.contents
-
-    def undrafted(
-        self,
-        graphs: Sequence[Graph],
-        before: Release | None,
-        contents: Sequence[LayerContent],
-    ) -> Candidate:
-        """What the layers hold without the drafts: `contents` as `drafted` gave them."""
-        return self._made(self._laid(contents, graphs, before), before, strict=False)
-
-    def _found(
-        self,
-        graphs: Sequence[Graph],
-        before: Release | None,
         drafts: Sequence[Draft] = (),
         *,
         deadline_s: float | None = None,
         kept_s: float | None = None,
-    ) -> _Found:
-        """What layers and graphs hold, as they were together: one link may lead to all of them."""
+        strict: bool = False,
+    ) -> Candidate:
+        """What the layers and graphs hold now, with drafts laid over it."""
         for _ in range(ATTEMPTS):
+            # As they were together: one link may lead to all of them.
             stood = self._standing(graphs)
             contents = read_within(
                 self._readers, deadline_s, kept_s=kept_s, meanwhile=_import_the_check
             )
             found = self._laid(contents, graphs, before, drafts)
             if self._standing(graphs) == stood:
-                return found
+                return self._made(found, before, strict=strict)
             # Remote ones have answered just now.
             kept_s = math.inf
         restless = next((reader.url for reader in self._readers), "the graphs' own prompts")
         raise LayerUnavailable(
             "The layers and graphs change faster than they can be read.", layer=restless
         )
+
+    def undrafted(self, drafted: Candidate, graphs: Sequence[Graph], before: Release) -> Candidate:
+        """What the layers held without the drafts when `drafted` was made."""
+        return self._made(self._laid(drafted.contents, graphs, before), before, strict=False)
 
     def _laid(
         self,
@@ -194,11 +157,11 @@ class Candidates:
             environment=self._environment,
             layers=found.versions,
         )
-        told = (*resolved.findings, *rendering)
-        extra = (*_as_used(told, resolved, outputs, tuple(facts.values())), *clashes)
+        findings = (*resolved.findings, *rendering)
+        extra = (*_as_used(findings, resolved, outputs, tuple(facts.values())), *clashes)
         texts = {name: template.text for name, template in resolved.templates.items()}
         candidate = self._checked(release, facts, before, extra, texts, strict=strict)
-        return replace(candidate, graph_files=resolved.graphs)
+        return replace(candidate, graph_files=resolved.graphs, contents=found.contents)
 
     def kept(self, release: Release, graphs: Sequence[Graph], before: Release | None) -> Candidate:
         """A release that exists already, with today's graphs."""
@@ -266,8 +229,8 @@ class Candidates:
             schema_problem=_schema_problem(facts),
         )
         further = self._further(release, tuple(facts.values()))
-        told = in_templates((*findings, *further), release, texts)
-        return Candidate(release, facts, tuple(told))
+        every = in_templates((*findings, *further), release, texts)
+        return Candidate(release, facts, tuple(every))
 
     def _prepared(self, release: Release) -> Checker:
         if self._checker is None:
@@ -295,8 +258,8 @@ class Candidates:
 
 
 def _of_kept(findings: Iterable[Finding], release: Release) -> Iterator[Finding]:
-    """The findings; whoever looks into the files that they name may find other text there."""
-    whose = f"That is said of release {release.id[:12]}; the layers may hold other prompts by now."
+    """The findings, with a hint that the files may hold other text by now."""
+    whose = f"This is about release {release.id[:12]}; the layers may hold other prompts by now."
     for found in findings:
         if found.severity == "error" and found.prompt is not None:
             found = found.at(hint=f"{found.hint} {whose}" if found.hint else whose)
@@ -304,7 +267,7 @@ def _of_kept(findings: Iterable[Finding], release: Release) -> Iterator[Finding]
 
 
 def _import_the_check() -> None:
-    # It takes a tenth of a second, which whoever falls back at the deadline does not have.
+    # It takes a tenth of a second, which a fallback at the deadline does not have.
     import yamlgraph_prompts._check  # noqa: F401
 
 
@@ -367,14 +330,9 @@ def _as_used(
 
 
 def _clash(prompt: Prompt, other: Prompt) -> Finding:
-    return Finding(
-        "error",
-        "graph",
-        f"Two graphs bring different prompts of this name: {other.file} and {prompt.file}.",
-        prompt=prompt.name,
-        file=prompt.file,
-        hint="Give each graph a LivePrompts of its own, or give them layers.",
-    )
+    text = f"Two graphs bring different prompts of this name: {other.file} and {prompt.file}."
+    hint = "Give each graph a LivePrompts of its own, or give them layers."
+    return Finding("error", "graph", text, prompt=prompt.name, file=prompt.file, hint=hint)
 
 
 def _digest(resolved: Resolved, environment: str) -> str:

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Any, Protocol
+from typing import Any
 from weakref import ref
 
+from yamlgraph_prompts._model.entry import Entry
 from yamlgraph_prompts._model.trigger import Trigger
 
 
 class Action(Enum):
-    """What to do next."""
-
     OBEY = auto()  # serve and hold what the history holds
     UNHOLD = auto()  # another process has ended the hold: read the layers
     READ = auto()  # read the layers
@@ -23,43 +22,21 @@ class Action(Enum):
     PUBLISH = auto()  # make the candidate live
 
 
-class Entry(Protocol):
-    """The current entry of the history."""
-
-    @property
-    def release(self) -> str: ...
-
-    @property
-    def held(self) -> bool: ...
-
-
 @dataclass(frozen=True, slots=True)
 class State:
-    """A release with its graphs: what is live, or what could be.
+    """A release with its graphs: what is live, or what could be."""
 
-    Args:
-        release: The release's id.
-        graphs: A weak reference to each attached graph → its revision.
-        held: Whether the layers are not followed.
-        refused: Whether the check found an error.
-    """
-
-    release: str
+    release: str  # its id
+    # Each attached graph → its revision.
     graphs: Mapping[ref[Any], str] = field(default_factory=dict)
-    held: bool = False
-    refused: bool = False
+    held: bool = False  # whether the layers are not followed
+    refused: bool = False  # whether the check found an error
 
 
 def decide(
     entry: Entry | None, live: State | None, candidate: State | None, trigger: Trigger
 ) -> Action:
-    """The next action of a publication.
-
-    Example:
-        >>> live = State("ab12")
-        >>> decide(None, live, None, Trigger.POLL), decide(None, live, State("cd34"), Trigger.POLL)
-        (<Action.READ: 3>, <Action.PUBLISH: 7>)
-    """
+    """The next action of a publication."""
     ends_hold = trigger is Trigger.FOLLOW
     if candidate is None:
         if entry is None or ends_hold:

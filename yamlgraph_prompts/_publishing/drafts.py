@@ -1,7 +1,4 @@
-"""Prompts that somebody wants to change, laid over what the layers hold, to be checked.
-
-Knows no disk: nothing in here is written.
-"""
+"""Drafts of prompts, laid over what the layers hold, to be checked. Writes nothing."""
 
 from __future__ import annotations
 
@@ -22,17 +19,11 @@ Write = Callable[[Mapping[str, bytes], Mapping[str, bytes]], None]
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A prompt's new text.
-
-    Args:
-        name: The prompt's name.
-        data: The bytes of its YAML file; None to remove it.
-        layer: Which layer, counted from the highest, which is 0.
-    """
+    """A prompt's new text."""
 
     name: str
-    data: bytes | None
-    layer: int = 0
+    data: bytes | None  # of its YAML file; None to remove it
+    layer: int = 0  # counted from the highest, which is 0
 
     @property
     def path(self) -> str:
@@ -42,19 +33,12 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where the layers have a prompt now.
+    """Where the layers have a prompt now."""
 
-    Args:
-        layer: Which layer, counted from the highest.
-        url: That layer's URL.
-        path: The file's path within it.
-        data: The file's bytes.
-    """
-
-    layer: int
-    url: str
-    path: str
-    data: bytes
+    layer: int  # counted from the highest
+    url: str  # of that layer
+    path: str  # of the file, within the layer
+    data: bytes  # the file's bytes
 
     @property
     def is_template(self) -> bool:
@@ -63,34 +47,22 @@ class Origin:
 
     @property
     def sha256(self) -> str:
-        """The digest of `data`, in hex."""
         return sha256(self.data).hexdigest()
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What would become of a draft; nothing is written, nothing is live.
-
-    Args:
-        draft: The draft.
-        before: Where the layers have the prompt now; None: nowhere.
-        own: Whether the draft's own layer has the prompt now.
-        live: What is live.
-        served: What would be.
-        today: Gives what would be without the draft.
-        release: The release that would be made.
-        findings: What the check says of it.
-        mends: Whether it is refused only for what the layers have today already, and for less.
-    """
+    """What would become of a draft; nothing is written, nothing is live."""
 
     draft: Draft
-    before: Origin | None
-    own: bool
-    live: Served
-    served: Served
-    today: Callable[[], Served]
-    release: Release
-    findings: tuple[Finding, ...]
+    before: Origin | None  # where the layers have the prompt now
+    own: bool  # whether the draft's own layer has the prompt now
+    live: Served  # what is live
+    served: Served  # what would be
+    today: Callable[[], Served]  # what would be without the draft
+    release: Release  # the release that would be made
+    findings: tuple[Finding, ...]  # of its check
+    # Whether it is refused only for what the layers have today already, and for less.
     mends: bool = False
 
     @property

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from yamlgraph_prompts._model.release import Release
 from yamlgraph_prompts._publishing.attached import Attached
-from yamlgraph_prompts._publishing.change import Change
+from yamlgraph_prompts._publishing.change import Transaction
 from yamlgraph_prompts._publishing.drafts import Draft
 from yamlgraph_prompts._publishing.engine import Engine
 from yamlgraph_prompts._publishing.inspectable import Inspectable
@@ -62,14 +62,14 @@ class Editable(Inspectable):
         with self._publishing():
             live = self._started()
             self._engine.candidates.learn(known)
-            candidate, _ = self._engine.candidates.drafted(
+            candidate = self._engine.candidates.fetch(
                 self._attached(), live.release, drafts, strict=strict
             )
             return candidate.release, candidate.findings
 
     @contextmanager
-    def change(self, draft: Draft, *, reason: str = "change") -> Iterator[Change]:
-        """A change of one prompt, checked with all graphs; `Change.commit` writes and publishes it.
+    def change(self, draft: Draft, *, reason: str = "change") -> Iterator[Transaction]:
+        """A change of one prompt, checked with all graphs; `commit` writes and publishes it.
 
         Other changes wait until the block ends.
 
@@ -95,7 +95,7 @@ class Editable(Inspectable):
         # Other processes first: waiting for them must not keep this one's runs waiting.
         with self._store.changing(), self._publishing() as engine:
             engine.candidates.learn(known)
-            yield Change(engine, draft, reason)
+            yield Transaction(engine, draft, reason)
 
 
 def _examined(drafts: Iterable[Draft]) -> Known:

@@ -79,7 +79,6 @@ class Engine:
 
     @property
     def release(self) -> Release | None:
-        """The live release."""
         return self.live.release if self.live else None
 
     @property
@@ -354,7 +353,7 @@ class Engine:
             return None
         since = None if held or attempt.trigger is Trigger.FOLLOW else self._looked_at
         if since is not None and pointer is not None and pointer.held and pointer.number <= since:
-            # The hold cannot be obeyed here, which ends it for nobody: others may serve it.
+            # The hold cannot be obeyed here; that does not end it: other processes may serve it.
             return None
         try:
             if not self._store.make_live(release, reason=attempt.why, held=held, since=since):

@@ -130,8 +130,8 @@ class Handle:
     def at(self, release: str, graph: str | None) -> Build:
         """The build for a pair that need not be live.
 
-        The ids come from checkpoints and callers, and what is raised goes to whoever called, who
-        may be a server's client: a full id only, and no word of what is stored, and where.
+        The ids come from checkpoints and callers, and what is raised goes to the caller, which
+        may be a server's client: a full id only, and nothing about what is stored, and where.
         """
         live = self._engine.live
         assert live is not None
@@ -146,18 +146,15 @@ class Handle:
                 return self._builds.at(self, release, graph, today, self.owner.find)
             except GraphRefused:
                 # A commit's folder, say, is gone, and what came instead is not live: not yet, or
-                # it was refused. Whoever waits cannot wait for that.
+                # it was refused. The run cannot wait for that.
                 today = self.owner._reread(self.graph, self.owner.find(release))
                 return self._builds.at(self, release, graph, today, self.owner.find)
         except ReleaseNotFound as problem:
             logger.warning("%s", problem)
             return self.lost(release)
         except PromptNotFound as problem:
-            raise PromptNotFound(
-                f"The release of this run has no prompt {problem.name!r}.",
-                name=problem.name,
-                tried=problem.tried,
-            ) from problem
+            text = f"The release of this run has no prompt {problem.name!r}."
+            raise PromptNotFound(text, name=problem.name, tried=problem.tried) from problem
         except PromptsError as problem:
             logger.warning("A run cannot continue with release %s: %s", release[:12], problem)
             raise GraphRefused(
@@ -184,7 +181,6 @@ class Handle:
         return live.builds[self.token]
 
     def live_release(self) -> Release:
-        """The live release."""
         return self.owner.release
 
     def ran(self, build: Build) -> None:

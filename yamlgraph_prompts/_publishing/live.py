@@ -14,23 +14,15 @@ from yamlgraph_prompts._publishing.decide import State
 
 @dataclass(frozen=True)
 class Live:
-    """All that changes in a swap, behind one reference.
-
-    Args:
-        candidate: The release, its graphs and its findings.
-        builds: A handle's token → its build.
-        held: Whether the layers are not followed.
-        since_s: When it became live, in seconds since the epoch.
-    """
+    """All that changes in a swap, behind one reference."""
 
     candidate: Candidate
-    builds: Mapping[int, Build]
-    held: bool
-    since_s: float = field(default_factory=time.time)
+    builds: Mapping[int, Build]  # by the handles' tokens
+    held: bool  # whether the layers are not followed
+    since_s: float = field(default_factory=time.time)  # since the epoch
 
     @property
     def release(self) -> Release:
-        """The live release."""
         return self.candidate.release
 
     @property

@@ -49,8 +49,6 @@ def _published(release_id: str, readers: Sequence[LayerReader], deadline_s: floa
             continue
         if found is not None:
             return found
-    raise ReleaseNotFound(
-        f"Release {release_id[:12]} is neither in memory, nor in the store, {where}",
-        release_id=release_id,
-        hint=f'{todo}, or let such runs take the live release: missing_release="live".',
-    )
+    text = f"Release {release_id[:12]} is neither in memory, nor in the store, {where}"
+    hint = f'{todo}, or let such runs take the live release: missing_release="live".'
+    raise ReleaseNotFound(text, release_id=release_id, hint=hint)

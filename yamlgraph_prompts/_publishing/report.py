@@ -101,7 +101,7 @@ class Report:
                 outcome.elapsed_s * 1e3,
             )
             self._warn(outcome)
-        elif outcome.status == "rejected" and not self._told(outcome):
+        elif outcome.status == "rejected" and not self._is_logged(outcome):
             where = (self._environment, outcome.reason)
             why = summary(outcome, show=without_excerpts)
             logger.warning("Not published in %s (%s): %s", *where, why)
@@ -115,8 +115,8 @@ class Report:
             release=outcome.release.id if outcome.release else None,
         )
 
-    def _told(self, refused: Outcome) -> bool:
-        """Whether the log has said this already, of the same content."""
+    def _is_logged(self, refused: Outcome) -> bool:
+        """Whether the log has this already, for the same content."""
         before, self._refused = self._refused, (refused.candidate, refused.errors)
         return refused.trigger.is_automatic and before == self._refused
 
@@ -137,7 +137,7 @@ class Report:
         return bool(errors) and all(error.code == "store" for error in errors)
 
     def layer_trouble(self, problem: LayerError) -> Finding:
-        """A layer cannot be read: told once for each new trouble. Gives the finding for it."""
+        """Report once that a layer cannot be read, and why; returns the finding."""
         if self._troubled.get(problem.layer) != problem.message:
             self._troubled[problem.layer] = problem.message
             self.event("layer-unavailable", str(problem), layer=problem.layer)

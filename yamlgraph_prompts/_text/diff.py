@@ -59,17 +59,7 @@ class Effort:
 
 
 def unified(old: str, new: str, old_file: str, new_file: str, effort: Effort | None = None) -> str:
-    """The difference as a unified diff; ``""`` where there is none.
-
-    Example:
-        >>> print(unified("a\\nb", "a\\nc", "x", "y"), end="")
-        --- x
-        +++ y
-        @@ -1,2 +1,2 @@
-         a
-        -b
-        +c
-    """
+    """The difference as a unified diff; ``""`` where there is none."""
     before, after = old.splitlines(), new.splitlines()
     try:
         groups = _groups(before, after, effort or Effort())

@@ -34,6 +34,12 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
     return second
 
 
+def did_you_mean(name: str, names: Iterable[str]) -> str | None:
+    """The hint with the nearest name; None without one."""
+    near = nearest(name, names)
+    return f"Did you mean {near!r}?" if near else None
+
+
 def _edits(one: str, other: str) -> int:
     """How many neighbouring letters differ; two that changed places count as one."""
     start, shorter = 0, min(len(one), len(other))

@@ -134,13 +134,7 @@ class PromptFile:
 
 
 def parse_prompt(data: bytes, *, limit_bytes: int = LIMIT_BYTES) -> PromptFile:
-    """Read one prompt's YAML. What is wrong with it becomes findings; nothing is raised.
-
-    Example:
-        >>> for finding in parse_prompt(b"user: Note: be brief").findings:
-        ...     print(finding.line, finding.column, finding.message)
-        1 11 a colon followed by a space is read as the start of a new key here
-    """
+    """Read one prompt's YAML. What is wrong with it becomes findings; nothing is raised."""
     value, findings = parse_yaml(data, limit_bytes=limit_bytes)
     if isinstance(value, dict):
         return PromptFile(value, findings, data)
@@ -150,12 +144,7 @@ def parse_prompt(data: bytes, *, limit_bytes: int = LIMIT_BYTES) -> PromptFile:
 
 
 def parse_yaml(data: bytes, *, limit_bytes: int = LIMIT_BYTES) -> tuple[Any, tuple[Finding, ...]]:
-    """Read any YAML as ``yaml.safe_load`` does, within bounds. Nothing is raised.
-
-    Example:
-        >>> parse_yaml(b"tone: kind")
-        ({'tone': 'kind'}, ())
-    """
+    """Read any YAML as ``yaml.safe_load`` does, within bounds. Nothing is raised."""
     refused = _too_large(data, limit_bytes) or _not_utf8(data) or before_parsing(data, _Loader)
     if refused:
         return None, (refused,)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import threading
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from typing import Any
 from langgraph.graph import StateGraph
 
 from yamlgraph_prompts._yamlgraph_bridge.fast_yaml import children_in_c
+from yamlgraph_prompts._yamlgraph_bridge.known import wrap
 from yamlgraph_prompts.errors import UnsupportedYamlgraph
 
 
@@ -37,8 +37,6 @@ class Adoption:
 
 
 _under_way: ContextVar[Adoption | None] = ContextVar("yamlgraph_prompts_adoption", default=None)
-_install_lock = threading.Lock()
-_installed = False
 
 
 def adopted_config(config: Any, folder: Path) -> Any:
@@ -64,35 +62,24 @@ def build(root: Path, adoption: Adoption) -> StateGraph[Any, Any, Any, Any]:
 
 def install() -> None:
     """Wrap the graph loader's functions, once; each acts only within `build`."""
-    global _installed
-    with _install_lock:
-        if _installed:
-            return
-        from yamlgraph.compile import graph_loader
-        from yamlgraph.tools import python_tool
-
-        for name, wrap in (
-            ("load_graph_config", _load_graph_config),
-            ("compile_graph", _compile_graph),
-            ("get_checkpointer_for_graph", _get_checkpointer),
-            ("load_python_function", _load_python_function),
-        ):
-            setattr(graph_loader, name, _wrapped(getattr(graph_loader, name), wrap))
-        # Where every kind of node gets this tool from.
-        build_tool = python_tool.build_write_data_file_tool
-        python_tool.build_write_data_file_tool = _wrapped(build_tool, _build_write_data_file_tool)
-        _installed = True
+    loader = "yamlgraph.compile.graph_loader"
+    wrap(loader, "load_graph_config", _in_build(_load_graph_config))
+    wrap(loader, "compile_graph", _in_build(_compile_graph))
+    wrap(loader, "get_checkpointer_for_graph", _in_build(_get_checkpointer))
+    wrap(loader, "load_python_function", _in_build(_load_python_function))
+    # Where every kind of node gets this tool from.
+    tool = "build_write_data_file_tool"
+    wrap("yamlgraph.tools.python_tool", tool, _in_build(_build_write_data_file_tool))
 
 
-def _wrapped(original: Callable[..., Any], act: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
+def _in_build(act: Callable[..., Any]) -> Callable[..., Any]:
+    def ours(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         adoption = _under_way.get()
         if adoption is None:
             return original(*args, **kwargs)
         return act(adoption, original, *args, **kwargs)
 
-    return wrapper
+    return ours
 
 
 def _load_graph_config(

@@ -6,23 +6,18 @@ Acts only on prompts that come from such a folder; every other call goes through
 from __future__ import annotations
 
 import copy
-import functools
-import threading
 from collections.abc import Callable, Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from yamlgraph_prompts._model.release import Prompt
+from yamlgraph_prompts._yamlgraph_bridge.known import wrap
 from yamlgraph_prompts.errors import PromptNotFound, PromptRenderError, ReleaseNotFound
 from yamlgraph_prompts.templates.template import Text, missing_variables
 
 # The beginning of the name of every folder that YAMLGraph reads for us.
 VIEW = "yamlgraph-prompts-view-"
-
-_install_lock = threading.Lock()
-_installed = False
 
 
 class Folder:
@@ -59,34 +54,20 @@ def serve(path: Path, view: str, prompts: Mapping[str, Prompt]) -> Folder:
 
 def install() -> None:
     """Wrap the functions that load and fill in a prompt, once."""
-    global _installed
-    with _install_lock:
-        if _installed:
-            return
-        for module, name, ours in (
-            ("yamlgraph.utils.prompts", "resolve_prompt_path", _resolve_prompt_path),
-            ("yamlgraph.utils.prompts", "load_prompt", _load_prompt),
-            ("yamlgraph.executor_base", "load_prompt", _load_prompt),
-            ("yamlgraph.tools.agent", "load_prompt", _load_prompt),
-            ("yamlgraph.node_factory.copilot_node", "load_prompt", _load_prompt),
-            ("yamlgraph.executor_base", "format_prompt", _format_prompt),
-            ("yamlgraph.tools.agent", "format_prompt", _format_prompt),
-            ("yamlgraph.node_factory.copilot_runtime", "format_prompt", _format_prompt),
-            ("yamlgraph.executor_base", "validate_variables", _validate_variables),
-            ("yamlgraph.executor_base", "_reject_unrenderable_message", _reject_unrenderable),
-            ("yamlgraph.schema_loader", "load_schema_from_yaml", _load_schema),
-        ):
-            home = import_module(module)
-            setattr(home, name, _wrapped(getattr(home, name), ours))
-        _installed = True
-
-
-def _wrapped(original: Callable[..., Any], ours: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
-    def wrapper(*args: Any, **named: Any) -> Any:
-        return ours(original, *args, **named)
-
-    return wrapper
+    for module, name, ours in (
+        ("yamlgraph.utils.prompts", "resolve_prompt_path", _resolve_prompt_path),
+        ("yamlgraph.utils.prompts", "load_prompt", _load_prompt),
+        ("yamlgraph.executor_base", "load_prompt", _load_prompt),
+        ("yamlgraph.tools.agent", "load_prompt", _load_prompt),
+        ("yamlgraph.node_factory.copilot_node", "load_prompt", _load_prompt),
+        ("yamlgraph.executor_base", "format_prompt", _format_prompt),
+        ("yamlgraph.tools.agent", "format_prompt", _format_prompt),
+        ("yamlgraph.node_factory.copilot_runtime", "format_prompt", _format_prompt),
+        ("yamlgraph.executor_base", "validate_variables", _validate_variables),
+        ("yamlgraph.executor_base", "_reject_unrenderable_message", _reject_unrenderable),
+        ("yamlgraph.schema_loader", "load_schema_from_yaml", _load_schema),
+    ):
+        wrap(module, name, ours)
 
 
 # Each takes the function that it replaces, then that function's own parameters.

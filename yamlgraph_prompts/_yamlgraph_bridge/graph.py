@@ -36,11 +36,9 @@ class YamlGraph:
 
     @property
     def identity(self) -> Path:
-        """The graph's file."""
         return self._path
 
     def read(self, has: Callable[[str], bool]) -> GraphFacts:
-        """See `GraphReader.read`."""
         facts = self._reader.read(has)
         if facts.plan:
             # The root comes first, and none is without it.
@@ -48,7 +46,6 @@ class YamlGraph:
         return facts
 
     def watched(self) -> tuple[Path, ...]:
-        """See `GraphReader.watched`."""
         return self._reader.watched()
 
     async def checkpointer(self) -> Any:

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from yamlgraph_prompts._text.spelling import nearest
+from yamlgraph_prompts._text.spelling import did_you_mean
 from yamlgraph_prompts._yaml_file import PromptFile, parse_prompt
 from yamlgraph_prompts.findings import Finding
 
@@ -49,7 +49,7 @@ def error_findings(
         graph = parse_prompt(data, limit_bytes=_MOST_BYTES)
         causes = list(islice(_causes(graph, problem), _MOST))
     return tuple(
-        _finding(code, message, file, place, _did_you_mean(graph, message))
+        _finding(code, message, file, place, _what_was_meant(graph, message))
         for message, place in causes
     )
 
@@ -143,7 +143,7 @@ def _named_place(graph: PromptFile, text: str) -> Place:
     return None
 
 
-def _did_you_mean(graph: PromptFile, message: str) -> str | None:
+def _what_was_meant(graph: PromptFile, message: str) -> str | None:
     """What was meant by the word that a message quotes, or by a key that is not permitted."""
     where, _, words = message.partition(": ")
     if words.startswith("Extra inputs"):
@@ -157,8 +157,7 @@ def _did_you_mean(graph: PromptFile, message: str) -> str | None:
         wrong = next((word for word in quoted if word in words_there), None) or ""
         nodes = graph.content.get("nodes")
         known = (*(nodes if isinstance(nodes, dict) else ()), *quoted)
-    near = nearest(wrong, map(str, known))
-    return f"Did you mean {near!r}?" if near else None
+    return did_you_mean(wrong, map(str, known))
 
 
 def _node_keys() -> tuple[str, ...]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import os
-from collections.abc import MutableMapping
+import threading
+from collections.abc import Callable, MutableMapping
 from functools import cache
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -45,6 +47,26 @@ _EXPECTED: dict[tuple[str, str], tuple[str, ...]] = {
     ("yamlgraph.schema_loader", "build_pydantic_model"): ("schema",),
     ("yamlgraph.schema_loader", "build_pydantic_model_from_json_schema"): ("schema", "model_name"),
 }
+
+
+_wrapping = threading.Lock()
+_wrapped: set[tuple[str, str]] = set()
+
+
+def wrap(module: str, name: str, ours: Callable[..., Any]) -> None:
+    """Have a function of yamlgraph call `ours` with itself and its arguments; done once."""
+    with _wrapping:
+        if (module, name) in _wrapped:
+            return
+        home = import_module(module)
+        original = getattr(home, name)
+
+        @functools.wraps(original)
+        def wrapper(*args: Any, **named: Any) -> Any:
+            return ours(original, *args, **named)
+
+        setattr(home, name, wrapper)
+        _wrapped.add((module, name))
 
 
 @cache

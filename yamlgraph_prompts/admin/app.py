@@ -23,7 +23,7 @@ from yamlgraph_prompts.admin.audit import Audit
 from yamlgraph_prompts.admin.context import Admin
 from yamlgraph_prompts.admin.desk import Desk
 from yamlgraph_prompts.admin.last_live import LastLive
-from yamlgraph_prompts.admin.page.routes import door, page
+from yamlgraph_prompts.admin.page.routes import page, signing
 from yamlgraph_prompts.admin.problems import add_handlers
 from yamlgraph_prompts.admin.security.auth import Attempts, Role, Tokens
 from yamlgraph_prompts.admin.security.gate import Access, ByToken, Gate, Limits, OnLoopback
@@ -162,7 +162,7 @@ def _app(
     app.include_router(watching(admin, doors))
     app.include_router(reading(admin), dependencies=doors)
     app.include_router(changing(admin), dependencies=doors)
-    app.include_router(door(admin, access))
+    app.include_router(signing(admin, access))
     app.include_router(page(admin, access))
     app.add_middleware(Gate, access=access, limits=limits, count=admin.count)
     app.state.admin = admin

@@ -26,37 +26,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Admin:
-    """The parts of one admin app.
-
-    Args:
-        prompts: The prompts to administer.
-        write_to: The layer that writes go to, counted from the highest; None: there is none.
-        bucket: Where that layer's releases are published; None for a layer of another kind.
-        audit: The audit log.
-        last_live: The last destinations of prompts that are not live any more.
-        desk: Runs reads.
-        trials: Runs previews, checks and diffs, which wait for a worker process.
-        changes: Runs changes of prompts.
-        commands: Runs activations and rollbacks: neither readers nor authors keep it busy.
-        checkups: Runs health checks.
-        looking: Held by the one request that reads the layers now, so that a publication
-            waits for one of them at most.
-        feed: The listeners to events.
-        metrics: The metrics.
-    """
+    """The parts of one admin app."""
 
     prompts: LivePrompts
-    write_to: int | None
+    write_to: int | None  # the layer that is written to, counted from the highest
+    # Where that layer's releases are published; None for another kind of layer.
     bucket: Channel | None
     audit: Audit
-    last_live: LastLive
-    desk: Desk
-    trials: Desk
-    changes: Desk
-    commands: Desk
-    checkups: Desk
+    last_live: LastLive  # the last destinations of prompts that are not live any more
+    desk: Desk  # runs reads
+    trials: Desk  # runs previews, checks and diffs, which wait for a worker process
+    changes: Desk  # runs changes of prompts
+    commands: Desk  # runs activations and rollbacks: neither readers nor authors keep it busy
+    checkups: Desk  # runs health checks
+    # Held by the one request that reads the layers now, so that a publication waits for one only.
     looking: Lock
-    feed: Feed
+    feed: Feed  # the listeners to events
     metrics: Metrics
 
     def count(self, refusal: Refusal) -> None:
@@ -78,12 +63,9 @@ def _needs(role: Role) -> Callable[[Request], Awaitable[Caller]]:
         if who is None:
             raise unknown("A token is needed.")
         if not who.may(role):
-            raise Refusal(
-                403,
-                "role",
-                f"This needs the role {role}; yours is {who.role}.",
-                hint="Ask a person with that role.",
-            )
+            text = f"This needs the role {role}; yours is {who.role}."
+            hint = "Ask a person with that role."
+            raise Refusal(403, "role", text, hint=hint)
         return Caller(who, address(request.scope))
 
     return caller

@@ -6,8 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import anyio
@@ -33,47 +32,29 @@ class Desk:
         """The result of `work(*args, **facts)`; a refusal if it takes longer than `work_s`."""
         loop = asyncio.get_running_loop()
         limiter = self._limiters.setdefault(loop, anyio.CapacityLimiter(self._places))
-        place = _Place(loop, limiter, partial(work, *args, **facts))
+        # Taken by the thread, or by a caller that gave up before it began. Stands for the place.
+        is_taken = threading.Lock()
+
+        def in_thread() -> T:
+            if not is_taken.acquire(blocking=False):
+                raise asyncio.CancelledError
+            try:
+                return work(*args, **facts)
+            finally:
+                with suppress(RuntimeError):  # the loop ended before the work did
+                    loop.call_soon_threadsafe(limiter.release_on_behalf_of, is_taken)
+
         try:
             with anyio.fail_after(self._work_s):
-                return await place.do()
+                await limiter.acquire_on_behalf_of(is_taken)
+                try:
+                    return await anyio.to_thread.run_sync(
+                        in_thread, limiter=anyio.CapacityLimiter(1), abandon_on_cancel=True
+                    )
+                finally:
+                    if is_taken.acquire(blocking=False):
+                        limiter.release_on_behalf_of(is_taken)
         except TimeoutError:
-            raise Refusal(
-                503,
-                "too-slow",
-                f"This did not finish within {self._work_s:g} s; it may still take effect.",
-                hint="Check the current state before you try again.",
-                headers={"Retry-After": "5"},
-            ) from None
-
-
-class _Place(Generic[T]):
-    """One piece of work and the place that it keeps until it ends."""
-
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, limiter: anyio.CapacityLimiter, work: Callable[[], T]
-    ) -> None:
-        self._loop = loop
-        self._limiter = limiter
-        self._work = work
-        # Taken by the thread, or by a caller that gave up before it began.
-        self._is_taken = threading.Lock()
-
-    async def do(self) -> T:
-        await self._limiter.acquire_on_behalf_of(self)
-        try:
-            return await anyio.to_thread.run_sync(
-                self._in_thread, limiter=anyio.CapacityLimiter(1), abandon_on_cancel=True
-            )
-        finally:
-            if self._is_taken.acquire(blocking=False):
-                self._limiter.release_on_behalf_of(self)
-
-    def _in_thread(self) -> T:
-        if not self._is_taken.acquire(blocking=False):
-            raise asyncio.CancelledError
-        try:
-            return self._work()
-        finally:
-            with suppress(RuntimeError):  # the loop ended before the work did
-                self._loop.call_soon_threadsafe(self._limiter.release_on_behalf_of, self)
+            text = f"This did not finish within {self._work_s:g} s; it may still take effect."
+            hint = "Check the current state before you try again."
+            raise Refusal(503, "too-slow", text, hint=hint, headers={"Retry-After": "5"}) from None

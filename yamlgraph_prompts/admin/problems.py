@@ -93,7 +93,6 @@ class Refusal(Exception):
         )
 
     def response(self) -> JSONResponse:
-        """The answer."""
         return JSONResponse(
             self.body.model_dump(mode="json"),
             status_code=self.status,
@@ -117,17 +116,17 @@ def of_core(problem: PromptsError, *, noted: bool = False) -> Refusal:
 def add_handlers(app: FastAPI, note: Callable[[Request, Refusal], Awaitable[None]]) -> None:
     """Give every error of `app` the one body; `note` is called with refusals of known users."""
 
-    async def refused(request: Request, problem: Exception) -> JSONResponse:
-        assert isinstance(problem, Refusal)
+    @app.exception_handler(Refusal)
+    async def refused(request: Request, problem: Refusal) -> JSONResponse:
         await note(request, problem)
         return problem.response()
 
-    async def core(request: Request, problem: Exception) -> JSONResponse:
-        assert isinstance(problem, PromptsError)
+    @app.exception_handler(PromptsError)
+    async def core(request: Request, problem: PromptsError) -> JSONResponse:
         return await refused(request, of_core(problem))
 
-    async def invalid(request: Request, problem: Exception) -> JSONResponse:
-        assert isinstance(problem, RequestValidationError)
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, problem: RequestValidationError) -> JSONResponse:
         # Where and why, never what was sent: it may be a prompt's text or a variable's value.
         places = [
             f"{'.'.join(str(part)[:80] for part in error['loc'])} ({error['type']})"
@@ -137,23 +136,18 @@ def add_handlers(app: FastAPI, note: Callable[[Request, Refusal], Awaitable[None
         refusal = Refusal(422, "invalid", text, hint="See /docs for the expected format.")
         return await refused(request, refusal)
 
-    async def http(request: Request, problem: Exception) -> JSONResponse:
-        assert isinstance(problem, HTTPException)
+    @app.exception_handler(HTTPException)
+    async def http(request: Request, problem: HTTPException) -> JSONResponse:
         code, headers = _CODES.get(problem.status_code, "http"), dict(problem.headers or {})
         if problem.status_code == 405:
             headers["Allow"] = ", ".join(sorted(_methods(app, request)))
         refusal = Refusal(problem.status_code, code, f"{problem.detail}.", headers=headers)
         return await refused(request, refusal)
 
+    @app.exception_handler(Exception)
     async def internal(_: Request, problem: Exception) -> JSONResponse:
         logger.error("The admin API failed: %s", type(problem).__name__)
         return Refusal(500, "internal", "Internal error; see the log for the cause.").response()
-
-    app.add_exception_handler(Refusal, refused)
-    app.add_exception_handler(PromptsError, core)
-    app.add_exception_handler(RequestValidationError, invalid)
-    app.add_exception_handler(HTTPException, http)
-    app.add_exception_handler(Exception, internal)
 
 
 def _methods(app: FastAPI, request: Request) -> set[str]:

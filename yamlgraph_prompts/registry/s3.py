@@ -44,11 +44,7 @@ class S3Registry:
     """Releases and their history below an S3 URL. Thread-safe."""
 
     def __init__(
-        self,
-        url: str,
-        *,
-        timeout_s: float = TIMEOUT_S,
-        single_writer: bool = False,
+        self, url: str, *, timeout_s: float = TIMEOUT_S, single_writer: bool = False
     ) -> None:
         self._given = url
         self._timeout_s = timeout_s
@@ -173,11 +169,9 @@ class S3Registry:
         key = _pack(release_id)
         data = self._objects.get(key, MAX_PACK) if _is_id(release_id) else None
         if data is None:
-            raise ReleaseNotFound(
-                f"No release in {self.url} begins with {release_id[:64]!r}.",
-                release_id=release_id,
-                hint=f"{self._listing()} lists them.",
-            )
+            text = f"No release in {self.url} begins with {release_id[:64]!r}."
+            hint = f"{self._listing()} lists them."
+            raise ReleaseNotFound(text, release_id=release_id, hint=hint)
         return decode_pack(data, release_id, self._objects.url(key))
 
     def _listing(self, environment: str | None = None) -> str:

@@ -114,11 +114,9 @@ class S3Log:
 
     def _damaged(self, number: int) -> LayerUnavailable:
         url = self._objects.url(self._key(number))
-        return LayerUnavailable(
-            f"{url} is no entry of a history.",
-            layer=url,
-            hint="Something else wrote it; look at it, and remove it if it is the last one.",
-        )
+        text = f"{url} is no entry of a history."
+        hint = "Something else wrote it; look at it, and remove it if it is the last one."
+        return LayerUnavailable(text, layer=url, hint=hint)
 
 
 def _mapping(data: bytes) -> Mapping[str, Any]:

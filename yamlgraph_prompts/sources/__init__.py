@@ -199,11 +199,7 @@ class KeepsReleases(Protocol):
 
 
 def open_source(
-    url: str,
-    *,
-    base: Path | None = None,
-    channel: str | None = None,
-    unpack: Unpack | None = None,
+    url: str, *, base: Path | None = None, channel: str | None = None, unpack: Unpack | None = None
 ) -> Source:
     """The source that reads `url`.
 
@@ -222,13 +218,6 @@ def open_source(
         >>> open_source("prompts/staging").url
         'prompts/staging'
     """
-    source = _open(url, base)
-    if channel is not None and isinstance(source, KeepsReleases):
-        source.channel, source.unpack = channel, unpack
-    return source
-
-
-def _open(url: str, base: Path | None) -> Source:
     scheme, separator, _ = url.partition("://")
     if not separator:
         scheme, url = "file", str((base or Path()) / url)
@@ -238,4 +227,7 @@ def _open(url: str, base: Path | None) -> Source:
         raise UnknownScheme(
             f"No source reads {scheme}:// (in {url!r}).", hint=f"Known: a path, {known}."
         )
-    return opened(url)  # type: ignore[no-any-return]
+    source: Source = opened(url)
+    if channel is not None and isinstance(source, KeepsReleases):
+        source.channel, source.unpack = channel, unpack
+    return source

@@ -39,11 +39,8 @@ def within(
     if not answer:
         # Only now: the credentials become known during the call.
         further = about()
-        raise LayerUnavailable(
-            f"{url} did not answer {when}{f' ({further})' if further else ''}.",
-            layer=url,
-            hint=hint,
-        )
+        text = f"{url} did not answer {when}{f' ({further})' if further else ''}."
+        raise LayerUnavailable(text, layer=url, hint=hint)
     result, problem = answer[0]
     if problem is not None:
         raise problem

@@ -62,11 +62,9 @@ class DirectorySource:
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         if parts.scheme == "file" and parts.netloc not in ("", "localhost"):
-            raise LayerUnavailable(
-                f"{url} names the host {parts.netloc!r}, not a folder.",
-                layer=url,
-                hint="Write a plain path, or file:/// before an absolute one.",
-            )
+            text = f"{url} names the host {parts.netloc!r}, not a folder."
+            hint = "Write a plain path, or file:/// before an absolute one."
+            raise LayerUnavailable(text, layer=url, hint=hint)
         self.url = url
         # The working directory of this moment counts, whatever a program does later.
         self.root = Path(unquote(parts.path) if parts.scheme == "file" else url).absolute()
@@ -99,30 +97,22 @@ class DirectorySource:
 
     def write(self, change: Change) -> None:
         """Change one file, with its mode and owner; see `Writable.write`."""
-        from yamlgraph_prompts.sources.writing import (
-            bytes_below,
-            make_folder,
-            one_writer,
-            remove_below,
-            write_below,
-        )
+        from yamlgraph_prompts.sources import writing
 
         path, data = change.path, change.data
         try:
             if data is not None and self._inode is None:
-                make_folder(Path(os.path.realpath(self.root)))
-            with Root(self.root) as root, one_writer(root):
+                writing.make_folder(Path(os.path.realpath(self.root)))
+            with Root(self.root) as root, writing.one_writer(root):
                 self._may_write(root)
-                if bytes_below(root, path) != change.replaces:
-                    raise Stale(
-                        f"{shown(self.url, path)} was changed meanwhile; nothing was written.",
-                        layer=self.url,
-                        hint="Look at what is there now, and try again.",
-                    )
+                if writing.bytes_below(root, path) != change.replaces:
+                    text = f"{shown(self.url, path)} was changed meanwhile; nothing was written."
+                    hint = "Look at what is there now, and try again."
+                    raise Stale(text, layer=self.url, hint=hint)
                 if data is None:
-                    remove_below(root, path)
+                    writing.remove_below(root, path)
                 else:
-                    write_below(root, path, data)
+                    writing.write_below(root, path, data)
         except LayerError:
             raise
         except OSError as problem:
@@ -131,11 +121,8 @@ class DirectorySource:
                 busy = problem.errno == errno.EAGAIN
                 hint = "Try again." if busy else "Free some space, then try again."
                 raise LayerUnavailable(text, layer=self.url, hint=hint) from problem
-            raise LayerReadOnly(
-                text,
-                layer=self.url,
-                hint="Make the folder writable for this user, or write to another layer.",
-            ) from problem
+            hint = "Make the folder writable for this user, or write to another layer."
+            raise LayerReadOnly(text, layer=self.url, hint=hint) from problem
 
     def close(self) -> None:
         """Nothing is kept open."""
@@ -148,11 +135,9 @@ class DirectorySource:
                 hint="Read the current state, and try again.",
             )
         if root.leads("..data"):
-            raise LayerReadOnly(
-                f"{self.url} is managed by Kubernetes (a ConfigMap).",
-                layer=self.url,
-                hint="Change the ConfigMap, or write to another layer.",
-            )
+            text = f"{self.url} is managed by Kubernetes (a ConfigMap)."
+            hint = "Change the ConfigMap, or write to another layer."
+            raise LayerReadOnly(text, layer=self.url, hint=hint)
 
     def _read_once(self) -> Snapshot | None:
         try:
@@ -161,11 +146,9 @@ class DirectorySource:
                 return _Reading(root, self.url).content()
         except FileNotFoundError:
             self._inode = None
-            raise LayerNotFound(
-                f"The folder {self.url} does not exist.",
-                layer=self.url,
-                hint="Create it, correct the path, or mark it with Layer(..., optional=True).",
-            ) from None
+            text = f"The folder {self.url} does not exist."
+            hint = "Create it, correct the path, or mark it with Layer(..., optional=True)."
+            raise LayerNotFound(text, layer=self.url, hint=hint) from None
         except NotADirectoryError:
             raise LayerUnavailable(f"{self.url} is not a folder.", layer=self.url) from None
         except OSError as problem:

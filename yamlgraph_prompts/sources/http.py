@@ -75,11 +75,9 @@ class HttpSource:
                     # Only now: until every file is in, the next reading must see the index again.
                     self._snapshot, self._etag = Snapshot.of(files, findings), index.etag
                     return self._snapshot
-        raise LayerUnavailable(
-            f"{self.url}{wrong} is not what the index says: its size or SHA-256 differs.",
-            layer=self.url,
-            hint="Upload the files first and the index last.",
-        )
+        text = f"{self.url}{wrong} is not what the index says: its size or SHA-256 differs."
+        hint = "Upload the files first and the index last."
+        raise LayerUnavailable(text, layer=self.url, hint=hint)
 
     def changes(self, stop: threading.Event) -> Iterator[None]:
         return poll(stop, self.refresh_s)
@@ -187,11 +185,9 @@ class _Server:
         target = urlsplit(urljoin(self.origin + path, location))
         origin = f"{target.scheme}://{target.netloc.rpartition('@')[2].lower()}"
         if origin != self.origin:
-            raise LayerUnavailable(
-                f"{self.url} redirects to {origin}, which is not asked.",
-                layer=self.url,
-                hint="If that is where the prompts are, make it the layer's URL.",
-            )
+            text = f"{self.url} redirects to {origin}, which is not asked."
+            hint = "If that is where the prompts are, make it the layer's URL."
+            raise LayerUnavailable(text, layer=self.url, hint=hint)
         return target._replace(scheme="", netloc="", fragment="").geturl()
 
 

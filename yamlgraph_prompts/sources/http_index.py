@@ -84,11 +84,9 @@ def entries_of(index: bytes, url: str) -> tuple[list[Entry], tuple[Finding, ...]
         entries = {path: _entry(path, facts) for path, facts in document["files"].items()}
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as problem:
         why = str(problem) if type(problem) is ValueError else "it does not have the right form"
-        raise LayerUnavailable(
-            f"{url}{INDEX} is no index of prompts: {why}.",
-            layer=url,
-            hint="Write it with write_index.",
-        ) from None
+        text = f"{url}{INDEX} is no index of prompts: {why}."
+        hint = "Write it with write_index."
+        raise LayerUnavailable(text, layer=url, hint=hint) from None
     wanted, findings = sort_out(entries, url)
     return list(wanted.values()), findings
 

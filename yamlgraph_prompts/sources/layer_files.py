@@ -45,24 +45,15 @@ def prompt_name(path: str) -> str:
 
 def yml(file: str) -> Finding:
     """The finding for a file that may have been meant as a prompt."""
-    return Finding(
-        "warning",
-        "ignored-file",
-        "Only files that end in .yaml are prompts; this one is not read.",
-        file=file,
-        hint=f"Rename it to {file.rpartition('/')[2][:-4]}.yaml.",
-    )
+    text = "Only files that end in .yaml are prompts; this one is not read."
+    hint = f"Rename it to {file.rpartition('/')[2][:-4]}.yaml."
+    return Finding("warning", "ignored-file", text, file=file, hint=hint)
 
 
 def too_large(path: str, file: str, size: int) -> Finding:
     """The finding for one that has more bytes than a prompt may have."""
-    return Finding(
-        "error",
-        "too-large",
-        f"A prompt may have at most {LIMIT_FILE_BYTES >> 20} MiB; this file has {size} bytes.",
-        prompt=prompt_name(path),
-        file=file,
-    )
+    text = f"A prompt may have at most {LIMIT_FILE_BYTES >> 20} MiB; this file has {size} bytes."
+    return Finding("error", "too-large", text, prompt=prompt_name(path), file=file)
 
 
 def sort_out(listed: Mapping[str, Sized], url: str) -> tuple[dict[str, Sized], tuple[Finding, ...]]:

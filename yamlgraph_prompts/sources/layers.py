@@ -77,11 +77,8 @@ def as_layer(layer: AnyLayer) -> Layer:
         )
     text = result.text
     if not text.strip() or "\0" in text:
-        raise LayerError(
-            f"The layer {text!r} names no place.",
-            layer=text,
-            hint="Is it from a variable that is not set? For the working directory say '.'.",
-        )
+        hint = "Is it from a variable that is not set? For the working directory say '.'."
+        raise LayerError(f"The layer {text!r} names no place.", layer=text, hint=hint)
     for match in _IN_BRACES.finditer(text):
         braces, word = match[0], match[1].lower()
         near = word in ("env", "environment") or nearest(word, ["environment"])
@@ -145,6 +142,10 @@ class LayerContent:
     files: Mapping[str, bytes]
     findings: tuple[Finding, ...] = ()
 
+    def shown(self, path: str) -> str:
+        """A file's path, for people to read."""
+        return path if self.url == "memory:" else f"{self.url.rstrip('/')}/{path}"
+
 
 @dataclass(frozen=True)
 class Template:
@@ -184,9 +185,8 @@ def resolve(
     graphs: list[str] = []
     for layer in layers:
         findings += layer.findings
-        above = "" if layer.url == "memory:" else f"{layer.url.rstrip('/')}/"
         for path, data in layer.files.items():
-            shown = above + path
+            shown = layer.shown(path)
             same = known.get(path.removesuffix(".yaml"))
             if same and (same.data, same.layer, same.file) == (data, layer.url, shown):
                 if same.name not in prompts and same.name not in templates:
@@ -225,13 +225,9 @@ def _encodable(path: str) -> bool:
 
 def _unreadable_name(url: str, path: str) -> Finding:
     shown = path.encode("utf-8", "backslashreplace").decode()
-    return Finding(
-        "error",
-        "escaping-name",
-        "This file's name is not UTF-8.",
-        file=f"{url}/{shown}",
-        hint="Rename the file.",
-    )
+    text = "This file's name is not UTF-8."
+    hint = "Rename the file."
+    return Finding("error", "escaping-name", text, file=f"{url}/{shown}", hint=hint)
 
 
 def _is_graph(data: bytes) -> bool:
@@ -245,28 +241,17 @@ def _text(data: bytes, path: str, shown: str, findings: list[Finding]) -> str | 
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
-        findings.append(
-            Finding(
-                "error",
-                "not-utf8",
-                f"This file is not UTF-8: byte {problem.start} is 0x{data[problem.start]:02x}.",
-                prompt=prompt_name(path),
-                file=shown,
-                line=data.count(b"\n", 0, problem.start) + 1,
-            )
-        )
+        at, prompt = problem.start, prompt_name(path)
+        message = f"This file is not UTF-8: byte {at} is 0x{data[at]:02x}."
+        line = data.count(b"\n", 0, at) + 1
+        findings.append(Finding("error", "not-utf8", message, prompt=prompt, file=shown, line=line))
         return None
 
 
 def _twins(name: str, shown: str) -> Finding:
-    return Finding(
-        "error",
-        "twin-files",
-        f"{name}.yaml and {name}.yaml.j2 stand side by side, so it is not clear which is meant.",
-        prompt=name,
-        file=shown,
-        hint="Keep one of them.",
-    )
+    text = f"{name}.yaml and {name}.yaml.j2 stand side by side, so it is not clear which is meant."
+    hint = "Keep one of them."
+    return Finding("error", "twin-files", text, prompt=name, file=shown, hint=hint)
 
 
 def _variables(
@@ -284,21 +269,16 @@ def _variables(
 def _vars_file(layer: LayerContent, path: str, findings: list[Finding]) -> Mapping[str, Any]:
     from yamlgraph_prompts._yaml_file import parse_yaml
 
-    shown = f"{layer.url.rstrip('/')}/{path}" if layer.url != "memory:" else path
+    shown = layer.shown(path)
     value, problems = parse_yaml(layer.files[path])
     findings += [problem.at(file=shown) for problem in problems]
     if any(problem.severity == "error" for problem in problems) or value is None:
         return {}
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-        findings.append(
-            Finding(
-                "error",
-                "vars",
-                "A vars file must be a mapping of names to values.",
-                file=shown,
-                line=1,
-                hint="For example: company: Acme",
-            )
+        text, hint = (
+            "A vars file must be a mapping of names to values.",
+            "For example: company: Acme",
         )
+        findings.append(Finding("error", "vars", text, file=shown, line=1, hint=hint))
         return {}
     return value

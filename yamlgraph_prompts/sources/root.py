@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from yamlgraph_prompts._files.regular_file import inode
@@ -19,7 +19,7 @@ class Escapes(PermissionError):
     """A link leads out of the folder."""
 
 
-class Root:
+class Root(AbstractContextManager["Root"]):
     """Opens what lies below a folder, part by part from its descriptor; no part may be a link.
 
     A link is read, and its target is walked in the same way: a folder that is swapped for a link
@@ -32,9 +32,6 @@ class Root:
         self._path = os.path.realpath(path)
         self.descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         self.inode = inode(self.descriptor)
-
-    def __enter__(self) -> Root:
-        return self
 
     def __exit__(self, *_: object) -> None:
         os.close(self.descriptor)

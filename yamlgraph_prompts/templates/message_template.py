@@ -42,14 +42,7 @@ _Fill = Callable[[Mapping[str, Any], Mapping[str, Any] | None], str]
 
 
 class MessageTemplate:
-    """The template of one message. Thread-safe; read and compiled when first needed.
-
-    Example:
-        >>> MessageTemplate("Hi {name}").render({"name": "Ada"})
-        'Hi Ada'
-        >>> MessageTemplate("{% for n in names %}{{ n }}! {% endfor %}").variables
-        frozenset({'names'})
-    """
+    """The template of one message. Thread-safe; read and compiled when first needed."""
 
     __slots__ = ("_examined", "_fill", "prompt", "text")
 
@@ -215,10 +208,5 @@ def _shortened(text: str) -> str:
 
 
 def examine(text: str) -> tuple[Finding, ...]:
-    """What is wrong with one message's text; nothing of it is run.
-
-    Example:
-        >>> [(f.code, f.line) for f in examine("Hi\\n{{ name | uper }}")]
-        [('unknown-filter', 2)]
-    """
+    """What is wrong with one message's text; nothing of it is run."""
     return MessageTemplate(text).findings

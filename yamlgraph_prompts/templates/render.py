@@ -8,6 +8,7 @@ from __future__ import annotations
 import pickle
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,24 +76,11 @@ class _Job:
         self.findings.append(Finding("error", code, message, file=name))
 
 
-class J2Renderer:
-    """Renders build-time templates in one process of its own, which is kept for the next time.
-
-    Thread-safe. The process starts with the first `render`, is killed when a template takes too
-    long, ends when this process does, and is not shared with a forked child.
-
-    Example:
-        >>> with J2Renderer() as renderer:
-        ...     result = renderer.render("staging", {"tone": "kind"}, {"hi.yaml.j2": "{{ tone }}"})
-        >>> result.outputs
-        {'hi.yaml.j2': b'kind'}
-    """
+class J2Renderer(AbstractContextManager["J2Renderer"]):
+    """Renders templates in a process of its own, which is kept for the next time. Thread-safe."""
 
     def __init__(self) -> None:
         self._pool = Pool(["render"], memory_bytes=MEMORY_BYTES, answer_bytes=128 << 20)
-
-    def __enter__(self) -> J2Renderer:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -30,13 +30,7 @@ _NOT_FILLED_IN = "(a message that yamlgraph-prompts has not filled in)"
 
 
 class PromptTemplate:
-    """All messages of one prompt. Thread-safe.
-
-    Example:
-        >>> hello = PromptTemplate({"system": "Be kind.", "user": "Hi {name}"}, prompt="hello")
-        >>> [message.content for message in hello.messages({"name": "Ada"})]
-        ['Be kind.', 'Hi Ada']
-    """
+    """All messages of one prompt. Thread-safe."""
 
     def __init__(self, content: Mapping[str, Any], *, prompt: str) -> None:
         self.prompt = prompt
@@ -233,5 +227,4 @@ class Text(str):
         return str, (_NOT_FILLED_IN,)
 
     def render(self, variables: Mapping[str, Any], state: Mapping[str, Any] | None = None) -> str:
-        """The text, filled in."""
         return self.template.render(variables, state, self.budget)

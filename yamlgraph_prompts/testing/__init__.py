@@ -159,7 +159,7 @@ class RemoteSourceContract(SourceContract):
         deadline_s: The deadline of a reading of the source that `open` gives, in seconds.
         slack_s: Seconds that a reading may take longer, for a machine that does other things too.
         limit_bytes: The most bytes that one reading may take from a server.
-        has_digests: False: the place says no digests, so a wrong file cannot be told.
+        has_digests: False: the place has no digests, so a wrong file cannot be detected.
         is_conditional: False: the place says no ETags.
     """
 

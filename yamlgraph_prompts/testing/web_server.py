@@ -33,7 +33,7 @@ class Fault:
 
 
 class WebServer:
-    """A web server on this machine that answers what it is told, well or badly.
+    """A web server on this machine that answers as it is set up, well or badly.
 
     Attributes:
         answers: Path without escapes → the body; everything else is 404.

@@ -57,8 +57,7 @@ class Places:
         if path in self.names or path in self.turns:
             return True
         return any(
-            path.startswith(root) and not _beside_the_point(path[len(root) - 1 :])
-            for root in self.roots
+            path.startswith(root) and not _is_ignored(path[len(root) - 1 :]) for root in self.roots
         )
 
 
@@ -77,23 +76,49 @@ def survey(paths: Iterable[Path]) -> Places:
     return walk.places()
 
 
-class Subscription:
+class Subscription(FileSystemEventHandler):
     """One listener's part of the shared observer. `listener` must be quick."""
 
     def __init__(self, listener: Callable[[FileSystemEvent], None]) -> None:
-        self.handler = _Handler(listener)
+        self._listener = listener
         self.held: dict[Folder, EventEmitter] = {}
 
-    def watch(self, folders: Iterable[Folder]) -> bool:
+    def watch(self, folders: frozenset[Folder]) -> bool:
         """Hear from exactly `folders`; False if one of them has just gone."""
-        return _shared.subscribe(self, frozenset(folders))
+        with _shared.lock:
+            _shared.start(self)
+            for folder in self.held.keys() - folders:
+                _shared.leave(folder, self)
+                del self.held[folder]
+            for folder in folders:
+                try:
+                    self.held[folder] = _shared.join(folder, self)
+                except (FileNotFoundError, NotADirectoryError):
+                    self.held.pop(folder, None)
+            return len(self.held) == len(folders)
+
+    def dispatch(self, event: FileSystemEvent) -> None:
+        try:
+            self._listener(event)
+        except Exception:  # an exception would end the thread of all listeners
+            logger.exception("A file event could not be handled")
 
     def healthy(self) -> bool:
-        return _shared.hears(self)
+        with _shared.lock:
+            return _shared.observer_lives() and all(
+                emitter.is_alive()
+                and folder in _shared.entries
+                and _shared.entries[folder].emitter is emitter
+                for folder, emitter in self.held.items()
+            )
 
     def close(self) -> None:
         """Hear nothing more. The last one to close stops the observer."""
-        _shared.unsubscribe(self)
+        with _shared.lock:
+            for folder in self.held:
+                _shared.leave(folder, self)
+            self.held = {}
+            _shared.stop(self)
 
 
 def make_observer() -> BaseObserver:
@@ -181,19 +206,8 @@ def _parents(path: str) -> Iterable[str]:
         path = parent
 
 
-def _beside_the_point(path: str) -> bool:
+def _is_ignored(path: str) -> bool:
     return f"{os.sep}." in path or path.endswith(("~", ".swp", ".swx", f"{os.sep}4913"))
-
-
-class _Handler(FileSystemEventHandler):
-    def __init__(self, listener: Callable[[FileSystemEvent], None]) -> None:
-        self._listener = listener
-
-    def dispatch(self, event: FileSystemEvent) -> None:
-        try:
-            self._listener(event)
-        except Exception:  # an exception would end the thread of all listeners
-            logger.exception("A file event could not be handled")
 
 
 @dataclass
@@ -201,7 +215,7 @@ class _Entry:
     watch: ObservedWatch
     emitter: EventEmitter
     inode: tuple[int, int] | None
-    handlers: set[_Handler] = field(default_factory=set)
+    handlers: set[Subscription] = field(default_factory=set)
 
 
 class _Shared:
@@ -214,39 +228,23 @@ class _Shared:
         self.entries: dict[Folder, _Entry] = {}
         self.users: set[Subscription] = set()
 
-    def subscribe(self, user: Subscription, folders: frozenset[Folder]) -> bool:
-        with self.lock:
-            self._have_observer()
-            self.users.add(user)
-            for folder in user.held.keys() - folders:
-                self._leave(folder, user.handler)
-                del user.held[folder]
-            for folder in folders:
-                try:
-                    user.held[folder] = self._join(folder, user.handler)
-                except (FileNotFoundError, NotADirectoryError):
-                    user.held.pop(folder, None)
-            return len(user.held) == len(folders)
+    def start(self, user: Subscription) -> None:
+        if self.observer is not None and not self.observer_lives():
+            self._stop()
+        if self.observer is None:
+            observer = make_observer()
+            _do_not_warn_of_folders_seen_twice(observer)
+            logging.getLogger("watchdog.observers.inotify").addFilter(_is_trouble)
+            observer.start()
+            self.observer = observer
+        self.users.add(user)
 
-    def unsubscribe(self, user: Subscription) -> None:
-        with self.lock:
-            for folder in user.held:
-                self._leave(folder, user.handler)
-            user.held = {}
-            self.users.discard(user)
-            if not self.users:
-                self._stop()
+    def stop(self, user: Subscription) -> None:
+        self.users.discard(user)
+        if not self.users:
+            self._stop()
 
-    def hears(self, user: Subscription) -> bool:
-        with self.lock:
-            return self._observer_lives() and all(
-                emitter.is_alive()
-                and folder in self.entries
-                and self.entries[folder].emitter is emitter
-                for folder, emitter in user.held.items()
-            )
-
-    def _join(self, folder: Folder, handler: _Handler) -> EventEmitter:
+    def join(self, folder: Folder, handler: Subscription) -> EventEmitter:
         entry = self.entries.get(folder)
         if entry is not None and not (entry.emitter.is_alive() and entry.inode == inode(folder[0])):
             self._forget(folder)
@@ -262,7 +260,7 @@ class _Shared:
             self._add(entry, handler)
         return entry.emitter
 
-    def _schedule(self, folder: Folder, handler: _Handler) -> _Entry:
+    def _schedule(self, folder: Folder, handler: Subscription) -> _Entry:
         assert self.observer is not None
         path, below = folder
         was = inode(path)
@@ -274,12 +272,12 @@ class _Shared:
         _do_not_wait_for_the_other_half(emitter)
         return _Entry(watch, emitter, was, {handler})
 
-    def _add(self, entry: _Entry, handler: _Handler) -> None:
+    def _add(self, entry: _Entry, handler: Subscription) -> None:
         assert self.observer is not None
         self.observer.add_handler_for_watch(handler, entry.watch)
         entry.handlers.add(handler)
 
-    def _leave(self, folder: Folder, handler: _Handler) -> None:
+    def leave(self, folder: Folder, handler: Subscription) -> None:
         entry = self.entries.get(folder)
         if entry is None or handler not in entry.handlers or self.observer is None:
             return
@@ -295,17 +293,7 @@ class _Shared:
             with contextlib.suppress(KeyError, OSError):
                 self.observer.unschedule(entry.watch)
 
-    def _have_observer(self) -> None:
-        if self.observer is not None and not self._observer_lives():
-            self._stop()
-        if self.observer is None:
-            observer = make_observer()
-            _do_not_warn_of_folders_seen_twice(observer)
-            logging.getLogger("watchdog.observers.inotify").addFilter(_is_trouble)
-            observer.start()
-            self.observer = observer
-
-    def _observer_lives(self) -> bool:
+    def observer_lives(self) -> bool:
         reader = getattr(self.observer, "_inotify_fd", None)
         return (
             self.observer is not None

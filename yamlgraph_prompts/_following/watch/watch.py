@@ -79,7 +79,7 @@ class Watch:
         self._news = threading.Condition()
         self._burst = Burst(self._quiet_s, self._open_s)
         self._thread: threading.Thread | None = None
-        self._mode: Mode = "off"
+        self.mode: Mode = "off"
         self._subscription: Subscription | None = None
         self._places: Places | None = None
         self._armed_paths: tuple[Path, ...] = ()
@@ -93,13 +93,9 @@ class Watch:
         self._wake_at = self._check_at = self._poll_at = self._retry_at = 0.0
 
     @property
-    def mode(self) -> Mode:
-        return self._mode
-
-    @property
     def unsettled(self) -> bool:
         """Whether files may be incomplete just now; a poll never knows."""
-        return self._mode == "polling" or self._burst.waiting
+        return self.mode == "polling" or self._burst.waiting
 
     def start(self) -> None:
         """Begin to watch; once it returns, no change is missed. A second call does nothing."""
@@ -117,14 +113,14 @@ class Watch:
 
     def rearm(self) -> None:
         """Look at `paths` again; once it returns, the new ones are watched."""
-        if self._mode == "events":
+        if self.mode == "events":
             self._arm()
 
     def close(self) -> None:
         """Stop; waits at most 5 seconds for a callback under way. May be called again."""
         with self._life:
             thread, self._thread = self._thread, None
-            self._mode = "off"
+            self.mode = "off"
             with self._news:
                 self._news.notify_all()
         if thread is not None and thread is not threading.current_thread():
@@ -155,7 +151,7 @@ class Watch:
         self._arm()
         if self._subscription is None:
             return False
-        self._mode = "events"
+        self.mode = "events"
         return True
 
     def _arm(self) -> None:
@@ -183,8 +179,8 @@ class Watch:
             self._inodes = {folder: inode(folder) for folder, _ in places.folders}
 
     def _only_poll(self, why: str) -> None:
-        first = self._mode != "polling"
-        self._mode = "polling"
+        first = self.mode != "polling"
+        self.mode = "polling"
         if self._seen is None:
             self._seen = self._look() if self._thread is None else ""
         self._poll_later()
@@ -285,7 +281,7 @@ class Watch:
                 # It would end the thread silently, and old prompts would stay for ever.
                 logger.exception("A file change could not be processed")
             before = self._places
-            if self._mode != "events" or self._current_paths() == self._armed_paths:
+            if self.mode != "events" or self._current_paths() == self._armed_paths:
                 return
             self._arm()
             if self._places == before:
@@ -330,7 +326,7 @@ class Watch:
     def _restart(self) -> None:
         self.restarts += 1
         self._arm()
-        if self._mode == "events":
+        if self.mode == "events":
             self._tell("watcher-restarted", "the file watcher had stopped; a new one was started")
         self._seen = self._candidate = None
         self._call(Trigger.POLL)
@@ -363,7 +359,7 @@ class Watch:
                 self._seen = ""
 
     def _poll_later(self) -> None:
-        interval = self._poll_s if self._mode == "events" else min(self._poll_s, POLL_S)
+        interval = self._poll_s if self.mode == "events" else min(self._poll_s, POLL_S)
         self._poll_at = monotonic() + interval * random.uniform(0.9, 1.1)
 
     def _look(self) -> str:

@@ -12,15 +12,10 @@ ANY = "*"
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """What must hold of a prompt for a write to go on. None: that header was not sent.
+    """What must hold of a prompt for a write to go on. None: that header was not sent."""
 
-    Args:
-        match: One of these digests, or `ANY`: there must be such a prompt.
-        none_match: None of these digests, or `ANY`: there must be no such prompt.
-    """
-
-    match: frozenset[str] | None = None
-    none_match: frozenset[str] | None = None
+    match: frozenset[str] | None = None  # one of these digests; `ANY`: any prompt
+    none_match: frozenset[str] | None = None  # none of these digests; `ANY`: no prompt
 
     @classmethod
     def of(cls, if_match: list[str], if_none_match: list[str]) -> Conditions:

@@ -56,12 +56,8 @@ class Feed:
         queue = asyncio.Queue[bytes](KEPT)
         with self._lock:
             if len(self._listeners) >= self._limit:
-                raise Refusal(
-                    503,
-                    "too-many-listeners",
-                    "Too many clients are listening to events.",
-                    headers={"Retry-After": "5"},
-                )
+                text = "Too many clients are listening to events."
+                raise Refusal(503, "too-many-listeners", text, headers={"Retry-After": "5"})
             self._listeners[queue] = asyncio.get_running_loop()
             missed = [d for n, d in self._recent if after is not None and n > after]
         return Listener(queue, missed, partial(self._leave, queue))

@@ -56,11 +56,9 @@ def activate(channel: Channel, release_id: str, who: str, message: str) -> str |
 def _live(channel: Channel) -> Entry:
     live = channel.current()
     if live is None:
-        raise LayerReadOnly(
-            f"Loose files in a bucket are read-only: {channel.url} has no release.",
-            layer=channel.url,
-            hint="Publish a release first: yamlgraph-prompts push",
-        )
+        text = f"Loose files in a bucket are read-only: {channel.url} has no release."
+        hint = "Publish a release first: yamlgraph-prompts push"
+        raise LayerReadOnly(text, layer=channel.url, hint=hint)
     return live
 
 

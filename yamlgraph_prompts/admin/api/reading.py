@@ -70,13 +70,9 @@ class FromWorker(Response):
             await super().__call__(scope, receive, send)
             return
         if FromWorker.sending >= MAX_LARGE:
-            raise Refusal(
-                503,
-                "busy",
-                "Too many large responses are in progress.",
-                hint="Try again in a moment.",
-                headers={"Retry-After": "1"},
-            )
+            text = "Too many large responses are in progress."
+            hint = "Try again in a moment."
+            raise Refusal(503, "busy", text, hint=hint, headers={"Retry-After": "1"})
         FromWorker.sending += 1
         try:
             await super().__call__(scope, receive, send)

@@ -25,19 +25,12 @@ _NAMED = 5
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """A requested change.
+    """A requested change."""
 
-    Args:
-        name: The prompt's name.
-        data: The bytes of its file; None to remove it.
-        conditions: What must hold of the prompt as it is now.
-        message: Why, for the audit log.
-    """
-
-    name: str
-    data: bytes | None
-    conditions: Conditions
-    message: str | None = None
+    name: str  # the prompt's
+    data: bytes | None  # of its file; None to remove it
+    conditions: Conditions  # that must hold of the prompt as it is now
+    message: str | None = None  # for the audit log
 
     @property
     def action(self) -> str:

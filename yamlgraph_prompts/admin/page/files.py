@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import gzip
-from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
-from importlib.resources.abc import Traversable
 
 from starlette.responses import Response
 
@@ -21,50 +19,35 @@ _TYPES = {
 _FOR_EVER = {"Cache-Control": "public, max-age=31536000, immutable"}
 
 
-@dataclass(frozen=True, slots=True)
-class File:
-    """A file as it is sent.
-
-    Args:
-        kind: Its media type.
-        packed: Its content, compressed with gzip.
-    """
-
-    kind: str
-    packed: bytes
-
-
 @cache
-def _all() -> dict[str, File]:
+def _packed() -> dict[str, bytes]:
+    """Each file's content, compressed with gzip."""
     folder = files("yamlgraph_prompts.admin.page") / "static"
-    return dict(_of(one) for one in sorted(folder.iterdir(), key=lambda one: one.name))
-
-
-def _of(one: Traversable) -> tuple[str, File]:
-    packed = gzip.compress(one.read_bytes(), 9, mtime=0)
-    return one.name, File(_TYPES[one.name.rpartition(".")[2]], packed)
+    every = sorted(folder.iterdir(), key=lambda one: one.name)
+    return {one.name: gzip.compress(one.read_bytes(), 9, mtime=0) for one in every}
 
 
 @cache
 def digest() -> str:
     """Changes with any of the files; scripts name each other relatively, so it is one for all."""
     whole = sha256()
-    for name, file in _all().items():
-        whole.update(f"{name} {len(file.packed)} ".encode())
-        whole.update(file.packed)
+    for name, packed in _packed().items():
+        whole.update(f"{name} {len(packed)} ".encode())
+        whole.update(packed)
     return whole.hexdigest()[:12]
 
 
 def static(name: str, accepts: str) -> Response | None:
     """The answer with a file; None: there is none of this name."""
-    file = _all().get(name)
-    if file is None:
+    packed = _packed().get(name)
+    if packed is None:
         return None
+    kind = _TYPES[name.rpartition(".")[2]]
     headers = {**_FOR_EVER, "Vary": "Accept-Encoding"}
     if not takes_gzip(accepts):
-        return Response(gzip.decompress(file.packed), headers=headers, media_type=file.kind)
+        return Response(gzip.decompress(packed), headers=headers, media_type=kind)
     headers["Content-Encoding"] = "gzip"
-    return Response(file.packed, headers=headers, media_type=file.kind)
+    return Response(packed, headers=headers, media_type=kind)
 
 
 def takes_gzip(accepts: str) -> bool:

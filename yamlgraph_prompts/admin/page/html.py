@@ -25,30 +25,18 @@ POLICY = (
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """A request for a view.
+    """A request for a view."""
 
-    Args:
-        up: The relative way to the app's root.
-        path: The requested path.
-        who: The user; None: not signed in.
-        csrf: The CSRF token for requests that change something.
-        signed_in: Whether there is a session to end.
-        environment: The environment of the prompts.
-        seen: What was live, whether held, and when something was last tried.
-        accepts: The ``Accept-Encoding`` of the request.
-    """
-
-    up: str
-    path: str
-    who: Who | None
-    csrf: str
-    signed_in: bool
+    up: str  # the relative way to the app's root
+    path: str  # the requested path
+    who: Who | None  # None: not signed in
+    csrf: str  # the token for requests that change something
+    signed_in: bool  # whether there is a session to end
     environment: str
-    seen: str
-    accepts: str
+    seen: str  # what was live, whether held, and when something was last tried
+    accepts: str  # the `Accept-Encoding` of the request
 
     def may(self, role: Any) -> bool:
-        """Whether their role includes `role`."""
         return self.who is not None and self.who.may(role)
 
     @property
@@ -58,7 +46,6 @@ class Visit:
 
 
 def html(visit: Visit, view: str, facts: dict[str, Any], *, status: int = 200) -> Response:
-    """The answer with a view."""
     text = _templates().get_template(view).render(facts, visit=visit).encode()
     headers = {
         "Content-Security-Policy": POLICY,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping
+from functools import lru_cache
 
 from yamlgraph_prompts.errors import PromptsError
 from yamlgraph_prompts.live_prompts import LivePrompts
@@ -16,7 +16,7 @@ class LastChange:
 
     def __init__(self, prompts: LivePrompts) -> None:
         self._prompts = prompts
-        self._digests: OrderedDict[str, Mapping[str, str]] = OrderedDict()
+        self._of = lru_cache(KEPT)(self._digests)
 
     def times(self) -> dict[str, float]:
         """Prompt → when its text became live, in seconds since the epoch.
@@ -34,15 +34,9 @@ class LastChange:
                 break
         return found
 
-    def _of(self, release_id: str) -> Mapping[str, str]:
-        known = self._digests.get(release_id)
-        if known is None:
-            try:
-                known = self._prompts.digests(release_id)
-            except PromptsError:
-                # Damaged, or removed in between: earlier changes are unknown.
-                known = {}
-            self._digests[release_id] = known
-            while len(self._digests) > KEPT:
-                self._digests.popitem(last=False)
-        return known
+    def _digests(self, release_id: str) -> Mapping[str, str]:
+        try:
+            return self._prompts.digests(release_id)
+        except PromptsError:
+            # Damaged, or removed in between: earlier changes are unknown.
+            return {}

@@ -18,8 +18,8 @@ from yamlgraph_prompts.admin.page import files, views
 from yamlgraph_prompts.admin.page.html import Visit, html
 from yamlgraph_prompts.admin.page.last_change import LastChange
 from yamlgraph_prompts.admin.problems import Refusal, of_core
+from yamlgraph_prompts.admin.security import paths
 from yamlgraph_prompts.admin.security.auth import Who
-from yamlgraph_prompts.admin.security.door import SIGN_IN, SIGN_OUT, STATIC, up
 from yamlgraph_prompts.admin.security.gate import Access, ByToken
 from yamlgraph_prompts.admin.security.sessions import LASTS_S
 from yamlgraph_prompts.errors import PromptsError
@@ -109,7 +109,7 @@ def page(admin: Admin, access: Access) -> APIRouter:
         find = partial(views.documented, request.app.openapi())
         return await show(request, caller.who, "docs.html", find)
 
-    @routes.get(STATIC + "{digest}/{name}")
+    @routes.get(paths.STATIC + "{digest}/{name}")
     async def static(request: Request, digest: str, name: str) -> Response:
         found = files.static(name, request.headers.get("accept-encoding", ""))
         if found is None or digest != files.digest():
@@ -126,18 +126,18 @@ def page(admin: Admin, access: Access) -> APIRouter:
     return routes
 
 
-def door(admin: Admin, access: Access) -> APIRouter:
+def signing(admin: Admin, access: Access) -> APIRouter:
     """Signing in and out."""
     routes = APIRouter(include_in_schema=False)
     do = admin.desk.do
 
-    @routes.get(SIGN_IN)
+    @routes.get(paths.SIGN_IN)
     async def sign_in_view(request: Request, next: str = "") -> Response:  # noqa: A002
         if not isinstance(access, ByToken) or access.session(request.headers) is not None:
             return _to(request, _safe(next))
         return await do(html, _visit(request, access, None, admin), "sign-in.html", {"next": next})
 
-    @routes.post(SIGN_IN)
+    @routes.post(paths.SIGN_IN)
     async def sign_in(request: Request) -> Response:
         if not isinstance(access, ByToken):
             return _to(request, "")
@@ -159,9 +159,9 @@ def door(admin: Admin, access: Access) -> APIRouter:
             answer.headers["Retry-After"] = refusal.headers["Retry-After"]
         return answer
 
-    @routes.post(SIGN_OUT)
+    @routes.post(paths.SIGN_OUT)
     async def sign_out(request: Request, caller: Viewer) -> Response:
-        answer = _to(request, SIGN_IN[1:])
+        answer = _to(request, paths.SIGN_IN[1:])
         session = isinstance(access, ByToken) and access.session(request.headers)
         if session and isinstance(access, ByToken):
             shown = _form(await request.body()).get("csrf", "")
@@ -177,7 +177,7 @@ def door(admin: Admin, access: Access) -> APIRouter:
 def _visit(request: Request, access: Access, who: Who | None, admin: Admin) -> Visit:
     session = access.session(request.headers) if isinstance(access, ByToken) else None
     return Visit(
-        up=up(request.scope),
+        up=paths.up(request.scope),
         path=request.scope["path"],
         who=who,
         csrf=session.csrf if session else "",
@@ -201,7 +201,7 @@ def _number(value: float | None) -> str:
 
 def _to(request: Request, path: str) -> Response:
     """Go to a path below the root; a relative one, as only the browser knows the whole."""
-    return RedirectResponse(up(request.scope) + path, status_code=303)
+    return RedirectResponse(paths.up(request.scope) + path, status_code=303)
 
 
 def _safe(path: str) -> str:

@@ -31,7 +31,6 @@ Facts = dict[str, Any]
 
 
 def listed(admin: Admin, changes: LastChange, search: str) -> Facts:
-    """The list of prompts."""
     release, uses = admin.prompts.release, admin.prompts.uses()
     times, wanted, now = changes.times(), search.casefold(), time.time()
     rows = []
@@ -54,7 +53,6 @@ def listed(admin: Admin, changes: LastChange, search: str) -> Facts:
 
 
 def health(admin: Admin) -> Facts:
-    """The state of the prompts and their layers."""
     ready = readiness(admin, in_detail=True)
     line = next((one for one in admin.prompts.releases() if one.live), None)
     return {"ready": ready, "live": line, "by": _makers(admin).get(ready.release or "")}
@@ -105,7 +103,6 @@ def fresh(admin: Admin, who: Who) -> Facts:
 
 
 def releases(admin: Admin) -> Facts:
-    """What is live, and what is kept."""
     return {
         "lines": admin.prompts.releases(),
         "makers": _makers(admin),
@@ -143,12 +140,10 @@ def compared(admin: Admin, before: str, after: str, do: str) -> Facts:
 
 
 def log(admin: Admin, prompt: str | None) -> Facts:
-    """Who did what."""
     return {"prompt": prompt, "log": _lines(admin, prompt, LOG_LINES)}
 
 
 def graphs(admin: Admin) -> Facts:
-    """The graphs."""
     return {"graphs": admin.prompts.graphs()}
 
 

@@ -54,7 +54,6 @@ DEGRADED = {
 
 
 def short(release_id: str | None) -> str:
-    """A release's id, shortened."""
     return (release_id or "")[:8]
 
 
@@ -83,7 +82,6 @@ def age(seconds: float) -> str:
 
 
 def reason(text: str) -> str:
-    """Why a release became live."""
     verb, _, who = text.partition(" by ")
     if who and verb in _BY:
         return f"{_BY[verb]} {who}"
@@ -91,7 +89,6 @@ def reason(text: str) -> str:
 
 
 def count(number: int, one: str, many: str | None = None) -> str:
-    """A number with its noun."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 

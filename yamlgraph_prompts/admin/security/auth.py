@@ -36,18 +36,12 @@ _MAX_FILE = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Who:
-    """The owner of a token.
+    """The owner of a token."""
 
-    Args:
-        name: The token's name, or the beginning of its digest.
-        role: What they may do.
-    """
-
-    name: str
+    name: str  # the token's, or the beginning of its digest
     role: Role
 
     def may(self, role: Role) -> bool:
-        """Whether this role includes `role`."""
         return ROLES.index(self.role) >= ROLES.index(role)
 
 
@@ -59,12 +53,7 @@ class _Known:
 
 
 class Tokens:
-    """The tokens that open the door. What changes in the mapping, file or variable counts at once.
-
-    Example:
-        >>> Tokens({"a-long-random-token": "author"}).find("a-long-random-token").role
-        'author'
-    """
+    """The valid tokens. What changes in the mapping, file or variable counts at once."""
 
     def __init__(self, given: Mapping[str, Role] | str | os.PathLike[str] | None) -> None:
         self._given = given
@@ -76,7 +65,6 @@ class Tokens:
 
     @property
     def count(self) -> int:
-        """How many there are now."""
         return len(self._now())
 
     def find(self, token: str) -> Who | None:
@@ -126,7 +114,6 @@ class Attempts:
         return left if count >= self._limit and left > 0 else 0.0
 
     def failed(self, address: str) -> None:
-        """Count a failure."""
         key, now = _group(address), time.monotonic()
         with self._lock:
             count, ends = self._failed.pop(key, (0, 0.0))

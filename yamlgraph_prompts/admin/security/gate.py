@@ -22,22 +22,15 @@ from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from yamlgraph_prompts.admin.problems import SECURITY_HEADERS, Refusal
+from yamlgraph_prompts.admin.security import paths
 from yamlgraph_prompts.admin.security.auth import Attempts, Tokens, Who
-from yamlgraph_prompts.admin.security.door import (
-    SIGN_IN,
-    SIGN_OUT,
-    STATIC,
-    asks_for_html,
-    is_page,
-    to_sign_in,
-)
 from yamlgraph_prompts.admin.security.sessions import Session, Sessions
 
 logger = logging.getLogger("yamlgraph_prompts")
 T = TypeVar("T")
 
 WHO = "yamlgraph_prompts_who"
-OPEN_PATHS = frozenset({"/health/live", "/health/ready", SIGN_IN})
+OPEN_PATHS = frozenset({"/health/live", "/health/ready", paths.SIGN_IN})
 EVENTS = "/events"
 CSRF = "x-csrf-token"
 _SAFE = ("GET", "HEAD", "OPTIONS")
@@ -97,7 +90,6 @@ class ByToken:
         self.sessions = sessions
 
     def who(self, scope: Scope, headers: Headers) -> Who | None:
-        """See `Access.who`."""
         shown = _bearer(headers) or headers.get(self._header)
         if not shown:
             return self._by_cookie(scope, headers)
@@ -143,15 +135,12 @@ class ByToken:
                 raise Refusal(403, "cross-site", "Requests from other sites are not allowed.")
             shown = headers.get(CSRF, "").encode()
             # The form of a page that signs out has it in a field.
-            if route_path(scope) != SIGN_OUT and not hmac.compare_digest(
+            if route_path(scope) != paths.SIGN_OUT and not hmac.compare_digest(
                 shown, session.csrf.encode()
             ):
-                raise Refusal(
-                    403,
-                    "csrf",
-                    f"With a cookie this needs the header {CSRF}.",
-                    hint="Load the page again.",
-                )
+                text = f"With a cookie this needs the header {CSRF}."
+                hint = "Load the page again."
+                raise Refusal(403, "csrf", text, hint=hint)
         return session.who
 
 
@@ -163,7 +152,6 @@ class OnLoopback:
     """
 
     def who(self, scope: Scope, headers: Headers) -> Who | None:
-        """See `Access.who`."""
         host = headers.get("host", "")
         if _hostname(host) not in _LOOPBACK:
             raise Refusal(421, "host", "Without tokens only requests to localhost are answered.")
@@ -212,9 +200,9 @@ class Gate:
                 # The mount's own path: the page is one step below, where its links lead right.
                 await RedirectResponse(f"{quote(scope['root_path'])}/")(scope, receive, send_safe)
                 return
-            if who is None and path not in OPEN_PATHS and not path.startswith(STATIC):
-                if is_page(path) and asks_for_html(scope, headers):
-                    await to_sign_in(scope, headers)(scope, receive, send_safe)
+            if who is None and path not in OPEN_PATHS and not path.startswith(paths.STATIC):
+                if paths.is_page(path) and paths.asks_for_html(scope, headers):
+                    await paths.to_sign_in(scope, headers)(scope, receive, send_safe)
                     return
                 raise unknown("A token is needed.")
             with self._counted(scope, who):
@@ -297,13 +285,8 @@ class _Gone(Exception):
 
 def unknown(message: str) -> Refusal:
     """The answer to a request without a valid token."""
-    return Refusal(
-        401,
-        "no-token",
-        message,
-        hint="Send it as: Authorization: Bearer <token>",
-        headers={"WWW-Authenticate": "Bearer"},
-    )
+    hint = "Send it as: Authorization: Bearer <token>"
+    return Refusal(401, "no-token", message, hint=hint, headers={"WWW-Authenticate": "Bearer"})
 
 
 def sender(scope: Scope) -> Who | None:

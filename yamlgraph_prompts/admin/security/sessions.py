@@ -27,17 +27,11 @@ _VALUE = re.compile(r"1\.[0-9a-f]{32}\.[0-9]{1,12}\.[0-9a-f]{32}\.[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One user who signed in.
+    """One user who signed in."""
 
-    Args:
-        who: Who it is; their role is the token's of this moment.
-        csrf: What a request that changes something must show besides the cookie.
-        value: The cookie's value.
-    """
-
-    who: Who
-    csrf: str
-    value: str
+    who: Who  # their role is the token's of this moment
+    csrf: str  # what a request that changes something must show besides the cookie
+    value: str  # the cookie's
 
 
 class Sessions:
@@ -137,8 +131,8 @@ def _read(file: Path) -> bytes | None:
         key, found = disk.read_file(file, _KEY_BYTES)
     except OSError:
         return None
-    private = os.name == "nt" or not found.st_mode & 0o077
-    return key if private and len(key) == _KEY_BYTES else None
+    is_private = os.name == "nt" or not found.st_mode & 0o077
+    return key if is_private and len(key) == _KEY_BYTES else None
 
 
 def _lines(file: Path) -> list[str]:

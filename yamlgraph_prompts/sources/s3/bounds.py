@@ -90,13 +90,13 @@ class Operation:
         self._ends_s = -math.inf
 
 
+@dataclass
 class _Call:
     """What one call may take, with its retries."""
 
-    def __init__(self, limit_bytes: int, operation: Operation) -> None:
-        self.limit_bytes = limit_bytes
-        self.operation = operation
-        self.tries = 0
+    limit_bytes: int
+    operation: Operation
+    tries: int = 0
 
 
 class _Here(threading.local):

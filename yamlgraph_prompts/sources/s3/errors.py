@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
+from typing import Any
 from urllib.parse import urlsplit
 
 from yamlgraph_prompts.errors import LayerError, LayerNotFound, LayerUnavailable
@@ -183,7 +184,7 @@ def _explained(problem: BaseException) -> tuple[str, str]:
     if code is not None:
         if code in _PROBLEMS:
             return _PROBLEMS[code], _HINTS[code]
-        message = str(problem.response["Error"].get("Message") or "")[:200]  # type: ignore[attr-defined]
+        message = str(_answer(problem)["Error"].get("Message") or "")[:200]
         text = "".join(letter if letter.isprintable() else " " for letter in message)
         return f"the server answered {code}{f', {text}' if text else ''}", "Ask its operator."
     if any(map(_is_unsendable, _chain(problem))):
@@ -228,13 +229,21 @@ def _retry_after_s(problem: BaseException) -> float | None:
 
 def error_code(problem: BaseException) -> str | None:
     """S3's code for it, or the status; None if no server answered."""
-    response = getattr(problem, "response", None)
-    if not isinstance(response, dict):
-        return None
-    code = str(response.get("Error", {}).get("Code") or "")
+    code = str(_answer(problem).get("Error", {}).get("Code") or "")
     if not code.isprintable() or len(code) > LIMIT_CODE:
         code = ""
-    return code or str(response.get("ResponseMetadata", {}).get("HTTPStatusCode") or "") or None
+    return code or str(status_of(problem) or "") or None
+
+
+def status_of(problem: BaseException) -> int | None:
+    """The status that a server answered with; None if none did."""
+    status: int | None = _answer(problem).get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return status
+
+
+def _answer(problem: BaseException) -> Mapping[str, Any]:
+    response = getattr(problem, "response", None)
+    return response if isinstance(response, dict) else {}
 
 
 def _is_for_a_role(problem: BaseException) -> bool:
@@ -243,10 +252,7 @@ def _is_for_a_role(problem: BaseException) -> bool:
 
 
 def _headers(problem: BaseException) -> Mapping[str, str]:
-    response = getattr(problem, "response", None)
-    if not isinstance(response, dict):
-        return {}
-    headers: Mapping[str, str] = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    headers: Mapping[str, str] = _answer(problem).get("ResponseMetadata", {}).get("HTTPHeaders", {})
     return headers
 
 

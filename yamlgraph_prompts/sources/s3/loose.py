@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from queue import SimpleQueue
 
 from yamlgraph_prompts._files.regular_file import LIMIT_FILE_BYTES
@@ -78,11 +79,9 @@ class Loose:
             pages += 1
             listing += page.listed
             if len(listing) > LIMIT_ENTRIES:
-                raise LayerUnavailable(
-                    f"Below {self._url} are more than {LIMIT_ENTRIES:,} objects.",
-                    layer=self._url,
-                    hint="Give the prompts a prefix of their own.",
-                )
+                text = f"Below {self._url} are more than {LIMIT_ENTRIES:,} objects."
+                hint = "Give the prompts a prefix of their own."
+                raise LayerUnavailable(text, layer=self._url, hint=hint)
         return tuple(listing), pages
 
     def _nothing(self, channel: str | None, others: list[str]) -> LayerNotFound:
@@ -94,11 +93,9 @@ class Loose:
                 available=others,
                 hint="Push or promote one for it, or correct the environment.",
             )
-        return LayerNotFound(
-            f"Nothing is at {self._url}.",
-            layer=self._url,
-            hint="Upload prompts or push a release there, or mark it with Layer(optional=True).",
-        )
+        text = f"Nothing is at {self._url}."
+        hint = "Upload prompts or push a release there, or mark it with Layer(optional=True)."
+        return LayerNotFound(text, layer=self._url, hint=hint)
 
     def _unpublished(self, channel: str | None, others: list[str]) -> Finding:
         return Finding(
@@ -155,7 +152,7 @@ class Loose:
         return not self._same_etags or answer.etag == one.etag
 
 
-class _Progress:
+class _Progress(AbstractContextManager["_Progress"]):
     """A progress line on a terminal, for what takes longer than two seconds."""
 
     def __init__(self, url: str, total: int) -> None:
@@ -163,9 +160,6 @@ class _Progress:
         self._total = total
         self._next = time.monotonic() + PROGRESS_AFTER_S
         self._shown = False
-
-    def __enter__(self) -> _Progress:
-        return self
 
     def __exit__(self, *_: object) -> None:
         if self._shown:

@@ -17,6 +17,7 @@ from typing import Any
 
 from yamlgraph_prompts.errors import LayerError
 from yamlgraph_prompts.sources import Traffic
+from yamlgraph_prompts.sources.s3 import listing
 from yamlgraph_prompts.sources.s3.bounds import (
     LIMIT_ANSWER_BYTES,
     LIMIT_ERROR_BYTES,
@@ -26,14 +27,7 @@ from yamlgraph_prompts.sources.s3.bounds import (
     operation_here,
 )
 from yamlgraph_prompts.sources.s3.client import Connection, connection, forget
-from yamlgraph_prompts.sources.s3.errors import is_about_credentials, layer_error
-from yamlgraph_prompts.sources.s3.listing import (
-    LIMIT_PAGE_BYTES,
-    CutOff,
-    ListPage,
-    all_pages,
-    read_page,
-)
+from yamlgraph_prompts.sources.s3.errors import is_about_credentials, layer_error, status_of
 from yamlgraph_prompts.sources.s3.location import Location
 
 CONFLICTS = 5
@@ -133,14 +127,14 @@ class Objects:
 
     def pages(
         self, below: str = "", *, delimiter: str | None = None, after: str = ""
-    ) -> Iterator[ListPage]:
+    ) -> Iterator[listing.ListPage]:
         """All keys that begin with `below`; not every server leaves out those up to `after`."""
         optional = {"delimiter": delimiter or "", "start-after": after and self._prefix + after}
         parameters = {name: value for name, value in optional.items() if value}
         parameters["prefix"] = self._prefix + below
         operation = self._operation or operation_here()
         with self._explained():
-            yield from all_pages(partial(self._page, parameters), operation.bounds.pages)
+            yield from listing.all_pages(partial(self._page, parameters), operation.bounds.pages)
 
     def keys(self, below: str, after: str = "") -> Iterator[str]:
         """Every key that begins with `below` and comes after `after`, in order."""
@@ -163,7 +157,7 @@ class Objects:
                     self._put(key, data, IfNoneMatch="*")
                     return True
                 except Exception as problem:
-                    status = _status(problem)
+                    status = status_of(problem)
                     if status == _FAILED_CONDITION:
                         return False
                     if status == _NOT_IMPLEMENTED:
@@ -216,7 +210,7 @@ class Objects:
         try:
             answer = conn.client.get_object(Bucket=self.location.bucket, Key=name, **arguments)
         except ClientError as problem:
-            status, code = _status(problem), problem.response["Error"].get("Code")
+            status, code = status_of(problem), problem.response["Error"].get("Code")
             if status in _PLAIN and code != "NoSuchBucket":
                 return Answer(status)
             if may_be_denied and code == "AccessDenied":
@@ -224,21 +218,21 @@ class Objects:
             raise
         return Answer(200, answer["Body"].read(), answer.get("ETag", "").strip('"'))
 
-    def _page(self, parameters: Mapping[str, str], token: str | None) -> ListPage:
+    def _page(self, parameters: Mapping[str, str], token: str | None) -> listing.ListPage:
         if token:
             parameters = {**parameters, "continuation-token": token}
-        with self._asking(LIMIT_PAGE_BYTES) as conn:
+        with self._asking(listing.LIMIT_PAGE_BYTES) as conn:
             signed = conn.signed(self.location.bucket)
             response = signed and signed.list(parameters)
             page = None
             if response and response.status_code == 200:
-                page = read_page(response.content, self._prefix)
+                page = listing.read_page(response.content, self._prefix)
             if page is None:
                 arguments = {name.title().replace("-", ""): parameters[name] for name in parameters}
                 answer = conn.client.list_objects_v2(Bucket=self.location.bucket, **arguments)
-                page = read_page(answer["Body"], self._prefix)
+                page = listing.read_page(answer["Body"], self._prefix)
         if page is None:
-            raise CutOff
+            raise listing.CutOff
         return page
 
 
@@ -254,8 +248,3 @@ def _refusal(response: Any) -> Exception:
     }
     refusal: Exception = ClientError(create_parser("rest-xml").parse(answer, None), "GetObject")
     return refusal
-
-
-def _status(problem: Exception) -> Any:
-    answer = getattr(problem, "response", None)
-    return answer["ResponseMetadata"].get("HTTPStatusCode") if isinstance(answer, dict) else None

@@ -13,26 +13,13 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote
 
+from botocore import awsrequest
 from botocore.auth import S3SigV4Auth
-from botocore.awsrequest import (
-    AWSHTTPConnection,
-    AWSHTTPConnectionPool,
-    AWSHTTPSConnection,
-    AWSHTTPSConnectionPool,
-    AWSRequest,
-    AWSResponse,
-)
 from botocore.exceptions import ConnectionClosedError, HTTPClientError, ReadTimeoutError
 from botocore.session import Session
 from urllib3 import exceptions as urllib3_errors
 
-from yamlgraph_prompts.sources.s3.bounds import (
-    LIMIT_ANSWER_BYTES,
-    BoundedSocket,
-    BoundExceeded,
-    Exchange,
-    TooMuch,
-)
+from yamlgraph_prompts.sources.s3 import bounds
 from yamlgraph_prompts.sources.s3.listing import refuse_bomb
 
 BLOCK_BYTES = 64 << 10
@@ -108,7 +95,7 @@ class SignedBucket:
 
     def _send(self, url: str, headers: Mapping[str, str], *, is_object: bool, once: bool) -> Any:
         named = {**headers, "User-Agent": "yamlgraph-prompts"}
-        request = AWSRequest("GET", url, headers=named, stream_output=is_object)
+        request = awsrequest.AWSRequest("GET", url, headers=named, stream_output=is_object)
         credentials = self._credentials.get_frozen_credentials()
         S3SigV4Auth(credentials, "s3", self._region).add_auth(request)
         try:
@@ -135,7 +122,7 @@ def _sent(pool: Any, request: Any) -> Any:
         decode_content=False,
         enforce_content_length=False,
     )
-    return AWSResponse(request.url, raw.status, raw.headers, raw)
+    return awsrequest.AWSResponse(request.url, raw.status, raw.headers, raw)
 
 
 class CutShort(ConnectionClosedError):  # type: ignore[misc]
@@ -152,7 +139,7 @@ def _bound(http: Any, *, is_s3: bool) -> None:
 
 def _send_bounded(send: Callable[[Any], Any], is_s3: bool, request: Any) -> Any:
     """The answer to a request, with its whole body; `send` reads its head."""
-    with Exchange(math.inf if is_s3 else LIMIT_ANSWER_BYTES) as exchange:
+    with bounds.Exchange(math.inf if is_s3 else bounds.LIMIT_ANSWER_BYTES) as exchange:
         is_parsed, request.stream_output = not request.stream_output, True
         data = b""
         try:
@@ -169,7 +156,7 @@ def _send_bounded(send: Callable[[Any], Any], is_s3: bool, request: Any) -> Any:
         except urllib3_errors.HTTPError as problem:
             raise CutShort(endpoint_url=request.url) from problem
         except HTTPClientError as problem:
-            if isinstance(problem.__context__, BoundExceeded):
+            if isinstance(problem.__context__, bounds.BoundExceeded):
                 raise problem.__context__ from None  # so that botocore does not try again
             raise
         finally:
@@ -190,12 +177,14 @@ def _body(raw: Any, limit_bytes: float) -> bytes:
     try:
         size = raw.length_remaining
         if size is not None and size > limit_bytes:
-            raise TooMuch(f"an answer of {size:,} bytes is larger than it may be ({limit_bytes:,})")
+            raise bounds.TooMuch(
+                f"an answer of {size:,} bytes is larger than it may be ({limit_bytes:,})"
+            )
         parts: list[bytes] = []
         while part := raw.read(BLOCK_BYTES):
             parts.append(part)
         if sum(map(len, parts)) > limit_bytes:
-            raise TooMuch(f"an answer is larger than it may be ({limit_bytes:,} bytes)")
+            raise bounds.TooMuch(f"an answer is larger than it may be ({limit_bytes:,} bytes)")
         return b"".join(parts)
     except BaseException:
         raw.close()
@@ -214,12 +203,12 @@ class _Bounded:
 
     # A proxy that opens a tunnel is a server, too.
     def _new_conn(self) -> Any:
-        return BoundedSocket(super()._new_conn())  # type: ignore[misc]
+        return bounds.BoundedSocket(super()._new_conn())  # type: ignore[misc]
 
     def connect(self) -> None:
         super().connect()  # type: ignore[misc]
-        if not isinstance(self.sock, BoundedSocket):
-            self.sock = BoundedSocket(self.sock)
+        if not isinstance(self.sock, bounds.BoundedSocket):
+            self.sock = bounds.BoundedSocket(self.sock)
 
     @property
     def is_connected(self) -> bool:
@@ -227,17 +216,17 @@ class _Bounded:
         return is_open and time.monotonic() - self.sock.used_s < IDLE_S
 
 
-class _HTTP(_Bounded, AWSHTTPConnection):  # type: ignore[misc]
+class _HTTP(_Bounded, awsrequest.AWSHTTPConnection):  # type: ignore[misc]
     pass
 
 
-class _HTTPS(_Bounded, AWSHTTPSConnection):  # type: ignore[misc]
+class _HTTPS(_Bounded, awsrequest.AWSHTTPSConnection):  # type: ignore[misc]
     pass
 
 
-class _HTTPPool(AWSHTTPConnectionPool):  # type: ignore[misc]
+class _HTTPPool(awsrequest.AWSHTTPConnectionPool):  # type: ignore[misc]
     ConnectionCls = _HTTP
 
 
-class _HTTPSPool(AWSHTTPSConnectionPool):  # type: ignore[misc]
+class _HTTPSPool(awsrequest.AWSHTTPSConnectionPool):  # type: ignore[misc]
     ConnectionCls = _HTTPS

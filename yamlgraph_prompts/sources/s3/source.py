@@ -74,11 +74,9 @@ class S3Source:
             self._is_loose = files is not None
             if files is not None:
                 return files
-        raise LayerUnavailable(
-            f"{self.url} has a published release that may not be read.",
-            layer=self.url,
-            hint=f"The credentials need s3:GetObject for {self.url}{RELEASES}*.",
-        )
+        text = f"{self.url} has a published release that may not be read."
+        hint = f"The credentials need s3:GetObject for {self.url}{RELEASES}*."
+        raise LayerUnavailable(text, layer=self.url, hint=hint)
 
     def changes(self, stop: Event) -> Iterator[None]:
         return poll(stop, self.refresh_s)
@@ -164,18 +162,14 @@ class S3Source:
         try:
             prompts = unpack(answer.data, release_id)
         except PromptsError as problem:
-            raise LayerUnavailable(
-                f"{self.url} has a release that is not what its name says: {problem.message}",
-                layer=self.url,
-                hint="It is not served. Push the release again.",
-            ) from problem
+            text = f"{self.url} has a release that is not what its name says: {problem.message}"
+            hint = "It is not served. Push the release again."
+            raise LayerUnavailable(text, layer=self.url, hint=hint) from problem
         files = {f"{name}.yaml": data for name, data in prompts.items()}
         if any(map(escapes, files)) or case_collisions(files):
-            raise LayerUnavailable(
-                f"{self.url} has a release, {release_id[:12]}, with names that cannot be files'.",
-                layer=self.url,
-                hint="It is not served. Push another one.",
-            )
+            text = f"{self.url} has a release, {release_id[:12]}, with names that cannot be files'."
+            hint = "It is not served. Push another one."
+            raise LayerUnavailable(text, layer=self.url, hint=hint)
         # Every byte has just been verified against the id, so it is as good a version.
         return Snapshot(files, release_id, release=release_id)
 
