@@ -756,8 +756,12 @@ def test_open_to_this_machine_and_to_no_other_site(
 # -- ten thousand knocks ---------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("count", [200, pytest.param(600, marks=pytest.mark.nightly)])
 def test_a_storm_of_bad_requests_breaks_and_writes_nothing(
-    prompts: LivePrompts, folder: Path, bad_requests: Callable[[int], list[tuple[Any, ...]]]
+    prompts: LivePrompts,
+    folder: Path,
+    bad_requests: Callable[[int], list[tuple[Any, ...]]],
+    count: int,
 ) -> None:
     def state() -> dict[str, bytes]:
         found = (folder / "prompts").rglob("*")
@@ -768,7 +772,7 @@ def test_a_storm_of_bad_requests_breaks_and_writes_nothing(
 
     async def storm() -> list[int]:
         seen = []
-        for role, method, path, headers, body in bad_requests(600):
+        for role, method, path, headers, body in bad_requests(count):
             answer = await Client(app, role=role).asend(method, path, headers=headers, body=body)
             assert 400 <= answer.status < 500, (method, path, headers, body[:80], answer)
             assert set(answer.json) == {"code", "message", "hint", "findings", "current"}

@@ -30,7 +30,7 @@ from yamlgraph_prompts import LivePrompts
 from yamlgraph_prompts.admin import admin_app
 from yamlgraph_prompts.admin.security.gate import Limits
 
-WORKERS = 4
+WORKERS = 3
 TOKEN = {"authorization": "Bearer the-operators-token", "connection": "close"}
 READY = "/admin/health/ready"
 YAML = {"content-type": "application/yaml"}
@@ -71,7 +71,7 @@ def one_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def server(one_server: Server) -> Server:
-    """Four workers, none held, that say a0 and b0."""
+    """All workers, none held, that say a0 and b0."""
     ask(one_server, "POST", "/follow")
     ask(one_server, "PUT", "/prompts/b", "user: b0")
     ask(one_server, "PUT", "/prompts/a", "user: a0")
@@ -194,7 +194,7 @@ GUNICORN = (
 )
 
 
-def test_four_workers_of_gunicorn_that_were_forked_from_one_share_every_change(
+def test_workers_of_gunicorn_that_were_forked_from_one_share_every_change(
     tmp_path: Path,
 ) -> None:
     files = {"app.py": APP, "prompts/a.yaml": "user: a0", "prompts/b.yaml": "user: b0"}

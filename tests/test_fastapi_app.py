@@ -24,7 +24,7 @@ from tests.model_server import ModelServer
 from yamlgraph_prompts import load_and_compile
 
 UVICORN = ("uvicorn", "app:app", "--host", "127.0.0.1")
-WORKERS = 4
+WORKERS = 3
 _threads = map(str, itertools.count())
 
 
