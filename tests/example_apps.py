@@ -19,7 +19,6 @@ import httpx
 from tests.conftest import ROOT, wait_until
 
 STOP_S = 15.0
-CLI = "from yamlgraph_prompts._cli import main; raise SystemExit(main())"
 
 
 def copy_of(example: str, folder: Path) -> Path:

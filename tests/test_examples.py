@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT, wait_until
-from tests.example_apps import CLI, copy_of, save, settings
+from tests.example_apps import copy_of, save, settings
 from tests.model_server import ModelServer
+from yamlgraph_prompts._cli import main
 
 EXAMPLES = sorted(path.name for path in (ROOT / "examples").iterdir() if path.is_dir())
 
@@ -173,21 +174,21 @@ def test_each_example_has_a_readme_with_the_command_that_runs_it(example: str) -
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
-def test_the_prompts_of_each_example_pass_the_strict_check(example: str, tmp_path: Path) -> None:
+def test_the_prompts_of_each_example_pass_the_strict_check(
+    example: str,
+    tmp_path: Path,
+    stand_in: Callable[[Path], None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     folder = copy_of(example, tmp_path)
+    stand_in(folder)
+    for name, value in settings(tmp_path).items():
+        monkeypatch.setenv(name, value)
     graphs = sorted(path.name for path in folder.glob("*.yaml"))
     layers = ["prompts"]
     if example == "environments":
         layers = ["prompts/{environment}", "prompts/base"]
     words = ["check", "--strict", *graphs, "--environment", "production"]
     words += [word for layer in layers for word in ("--layer", layer)]
-    done = subprocess.run(
-        [sys.executable, "-c", CLI, *words],
-        cwd=folder,
-        env=settings(tmp_path),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert main(words) == 0, capsys.readouterr()

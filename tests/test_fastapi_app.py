@@ -6,7 +6,6 @@ import asyncio
 import gc
 import importlib.util
 import itertools
-import subprocess
 import sys
 import threading
 import time
@@ -19,9 +18,10 @@ from typing import Any
 import pytest
 
 from tests.conftest import run_in, wait_until
-from tests.example_apps import CLI, Server, copy_of, save, serving, settings
+from tests.example_apps import Server, copy_of, save, serving, settings
 from tests.model_server import ModelServer
 from yamlgraph_prompts import load_and_compile
+from yamlgraph_prompts._cli import main
 
 UVICORN = ("uvicorn", "app:app", "--host", "127.0.0.1")
 WORKERS = 3
@@ -125,34 +125,25 @@ def moved_on(server: Server, before: dict[int, str]) -> bool:
 
 
 def test_a_rollback_by_the_command_reaches_every_worker_and_is_held_until_follow(
-    server: Server, model_server: ModelServer
+    server: Server,
+    model_server: ModelServer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.chdir(server.folder)
+    for name, value in settings(server.folder.parent).items():
+        monkeypatch.setenv(name, value)
     before = live(server)
-    said = command(server, "rollback")
+    assert main(["rollback", "--layer", "prompts"]) == 0
     wait_until(lambda: moved_on(server, before))
     (rolled_back,) = set(live(server).values())
-    assert rolled_back[:12] in said
+    assert rolled_back[:12] in "".join(capsys.readouterr())
     save(server.folder / "prompts/draft.yaml", 'user: "A long draft to {name}."\n')
     wait_until(lambda: "are not published until follow()" in server.log)
     assert set(live(server).values()) == {rolled_back}
-    command(server, "follow")
+    assert main(["follow", "--layer", "prompts"]) == 0
     wait_until(lambda: draft(server) == "echo: A long draft to Ada.")
     wait_until(lambda: set(live(server).values()).isdisjoint({rolled_back}))
-
-
-def command(server: Server, name: str) -> str:
-    """`yamlgraph-prompts <name> -l prompts`, in the app's folder and with its store."""
-    done = subprocess.run(
-        [sys.executable, "-c", CLI, name, "--layer", "prompts"],
-        cwd=server.folder,
-        env=settings(server.folder.parent),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
 
 
 def test_a_broken_prompt_stays_out_of_every_worker(
@@ -164,19 +155,7 @@ def test_a_broken_prompt_stays_out_of_every_worker(
     assert set(live(server).values()) == set(before.values())
 
 
-def test_the_server_stops_when_it_is_told_to_and_leaves_nobody_behind(
-    tmp_path: Path, model_server: ModelServer
-) -> None:
-    folder = copy_of("fastapi_app", tmp_path)
-    env = settings(tmp_path, model_server.url)
-    with serving(UVICORN, folder, env, ready="/release") as server:
-        draft(server)
-    assert server.process.returncode in (0, -15)
-    assert "Application shutdown complete" in server.log
-    assert "Traceback" not in server.log
-
-
-def test_a_worker_that_nobody_has_asked_yet_follows_edits_too(
+def test_a_worker_that_nobody_has_asked_yet_follows_edits_too_and_stops_when_it_is_told_to(
     tmp_path: Path, model_server: ModelServer
 ) -> None:
     folder = copy_of("fastapi_app", tmp_path)
@@ -185,6 +164,9 @@ def test_a_worker_that_nobody_has_asked_yet_follows_edits_too(
         save(folder / "prompts/draft.yaml", 'user: "A tiny draft to {name}."\n')
         wait_until(lambda: server.log.count(" is live in ") == 2)
         assert draft(server) == "echo: A tiny draft to Ada."
+    assert server.process.returncode in (0, -15)
+    assert "Application shutdown complete" in server.log
+    assert "Traceback" not in server.log
 
 
 def app_module(folder: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
@@ -219,6 +201,7 @@ def test_twenty_starts_and_stops_leave_no_thread(
 FORK = """
 import os, sys
 from yamlgraph_prompts import load_and_compile
+from yamlgraph_prompts._cli import main
 from tests.conftest import wait_until
 from tests.example_apps import save
 from pathlib import Path

@@ -389,7 +389,7 @@ from yamlgraph_prompts import LivePrompts
 folder, me = Path({folder!r}), sys.argv[1]
 statuses = set()
 with LivePrompts(folder, watch=False) as prompts:
-    ends = time.monotonic() + 2
+    ends = time.monotonic() + 1
     number = 0
     while time.monotonic() < ends:
         number += 1
