@@ -308,9 +308,11 @@ def test_a_prompts_messages_are_those_of_prepare_messages(
             return prepare_messages("p", VALUES, provider, state={"topic": "bees"})[0]
 
     def mine() -> Any:
-        template = PromptTemplate(content, prompt="p")
         if not through_yamlgraph:
-            return template.messages(VALUES, state={"topic": "bees"}, provider=provider)
+            own = {**content, "provider": provider or content.get("provider")}
+            template = PromptTemplate(own, prompt="p")
+            return template.messages(VALUES, state={"topic": "bees"})
+        template = PromptTemplate(content, prompt="p")
         install()
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(executor_base, "load_prompt", lambda *a, **k: template.loaded())
@@ -332,19 +334,18 @@ def test_a_prompts_messages_are_those_of_prepare_messages(
 
 
 def test_the_anthropic_provider_gets_blocks_and_a_cache_mark() -> None:
-    template = PromptTemplate(
-        {
-            "system_segments": [{"content": "Rules", "cache": True}, {"content": "{name}"}],
-            "user": "go",
-        },
-        prompt="p",
-    )
-    system = template.messages({"name": "Ada"}, provider="anthropic")[0]
+    content = {
+        "system_segments": [{"content": "Rules", "cache": True}, {"content": "{name}"}],
+        "user": "go",
+    }
+    template = PromptTemplate({**content, "provider": "anthropic"}, prompt="p")
+    system = template.messages({"name": "Ada"})[0]
     assert system.content == [
         {"type": "text", "text": "Rules", "cache_control": {"type": "ephemeral"}},
         {"type": "text", "text": "Ada"},
     ]
-    assert template.messages({"name": "Ada"})[0].content == "Rules\nAda"
+    plain = PromptTemplate(content, prompt="p")
+    assert plain.messages({"name": "Ada"})[0].content == "Rules\nAda"
 
 
 def test_a_missing_variable_is_told_in_yamlgraphs_words() -> None:

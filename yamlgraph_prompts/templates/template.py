@@ -66,29 +66,20 @@ class PromptTemplate:
         return frozenset().union(*(template.variables for _path, template in self._parts))
 
     def messages(
-        self,
-        variables: Mapping[str, Any] | None,
-        *,
-        state: Mapping[str, Any] | None = None,
-        provider: str | None = None,
+        self, variables: Mapping[str, Any], *, state: Mapping[str, Any] | None = None
     ) -> list[BaseMessage]:
         """The LangChain messages, as YAMLGraph's `prepare_messages` builds them."""
         from langchain_core.messages import HumanMessage, SystemMessage
 
-        system, user = self.rendered(variables, state=state, provider=provider)
+        system, user = self.rendered(variables, state=state)
         return (
             [HumanMessage(user)] if system is None else [SystemMessage(system), HumanMessage(user)]
         )
 
     def rendered(
-        self,
-        variables: Mapping[str, Any] | None,
-        *,
-        state: Mapping[str, Any] | None = None,
-        provider: str | None = None,
+        self, variables: Mapping[str, Any], *, state: Mapping[str, Any] | None = None
     ) -> tuple[str | Blocks | None, str]:
         """The texts of the system message, None without one, and of the human message."""
-        variables = variables or {}
         if self._required is None or not variables.keys() >= self._required:
             self._check(variables)
         if self._user is None:
@@ -97,7 +88,7 @@ class PromptTemplate:
             )
         budget = Budget(LIMITS)
         user = self._user.render(variables, state, budget)
-        return self._system(variables, state, provider, budget), user
+        return self._system(variables, state, budget), user
 
     def loaded(self) -> dict[str, Any]:
         """The prompt's mapping for YAMLGraph's `load_prompt`; its `Text`s share one budget."""
@@ -178,11 +169,7 @@ class PromptTemplate:
         self._required = self.variables
 
     def _system(
-        self,
-        variables: Mapping[str, Any],
-        state: Mapping[str, Any] | None,
-        provider: str | None,
-        budget: Budget,
+        self, variables: Mapping[str, Any], state: Mapping[str, Any] | None, budget: Budget
     ) -> str | Blocks | None:
         if self._no_segments:
             return ""
@@ -191,7 +178,7 @@ class PromptTemplate:
         texts = [template.render(variables, state, budget) for template, _cache in self._segments]
         if self._is_scalar:
             return texts[0] or None
-        if (self._provider if provider is None else provider) != "anthropic":
+        if self._provider != "anthropic":
             return "\n".join(texts)
         blocks: Blocks = []
         for text, (_template, cache) in zip(texts, self._segments, strict=True):
