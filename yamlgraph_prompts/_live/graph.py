@@ -29,27 +29,11 @@ _FIELDS = frozenset(inspect.signature(Pregel.__init__).parameters) - {"self"}
 # Runnable's methods that are made of invoke and stream: they run with the handle as self.
 _MIXINS = frozenset(
     {
-        "_abatch_with_config",
-        "_acall_with_config",
-        "_astream_events_v1_v2",
-        "_astream_events_v3_unsupported",
-        "_atransform_stream_with_config",
-        "_batch_with_config",
-        "_call_with_config",
-        "_transform_stream_with_config",
-        "as_tool",
-        "assign",
-        "astream_log",
-        "atransform",
-        "bind",
-        "map",
-        "pick",
-        "pipe",
-        "transform",
-        "with_alisteners",
-        "with_fallbacks",
-        "with_listeners",
-        "with_retry",
+        *("_abatch_with_config", "_acall_with_config", "_batch_with_config", "_call_with_config"),
+        *("_astream_events_v1_v2", "_astream_events_v3_unsupported"),
+        *("_atransform_stream_with_config", "_transform_stream_with_config"),
+        *("as_tool", "assign", "astream_log", "atransform", "bind", "map", "pick", "pipe"),
+        *("transform", "with_alisteners", "with_fallbacks", "with_listeners", "with_retry"),
         "with_types",
     }
 )
