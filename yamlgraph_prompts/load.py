@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Hashable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
@@ -188,11 +188,7 @@ class _Built:
     """A graph that a function builds, as `LivePrompts` sees it."""
 
     def __init__(self, build: Callable[[Release], StateGraph[Any, Any, Any, Any]]) -> None:
-        self._build = build
-
-    @property
-    def identity(self) -> Hashable:
-        return self._build
+        self._build = self.identity = build
 
     def read(self, has: Callable[[str], bool]) -> GraphFacts:
         return GraphFacts(getattr(self._build, "__qualname__", "graph"), ())

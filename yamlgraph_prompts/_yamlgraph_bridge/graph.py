@@ -27,16 +27,12 @@ class YamlGraph:
         self, path: Path, *, environment: str, bundled: bool, guarded: tuple[Path, ...] = ()
     ) -> None:
         supported()
-        self._path = path.resolve()
+        self.identity = path.resolve()
         self._reader = GraphReader(path.absolute(), environment, bundled)
         self._guarded = guarded
         self._config: Any = None
         self._savers: dict[str, Any] = {}
         self._folders: WeakSet[execute.Folder] = WeakSet()
-
-    @property
-    def identity(self) -> Path:
-        return self._path
 
     def read(self, has: Callable[[str], bool]) -> GraphFacts:
         facts = self._reader.read(has)

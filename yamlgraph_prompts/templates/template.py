@@ -40,15 +40,11 @@ class PromptTemplate:
         self._is_scalar = False
         self._no_segments = False
         self._segments: list[tuple[MessageTemplate, bool]] = []
-        self._parts: list[tuple[Path, MessageTemplate]] = []
+        # Where each text stands in the mapping, such as ("system", 0, "content").
+        self.parts: list[tuple[Path, MessageTemplate]] = []
         self._required: frozenset[str] | None = None
         self._read_system(content)
         self._user = self._read_user(content)
-
-    @property
-    def parts(self) -> tuple[tuple[Path, MessageTemplate], ...]:
-        """Where each text stands in the mapping, such as ``("system", 0, "content")``."""
-        return tuple(self._parts)
 
     @property
     def system_texts(self) -> tuple[str, ...]:
@@ -63,7 +59,7 @@ class PromptTemplate:
     @property
     def variables(self) -> frozenset[str]:
         """The names that `messages` needs."""
-        return frozenset().union(*(template.variables for _path, template in self._parts))
+        return frozenset().union(*(template.variables for _path, template in self.parts))
 
     def messages(
         self, variables: Mapping[str, Any], *, state: Mapping[str, Any] | None = None
@@ -99,7 +95,7 @@ class PromptTemplate:
         for key in ("system", "system_segments"):
             if isinstance(copy.get(key), list):
                 copy[key] = [dict(item) if isinstance(item, dict) else item for item in copy[key]]
-        for path, template in self._parts:
+        for path, template in self.parts:
             place: Any = copy
             for step in path[:-1]:
                 place = place[step]
@@ -154,7 +150,7 @@ class PromptTemplate:
         if not text:
             return None
         template = MessageTemplate(text, prompt=self.prompt)
-        self._parts.append((path, template))
+        self.parts.append((path, template))
         return template
 
     # -- building
@@ -162,7 +158,7 @@ class PromptTemplate:
     def _check(self, variables: Mapping[str, Any]) -> None:
         if self._wrong:
             raise PromptRenderError(self._wrong, prompt=self.prompt)
-        for _path, template in self._parts:
+        for _path, template in self.parts:
             template.refuse_braces()
             if missing := template.variables - variables.keys():
                 raise missing_variables(self.prompt, missing)
