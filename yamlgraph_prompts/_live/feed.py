@@ -32,21 +32,10 @@ class Feed(Protocol):
     The live build is taken first, its `for_run` once a run's config is known, then `ran`.
     """
 
-    @property
-    def pin(self) -> Pin:
-        """Which release a run takes when the live one has moved on."""
-
-    @property
-    def allow_release_override(self) -> bool:
-        """Whether a caller's ``prompts_release`` chooses the release of a fresh run."""
-
-    @property
-    def key(self) -> bytes:
-        """The key of the marks in checkpoints; see `live.marks`."""
-
-    @property
-    def owner(self) -> object:
-        """Live graphs with the same owner share the release of one run."""
+    pin: Pin  # which release a run takes when the live one has moved on
+    allow_release_override: bool  # whether a caller's `prompts_release` chooses a fresh run's
+    key: bytes  # of the marks in checkpoints; see `live.marks`
+    owner: Any  # live graphs with the same owner share the release of one run
 
     def at_once(self) -> Build | None:
         """The live build; None where `current` may have to wait."""
