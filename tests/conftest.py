@@ -28,6 +28,7 @@ from tests.s3_servers import (  # noqa: F401 - fixtures: one server of each kind
     swift_url,
 )
 from yamlgraph_prompts._isolation import pool
+from yamlgraph_prompts.registry import folder as places
 
 ROOT = Path(__file__).parent.parent
 _KEYS = ("_API_KEY", "_API_TOKEN", "_AI_ENDPOINT")
@@ -167,6 +168,8 @@ def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     store = tmp_path.with_name(f"{tmp_path.name}-store")
     store.mkdir(mode=0o700)
     monkeypatch.setenv("YAMLGRAPH_PROMPTS_STORE", str(store))
+    # A stand-in for a store outlives the process.
+    monkeypatch.setattr(places, "_temporary_bases", lambda: iter([store]))
     monkeypatch.setenv("LANGSMITH_TRACING", "false")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
     yield

@@ -146,6 +146,53 @@ def test_where_no_process_can_be_started_the_error_says_so(
     assert ask(pool, "echo", 1) == {"value": 1}
 
 
+@pytest.fixture
+def uwsgi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Python embedded in a program, which would say when it is started."""
+    program = tmp_path / "uwsgi"
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path}/served\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    return program
+
+
+@pytest.mark.parametrize("executable", ["uwsgi", "", None])
+def test_where_python_is_embedded_its_interpreter_is_found(
+    executable: str | None, uwsgi: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if executable != "uwsgi":
+        monkeypatch.setattr(sys, "executable", executable)
+    monkeypatch.setattr(pool_module, "_START", WITH_TEST_JOBS)
+    with Pool(["test"]) as pool:
+        assert ask(pool, "echo", 1) == {"value": 1}
+    assert not uwsgi.with_name("served").exists()
+
+
+def test_the_interpreter_can_be_named(uwsgi: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = pool_module.interpreter()
+    for prefix in ("prefix", "base_prefix"):
+        monkeypatch.setattr(sys, prefix, "/nowhere")
+    with Pool(["yaml"]) as pool:
+        with pytest.raises(WorkerUnavailable, match=r"uwsgi.*YAMLGRAPH_PROMPTS_PYTHON"):
+            pool.answer("yaml", b'{"user": "Hi"}', seconds=5.0)
+        monkeypatch.setenv("YAMLGRAPH_PROMPTS_PYTHON", real)
+        assert pool.answer("yaml", b'{"user": "Hi"}', seconds=5.0)[1] == b"user: Hi\n"
+    assert not uwsgi.with_name("served").exists()
+
+
+@pytest.mark.parametrize("named", ["/bin/true", "/no/such/python"])
+def test_what_was_started_in_vain_is_named(named: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("YAMLGRAPH_PROMPTS_PYTHON", named)
+    with Pool(["yaml"]) as pool, pytest.raises(WorkerUnavailable, match=named):
+        pool.answer("yaml", b"{}", seconds=5.0)
+
+
+def test_another_python_is_refused(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.implementation, "cache_tag", "cpython-399")
+    with pytest.raises(WorkerUnavailable, match="is not cpython-399"):
+        ask(pool, "echo", 1)
+
+
 def test_a_worker_has_no_environment_no_files_and_no_heavy_modules(
     pool: Pool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -147,7 +147,8 @@ def test_one_flipped_bit_anywhere_is_found(folder: Path, bit: int) -> None:
     damaged = bytearray(PACK)
     damaged[bit // 8] ^= 1 << bit % 8
     path = stored(folder, bytes(damaged))
-    with pytest.raises(StoreCorrupted, match="rebuilds"):
+    # One of a few bits of the format's number makes it a later one.
+    with pytest.raises(StoreError, match=r"rebuilds|another version"):
         read_pack(path, RELEASE.id)
 
 

@@ -11,6 +11,7 @@ from tests.registry_contract import RegistryContract
 from tests.s3_servers import Shop
 from yamlgraph_prompts.errors import UnknownScheme
 from yamlgraph_prompts.registry import is_registry, keeps_releases, open_registry
+from yamlgraph_prompts.registry.journal import journal_path
 from yamlgraph_prompts.registry.local import LocalRegistry
 from yamlgraph_prompts.registry.memory import MemoryRegistry
 from yamlgraph_prompts.registry.ports import Registry
@@ -39,7 +40,9 @@ class TestLocal(RegistryContract):
         registry = opened()
         assert isinstance(registry, LocalRegistry)
         assert registry.folder == tmp_path / "a registry"
-        assert registry.journal_path("staging") != registry.journal_path("production")
+        assert journal_path(registry.folder, "staging") != journal_path(
+            registry.folder, "production"
+        )
 
 
 class TestMemory(RegistryContract):

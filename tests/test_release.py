@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from yamlgraph_prompts._model.graph import GraphFacts, GraphFile, OwnPrompt, PromptUse
 from yamlgraph_prompts._model.release import LayerVersion, Prompt, Release
 from yamlgraph_prompts.errors import PromptNotFound
-from yamlgraph_prompts.registry.memory import MemoryStore, Store
+from yamlgraph_prompts.registry.store import Store
 
 names = st.text(string.ascii_lowercase + "/_é", min_size=1, max_size=12)
 prompts = st.dictionaries(names, st.binary(max_size=30), max_size=6)
@@ -91,7 +91,7 @@ def test_a_stored_release_comes_back_as_it_was(
     with Store(tmp_path_factory.mktemp("kept") / "store") as store:
         store.put(release)
         assert store.get(release.id) == release
-    memory = MemoryStore()
+    memory = Store(None)
     memory.put(release)
     assert memory.get(release.id) == release
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         StoreCorrupted,
         StoreError,
         UnknownScheme,
+        UnsupportedStore,
         UnsupportedYamlgraph,
     )
     from yamlgraph_prompts.findings import Finding
@@ -78,6 +79,7 @@ __all__ = [
     "StoreError",
     "StoredRelease",
     "UnknownScheme",
+    "UnsupportedStore",
     "UnsupportedYamlgraph",
     "live_graph",
     "load_and_compile",

@@ -19,7 +19,8 @@ PromptsError
 ├── GraphRefused (ValueError)            a graph cannot be built
 ├── GraphChanged (RuntimeError)          a run waits at a node that no longer exists
 ├── StoreError (OSError)                 the store cannot be used
-│   └── StoreCorrupted                   the content of a pack does not match its id
+│   ├── StoreCorrupted                   the content of a pack does not match its id
+│   └── UnsupportedStore                 another version wrote it in another format
 ├── UnsupportedYamlgraph (RuntimeError)  this version of yamlgraph is not supported
 ├── WorkStopped (RuntimeError)           untrusted work exceeded a limit or failed
 │   └── WorkerDied                       its worker process was killed from outside
@@ -250,6 +251,17 @@ class StoreError(PromptsError, OSError):
 
 class StoreCorrupted(StoreError):
     """The content of a stored release does not match its id; it is never served."""
+
+
+class UnsupportedStore(StoreError):
+    """Another version of this package wrote the store, or a release in it, in another format."""
+
+    def __init__(self, path: object, found: str) -> None:
+        super().__init__(
+            f"{path} was written by another version of yamlgraph-prompts ({found}).",
+            hint="Run that version, or name another folder in YAMLGRAPH_PROMPTS_STORE; see the "
+            "page on upgrades in the documentation.",
+        )
 
 
 class UnsupportedYamlgraph(PromptsError, RuntimeError):

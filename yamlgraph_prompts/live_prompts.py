@@ -10,11 +10,13 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from yamlgraph_prompts._files.forks import renewed_in_child
+from yamlgraph_prompts._following.arrival import LOOK_WITHIN_S, on_event_loop
 from yamlgraph_prompts._following.follower import Following
 from yamlgraph_prompts._live import LiveGraph, LiveStateGraph, Pin, Recipe
 from yamlgraph_prompts._model.events import Hook
@@ -32,6 +34,7 @@ from yamlgraph_prompts._publishing.live import Live
 from yamlgraph_prompts._publishing.report import Report
 from yamlgraph_prompts.errors import LayerError, PromptsError, ReleaseNotFound
 from yamlgraph_prompts.registry.replicas import HostReplicas
+from yamlgraph_prompts.sources.deadline import within
 from yamlgraph_prompts.sources.layers import AnyLayer, as_layer, environment_name
 from yamlgraph_prompts.sources.reader import LayerReader
 
@@ -148,9 +151,9 @@ class LivePrompts(Editable):
             PromptsRejected: The first release was rejected and the store has no earlier good one.
             LayerError: A layer cannot be read and the store has no earlier good release.
         """
-        release = self._started().release
+        self._started()
         self.follow_changes()
-        return release
+        return self._started().release
 
     def __getitem__(self, name: str) -> Prompt:
         release = self.release
@@ -272,9 +275,13 @@ class LivePrompts(Editable):
 
     def follow_changes(self) -> None:
         """Start following changes, once in each process; every use of the prompts calls this."""
-        if self._following.arrival.due:
+        arrival = self._following.arrival
+        if arrival.due:
             self._following.start()
             self._engine.announce()
+        if arrival.late and not on_event_loop() and arrival.thawed():
+            with suppress(PromptsError):
+                within(LOOK_WITHIN_S, partial(self._publish, Trigger.FIRST_LOOK), "A layer")
 
     def close(self) -> None:
         """Stop following changes and release all resources. Runs in progress keep their release."""
@@ -365,12 +372,10 @@ def _store(
     folder: str | os.PathLike[str] | None,
     graph: Path | None,
 ) -> Store:
-    if folder is None and readers and all(reader.url == "memory:" for reader in readers):
-        from yamlgraph_prompts.registry.memory import MemoryStore
-
-        return MemoryStore()
     from yamlgraph_prompts.registry.store import Store
 
+    if folder is None and readers and all(reader.url == "memory:" for reader in readers):
+        return Store(None)
     root = Path(folder) if folder is not None else None
     return Store.default(environment, [reader.place for reader in readers], root, graph=graph)
 

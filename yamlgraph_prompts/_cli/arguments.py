@@ -79,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     for add in (
         _check, _show, _diff, _run, _push, _promote, _releases, _activate, _rollback, _follow,
         _export,
+        _store,
         _serve,
         _demo,
     ):  # fmt: skip
@@ -310,6 +311,23 @@ def _follow(commands: Any) -> None:
     add_words(parser, "GRAPH", "graphs to check it with")
     add_prompts(parser)
     add_author(parser)
+    add_json(parser)
+
+
+def _store(commands: Any) -> None:
+    parser = _command(
+        commands, "store", "list the stores of this machine, or remove unused ones",
+        "yamlgraph-prompts store prune --days 90", target="stores",
+        more="Each environment and set of layers has one. Those that are held or in use are kept.",
+    )  # fmt: skip
+    add_words(parser, "list | prune", "what to do")
+    parser.add_argument(
+        "--store", metavar="FOLDER",
+        help="the folder that the stores are in; default: as for the other commands",
+    )  # fmt: skip
+    parser.add_argument(
+        "--days", type=float, default=90.0, help="prune what was not used for so long (90)"
+    )
     add_json(parser)
 
 

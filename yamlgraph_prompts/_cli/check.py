@@ -235,9 +235,9 @@ def _is_there(path: Path) -> bool:
 
 def building(candidate: Candidate) -> Iterator[Finding]:
     """The findings that only a build of the graphs shows; a publication builds them too."""
-    from yamlgraph_prompts.registry.memory import MemoryStore
+    from yamlgraph_prompts.registry.store import Store
 
-    store, found = MemoryStore(), candidate.findings
+    store, found = Store(None), candidate.findings
     try:
         for graph, facts in candidate.graphs.items():
             if any(f.severity == "error" and f.graph in (None, facts.name) for f in found):

@@ -33,6 +33,7 @@ from yamlgraph_prompts.errors import (
     ReleaseNotFound,
 )
 from yamlgraph_prompts.findings import Finding
+from yamlgraph_prompts.registry.folder import from_reserve
 from yamlgraph_prompts.registry.store import AUDIT_FILE
 
 if TYPE_CHECKING:
@@ -288,8 +289,10 @@ def _audit(
         "message": arguments.message and printable(arguments.message),
     }
     data = f"\n{json.dumps(line)}\n".encode()
+    if (folder := selection.store.folder) is None:
+        return
     try:
-        append(selection.store.registry.folder / AUDIT_FILE, data, sync=False)
+        from_reserve(folder, lambda: append(folder / AUDIT_FILE, data, sync=False))
     except OSError as problem:
         note(f"The audit log could not be written: {problem.strerror}.")
 

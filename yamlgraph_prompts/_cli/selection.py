@@ -126,17 +126,29 @@ class Selection:
 
     def takes_orders(self) -> None:
         """Make sure that a command on this store can reach an app."""
-        if self.store.current() is None and not self.store.releases():
-            raise self.nothing_kept()
-        if not self.store.writable:
+        store = self.store
+        if store.retreated and not self._app_is_here():
             raise StoreError(
-                "No process would notice this command, since the store cannot be written.",
+                f"No process would notice this command. {store.trouble}",
                 hint="Free some space, correct its permissions, or run this as the app's user.",
             )
+        if store.current() is None and not store.releases():
+            raise self.nothing_kept()
+
+    def _app_is_here(self) -> bool:
+        """Whether an app uses the folder that stands in for the store."""
+        from yamlgraph_prompts.registry.replicas import HostReplicas
+
+        folder = self.store.folder
+        if folder is None:
+            return False
+        return bool(HostReplicas(lambda: folder / "workers").replicas(self.store.environment))
 
     def nothing_kept(self) -> ReleaseNotFound:
         """The error if no app keeps its releases here; usually the arguments are not the app's."""
-        where = f" in {self.store.folder}" if self.store.writable else ""
+        where = (
+            f" in {self.store.folder}" if not self.store.retreated else f". {self.store.trouble}"
+        )
         return ReleaseNotFound(
             f"No release is live for {self.shown} ({self.environment}){where}.",
             release_id=LIVE,

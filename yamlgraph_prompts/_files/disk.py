@@ -23,8 +23,9 @@ logger = logging.getLogger("yamlgraph_prompts")
 TEMPORARY = ".tmp-"
 _CAREFUL = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _CAREFUL
-_FULL = "Free some space, or name a folder on another disk in YAMLGRAPH_PROMPTS_STORE."
-_HINTS = {errno.ENOSPC: _FULL, errno.EDQUOT: _FULL}
+FULL = (errno.ENOSPC, errno.EDQUOT)
+HINT_FULL = "Free some space, or name a folder on another disk in YAMLGRAPH_PROMPTS_STORE."
+_HINTS = dict.fromkeys(FULL, HINT_FULL)
 _ANOTHER = "Make it writable for this user, or name another folder in YAMLGRAPH_PROMPTS_STORE."
 
 
@@ -49,7 +50,10 @@ def refusal(doing: str, path: Path, error: OSError) -> StoreError:
 
 
 def private_folder(folder: Path) -> None:
-    """Make `folder` (mode 0700) when it is not there; refuse one that others can change."""
+    """Make `folder` (mode 0700) when it is not there; refuse one that others can change.
+
+    One of ours that a group of ours may write to is closed again, as far as that can be done.
+    """
     try:
         facts = os.lstat(folder)
     except FileNotFoundError:
@@ -71,11 +75,36 @@ def private_folder(folder: Path) -> None:
             "its owner could change what is served.",
             hint="Change its owner, or name another folder in YAMLGRAPH_PROMPTS_STORE.",
         )
-    if facts.st_mode & 0o022:
+    if facts.st_mode & 0o002 or (
+        facts.st_mode & 0o020 and facts.st_gid not in (os.getegid(), *os.getgroups())
+    ):
         raise StoreError(
             f"The store {folder} can be written by other users: they could change what is served.",
-            hint=f"Run: chmod go-w {folder}",
+            hint=f"Run: chmod go-w {folder}. Where the mount decides the mode (vfat, Azure Files), "
+            "mount it with dir_mode=0700, or name another folder in YAMLGRAPH_PROMPTS_STORE.",
         )
+    if facts.st_mode & 0o020:
+        _close_to_group(folder)
+
+
+def _close_to_group(folder: Path) -> None:
+    """Undo what each mount with a Kubernetes fsGroup does to a folder and the files in it."""
+    with suppress(OSError):
+        os.chmod(folder, 0o700)
+        for name in os.listdir(folder):
+            if stat.S_ISREG(os.lstat(folder / name).st_mode):
+                os.chmod(folder / name, 0o600)
+    if folder not in _closed:
+        _closed.add(folder)
+        logger.warning(
+            "The store %s was writable for a group of this user, as a volume with an fsGroup is. "
+            "It is used; its mode is %o now",
+            folder,
+            stat.S_IMODE(os.lstat(folder).st_mode),
+        )
+
+
+_closed: set[Path] = set()
 
 
 def read_file(path: Path, limit: int, start: int = 0) -> tuple[bytes, os.stat_result]:

@@ -11,20 +11,41 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from time import monotonic
+from time import monotonic, time
 
 MOST_S = 0.1
+LOOK_WITHIN_S = 2.0  # that a run waits for a look after its process was frozen
+FROZEN_S = 10.0  # without a tick: the process was stopped, and what it serves may be old
 _POLL_S = 0.002
 
 
 class Arrival:
     """One change on its way to becoming live, or none (`coming` is None). Thread-safe."""
 
-    __slots__ = ("coming", "due")
+    __slots__ = ("_frozen", "_ticked_s", "coming", "due")
 
     def __init__(self, due: bool = False) -> None:
         self.due = due  # the first run is to look for a change itself
         self.coming: _Coming | None = None
+        self._ticked_s, self._frozen = 0.0, False
+
+    @property
+    def late(self) -> bool:
+        """Whether the process did not run for a while, so that nobody looked for a change."""
+        # The wall's clock: some hosts stop the other one too.
+        return self._frozen or 0.0 < self._ticked_s < time() - FROZEN_S
+
+    def tick(self) -> None:
+        """The watching thread runs."""
+        self._frozen = self.late
+        self._ticked_s = time()
+
+    def thawed(self) -> bool:
+        """Whether the caller is the one to look, as the process was late."""
+        was_late = self.late
+        if was_late:
+            self._ticked_s, self._frozen = time(), False
+        return was_late
 
     def announced(self) -> None:
         """Something has changed, and will be taken at once."""
@@ -44,6 +65,7 @@ class Arrival:
         """After a fork: the publishing thread is in the other process."""
         self.due = due
         self.coming = None
+        self._ticked_s, self._frozen = 0.0, False
 
     def wait(self) -> None:
         """Wait for what is on its way; returns at once on an event loop and where nothing is."""

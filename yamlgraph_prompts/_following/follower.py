@@ -108,10 +108,14 @@ class Following:
                 poll_s=self._refresh_s,
                 on_trouble=self._trouble,
                 on_news=self.arrival.announced,
+                on_tick=self.arrival.tick,
             )
             yield self._files
         if any(True for _ in self._store_paths()):
-            yield Watch(self._pointed, paths=self._store_paths, poll_s=self._refresh_s)
+            tick = self.arrival.tick
+            yield Watch(
+                self._pointed, paths=self._store_paths, poll_s=self._refresh_s, on_tick=tick
+            )
 
     def rearm(self) -> None:
         """There may be more to follow than before."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 import threading
@@ -28,6 +29,8 @@ _START = (
     "from yamlgraph_prompts._isolation.worker import main; main(*facts)"
 )
 _ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH")
+PYTHON_VARIABLE = "YAMLGRAPH_PROMPTS_PYTHON"
+_VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 _START_S = 30.0  # for a process to start; a cold disk is slow
 _END_S = 1.0
 
@@ -121,9 +124,10 @@ class Pool(AbstractContextManager["Pool"]):
             self._give_back(None, False)
             if isinstance(problem, OSError):
                 raise WorkerUnavailable(
-                    f"No worker process can be started ({type(problem).__name__}).",
+                    f"No worker process can be started: {problem}.",
                     hint="Untrusted text is worked on in processes of its own only. "
-                    "Look at the limits of processes and memory of this host.",
+                    f"Look at the limits of processes and memory of this host, or name a Python "
+                    f"{_VERSION} in {PYTHON_VARIABLE}.",
                 ) from problem
             raise
         return worker, closings
@@ -154,8 +158,9 @@ class _Worker:
     def __init__(self, kinds: Sequence[str], memory_bytes: int, nice: int) -> None:
         self._pid = os.getpid()
         argument = json.dumps([_path(), kinds, memory_bytes, nice])
+        python = interpreter()
         self.process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _START, argument],
+            [python, "-I", "-S", "-c", _START, argument],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -166,9 +171,10 @@ class _Worker:
         )
         with _Killer(self.process, _START_S):
             ready = self._read(1 << 10)
-        if ready is None:
+        if ready is None or ready[0]["python"] != sys.implementation.cache_tag:
             self.end()
-            raise OSError("the process did not start")
+            why = f"is not {sys.implementation.cache_tag}" if ready else "did not start as Python"
+            raise OSError(f"{python} {why}")
 
     def run(
         self, data: bytes, take: Callable[[Any, bytes], object], seconds: float, limit: int
@@ -246,6 +252,24 @@ def _failed(kind: str) -> WorkStopped:
     if kind == "MemoryError":
         return WorkStopped("It exceeded its memory limit.", why="memory")
     return WorkStopped(f"It failed in its worker process ({kind}).", why="failed")
+
+
+def interpreter() -> str:
+    """The Python that runs workers; under uWSGI, say, `sys.executable` is none.
+
+    Raises OSError where there is none.
+    """
+    if chosen := os.environ.get(PYTHON_VARIABLE):
+        return chosen
+    names = [f"bin/python{_VERSION}", "bin/python3", "python.exe", "Scripts/python.exe"]
+    beside = [
+        os.path.join(prefix, name) for prefix in (sys.prefix, sys.base_prefix) for name in names
+    ]
+    for path in (sys.executable or "", *beside):
+        # What embeds Python would start itself once more, and serve.
+        if re.search("python|pypy", os.path.basename(path), re.I) and os.access(path, os.X_OK):
+            return path
+    raise OSError(f"sys.executable is {sys.executable!r}, and no Python is in {sys.prefix}")
 
 
 def _path() -> list[str]:

@@ -85,7 +85,7 @@ def main(kinds: Sequence[str], memory_bytes: int, nice: int) -> None:
     if nice and hasattr(os, "nice"):
         os.nice(nice)
     try:
-        send(target, {"ready": os.getpid()})
+        send(target, {"ready": os.getpid(), "python": sys.implementation.cache_tag})
         while (length := exactly(source, 8)) is not None:
             data = exactly(source, int.from_bytes(length, "big"))
             if data is None:

@@ -18,10 +18,11 @@ from typing import Any
 
 from yamlgraph_prompts._files.disk import read_file
 from yamlgraph_prompts._model.release import LayerVersion, Prompt, Release
-from yamlgraph_prompts.errors import StoreCorrupted, StoreError
+from yamlgraph_prompts.errors import StoreCorrupted, StoreError, UnsupportedStore
 from yamlgraph_prompts.findings import Finding
 
-MAGIC = b"yamlgraph-prompts pack 1\n"
+_KIND = b"yamlgraph-prompts pack "
+MAGIC = _KIND + b"1\n"
 MAX_HEAD = 1 << 20
 MAX_INDEX = 16 << 20
 MAX_BODIES = 64 << 20
@@ -238,8 +239,11 @@ def _prompts(
 
 
 def _head_length(data: bytes, path: Path | str) -> int:
+    number = data.partition(b"\n")[0].removeprefix(_KIND)
+    if data.startswith(_KIND) and number.isdigit() and number > b"1":
+        raise UnsupportedStore(path, f"pack {number.decode()}")
     if not data.startswith(MAGIC) or len(data) < _START:
-        raise _corrupted(path, "it is not a pack, or of another version")
+        raise _corrupted(path, "it is not a pack")
     length: int = _PREFIX.unpack_from(data, len(MAGIC))[0]
     if length > MAX_HEAD:
         raise _corrupted(path, "its head is too large")

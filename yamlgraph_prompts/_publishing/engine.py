@@ -28,6 +28,7 @@ from yamlgraph_prompts.errors import (
     PromptsRejected,
     ReleaseNotFound,
     StoreError,
+    UnsupportedStore,
 )
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.registry.ports import Replica
@@ -138,7 +139,7 @@ class Engine:
             refused = refused or self._point(self.live.candidate, attempt, held=False)
             if refused is not None:
                 return self.reported(refused)
-            self._unhold()
+            self.live = self.live and replace(self.live, held=False)
         self._report.event("following", "The layers are followed again.")
         return outcome
 
@@ -232,11 +233,16 @@ class Engine:
         live = self.live
         action = decide(pointer, self._state, None, attempt.trigger)
         if action is Action.UNHOLD:
-            self._unhold()
+            self.live = self.live and replace(self.live, held=False)
         if action is not Action.OBEY or pointer is None:
             return None
         try:
             outcome = self._take(self.find(pointer.release), attempt, held=True)
+        except UnsupportedStore as problem:
+            # Another version may serve it: the layers must not be published past its hold.
+            if live is None:
+                raise
+            return self._refuse(None, attempt, Finding("error", "store", str(problem)))
         except PromptsError as problem:
             why = str(problem)
         else:
@@ -300,8 +306,6 @@ class Engine:
             return attempt.outcome("rejected", self.release, candidate)
         return self._make_live(candidate, attempt, held=held, point=point)
 
-    # -- doing
-
     def _make_live(
         self,
         candidate: Candidate,
@@ -362,18 +366,13 @@ class Engine:
             return self._store_trouble(candidate, attempt, problem)
         return None
 
-    def _unhold(self) -> None:
-        self.live = self.live and replace(self.live, held=False)
-
     def _is_held(self) -> bool:
         pointer = self._store.current()
         return pointer is not None and pointer.held
 
-    # -- outcomes
-
     def reported(self, outcome: Outcome) -> Outcome:
         """Log the outcome, call the hooks, announce what is served, tidy up, and return it."""
-        self._report.outcome(outcome)
+        self._report.outcome(outcome, store_trouble=self._store.retreated)
         # A process that only loads, and forks those that serve, is none of them.
         if self._replicas is not None and self._replicas.joined:
             self.announce()
@@ -381,7 +380,7 @@ class Engine:
             self._builds.sweep(self.graphs())
         return outcome
 
-    def _refuse(self, candidate: Candidate, attempt: Attempt, *why: Finding) -> Outcome:
+    def _refuse(self, candidate: Candidate | None, attempt: Attempt, *why: Finding) -> Outcome:
         return attempt.outcome("rejected", self.release, candidate, *why)
 
     def _store_trouble(

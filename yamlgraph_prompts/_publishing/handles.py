@@ -99,7 +99,7 @@ class Handle:
     def at_once(self) -> Build | None:
         """The live build, unless there is something to wait for."""
         arrival = self._arrival
-        if arrival.due or arrival.coming is not None:
+        if arrival.due or arrival.coming is not None or arrival.late:
             return None
         live = self._engine.live
         assert live is not None
@@ -111,7 +111,7 @@ class Handle:
         One read; blocks only for the first look after a load, and where a saved file is just being
         published for a tenth of a second at most. On an event loop it never does.
         """
-        if self._arrival.due:
+        if self._arrival.due or self._arrival.late:
             self._first_use()
         if self._arrival.coming is not None:
             self._arrival.wait()
@@ -121,7 +121,7 @@ class Handle:
 
     async def acurrent(self) -> Build:
         """As `current`, on an event loop."""
-        if self._arrival.due:
+        if self._arrival.due or self._arrival.late:
             await asyncio.to_thread(self._first_use)
         if self._arrival.coming is not None:
             await self._arrival.awaited()
@@ -192,11 +192,12 @@ class Handle:
         self._report.run_started(build.release)
 
     def _first_use(self) -> None:
-        """After an idle time since the load, the first runs must not get old prompts."""
+        """After an idle time or a freeze, the first runs must not get old prompts."""
+        is_first = self._arrival.due
         with self._arrival.taken():
             self.owner.follow_changes()
             # A sync call on a loop has to do with the look that following takes in its thread.
-            if not on_event_loop():
+            if is_first and not on_event_loop():
                 with suppress(PromptsError):
                     self.owner._publish(Trigger.FIRST_RUN)
 

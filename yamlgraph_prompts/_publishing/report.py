@@ -38,6 +38,7 @@ class Report:
         self.last: tuple[Outcome, float] | None = None
         # Stands until something else was found; the last good release is not found.
         self._refused: object = None
+        self._store_trouble: str | None = None
         self.watcher_restarts = 0
         self.polling = False
         self.renew()
@@ -85,8 +86,11 @@ class Report:
         if hooks:
             tell(hooks, Event(kind, message, environment=self._environment, **facts))
 
-    def outcome(self, outcome: Outcome) -> None:
-        """Log an outcome and hand it to every hook."""
+    def outcome(self, outcome: Outcome, *, store_trouble: str | None = None) -> None:
+        """Log an outcome and hand it to every hook, after news of the store."""
+        if store_trouble is not None and store_trouble != self._store_trouble:
+            self._store_trouble = store_trouble
+            self.event("store-trouble", store_trouble)
         self.last = (outcome, time.time())
         if outcome.status != "rejected" and outcome.trigger is not Trigger.LAST_GOOD:
             self._refused = None

@@ -19,6 +19,7 @@ from yamlgraph_prompts._text.escaping import printable
 from yamlgraph_prompts.admin.bodies import AuditLine
 from yamlgraph_prompts.admin.security.auth import Who
 from yamlgraph_prompts.errors import StoreError
+from yamlgraph_prompts.registry.folder import from_reserve
 from yamlgraph_prompts.registry.store import AUDIT_FILE
 
 logger = logging.getLogger("yamlgraph_prompts")
@@ -45,11 +46,18 @@ class Audit:
     def __init__(self, folder: Callable[[], Path | None]) -> None:
         self._folder = folder
         self._lines: list[bytes] = []
+        # What the disk had no room for, to be written with the next line.
+        self._late: list[bytes] = []
         self._refused: dict[str, _Refused] = {}
         self._lock = threading.Lock()
 
-    def add(self, who: Who, address: str, action: str, status: str, **facts: Any) -> None:
-        """Add a line, with further fields of `AuditLine`. It reaches the disk in its own time."""
+    def add(
+        self, who: Who, address: str, action: str, status: str, *, late: bool = False, **facts: Any
+    ) -> None:
+        """Add a line, with further fields of `AuditLine`. It reaches the disk in its own time.
+
+        `late`: one that cannot be written now is kept, and written with the next one.
+        """
         for name in ("prompt", "message"):
             facts[name] = facts.get(name) and printable(facts[name])
         line = AuditLine(
@@ -68,8 +76,24 @@ class Audit:
             if folder is None:
                 self._lines = [*self._lines[1 - _KEPT_IN_MEMORY :], data.strip()]
                 return
-        with disk.store_errors("Could not write the audit log in", folder):
-            disk.append(folder / AUDIT_FILE, data, sync=False)
+            file, lines = folder / AUDIT_FILE, [*self._late, data]
+
+            def write() -> None:
+                disk.append(file, b"".join(lines), sync=late and status == "begun", alone=late)
+
+            try:
+                with disk.store_errors("Could not write the audit log in", folder):
+                    if late:
+                        from_reserve(folder, write)
+                    else:
+                        write()
+            except StoreError as problem:
+                if not late:
+                    raise
+                self._late = lines[-_KEPT_IN_MEMORY:]
+                logger.error("This line of the audit log is written later: %s. %s", data, problem)
+            else:
+                self._late.clear()
 
     def begin(self, who: Who, address: str, action: str, **facts: Any) -> Callable[[], None]:
         """Add a line that says ``"begun"``; call the answer to wait until it is on disk."""

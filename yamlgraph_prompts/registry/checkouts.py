@@ -47,10 +47,15 @@ class Checkouts:
     """The checkouts of this process. A fork shares all so far: both sides may read them."""
 
     def __init__(
-        self, folder: Callable[[], Path], lock: Callable[[], AbstractContextManager[None]]
+        self,
+        store: Callable[[], Path | None],
+        spare: Callable[[], Path],
+        lock: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self.directories: list[Directory] = []
-        self._folder = folder
+        self._store = store
+        # Where the store's folder cannot be written.
+        self._spare = spare
         self._lock = lock
         self._mutex = threading.RLock()
         follow_forks(self)
@@ -68,11 +73,20 @@ class Checkouts:
             for directory in self.directories:
                 if name in directory.names and _is_whole(directory.path / name, files):
                     return directory.path / name
-            directory = self._own()
-            with store_errors("Could not write the view", directory.path / name):
-                check_out(directory.path / name, files)
-            directory.names.add(name)
-            return directory.path / name
+            store = self._store()
+            try:
+                return self._check_out(self._spare() if store is None else store, name, files)
+            except StoreError:
+                if store is None:
+                    raise
+                return self._check_out(self._spare(), name, files)
+
+    def _check_out(self, store: Path, name: str, files: Mapping[str, bytes]) -> Path:
+        directory = self._own(store / "views")
+        with store_errors("Could not write the view", directory.path / name):
+            check_out(directory.path / name, files)
+        directory.names.add(name)
+        return directory.path / name
 
     def drop(self, keep: Collection[str]) -> None:
         with self._mutex:
@@ -87,16 +101,17 @@ class Checkouts:
 
     def sweep(self) -> None:
         """Remove what dead processes left behind. The caller holds the lock."""
-        for name in names_in(self._folder()):
-            _remove_if_free(self._folder() / name)
+        if (store := self._store()) is not None:
+            for name in names_in(store / "views"):
+                _remove_if_free(store / "views" / name)
 
-    def _own(self) -> Directory:
+    def _own(self, folder: Path) -> Directory:
         for directory in self.directories:
-            if not directory.shared and directory.path.is_dir():
+            if not directory.shared and directory.path.parent == folder and directory.path.is_dir():
                 return directory
-        with self._lock(), store_errors("Could not make a folder for views in", self._folder()):
-            path = self._folder() / f"{os.getpid()}-{os.urandom(6).hex()}"
-            self._folder().mkdir(mode=0o700, exist_ok=True)
+        with self._lock(), store_errors("Could not make a folder for views in", folder):
+            path = folder / f"{os.getpid()}-{os.urandom(6).hex()}"
+            folder.mkdir(mode=0o700, exist_ok=True)
             os.mkdir(path, 0o700)
             fd = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
             try_lock(fd)
@@ -111,6 +126,15 @@ def leave(directories: list[Directory], directory: Directory) -> None:
     # Closing keeps the lock of a forked process alive; unlocking would take it away.
     os.close(directory.fd)
     _remove_if_free(directory.path)
+
+
+def leave_all(directories: list[Directory], made: list[tuple[Path, int]]) -> None:
+    """Forget all; remove the temporary folders that this process made."""
+    for directory in list(directories):
+        leave(directories, directory)
+    for folder, maker in made:
+        if os.getpid() == maker:
+            remove_tree(folder)
 
 
 def _remove_if_free(directory: Path) -> None:

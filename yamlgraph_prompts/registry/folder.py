@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
+import re
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
 
 from yamlgraph_prompts._files.disk import (
+    FULL,
+    HINT_FULL,
+    names_in,
     private_folder,
+    read_file,
+    remove_tree,
+    replace,
     store_errors,
     take_lock,
     temporary_name,
@@ -20,9 +30,15 @@ from yamlgraph_prompts._files.disk import (
     write_new,
 )
 from yamlgraph_prompts._files.forks import follow_forks
-from yamlgraph_prompts.errors import StoreError
+from yamlgraph_prompts.errors import StoreError, UnsupportedStore
 
+FORMAT = 1  # a number higher than that in the file `format` makes earlier versions refuse it
 LOCK_TIMEOUT_S = 10.0
+RESERVE = "reserve"
+_RESERVE_BYTES, _STEP_BYTES = 1 << 20, 64 << 10
+SECRET_BYTES = 32
+
+logger = logging.getLogger("yamlgraph_prompts")
 
 
 class FolderLock:
@@ -65,11 +81,47 @@ class FolderLock:
                 os.close(fd)
 
 
-def temporary_folder() -> Path:
-    """The path of a new folder, for the first writing to make."""
+def stand_in(store: str, *, make: bool) -> Path | None:
+    """The temporary folder for a store that cannot be used: the same for each process of the user.
+
+    None: no temporary folder can be written.
+    """
+    user = os.geteuid() if hasattr(os, "geteuid") else 0
+    name = f"yamlgraph-prompts-{user}-{sha256(store.encode()).hexdigest()[:16]}"
+    for base in _temporary_bases():
+        folder = base / name
+        with suppress(OSError):
+            if make or not is_missing(folder):
+                private_folder(folder)
+                probe(folder)
+            return folder
+    return None
+
+
+def own_folder() -> Path:
+    """A new temporary folder of this process alone."""
+    for base in _temporary_bases():
+        folder = base / f"yamlgraph-prompts-{os.urandom(8).hex()}"
+        try:
+            private_folder(folder)
+            probe(folder)
+        except OSError:
+            remove_tree(folder)
+        else:
+            return folder
+    raise StoreError(
+        "No temporary folder can be written, and graphs read their prompts from one.",
+        hint="Mount a small writable folder, for example at /tmp, or name one in TMPDIR.",
+    )
+
+
+def _temporary_bases() -> Iterator[Path]:
     import tempfile
 
-    return Path(tempfile.gettempdir()) / f"yamlgraph-prompts-{os.urandom(8).hex()}"
+    with suppress(FileNotFoundError):
+        yield Path(tempfile.gettempdir())
+    # Containers with a read-only root have it all the same.
+    yield Path("/dev/shm")
 
 
 def user_cache() -> Path:
@@ -78,6 +130,44 @@ def user_cache() -> Path:
         return Path.home() / "Library" / "Caches"
     chosen = os.environ.get("XDG_CACHE_HOME", "")
     return Path(chosen) if os.path.isabs(chosen) else Path.home() / ".cache"
+
+
+def store_root(chosen: Path | str | None) -> Path:
+    """The folder that stores are in. RuntimeError where none is named and there is no home."""
+    chosen = chosen or os.environ.get("YAMLGRAPH_PROMPTS_STORE")
+    return Path(chosen).expanduser() if chosen else user_cache() / "yamlgraph-prompts"
+
+
+def store_names(
+    environment: str | None, layers: Sequence[str], graph: Path | None
+) -> tuple[str, str]:
+    """What a store calls its environment, and the name of its folder."""
+    whose = [environment, list(layers) or [f"graph:{graph}"]]
+    digest = sha256(json.dumps(whose).encode()).hexdigest()[:12]
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", environment or "none")[:64].lstrip(".")
+    return name, f"{name}-{digest}"
+
+
+def mention_others(folder: Path) -> None:
+    """Log which stores of the same environment there are when a new one is made."""
+    name = folder.name.rpartition("-")[0]
+    others = [one for one in names_in(folder.parent) if one.rpartition("-")[0] == name]
+    if name and others and is_missing(folder):
+        logger.info(
+            "The new store %s begins without a history or a hold. %d of other layers, or of other "
+            "paths of them, are beside it: `yamlgraph-prompts store list`",
+            folder,
+            len(others),
+        )
+
+
+def check_format(folder: Path) -> None:
+    """Refuse a store that a later version wrote in a form that this one does not know."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        number, _ = read_file(folder / "format", 20)
+        if number.strip().isdigit() and int(number) > FORMAT:
+            found = f"format {int(number)}; this version reads format {FORMAT}"
+            raise UnsupportedStore(folder, found)
 
 
 def is_missing(folder: Path) -> bool:
@@ -105,3 +195,77 @@ def probe(folder: Path) -> None:
         write_new(file, b"\0" * 4096, sync=False)
     finally:
         unlink(file)
+
+
+def keep_reserve(folder: Path) -> None:
+    """Set space aside for `from_reserve`: at most an eighth of what is free."""
+    from shutil import disk_usage
+
+    path = folder / RESERVE
+    with suppress(OSError):
+        if (kept := reserve_bytes(folder)) == _RESERVE_BYTES:
+            return
+        size = min(_RESERVE_BYTES, disk_usage(folder).free // 8)
+        if kept >= size:
+            return
+        unlink(path)
+        # Not zeros: some file systems need no space for them.
+        write_new(path, os.urandom(size), sync=False)
+
+
+def full(folder: Path | None) -> str | None:
+    """What is wrong where there is no more room than what came from the reserve."""
+    from shutil import disk_usage
+
+    with suppress(OSError):
+        if folder is not None and disk_usage(folder).free < _STEP_BYTES:
+            return f"The disk of the store {folder} is full. {HINT_FULL}"
+    return None
+
+
+def reserve_bytes(folder: Path) -> int:
+    """How much space is set aside."""
+    try:
+        return os.stat(folder / RESERVE).st_size
+    except OSError:
+        return 0
+
+
+def from_reserve(folder: Path, write: Callable[[], object]) -> None:
+    """Do a small write that must work on a full disk: a rollback, and its line in the audit log."""
+    while True:
+        try:
+            write()
+        except OSError as error:
+            kept = reserve_bytes(folder)
+            if error.errno not in FULL or not kept:
+                raise
+            os.truncate(folder / RESERVE, max(0, kept - _STEP_BYTES))
+        else:
+            return
+
+
+def shared_secret(
+    folder: Path | None, folders: Iterable[Path], lock: Callable[[], AbstractContextManager[None]]
+) -> bytes | None:
+    """The secret in the first of `folders` that has one, else a new one in `folder`."""
+    read = [folder / "secret" for folder in folders]
+    try:
+        if (kept := _secret(read)) is None and folder is not None:
+            with lock():
+                if (kept := _secret(read)) is None:
+                    kept = os.urandom(SECRET_BYTES)
+                    replace(folder / "secret", kept)
+        return kept
+    except OSError as error:
+        logger.warning("No other process can resume the runs of this one: %s", error)
+        return None
+
+
+def _secret(files: Iterable[Path]) -> bytes | None:
+    for file in files:
+        with suppress(FileNotFoundError):
+            data, _ = read_file(file, SECRET_BYTES)
+            if len(data) == SECRET_BYTES:
+                return data
+    return None

@@ -16,6 +16,7 @@ from typing import Any
 
 from yamlgraph_prompts._files.disk import append, read_file, replace, unlink
 from yamlgraph_prompts._model.entry import Entry
+from yamlgraph_prompts.errors import UnsupportedStore
 
 logger = logging.getLogger("yamlgraph_prompts")
 
@@ -27,13 +28,19 @@ _TAIL = 128 << 10
 _Key = tuple[int, int, int]
 
 
+def journal_path(folder: Path, environment: str) -> Path:
+    """The file that holds an environment's history; watched for another process's entry."""
+    return folder / f"log-{environment}.jsonl"
+
+
 class Journal:
     """The entries of one environment in `folder`. Writers hold its lock, readers need none."""
 
     def __init__(self, folder: Path, environment: str) -> None:
-        self.path = folder / f"log-{environment}.jsonl"
+        self.path = journal_path(folder, environment)
         self._folder = folder
         self._seen: tuple[_Key, Entry | None] | None = None
+        self._known: Entry | None = None
         self._unreadable = ""
 
     def current(self) -> Entry | None:
@@ -51,10 +58,17 @@ class Journal:
         entry = next((entry for line in lines if (entry := _unseal(line))), None)
         if entry is None and found.st_size > _TAIL:
             entry = next(self.history(), None)
+        if lines and _is_of_another_version(lines[0]):
+            problem = UnsupportedStore(self.path, "another form of history")
+            if self._known is None:
+                raise problem
+            # A process that runs goes on with what it knows.
+            self._report(problem)
+            return self._known
         # A line without its end is one whose writer was killed.
         if lines and lines[0] and _unseal(lines[0]) is None:
             logger.error("The last line of %s is damaged; the one before it counts", self.path)
-        self._seen = (key, entry)
+        self._seen, self._known = (key, entry), entry
         return entry
 
     def history(self) -> Iterator[Entry]:
@@ -90,6 +104,7 @@ class Journal:
             replace(self.path, b"".join(reversed(former)) + data)
             for name in (_FORMER_POINTER, _FORMER_LOG):
                 unlink(self._folder / name)
+        self._known = entry
         try:
             if os.stat(self.path).st_size > MAX_BYTES:
                 self._shorten()
@@ -139,6 +154,14 @@ def _unsealed(line: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return facts if isinstance(facts, dict) else {}
+
+
+def _is_of_another_version(line: bytes) -> bool:
+    """Whether it is no damaged line of ours, but a whole one without our checksum."""
+    try:
+        return not line.startswith(b'{"sum": ') and isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _sum(facts: bytes) -> bytes:

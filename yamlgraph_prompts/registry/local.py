@@ -9,7 +9,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace as replace_fields
 from pathlib import Path
@@ -17,6 +17,7 @@ from threading import Event
 from urllib.parse import unquote, urlsplit
 
 from yamlgraph_prompts._files.disk import (
+    FULL,
     TEMPORARY,
     names_in,
     refusal,
@@ -29,15 +30,18 @@ from yamlgraph_prompts._files.forks import follow_forks
 from yamlgraph_prompts._model.entry import Entry
 from yamlgraph_prompts._model.pack import (
     MAX_FINDINGS,
+    PackFacts,
     PackHead,
     encode_pack,
+    read_digests,
+    read_facts,
     read_head,
     read_pack,
     read_whole,
 )
 from yamlgraph_prompts._model.release import Release
 from yamlgraph_prompts.errors import Conflict, ReleaseNotFound, StoreError
-from yamlgraph_prompts.registry.folder import LOCK_TIMEOUT_S, FolderLock
+from yamlgraph_prompts.registry.folder import LOCK_TIMEOUT_S, FolderLock, from_reserve
 from yamlgraph_prompts.registry.journal import Journal
 from yamlgraph_prompts.registry.ports import ReleaseFacts, poll_changes
 
@@ -91,7 +95,13 @@ class LocalRegistry:
             )
             self._wait_for_sync()
             is_new = not os.path.lexists(path)
-            replace(path, data, sync=False)
+            try:
+                replace(path, data, sync=False)
+            except OSError as error:
+                # A full disk must not keep from going back to what is stored already.
+                if is_new or error.errno not in FULL or read_pack(path, release.id) != release:
+                    raise
+                return False
             # It takes as long as graphs take to be built: the entry waits for it.
             self._syncing = (path if is_new else None, syncing(path))
         return True
@@ -119,6 +129,16 @@ class LocalRegistry:
             return read_head(self.pack(release_id), release_id)
         except FileNotFoundError:
             raise _not_found(release_id) from None
+
+    def read_facts(self, release_id: str) -> PackFacts | None:
+        """What is known of a release without reading it."""
+        return read_facts(self.pack(release_id), release_id)
+
+    def digests(self, release_id: str) -> Mapping[str, str]:
+        """Each prompt's digest in a release, without reading the prompts."""
+        path = self.pack(release_id)
+        with store_errors("Could not read the release", path):
+            return read_digests(path, release_id)
 
     def pack(self, release_id: str) -> Path:
         """The file that holds a release."""
@@ -159,7 +179,7 @@ class LocalRegistry:
             self.touch(entry.release)
             # The names of packs become durable beside the entry: neither waits for the other.
             synced = syncing(self.packs) if self._wait_for_sync() else None
-            self._journal(environment).append(entry)
+            from_reserve(self.folder, lambda: self._journal(environment).append(entry))
             if synced is not None:
                 try:
                     synced()
@@ -170,10 +190,6 @@ class LocalRegistry:
 
     def changes(self, environment: str, stop: Event) -> Iterator[Entry]:
         return poll_changes(lambda: self.current(environment), stop)
-
-    def journal_path(self, environment: str) -> Path:
-        """The file to watch for another process's entry."""
-        return self._journal(environment).path
 
     def _wait_for_sync(self) -> bool:
         """Wait until the last pack is durable; whether there was one. Else a new one is removed."""

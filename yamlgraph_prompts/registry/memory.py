@@ -5,18 +5,17 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from threading import Event
 from typing import NamedTuple
 
 from yamlgraph_prompts._model.entry import Entry
+from yamlgraph_prompts._model.pack import PackHead
 from yamlgraph_prompts._model.release import Release
 from yamlgraph_prompts.errors import Conflict, ReleaseNotFound
-from yamlgraph_prompts.registry.folder import LOCK_TIMEOUT_S
+from yamlgraph_prompts.registry.local import LocalRegistry
 from yamlgraph_prompts.registry.ports import ReleaseFacts, poll_changes
-from yamlgraph_prompts.registry.store import Store
 
 
 class MemoryHead(NamedTuple):
@@ -30,17 +29,20 @@ class MemoryHead(NamedTuple):
 class MemoryRegistry:
     """Releases and their history for as long as the process lives. Thread-safe."""
 
-    behind = None
+    folder = None
 
-    def __init__(self, url: str = "memory:") -> None:
+    def __init__(self, url: str = "memory:", *, behind: LocalRegistry | None = None) -> None:
         self.url = url
+        self.behind = behind
         self._releases: dict[str, tuple[Release, float]] = {}
         self._entries: dict[str, list[Entry]] = {}
         self._lock = threading.RLock()
 
-    def lock(self) -> AbstractContextManager[bool]:
+    @contextmanager
+    def lock(self, timeout_s: float | None = None) -> Iterator[None]:
         """Keep every other writer out."""
-        return self._lock
+        with self._lock:
+            yield
 
     def put(self, release: Release, facts: ReleaseFacts | None = None) -> bool:
         is_new = release.id not in self._releases
@@ -48,21 +50,36 @@ class MemoryRegistry:
         return is_new
 
     def get(self, release_id: str) -> Release:
+        if self.behind is not None and release_id not in self._releases:
+            return self.behind.get(release_id)
         return self._known(release_id)[0]
 
     def ids(self, prefix: str = "") -> Iterator[str]:
-        return (one for one in list(self._releases) if one.startswith(prefix))
+        behind = self.behind.ids(prefix) if self.behind is not None else ()
+        known = (one for one in list(self._releases) if one.startswith(prefix))
+        return iter(dict.fromkeys((*known, *behind)))
 
-    def head(self, release_id: str) -> MemoryHead:
+    def head(self, release_id: str) -> MemoryHead | PackHead:
         """A release's environment, number of prompts, and when it came."""
+        if self.behind is not None and release_id not in self._releases:
+            return self.behind.head(release_id)
         release, at_s = self._known(release_id)
         return MemoryHead(release.environment, len(release), at_s)
+
+    def read_facts(self, release_id: str) -> None:
+        """None: nothing outlives the process that could be spared a check."""
+
+    def digests(self, release_id: str) -> Mapping[str, str]:
+        """Each prompt's digest in a kept release."""
+        return {name: prompt.sha256 for name, prompt in self.get(release_id).prompts.items()}
 
     def current(self, environment: str) -> Entry | None:
         return next(self.history(environment), None)
 
     def history(self, environment: str) -> Iterator[Entry]:
-        return reversed(self._entries.get(environment, ()))
+        yield from reversed(self._entries.get(environment, ()))
+        if self.behind is not None:
+            yield from self.behind.history(environment)
 
     def append(self, environment: str, entry: Entry, *, after: Entry | None) -> Entry:
         with self._lock:
@@ -76,6 +93,9 @@ class MemoryRegistry:
 
     def changes(self, environment: str, stop: Event) -> Iterator[Entry]:
         return poll_changes(lambda: self.current(environment), stop)
+
+    def sweep_temporaries(self) -> None:
+        """Nothing: there are no files."""
 
     def mark_used(self, release_id: str) -> None:
         """Nothing: a release is kept by number, not by use."""
@@ -97,43 +117,3 @@ class MemoryRegistry:
             raise ReleaseNotFound(
                 f"Release {release_id[:12]!r} is not kept.", release_id=release_id
             ) from None
-
-
-class MemoryStore(Store):
-    """A store that keeps releases for as long as the process lives, for tests and mappings.
-
-    Only checkouts, for graphs that can read nothing but folders, are written to a temporary folder.
-    """
-
-    def __init__(self, *, keep: int = 50) -> None:
-        super().__init__(None, keep=keep)
-        self._memory = MemoryRegistry()
-
-    @property
-    def registry(self) -> MemoryRegistry:  # type: ignore[override]
-        """The releases and their history."""
-        return self._memory
-
-    @property
-    def folder(self) -> None:
-        """None: nothing is kept on disk."""
-
-    def secret(self) -> None:
-        """None: there is no folder that other processes could share."""
-
-    def facts(self, release_id: str) -> None:
-        """None: nothing outlives the process that could be spared a check."""
-
-    def digests(self, release_id: str) -> Mapping[str, str]:
-        """Each prompt's digest in a kept release."""
-        prompts = self.registry.get(release_id).prompts
-        return {name: prompt.sha256 for name, prompt in prompts.items()}
-
-    @contextmanager
-    def changing(self, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
-        """Nothing to keep out: no other process has this store."""
-        yield
-
-    def changed_paths(self) -> tuple[Path, ...]:
-        """None: no other process can change it."""
-        return ()

@@ -5,39 +5,52 @@ Writes beside, syncs and renames once; never serves a release that is not what i
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
-import re
 import time
 import weakref
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from hashlib import sha256
+from functools import cache
 from pathlib import Path
 
 from yamlgraph_prompts._files import disk
 from yamlgraph_prompts._model.entry import LIMIT_MESSAGE, LIMIT_WHO, Entry
-from yamlgraph_prompts._model.pack import PackFacts, read_digests, read_facts
+from yamlgraph_prompts._model.pack import PackFacts
 from yamlgraph_prompts._model.release import Release, StoredRelease, full_id
-from yamlgraph_prompts.errors import ReleaseNotFound, StoreCorrupted, StoreError
-from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.registry.checkouts import Checkouts, Directory, leave
-from yamlgraph_prompts.registry.folder import (
-    LOCK_TIMEOUT_S,
-    is_missing,
-    probe,
-    temporary_folder,
-    user_cache,
+from yamlgraph_prompts.errors import (
+    ReleaseNotFound,
+    StoreCorrupted,
+    StoreError,
+    UnsupportedStore,
 )
+from yamlgraph_prompts.findings import Finding
+from yamlgraph_prompts.registry.checkouts import Checkouts, leave_all
+from yamlgraph_prompts.registry.folder import (
+    FORMAT,
+    LOCK_TIMEOUT_S,
+    check_format,
+    full,
+    is_missing,
+    keep_reserve,
+    mention_others,
+    own_folder,
+    probe,
+    reserve_bytes,
+    shared_secret,
+    stand_in,
+    store_names,
+    store_root,
+)
+from yamlgraph_prompts.registry.journal import journal_path
 from yamlgraph_prompts.registry.local import LocalRegistry
+from yamlgraph_prompts.registry.memory import MemoryRegistry
 from yamlgraph_prompts.registry.ports import ReleaseFacts
 
 logger = logging.getLogger("yamlgraph_prompts")
 
 _MARK_EVERY_S = 600.0
-SECRET_BYTES = 32
 AUDIT_FILE = "audit.jsonl"
 _LIMIT_REASON = 500
 
@@ -46,20 +59,21 @@ class Store:
     """One environment's releases in a local registry, and what is this host's alone. Thread-safe.
 
     The entries, the packs and holds are shared by every process that names the same folder. How
-    long a release is kept, when it was last used, the checkouts, and the temporary folder where
-    the other cannot be written are this host's.
+    long a release is kept, when it was last used, and the checkouts are this host's.
+
+    A folder that cannot be written, that belongs to another user or that others may write to is
+    not an error: a temporary folder stands in for it, the same for every process of this user;
+    memory, where there is none. `trouble` says so.
 
     Args:
-        folder: Where to keep them; made, with mode 0700, when it is not there. None: a private
-            temporary folder, removed by `close`.
+        folder: Where to keep them; made, with mode 0700, when it is not there. None: in memory.
         environment: Whose history it is.
         keep: How many of the newest releases to keep.
         keep_used_s: For how long, in seconds, to keep a release after it was last used.
         make: False: a folder that is not there is made by the first writing, not at once.
 
     Raises:
-        StoreError: The folder belongs to another user, is a link, or others may write to it.
-            A folder that merely cannot be written is read, and `trouble` says so.
+        UnsupportedStore: Another version wrote it in a format that this one does not know.
     """
 
     def __init__(
@@ -77,15 +91,16 @@ class Store:
         self.keep = keep
         self.keep_used_s = keep_used_s
         self.trouble: str | None = None
-        # Why it writes to a temporary folder, if it does.
-        self._retreated: str | None = None
+        # Why it writes to a stand-in and not where it was told to, if it does.
+        self.retreated: str | None = None
         self._puts = 0
         self._marked: dict[str, float] = {}
         # Temporary folders, each with the process that made it.
         self._made: list[tuple[Path, int]] = []
-        self._opened: LocalRegistry
-        self._checkouts = Checkouts(lambda: self._disk.folder / "views", self.lock)
-        weakref.finalize(self, _leave_nothing, self._checkouts.directories, self._made)
+        # As every process that shares the folder has them.
+        self.registry: LocalRegistry | MemoryRegistry = MemoryRegistry()
+        self._checkouts = Checkouts(lambda: self.folder, cache(self._temporary), self.lock)
+        weakref.finalize(self, leave_all, self._checkouts.directories, self._made)
         if folder is not None:
             self._open(Path(folder).absolute(), make)
 
@@ -100,32 +115,18 @@ class Store:
         make: bool = True,
     ) -> Store:
         """The store for one environment and these layers, or for a graph's own prompts."""
-        chosen = root or os.environ.get("YAMLGRAPH_PROMPTS_STORE")
-        whose = [environment, list(layers) or [f"graph:{graph}"]]
-        digest = sha256(json.dumps(whose).encode()).hexdigest()[:12]
-        name = re.sub(r"[^A-Za-z0-9._-]", "_", environment or "none")[:64].lstrip(".")
+        name, folder = store_names(environment, layers, graph)
         try:
-            place = Path(chosen).expanduser() if chosen else user_cache() / "yamlgraph-prompts"
+            return cls(store_root(root) / folder, environment=name, make=make)
         except RuntimeError as error:
             store = cls(None, environment=name)
-            store._retreat(f"There is no home folder for the store: {error}", None)
+            store._retreat(f"There is no home folder for the store: {error}", folder)
             return store
-        return cls(place / f"{name}-{digest}", environment=name, make=make)
-
-    @property
-    def registry(self) -> LocalRegistry:
-        """The releases and their history, as every process that shares the folder has them."""
-        return self._disk
 
     @property
     def folder(self) -> Path | None:
         """Where this store writes; None: only in memory."""
-        return self._disk.folder
-
-    @property
-    def writable(self) -> bool:
-        """Whether it writes where it was told to, and not to a temporary folder."""
-        return self._retreated is None
+        return self.registry.folder
 
     # Which release is live
 
@@ -231,6 +232,8 @@ class Store:
                 self._puts += 1
                 if self._puts % max(4, self.keep // 4) == 0:
                     self._retire()
+                if self.folder is not None:
+                    keep_reserve(self.folder)
 
     def get(self, release_id: str) -> Release:
         """A stored release, every byte verified. It counts as used now."""
@@ -245,15 +248,13 @@ class Store:
     def facts(self, release_id: str) -> PackFacts | None:
         """What is known of a stored release without reading it; None if it is not there whole."""
         try:
-            return read_facts(self._disk.pack(release_id), release_id)
+            return self.registry.read_facts(release_id)
         except (ReleaseNotFound, OSError):
             return None
 
     def digests(self, release_id: str) -> Mapping[str, str]:
         """Each prompt's digest in a stored release, without reading the prompts."""
-        path = self._disk.pack(release_id)
-        with disk.store_errors("Could not read the release", path):
-            return read_digests(path, release_id)
+        return self.registry.digests(release_id)
 
     # This host's
 
@@ -268,29 +269,8 @@ class Store:
         self.registry.mark_used(release_id)
 
     def secret(self) -> bytes | None:
-        """The secret of every process that shares this store, made when first asked for.
-
-        None: it can be neither read nor written.
-        """
-        try:
-            if (kept := self._secret()) is None:
-                with self.lock():
-                    if (kept := self._secret()) is None:
-                        kept = os.urandom(SECRET_BYTES)
-                        disk.replace(self._disk.folder / "secret", kept)
-            return kept
-        except OSError as error:
-            logger.warning("No other process can resume the runs of this one: %s", error)
-            return None
-
-    def _secret(self) -> bytes | None:
-        for registry in (self._disk, self._disk.behind):
-            if registry is not None:
-                with suppress(FileNotFoundError):
-                    data, _ = disk.read_file(registry.folder / "secret", SECRET_BYTES)
-                    if len(data) == SECRET_BYTES:
-                        return data
-        return None
+        """The secret of every process that shares this store; None: there can be none."""
+        return shared_secret(self.folder, self._folders(), self.lock)
 
     def view(self, name: str, files: Mapping[str, bytes]) -> Path:
         """A folder of ordinary files, for readers in this process that want a path."""
@@ -302,12 +282,15 @@ class Store:
 
     def lock(self, timeout_s: float = LOCK_TIMEOUT_S) -> AbstractContextManager[None]:
         """Keep every other writer out, in this process and in others; gone when the process is."""
-        return self._disk.lock(timeout_s)
+        return self.registry.lock(timeout_s)
 
     @contextmanager
     def changing(self, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
         """Keep every other process from changing prompts in the layers; not the store's lock."""
-        folder = self._disk.folder
+        folder = self.folder
+        if folder is None:
+            yield
+            return
         with disk.store_errors("Could not lock", folder):
             fd = disk.take_lock(folder / "changing", timeout_s)
         try:
@@ -318,18 +301,17 @@ class Store:
     def sweep(self, timeout_s: float = LOCK_TIMEOUT_S) -> None:
         """Remove what killed processes left behind, and releases that need not be kept."""
         with self.lock(timeout_s):
-            self._disk.sweep_temporaries()
+            self.registry.sweep_temporaries()
             self._retire()
             self._checkouts.sweep()
 
     def changed_paths(self) -> tuple[Path, ...]:
         """The files to watch for another process's change of what is live."""
-        registries = (self._disk, self._disk.behind)
-        return tuple(one.journal_path(self.environment) for one in registries if one)
+        return tuple(journal_path(folder, self.environment) for folder in self._folders())
 
     def close(self) -> None:
         """Remove this process's views and, if it had to be made, the temporary folder."""
-        _leave_nothing(self._checkouts.directories, self._made)
+        leave_all(self._checkouts.directories, self._made)
 
     def __enter__(self) -> Store:
         return self
@@ -337,63 +319,82 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    @property
-    def _disk(self) -> LocalRegistry:
-        if "_opened" not in self.__dict__:
-            # Of several threads' one wins.
-            self.__dict__.setdefault("_opened", LocalRegistry(self._temporary()))
-        return self._opened
+    def _folders(self) -> Iterator[Path]:
+        """The folders that this store reads, the one that it writes first."""
+        for registry in (self.registry, self.registry.behind):
+            if registry is not None and registry.folder is not None:
+                yield registry.folder
 
     def _open(self, folder: Path, make: bool) -> None:
-        readable = False
-        try:
-            if make or not is_missing(folder):
-                disk.private_folder(folder)
-                readable = True
-                probe(folder)
-        except StoreError:
-            raise
-        except OSError as error:
-            why = disk.refusal("The store cannot be written:", folder, error)
-            self._retreat(str(why), LocalRegistry(folder) if readable else None)
+        self.registry = LocalRegistry(folder)
+        if not make and is_missing(folder):
             return
-        self._opened = LocalRegistry(folder)
+        mention_others(folder)
+        behind = None
+        try:
+            disk.private_folder(folder)
+            check_format(folder)
+            behind = LocalRegistry(folder)
+            probe(folder)
+            if is_missing(folder / "format"):
+                disk.replace(folder / "format", b"%d\n" % FORMAT, sync=False)
+        except UnsupportedStore:
+            raise
+        except StoreError as error:
+            self._retreat(str(error), str(folder), None, make=make)
+            return
+        except OSError as error:
+            why = str(disk.refusal("The store cannot be written:", folder, error))
+            if error.errno not in disk.FULL or not reserve_bytes(folder):
+                self._retreat(why, str(folder), behind, make=make)
+                return
+            # What is stored can be gone back to; news has to wait for room.
+            logger.error("%s", why)
         with suppress(StoreError):
-            if readable:
-                self.sweep(timeout_s=0.0)
+            self.sweep(timeout_s=0.0)
+        keep_reserve(folder)
+        self.trouble = full(folder)
 
-    def _retreat(self, why: str, behind: LocalRegistry | None) -> None:
+    def _retreat(
+        self, why: str, store: str, behind: LocalRegistry | None = None, *, make: bool = True
+    ) -> None:
         """Write to a temporary folder from now on, and read the one that can still be read."""
-        self._retreated = f"{why} Releases are kept in a temporary folder until the next start."
-        self.trouble = self._retreated
-        logger.warning("%s", self.trouble)
-        self._opened = LocalRegistry(self._temporary(), behind=behind)
+        folder = stand_in(store, make=make)
+        if folder is None:
+            where = "in memory, as no temporary folder can be written"
+            self.registry = MemoryRegistry(behind=behind)
+        else:
+            where = f"in {folder}"
+            self.registry = LocalRegistry(folder, behind=behind)
+        self.trouble = self.retreated = f"{why} Releases are kept {where} instead."
+        logger.log(logging.ERROR if folder else logging.WARNING, "%s", self.trouble)
 
     def _temporary(self) -> Path:
-        folder = temporary_folder()
+        folder = own_folder()
         self._made.append((folder, os.getpid()))
         return folder
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
+        if self.folder is not None and self.retreated is None:
+            try:
+                disk.private_folder(self.folder)
+            except OSError as error:
+                # Others can change it since a moment ago. News and rollbacks must go on.
+                if isinstance(error, StoreError):
+                    self._retreat(str(error), str(self.folder))
         try:
+            if self.folder is not None:
+                check_format(self.folder)
             yield
         except StoreError as error:
             if not isinstance(error, StoreCorrupted):
                 self.trouble = str(error)
             raise
-        self.trouble = self._retreated
+        self.trouble = self.retreated or full(self.folder)
 
     def _retire(self) -> None:
         live = next(self.history(), None)
         # What is live, and what a rollback would make live.
         spared = {live.release, self.previous(live.release)} if live else set()
         self.registry.retire(self.keep, self.keep_used_s, spared)
-
-
-def _leave_nothing(directories: list[Directory], made: list[tuple[Path, int]]) -> None:
-    for directory in list(directories):
-        leave(directories, directory)
-    for folder, maker in made:
-        if os.getpid() == maker:
-            disk.remove_tree(folder)

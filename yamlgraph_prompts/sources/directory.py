@@ -46,7 +46,8 @@ _HINTS = {
     "too-deep": "Use fewer levels of folders.",
 }
 
-LIMIT_ENTRIES = 30_000
+LIMIT_ENTRIES = 30_000  # that may be prompts
+LIMIT_LOOKS = 500_000  # of any kind
 ATTEMPTS = 5
 
 
@@ -69,14 +70,20 @@ class DirectorySource:
         # The working directory of this moment counts, whatever a program does later.
         self.root = Path(unquote(parts.path) if parts.scheme == "file" else url).absolute()
         self._inode: tuple[int, int] | None = None
+        self.link_roots: tuple[Path, ...] = ()
 
     def read(self) -> Snapshot:
-        self._inode = None
+        self._inode = last = None
         for _ in range(ATTEMPTS):
             before = standing(self.root)
-            content = self._read_once()
-            if content is not None and before == standing(self.root):
+            content, stands = self._read_once()
+            if content is not None and stands and before == standing(self.root):
                 return content
+            if content is not None and last is not None and content.version == last.version:
+                # Some FUSE mounts number a file anew each time. Twice the same is no mixture.
+                self._inode = None
+                return content
+            last = content
         raise LayerUnavailable(
             f"The folder {self.url} changes faster than it can be read.", layer=self.url
         )
@@ -139,11 +146,13 @@ class DirectorySource:
             hint = "Change the ConfigMap, or write to another layer."
             raise LayerReadOnly(text, layer=self.url, hint=hint)
 
-    def _read_once(self) -> Snapshot | None:
+    def _read_once(self) -> tuple[Snapshot | None, bool]:
+        """The content, None if it changed meanwhile; and whether no link or folder was swapped."""
         try:
-            with Root(self.root) as root:
+            with Root(self.root, self.link_roots) as root:
                 self._inode = root.inode
-                return _Reading(root, self.url).content()
+                reading = _Reading(root, self.url)
+                return reading.content(), reading.stands()
         except FileNotFoundError:
             self._inode = None
             text = f"The folder {self.url} does not exist."
@@ -152,7 +161,7 @@ class DirectorySource:
         except NotADirectoryError:
             raise LayerUnavailable(f"{self.url} is not a folder.", layer=self.url) from None
         except OSError as problem:
-            return Snapshot.of({}, (_cannot("", self.url, problem),))
+            return Snapshot.of({}, (_cannot("", self.url, problem),)), True
 
 
 class _Changed(Exception):
@@ -171,7 +180,7 @@ class _Reading:
         self._url = url
         self._files: dict[str, bytes] = {}
         self._findings: list[Finding] = []
-        self._left_entries = LIMIT_ENTRIES
+        self._left_entries, self._left_looks = LIMIT_ENTRIES, LIMIT_LOOKS
         self._left_bytes = LIMIT_BYTES
         self._folders: dict[str, tuple[int, int] | None] = {}
         # A folder's path without links, its path in the layer, and the folders that it is in.
@@ -186,9 +195,9 @@ class _Reading:
             self._findings.append(Finding("error", "too-large", str(problem), file=self._url))
         except _Changed:
             return None
-        return Snapshot.of(self._files, tuple(self._findings)) if self._stands() else None
+        return Snapshot.of(self._files, tuple(self._findings))
 
-    def _stands(self) -> bool:
+    def stands(self) -> bool:
         """Whether no link or folder was swapped: a ConfigMap may be mounted further down."""
         links, at = self._root.links.items(), self._root.descriptor
         return all(self._root.leads(link) == target for link, target in links) and all(
@@ -203,18 +212,22 @@ class _Reading:
                     raise _Changed
                 self._folders.setdefault(real, inode(folder))
                 with os.scandir(folder) as names:
-                    entries = sorted(islice(names, self._left_entries + 1), key=lambda e: e.name)
-                self._left_entries -= len(entries)
+                    entries = sorted(islice(names, self._left_looks + 1), key=lambda e: e.name)
+                self._left_looks -= len(entries)
+                self._left_entries -= sum(is_read(e.name) or e.is_symlink() for e in entries)
                 if self._left_entries < 0:
                     # Links can multiply: forty folders with two to the next are 2^40 paths.
-                    raise _TooMuch(f"The folder holds more than {LIMIT_ENTRIES:,} files.")
+                    text = f"{LIMIT_ENTRIES:,} prompts, parts and links"
+                    raise _TooMuch(f"The folder holds more than {text}.")
+                if self._left_looks < 0:
+                    raise _TooMuch(f"The folder holds more than {LIMIT_LOOKS:,} files.")
                 for entry in entries:
                     if entry.name.startswith("."):
                         continue
                     if entry.is_symlink():
-                        self._link(entry, f"{real}/{entry.name}", path + entry.name, above)
+                        self._link(entry, os.path.join(real, entry.name), path + entry.name, above)
                     elif entry.is_dir(follow_symlinks=False):
-                        self._wait(f"{real}/{entry.name}".lstrip("/"), path + entry.name, above)
+                        self._wait(os.path.join(real, entry.name), path + entry.name, above)
                     else:
                         self._file(folder, entry.name, path + entry.name)
         except FileNotFoundError:

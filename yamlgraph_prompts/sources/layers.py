@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from yamlgraph_prompts._model.release import Prompt
 from yamlgraph_prompts._text.spelling import nearest
@@ -33,6 +33,12 @@ class Layer:
     Args:
         url: A path, a URL, or a mapping of prompts; a path or URL may contain ``{environment}``.
         optional: Whether the layer may be missing.
+        links: ``"inside"``: a link that leads out of a local folder is an error.
+            ``"follow"``: links may lead into `roots` too, as those of Bazel and Nix do.
+        roots: The folders that links may lead into. What is in them is served: trust its writers.
+
+    Raises:
+        ValueError: `links` is neither of them, or ``"follow"`` has no roots, or the other has some.
 
     Example:
         >>> Layer("prompts/{environment}").at("staging")
@@ -41,6 +47,19 @@ class Layer:
 
     url: str | os.PathLike[str] | Mapping[str, Any]
     optional: bool = False
+    links: Literal["inside", "follow"] = "inside"
+    roots: tuple[str | os.PathLike[str], ...] = ()
+
+    def __post_init__(self) -> None:
+        if isinstance(self.roots, (str, os.PathLike)):
+            object.__setattr__(self, "roots", (self.roots,))
+        object.__setattr__(self, "roots", tuple(self.roots))
+        if self.links not in ("inside", "follow") or (self.links == "follow") != bool(self.roots):
+            raise ValueError(
+                "A layer's links are 'inside', or 'follow' with the roots that they may lead into, "
+                "as in Layer('prompts', links='follow', roots=['/nix/store']); "
+                f"not {self.links!r} with {self.roots!r}."
+            )
 
     @property
     def text(self) -> str:

@@ -226,6 +226,10 @@ class LayerReader:
         else:
             url, channel = self.layer.at(self.environment), self.environment
             source = open_source(url, base=self._base, channel=channel, unpack=_Unpacking())
+        if self.layer.roots:
+            if not hasattr(source, "link_roots"):
+                raise LayerError("Only a local folder has links to follow.", layer=source.url)
+            source.link_roots = tuple(Path(root).absolute() for root in self.layer.roots)
         if hasattr(source, "refresh_s"):
             source.refresh_s = self.refresh_s
         return source

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from yamlgraph_prompts._files.regular_file import inode
@@ -19,6 +20,20 @@ class Escapes(PermissionError):
     """A link leads out of the folder."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Base:
+    descriptor: int
+    inode: tuple[int, int] | None
+    path: str
+    prefix: str  # before a path below it
+
+    @classmethod
+    def open(cls, path: Path, prefix: str) -> _Base:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        above = os.path.join(prefix, "") if prefix else ""
+        return cls(descriptor, inode(descriptor), os.path.realpath(path), above)
+
+
 class Root(AbstractContextManager["Root"]):
     """Opens what lies below a folder, part by part from its descriptor; no part may be a link.
 
@@ -26,24 +41,28 @@ class Root(AbstractContextManager["Root"]):
     leads out at no moment. (Go's ``os.Root`` makes the same promise.)
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, also: Iterable[Path] = ()) -> None:
         self.links: dict[str, str] = {}
         self._left = LIMIT_STEPS
-        self._path = os.path.realpath(path)
-        self.descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        self.inode = inode(self.descriptor)
+        # The root first, then the folders that links may lead to as well.
+        self._bases = [_Base.open(path, "")]
+        for other in also:
+            with suppress(FileNotFoundError):
+                self._bases.append(_Base.open(other, os.path.realpath(other)))
+        self.descriptor, self.inode = self._bases[0].descriptor, self._bases[0].inode
 
     def __exit__(self, *_: object) -> None:
-        os.close(self.descriptor)
+        for base in self._bases:
+            os.close(base.descriptor)
 
     @contextmanager
     def reach(self, path: str, *, make: bool = False) -> Iterator[tuple[int, str | None, str]]:
         """What a path below the root leads to.
 
         Gives the descriptor of a folder, open within the block, the name of the file in it (None
-        where the path leads to the folder itself), and the path below the root without links.
-        With `make`, missing folders are made, and the file may be missing. Raises `Escapes` for
-        a path that leads out of the root.
+        where the path leads to the folder itself), and the path below the root without links;
+        the whole path where links may lead out, and do. With `make`, missing folders are made, and
+        the file may be missing. Raises `Escapes` for a path that leads elsewhere.
         """
         folder = os.dup(self.descriptor)
         try:
@@ -61,7 +80,10 @@ class Root(AbstractContextManager["Root"]):
     def _walk(self, folder: int, path: str, make: bool) -> tuple[str | None, str]:
         """Makes `folder` the descriptor of what the path leads to."""
         above: list[str] = []
-        todo = path.split("/")[::-1]
+        base, todo = self._bases[0], path.split("/")[::-1]
+        if path.startswith("/"):
+            base, todo = self._below(path, [])
+            os.dup2(base.descriptor, folder, inheritable=False)
         links = 0
         while todo:
             part = todo.pop()
@@ -73,12 +95,12 @@ class Root(AbstractContextManager["Root"]):
                 if above:
                     todo += above[-2::-1]
                 else:
-                    todo = self._below(os.path.dirname(self._path), todo)
+                    base, todo = self._below(os.path.dirname(base.path), todo)
             elif _enter(folder, part, make and bool(todo)):
                 above.append(part)
                 continue
             else:
-                here = "/".join([*above, part])
+                here = base.prefix + "/".join([*above, part])
                 target = _link(folder, part, may_miss=make and not todo)
                 if target is None:
                     if todo:
@@ -91,19 +113,22 @@ class Root(AbstractContextManager["Root"]):
                 if not target.startswith("/"):
                     todo += target.split("/")[::-1]
                     continue
-                todo = self._below(target, todo)
-            os.dup2(self.descriptor, folder, inheritable=False)
+                base, todo = self._below(target, todo)
+            os.dup2(base.descriptor, folder, inheritable=False)
             above = []
-        return None, bounded("/".join(above))
+        return None, bounded((base.prefix + "/".join(above)).rstrip("/"))
 
-    def _below(self, path: str, todo: list[str]) -> list[str]:
-        """What is left to walk once an absolute path and the rest have led into the root."""
+    def _below(self, path: str, todo: list[str]) -> tuple[_Base, list[str]]:
+        """The base that an absolute path and the rest lead into, and what is left to walk there."""
         parts = [part for part in path.split("/") + todo[::-1] if part not in ("", ".")]
         for end in range(len(parts) + 1):
             self._spend(end + 1)
-            # Outside the root, a folder is only compared with the root.
-            if inode("/" + "/".join(parts[:end])) == self.inode:
-                return parts[end:][::-1]
+            # Outside the bases, a folder is only compared with them.
+            path = "/" + "/".join(parts[:end])
+            found = inode(path)
+            for base in self._bases:
+                if found == base.inode or path == base.path:
+                    return base, parts[end:][::-1]
         raise Escapes("a link leads out of the folder")
 
     def _spend(self, steps: int) -> None:

@@ -17,8 +17,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Literal
 
 from yamlgraph_prompts._files.forks import renewed_in_child
-from yamlgraph_prompts._files.regular_file import inode
 from yamlgraph_prompts._following.watch.burst import Burst
+from yamlgraph_prompts._following.watch.inodes import Inodes
 from yamlgraph_prompts._model.trigger import Trigger
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ Mode = Literal["events", "polling", "off"]
 POLL_S = 2.0  # how often, where polling is all there is
 SETTLE_S = 1.0  # between two looks that must agree: a poll cannot see that a file was closed
 CHECK_S = 1.0  # how often the watcher itself is looked at
+MOST_RESTARTS = 2  # within `RESTARTS_S`; then something kills it, as a patched queue does
+RESTARTS_S = 600.0
 
 _TELLS_CLOSE = sys.platform.startswith("linux")
 
@@ -58,6 +60,7 @@ class Watch:
         open_s: float = 2.0,
         on_trouble: Callable[[str, str], object] | None = None,
         on_news: Callable[[], object] | None = None,  # in the observer's thread: must be quick
+        on_tick: Callable[[], object] = lambda: None,  # every `CHECK_S`: must be quick
         events: bool = True,
     ) -> None:
         self._on_change = on_change
@@ -68,6 +71,7 @@ class Watch:
         self._open_s = open_s
         self._on_trouble = on_trouble
         self._on_news = on_news
+        self._on_tick = on_tick
         self._events = events
         self.restarts = 0
         self._begin_anew()
@@ -83,7 +87,8 @@ class Watch:
         self._subscription: Subscription | None = None
         self._places: Places | None = None
         self._armed_paths: tuple[Path, ...] = ()
-        self._inodes: dict[str, tuple[int, int] | None] = {}
+        self._inodes = Inodes()
+        self._restarted: list[float] = []
         self._heard = 0
         self._turned = False
         self._suspect = False
@@ -176,7 +181,7 @@ class Watch:
                 self._subscription = None
                 self._only_poll(f"file events are not available ({error})")
                 return
-            self._inodes = {folder: inode(folder) for folder, _ in places.folders}
+            self._inodes.note(folder for folder, _ in places.folders)
 
     def _only_poll(self, why: str) -> None:
         first = self.mode != "polling"
@@ -256,6 +261,7 @@ class Watch:
             self._deliver()
         elif self._check_at <= now:
             self._check_at = now + CHECK_S
+            self._on_tick()
             self._check(now)
         elif self._poll_at <= now:
             self._poll(now)
@@ -305,7 +311,7 @@ class Watch:
             return
         if self._turned:
             return  # about to arm anew; a folder that was removed has taken its thread along
-        if (moved := self._replaced()) is not None:
+        if (moved := self._inodes.replaced()) is not None:
             with self._news:
                 self._turned = True
                 self._burst.changed(moved, now)
@@ -319,11 +325,15 @@ class Watch:
                 self._check_at = now + self._quiet_s
             self._suspect = not self._suspect
 
-    def _replaced(self) -> str | None:
-        """A watched folder that was replaced: by a rename further up, which sends no event here."""
-        return next((path for path, was in self._inodes.items() if inode(path) != was), None)
-
     def _restart(self) -> None:
+        now = monotonic()
+        self._restarted = [at for at in self._restarted if now - at < RESTARTS_S]
+        if len(self._restarted) >= MOST_RESTARTS and self._subscription is not None:
+            self._subscription.close()
+            self._subscription, self._retry_at = None, math.inf
+            self._only_poll("the file watcher dies again and again")
+            return
+        self._restarted.append(now)
         self.restarts += 1
         self._arm()
         if self.mode == "events":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -185,11 +186,18 @@ def _act(
 ) -> Activation:
     prompts = admin.prompts
     before = prompts.release.id
-    admin.audit.begin(caller.who, caller.address, action, before=before, message=message)()
+    # Going back must work whatever the disk does: these lines may come later.
+    add = partial(admin.audit.add, caller.who, caller.address, action, late=True)
+    add("begun", before=before, message=message)
     outcome = act(f"{action} by {caller.who.name}")
     live = outcome.release.id if outcome.release else None
-    facts = {"before": before, "after": live, "release": outcome.candidate, "message": message}
-    admin.audit.add(caller.who, caller.address, action, outcome.status, **facts)
+    facts: dict[str, Any] = {
+        "before": before,
+        "after": live,
+        "release": outcome.candidate,
+        "message": message,
+    }
+    add(outcome.status, **facts)
     # A follow ends the hold, whatever the layers hold.
     if outcome.status == "rejected" and action != "follow":
         raise rejected(outcome)

@@ -80,12 +80,12 @@ def write(admin: Admin, caller: Caller, wish: Wish) -> Change:
         raise
     except BaseException as problem:
         named = {"prompt": wish.name, "message": wish.message}
-        admin.audit.add(caller.who, caller.address, wish.action, "failed", **named)
+        admin.audit.add(caller.who, caller.address, wish.action, "failed", late=True, **named)
         if isinstance(problem, PromptsError):
             raise of_core(problem, noted=True) from problem
         raise
     status = "written" if trial.mends else outcome.status
-    admin.audit.add(caller.who, caller.address, wish.action, status, **facts)
+    admin.audit.add(caller.who, caller.address, wish.action, status, late=True, **facts)
     if outcome.status == "rejected" and not trial.mends:
         raise rejected(outcome)
     return _change(trial, outcome, admin.prompts.held, admin.bucket if publish else None)
