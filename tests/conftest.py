@@ -76,7 +76,7 @@ _SLOW = {
     *("test_admin", "test_admin_bucket", "test_admin_openapi", "test_admin_page"),
     *("test_admin_security", "test_admin_workers", "test_bucket", "test_cli", "test_cli_push"),
     *("test_demo", "test_docs", "test_drop_in", "test_examples", "test_fastapi_app"),
-    *("test_faults", "test_isolation", "test_langgraph_dev", "test_linear_checks"),
+    *("test_faults", "test_forks", "test_isolation", "test_langgraph_dev", "test_linear_checks"),
     *("test_metrics", "test_page_accessibility", "test_sandbox"),
     *("test_page_browser", "test_pytest_plugin", "test_render", "test_s3_credentials"),
     *("test_s3_outage", "test_s3_source", "test_sources", "test_store", "test_template_corpus"),

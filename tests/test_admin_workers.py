@@ -139,7 +139,8 @@ def test_of_writes_through_several_workers_on_one_digest_one_wins(server: Server
         assert sorted(pool.map(put, range(12))) == [200] + [412] * 11
 
 
-def test_a_worker_killed_in_the_middle_leaves_nothing_half_done(server: Server) -> None:
+@pytest.mark.parametrize("kills", [2, pytest.param(4, marks=pytest.mark.nightly)])
+def test_a_worker_killed_in_the_middle_leaves_nothing_half_done(server: Server, kills: int) -> None:
     stop = threading.Event()
     refused: list[str] = []
 
@@ -159,7 +160,7 @@ def test_a_worker_killed_in_the_middle_leaves_nothing_half_done(server: Server) 
     writers = [threading.Thread(target=put, args=(name,)) for name in ("a", "b", "c/d")]
     for writer in writers:
         writer.start()
-    for _ in range(4):
+    for _ in range(kills):
         time.sleep(0.3)
         victim = server.http.get("/run", headers={"connection": "close"}).json()["worker"]
         os.kill(victim, signal.SIGKILL)

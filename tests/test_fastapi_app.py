@@ -1,4 +1,4 @@
-"""Live graphs in a web app: examples/fastapi_app under uvicorn; workers, forks, event loops."""
+"""Live graphs in a web app: examples/fastapi_app under uvicorn; workers, event loops."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import run_in, wait_until
+from tests.conftest import wait_until
 from tests.example_apps import Server, copy_of, save, serving, settings
 from tests.model_server import ModelServer
 from yamlgraph_prompts import load_and_compile
@@ -196,94 +196,6 @@ def test_twenty_starts_and_stops_leave_no_thread(
         asyncio.run(serve_once(number))
     gc.collect()
     wait_until(lambda: not set(threading.enumerate()) - before)
-
-
-FORK = """
-import os, sys
-from yamlgraph_prompts import load_and_compile
-from yamlgraph_prompts._cli import main
-from tests.conftest import wait_until
-from tests.example_apps import save
-from pathlib import Path
-
-app = load_and_compile("graph.yaml").compile()
-if sys.argv[1] == "used":
-    print("parent:", app.invoke({"name": "Ada"})["letter"].strip(), flush=True)
-child = os.fork()
-if child == 0:
-    code = 1
-    try:
-        def letter():
-            return app.invoke({"name": "Ada"})["letter"]
-
-        assert "three cheers" not in letter()
-        save(Path("prompts/letter.yaml"), 'user: "three cheers {greeting}"')
-        wait_until(lambda: "three cheers" in letter())
-        save(Path("prompts/letter.yaml"), 'user: "four cheers {greeting}"')
-        wait_until(lambda: "four cheers" in letter())
-        code = 0
-    finally:
-        sys.stdout.flush()
-        os._exit(code)
-assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-if sys.argv[1] == "used":
-    wait_until(lambda: "four cheers" in app.invoke({"name": "Ada"})["letter"])
-print("done")
-"""
-
-
-@pytest.mark.parametrize("parent", ["loaded", "used"])
-def test_a_forked_worker_follows_edits(
-    tmp_path: Path, model_server: ModelServer, parent: str
-) -> None:
-    folder = copy_of("quickstart", tmp_path)
-    script = f"import sys; sys.argv = ['', {parent!r}]\n{FORK}"
-    assert run_in(folder, script).splitlines()[-1] == "done"
-
-
-FORK_DURING_IMPORT = """
-import os, sys, threading, time
-from pathlib import Path
-from langgraph.graph import START, StateGraph
-from yamlgraph_prompts import live_graph
-from tests.conftest import wait_until
-from tests.example_apps import save
-
-importing = threading.Event()
-
-class Slowly:
-    def find_spec(self, name, path, target=None):
-        if name.startswith("watchdog"):
-            importing.set()
-            time.sleep(0.2)
-
-def build(release):
-    def greet(state):
-        return {"text": release["greeting"].user}
-    return StateGraph(dict).add_node(greet).add_edge(START, "greet")
-
-app = live_graph(build, "prompts").compile()
-sys.meta_path.insert(0, Slowly())
-app.invoke({})
-assert importing.wait(10)
-child = os.fork()
-if child == 0:
-    code = 1
-    try:
-        app.invoke({})
-        save(Path("prompts/greeting.yaml"), "user: Hail")
-        wait_until(lambda: app.invoke({})["text"] == "Hail")
-        code = 0
-    finally:
-        os._exit(code)
-assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-print("done")
-"""
-
-
-def test_a_fork_while_the_parent_begins_to_watch_still_follows_edits(tmp_path: Path) -> None:
-    folder = copy_of("plain_langgraph", tmp_path)
-    assert run_in(folder, FORK_DURING_IMPORT).splitlines()[-1] == "done"
 
 
 def test_one_live_graph_serves_one_event_loop_after_the_other(

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import run_in, wait_until
+from tests.conftest import wait_until
 from tests.files import Heard, says, write
 from yamlgraph_prompts import LiveGraph, LivePrompts, live_graph, load_and_compile
 from yamlgraph_prompts._model.trigger import Trigger
@@ -386,106 +386,6 @@ edges: [{from: START, to: n}, {from: n, to: END}]
 
 
 # Processes
-
-
-FORKING = """
-import os, sys, time
-from pathlib import Path
-from yamlgraph_prompts import live_graph
-sys.path.insert(0, {root!r})
-from tests.files import says, write
-folder = Path({folder!r})
-app = live_graph(says("a"), folder).compile()
-assert app.invoke({{}}) == {{"said": ["one"]}}
-
-def until(text):
-    ends = time.monotonic() + 20
-    while app.invoke({{}}) != {{"said": [text]}}:
-        assert time.monotonic() < ends, (os.getpid(), text)
-        time.sleep(0.01)
-
-write(folder, {{"a.yaml": "user: two"}})
-until("two")
-read, wrote = os.pipe()
-child = os.fork()
-if child == 0:
-    try:
-        until("two")
-        os.write(wrote, b"ready")
-        until("three")
-        until("four")
-        app.prompts.publish()
-        os._exit(0)
-    except BaseException as problem:
-        print(repr(problem), flush=True)
-        os._exit(1)
-os.read(read, 5)
-write(folder, {{"a.yaml": "user: three"}})
-until("three")
-time.sleep(0.3)
-write(folder, {{"a.yaml": "user: four"}})
-until("four")
-print(os.waitpid(child, 0)[1])
-"""
-
-
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-def test_a_forked_child_follows_changes_and_so_does_its_parent(
-    folder: Path, tmp_path: Path
-) -> None:
-    root = str(Path(__file__).parent.parent)
-    out = run_in(tmp_path, FORKING.format(root=root, folder=str(folder)), timeout_s=60)
-    assert out == "0\n"
-
-
-FORKED_BUSY = """
-import os, sys, threading, time
-from pathlib import Path
-from yamlgraph_prompts import live_graph
-sys.path.insert(0, {root!r})
-from tests.files import says, write
-folder = Path({folder!r})
-write(folder, {{"b.yaml.j2": "user: {{{{ x }}}}", "vars.yaml": "x: word"}})
-app = live_graph(says("a", "b"), folder).compile()
-app.invoke({{}})
-stop = threading.Event()
-
-def publish():
-    number = 0
-    while not stop.is_set():
-        number += 1
-        write(folder, {{"vars.yaml": f"x: word{{number}}"}})
-        app.prompts.publish()
-
-thread = threading.Thread(target=publish)
-thread.start()
-codes = []
-for _ in range(8):
-    time.sleep(0.02)
-    child = os.fork()
-    if child == 0:
-        try:
-            for _ in range(3):
-                assert app.prompts.publish().status in ("published", "unchanged")
-                said = app.invoke({{}})["said"]
-                assert said[1].startswith("word"), said
-            os._exit(0)
-        except BaseException as problem:
-            print(repr(problem), flush=True)
-            os._exit(1)
-    codes.append(os.waitpid(child, 0)[1])
-stop.set()
-thread.join()
-print(codes)
-"""
-
-
-def test_a_fork_in_the_middle_of_a_publication_leaves_the_child_able_to_publish(
-    folder: Path, tmp_path: Path
-) -> None:
-    root = str(Path(__file__).parent.parent)
-    out = run_in(tmp_path, FORKED_BUSY.format(root=root, folder=str(folder)), timeout_s=60)
-    assert out == f"{[0] * 8}\n"
 
 
 def test_closing_ends_every_thread_and_closes_every_descriptor(folder: Path) -> None:

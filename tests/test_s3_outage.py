@@ -385,7 +385,13 @@ except LayerError:
 """
 
 
-@pytest.mark.parametrize("name", ["silent", "trickling", "an object trickles", "an object is cut"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("silent", "an object trickles"),
+        *(pytest.param(n, marks=pytest.mark.nightly) for n in ("trickling", "an object is cut")),
+    ],
+)
 def test_the_process_ends_at_once_whatever_still_hangs(s3: ScriptedS3, name: str) -> None:
     s3.put(**{f"p{number}": "user: x" for number in range(40)})
     s3.fault, _ = FAULTS[name]

@@ -185,7 +185,11 @@ def test_jinjas_own_tests_pass_but_for_what_the_sandbox_excludes(jinja_tests: Pa
     done = subprocess.run(
         [*command, "--rootdir", str(jinja_tests)],
         cwd=jinja_tests,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(jinja_tests)])},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(ROOT), str(jinja_tests)]),
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        },
         capture_output=True,
         text=True,
         timeout=100,

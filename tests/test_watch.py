@@ -637,12 +637,13 @@ def test_watches_on_overlapping_paths_all_hear(prompts: Path, listen: Listen) ->
 
 
 @linux
-def test_a_thousand_starts_leave_nothing_behind(prompts: Path) -> None:
+@pytest.mark.parametrize("starts", [200, pytest.param(1_000, marks=pytest.mark.nightly)])
+def test_many_starts_leave_nothing_behind(prompts: Path, starts: int) -> None:
     watch = Watch(lambda reason: None, paths=lambda: [prompts])
     watch.start()
     watch.close()
     before = descriptors(), threading.active_count()
-    for _ in range(1000):
+    for _ in range(starts):
         watch.start()
         watch.close()
     watch.close()
