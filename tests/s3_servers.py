@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -250,16 +251,22 @@ def swift(swift_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Sh
 
 
 def shop(endpoint: str, folder: Path) -> Shop:
+    made = _client(endpoint)
+    bucket = f"acme-{uuid.uuid4().hex[:12]}"
+    made.create_bucket(Bucket=bucket)
+    return Shop(endpoint, bucket, made, folder / bucket)
+
+
+@cache
+def _client(endpoint: str) -> Any:
+    """With the credentials of the first test, which are those of all; one takes 0.2 s to make."""
     import boto3
     from botocore.config import Config
 
-    made = boto3.session.Session().client(
+    return boto3.session.Session().client(
         "s3",
         endpoint_url=endpoint,
         config=Config(
             request_checksum_calculation="when_required", s3={"addressing_style": "path"}
         ),
     )
-    bucket = f"acme-{uuid.uuid4().hex[:12]}"
-    made.create_bucket(Bucket=bucket)
-    return Shop(endpoint, bucket, made, folder / bucket)
