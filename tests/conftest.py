@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests import kept_workers
 from tests.graphs.catalog import FOLDER
@@ -31,6 +32,9 @@ from yamlgraph_prompts._isolation import pool
 from yamlgraph_prompts.registry import folder as places
 
 ROOT = Path(__file__).parent.parent
+settings.register_profile("default", max_examples=300, deadline=None)
+settings.register_profile("few", max_examples=60, deadline=None)
+settings.load_profile("default")
 _KEYS = ("_API_KEY", "_API_TOKEN", "_AI_ENDPOINT")
 _PREFIXES = ("YAMLGRAPH_", "LANGSMITH_", "LANGCHAIN_", "LMSTUDIO_", "AWS_")
 
@@ -55,7 +59,7 @@ _GROUPS = {
     **dict.fromkeys(
         [
             *("test_sources", "test_s3_source", "test_s3_outage", "test_s3_credentials"),
-            *("test_bucket", "test_admin_bucket", "test_cli_push"),
+            *("test_bucket", "test_admin_bucket", "test_cli_push", "test_registry"),
         ],
         "servers of S3",
     ),

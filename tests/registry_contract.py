@@ -53,6 +53,7 @@ except Conflict as conflict:
 
 KILLED = """
 import importlib, os, signal, sys
+import boto3  # once, not in every child
 from yamlgraph_prompts.registry import open_registry
 from tests.registry_contract import Entry, add, release
 

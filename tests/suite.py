@@ -18,7 +18,7 @@ import pytest
 ALONE = ("tests/test_hot_reload.py", "tests/test_watch.py")
 """The modules with tests that are marked `alone`."""
 # One worker more than processors, since some always wait for a server or a clock.
-_PARALLEL = ("-n", str(min((os.cpu_count() or 1) + 1, 8)), "-q")
+_PARALLEL = ("-n", str(min((os.cpu_count() or 1) + 1, 8)), "-q", "--hypothesis-profile", "few")
 _NONE = pytest.ExitCode.NO_TESTS_COLLECTED
 _IN_MEMORY = "/dev/shm"
 _ROOM_BYTES = 2 << 30

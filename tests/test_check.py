@@ -11,7 +11,7 @@ from time import process_time
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from yamlgraph_prompts._check import Checker, check
@@ -629,7 +629,6 @@ def test_ten_thousand_known_prompts_are_checked_in_no_time():
     assert process_time() - began < 1
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=300))
 def test_no_bytes_raise_anything(data):
     made = Release.of([Prompt("p", data)])
@@ -652,7 +651,6 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.dictionaries(KEYS, VALUES, max_size=6))
 def test_no_shape_raises_anything(content):
     data = yaml.safe_dump(content).encode()

@@ -125,6 +125,7 @@ def test_a_name_that_could_lead_elsewhere_is_refused(
             LivePrompts("prompts/{environment}")
 
 
+@pytest.mark.slow
 def test_env_files_are_loaded_before_the_environment_is_chosen(project: Path) -> None:
     write(project, {".env": "ENVIRONMENT=staging\n"})
     script = (
@@ -343,6 +344,7 @@ def test_the_working_directory_at_the_load_counts_for_ever(
         assert prompts["greeting"].user == "later {name}"
 
 
+@pytest.mark.slow
 def test_env_of_the_process_is_read_when_the_prompts_are_made(project: Path) -> None:
     out = run_in(
         project,

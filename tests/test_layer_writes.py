@@ -94,6 +94,7 @@ def host(layer: str, store: str) -> LivePrompts:
     return LivePrompts(f"shared://{layer}", environment="x", store=store, watch=False)
 
 
+@pytest.mark.slow
 def test_two_hosts_that_change_one_prompt_of_one_remote_layer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -577,6 +577,7 @@ for line in sys.stdin:
 """
 
 
+@pytest.mark.slow
 def test_another_process_sees_a_hold_and_its_end_within_a_second(folder: Path) -> None:
     with LivePrompts(folder) as prompts:
         first = prompts.release.id
@@ -1011,6 +1012,7 @@ def test_a_time_between_looks_that_is_none_is_refused_at_once(wrong: Any) -> Non
         LivePrompts({"a": "user: x"}, refresh_s=wrong)
 
 
+@pytest.mark.slow
 def test_a_system_without_forks_needs_none() -> None:
     program = (
         "import os; del os.register_at_fork, os.fork\n"

@@ -666,6 +666,7 @@ def test_a_graph_that_nobody_uses_any_more_leaves_no_thread_and_no_descriptor(
     wait_until(lambda: len(os.listdir("/proc/self/fd")) <= descriptors + 1)
 
 
+@pytest.mark.slow
 def test_a_process_that_follows_changes_ends_at_once(project: Path) -> None:
     out = run_in(
         project,
@@ -682,6 +683,7 @@ def test_an_outcome_is_public() -> None:
     assert Outcome("unchanged", None, (), 0.0).errors == ()
 
 
+@pytest.mark.slow
 def test_without_yamlgraph_a_load_says_the_command_that_installs_it(tmp_path: Path) -> None:
     write(tmp_path, {"graph.yaml": "nodes: {}\nedges: []\n"})
     script = (

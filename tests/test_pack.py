@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from yamlgraph_prompts._model import pack
@@ -141,7 +141,6 @@ def test_a_pack_with_something_added_is_refused(tmp_path: Path) -> None:
         read_pack(stored(tmp_path, PACK + b"\0"), RELEASE.id)
 
 
-@settings(max_examples=300, deadline=None)
 @given(bit=st.integers(0, len(PACK) * 8 - 1))
 def test_one_flipped_bit_anywhere_is_found(folder: Path, bit: int) -> None:
     damaged = bytearray(PACK)
@@ -152,7 +151,6 @@ def test_one_flipped_bit_anywhere_is_found(folder: Path, bit: int) -> None:
         read_pack(path, RELEASE.id)
 
 
-@settings(max_examples=150, deadline=None)
 @given(data=st.binary(max_size=400), valid_start=st.booleans())
 def test_arbitrary_bytes_are_refused_and_nothing_else_happens(
     folder: Path, data: bytes, valid_start: bool

@@ -7,7 +7,7 @@ from time import process_time
 
 import pytest
 import yaml
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from yamlgraph_prompts._yaml_file import LIMIT_BYTES, parse_prompt, parse_yaml
@@ -410,7 +410,6 @@ YAMLISH = st.lists(YAML_PARTS, max_size=25).map("".join)
 PARSERS_DISAGREE = ("?", "%", "|", ">", "...", "---", ":}", ":]", ":,", "\x85", "\u2028")
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=400) | YAMLISH.map(str.encode))
 @example(b"\xef\xbb\xbf")
 @example("user: '\ud7ff'".encode())
@@ -423,7 +422,6 @@ def test_no_bytes_raise_anything(data):
         assert position is None or min(position) >= 1
 
 
-@settings(max_examples=400, deadline=None)
 @given(YAMLISH)
 def test_values_equal_those_of_safe_load(text):
     try:
@@ -444,7 +442,6 @@ LINES = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
 @given(LINES, st.sampled_from([None, "'", '"', "|", ">"]), st.integers(10, 80))
 def test_every_character_of_a_text_is_found_in_the_file(lines, style, width):
     text = "\n".join(lines)

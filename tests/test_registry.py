@@ -52,6 +52,7 @@ class TestMemory(RegistryContract):
         return lambda: registry
 
 
+@pytest.mark.slow
 class TestS3(RegistryContract):
     steps = tuple(f"yamlgraph_prompts.sources.s3.objects:Objects.{name}" for name in S3_CALLS)
 

@@ -461,7 +461,7 @@ wild = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=250, deadline=2_000, suppress_health_check=list(HealthCheck))
+@settings(deadline=2_000, suppress_health_check=list(HealthCheck))
 @given(st.lists(wild, min_size=1, max_size=3))
 def test_no_expression_escapes_hangs_or_raises_anything_else(expressions: list[str]) -> None:
     text = "{% macro m(a) %}{{ a }}{{ varargs }}{% endmacro %}{% for i in l %}"

@@ -28,7 +28,7 @@ from yamlgraph_prompts.templates.template import (
     is_jinja,
 )
 
-quick = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+quick = settings(suppress_health_check=list(HealthCheck))
 
 
 class Person(BaseModel):
@@ -561,7 +561,7 @@ def test_what_examine_passes_also_compiles_however_deep() -> None:
         assert isinstance(outcome, str)
 
 
-@settings(max_examples=200, deadline=2_000, suppress_health_check=list(HealthCheck))
+@settings(deadline=2_000, suppress_health_check=list(HealthCheck))
 @given(
     st.one_of(
         st.text(max_size=200), bodies, braces, st.text("{}%#[]()'\"|._-+*~ abif", max_size=90)
