@@ -116,18 +116,13 @@ class LiveGraph(CompiledStateGraph[Any, Any, Any, Any]):
         graph, chosen = self._runs.start(live, run_input, config)
         yield from graph.stream(run_input, chosen, **_as_called(kwargs, config, graph))
 
-    def astream(
+    async def astream(
         self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[Any]:
         """As in LangGraph, on one build, which it keeps until it is exhausted."""
-        return self._astreamed(input, config, kwargs)
-
-    async def _astreamed(
-        self, run_input: Any, config: RunnableConfig | None, kwargs: dict[str, Any]
-    ) -> AsyncIterator[Any]:
-        graph, chosen = await self._runs.astart(run_input, config)
+        graph, chosen = await self._runs.astart(input, config)
         kwargs = _as_called(kwargs, config, graph)
-        async with aclosing(graph.astream(run_input, chosen, **kwargs)) as chunks:  # type: ignore[type-var]
+        async with aclosing(graph.astream(input, chosen, **kwargs)) as chunks:  # type: ignore[type-var]
             async for chunk in chunks:
                 yield chunk
 

@@ -55,11 +55,8 @@ class PackHead:
 
 @dataclass(frozen=True, slots=True)
 class PackFacts:
-    """The facts of a stored release that can be read without its prompts."""
+    """What a check said of a stored release; read without its prompts."""
 
-    release: str
-    prompts: int
-    created_s: float  # since the epoch
     check_version: str
     clean: frozenset[str]  # the SHA-256, in hex, of each file that the check found clean
     findings: tuple[Finding, ...]  # the first 1,000
@@ -191,9 +188,6 @@ def _facts(head: PackHead, index: Mapping[str, Any], path: Path | str) -> PackFa
         clean = index["clean"]
         shas = (entry[2] for entry in index["prompts"]) if clean == "all" else clean
         return PackFacts(
-            head.release,
-            head.prompts,
-            head.created_s,
             head.check_version,
             frozenset(shas),
             tuple(_finding(entry) for entry in index["findings"]),
