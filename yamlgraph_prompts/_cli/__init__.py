@@ -19,19 +19,10 @@ BROKEN_PIPE = 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command.
+    """Run the command; its exit code.
 
-    Args:
-        argv: The arguments; default: those of the process.
-
-    Returns:
-        The exit code: 0; 1 for findings, differences or a refusal; 2 for a usage error or
-        something that cannot be read; 130 after Ctrl-C.
-
-    Example:
-        >>> main(["--version"])  # doctest: +ELLIPSIS
-        yamlgraph-prompts ...
-        0
+    0; 1 for findings, differences or a refusal; 2 for a usage error or something that cannot be
+    read; 130 after Ctrl-C.
     """
     from yamlgraph_prompts._cli.arguments import parse
 
