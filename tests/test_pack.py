@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from yamlgraph_prompts._model import pack
 from yamlgraph_prompts._model.pack import (
     MAGIC,
+    ReleaseFacts,
     decode_pack,
     encode_pack,
     read_facts,
@@ -38,7 +39,7 @@ RELEASE = Release.of(
     layers=[LayerVersion("file:///p", "v1"), LayerVersion("file:///base", "v2")],
 )
 WARNING = Finding("warning", "unused-prompt", "nobody uses it", prompt="empty", line=3, hint="Why?")
-PACK = encode_pack(RELEASE, findings=[WARNING], clean=["ab" * 32], check_version="7")
+PACK = encode_pack(RELEASE, ReleaseFacts.of([WARNING], ["ab" * 32], "7"))
 
 
 def stored(folder: Path, data: bytes) -> Path:
@@ -117,13 +118,13 @@ def test_the_facts_come_without_reading_the_bodies(tmp_path: Path) -> None:
 
 def test_an_examined_release_is_clean_as_a_whole_in_few_bytes(tmp_path: Path) -> None:
     every = [p.sha256 for p in RELEASE.prompts.values()]
-    data = encode_pack(RELEASE, clean=every)
+    data = encode_pack(RELEASE, ReleaseFacts.of(clean=every))
     assert b'"clean":"all"' in data
     assert read_facts(stored(tmp_path, data), RELEASE.id).clean == set(every)
 
 
 def test_only_the_first_thousand_findings_are_kept_and_all_are_counted(tmp_path: Path) -> None:
-    data = encode_pack(RELEASE, findings=[WARNING] * 1_500)
+    data = encode_pack(RELEASE, ReleaseFacts.of([WARNING] * 1_500))
     facts = read_facts(stored(tmp_path, data), RELEASE.id)
     assert (len(facts.findings), facts.findings_count) == (1_000, 1_500)
 

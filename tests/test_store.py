@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 from tests.conftest import ROOT
 from yamlgraph_prompts._files import disk
 from yamlgraph_prompts._model.entry import Entry
+from yamlgraph_prompts._model.pack import ReleaseFacts
 from yamlgraph_prompts._model.release import LayerVersion, Prompt, Release
 from yamlgraph_prompts.errors import ReleaseNotFound, StoreCorrupted, StoreError
 from yamlgraph_prompts.findings import Finding
@@ -142,7 +143,7 @@ def test_what_is_not_stored_cannot_be_read_or_made_live(store: Store) -> None:
 def test_a_restart_knows_what_was_examined(store: Store) -> None:
     made = release("hello")
     warning = Finding("warning", "unused-prompt", "nobody uses it", prompt="greeting")
-    store.put(made, findings=[warning], clean=["ab" * 32], check_version="3")
+    store.put(made, ReleaseFacts.of([warning], ["ab" * 32], "3"))
     facts = store.facts(made.id)
     assert facts is not None
     assert (facts.check_version, facts.findings) == ("3", (warning,))
@@ -153,11 +154,11 @@ def test_the_same_release_is_written_once_and_again_when_it_was_examined_anew(
     store: Store,
 ) -> None:
     made = release("hello")
-    store.put(made, check_version="1")
+    store.put(made, ReleaseFacts.of(check_version="1"))
     inode = pack_of(store, made).stat().st_ino
-    store.put(made, check_version="1")
+    store.put(made, ReleaseFacts.of(check_version="1"))
     assert pack_of(store, made).stat().st_ino == inode
-    store.put(made, check_version="2")
+    store.put(made, ReleaseFacts.of(check_version="2"))
     facts = store.facts(made.id)
     assert facts is not None
     assert facts.check_version == "2"

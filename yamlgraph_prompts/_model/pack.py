@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import struct
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from hashlib import sha256
@@ -54,33 +54,37 @@ class PackHead:
 
 
 @dataclass(frozen=True, slots=True)
-class PackFacts:
-    """What a check said of a stored release; read without its prompts."""
+class ReleaseFacts:
+    """What a check found in a release, so that the next process need not check it again."""
 
-    check_version: str
-    clean: frozenset[str]  # the SHA-256, in hex, of each file that the check found clean
-    findings: tuple[Finding, ...]  # the first 1,000
-    findings_count: int
+    findings: tuple[Finding, ...] = ()  # the first 1,000
+    clean: frozenset[str] = frozenset()  # the SHA-256, in hex, of each file that it found clean
+    check_version: str = ""
+    findings_count: int = 0  # of all findings
+
+    @classmethod
+    def of(
+        cls, findings: Sequence[Finding] = (), clean: Iterable[str] = (), check_version: str = ""
+    ) -> ReleaseFacts:
+        """The facts to keep of a check."""
+        first = tuple(findings[:MAX_FINDINGS])
+        return cls(first, frozenset(clean), check_version, len(findings))
 
 
-def encode_pack(
-    release: Release,
-    *,
-    findings: Iterable[Finding] = (),
-    clean: Iterable[str] = (),
-    check_version: str = "",
-) -> bytes:
+NO_FACTS = ReleaseFacts()
+
+
+def encode_pack(release: Release, facts: ReleaseFacts = NO_FACTS) -> bytes:
     """The bytes of a release's pack."""
     prompts = [(name, release.prompts[name]) for name in sorted(release.prompts)]
     layers = {url: at for at, url in enumerate(dict.fromkeys(p.layer for _, p in prompts))}
-    listed, known = tuple(findings), frozenset(clean)
     every = {prompt.sha256 for _, prompt in prompts}
     index = _json(
         {
             "layers": list(layers),
             "prompts": [[n, len(p.data), p.sha256, layers[p.layer], p.file] for n, p in prompts],
-            "clean": "all" if known == every else sorted(known),
-            "findings": [asdict(finding) for finding in listed[:MAX_FINDINGS]],
+            "clean": "all" if facts.clean == every else sorted(facts.clean),
+            "findings": [asdict(finding) for finding in facts.findings],
         }
     )
     body_bytes = sum(len(prompt.data) for _, prompt in prompts)
@@ -91,8 +95,8 @@ def encode_pack(
             "layers": [[layer.url, layer.version] for layer in release.layers],
             "prompts": len(prompts),
             "created_s": time.time(),
-            "check_version": check_version,
-            "findings_count": len(listed),
+            "check_version": facts.check_version,
+            "findings_count": facts.findings_count,
             "index_sha256": sha256(index).hexdigest(),
             "index_bytes": len(index),
             "body_bytes": body_bytes,
@@ -127,7 +131,7 @@ def read_head(path: Path, release_id: str) -> PackHead:
     return _head(data, facts.st_size, path, release_id)
 
 
-def read_facts(path: Path, release_id: str) -> PackFacts:
+def read_facts(path: Path, release_id: str) -> ReleaseFacts:
     """The facts of a pack, without its bodies. Raises as `read_head` does."""
     return _facts(*_opened_without_bodies(path, release_id), path)
 
@@ -147,7 +151,7 @@ def read_pack(path: Path, release_id: str) -> Release:
 
 def read_whole(
     path: Path, release_id: str, known: Mapping[str, Prompt]
-) -> tuple[PackFacts, Release]:
+) -> tuple[ReleaseFacts, Release]:
     """The results of `read_facts` and `read_pack`, of one read; see `decode_pack`."""
     data, facts = read_file(path, MAX_PACK)
     head, index = _opened(data, release_id, path, facts.st_size)
@@ -183,16 +187,12 @@ def _opened(
     return head, _index(data[head.index_at : head.index_at + head.index_bytes], head, path)
 
 
-def _facts(head: PackHead, index: Mapping[str, Any], path: Path | str) -> PackFacts:
+def _facts(head: PackHead, index: Mapping[str, Any], path: Path | str) -> ReleaseFacts:
     with _sense("index", path):
         clean = index["clean"]
         shas = (entry[2] for entry in index["prompts"]) if clean == "all" else clean
-        return PackFacts(
-            head.check_version,
-            frozenset(shas),
-            tuple(_finding(entry) for entry in index["findings"]),
-            head.findings_count,
-        )
+        findings = tuple(_finding(entry) for entry in index["findings"])
+        return ReleaseFacts(findings, frozenset(shas), head.check_version, head.findings_count)
 
 
 def _release(

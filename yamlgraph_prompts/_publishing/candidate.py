@@ -25,7 +25,7 @@ from yamlgraph_prompts.sources.reader import LayerReader, read_within
 if TYPE_CHECKING:
     from yamlgraph_prompts._check import Checker
     from yamlgraph_prompts._check.facts import FileFacts
-    from yamlgraph_prompts._model.pack import PackFacts
+    from yamlgraph_prompts._model.pack import ReleaseFacts
     from yamlgraph_prompts.templates.render import J2Renderer
 
 ATTEMPTS = 10
@@ -80,7 +80,7 @@ class Candidates:
         readers: Sequence[LayerReader],
         environment: str,
         checks: Sequence[Check],
-        known: Callable[[str], PackFacts | None],
+        known: Callable[[str], ReleaseFacts | None],
     ) -> None:
         self._readers = readers
         self._environment = environment
@@ -169,11 +169,13 @@ class Candidates:
         made = self._checked(release, facts, before)
         return replace(made, findings=tuple(_of_kept(made.findings, release)))
 
-    def clean(self, release: Release) -> tuple[Iterable[str], str]:
-        """The digests of what the check found clean in `release`, and the check's version."""
+    def facts(self, candidate: Candidate) -> ReleaseFacts:
+        """What the check found in a candidate, for the store."""
         from yamlgraph_prompts._check import CHECK_VERSION
+        from yamlgraph_prompts._model.pack import ReleaseFacts
 
-        return (self._checker.clean(release) if self._checker else ()), CHECK_VERSION
+        clean = self._checker.clean(candidate.release) if self._checker else ()
+        return ReleaseFacts.of(candidate.findings, clean, CHECK_VERSION)
 
     def close(self) -> None:
         """End the rendering process."""

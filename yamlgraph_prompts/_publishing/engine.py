@@ -342,11 +342,8 @@ class Engine:
 
     def keep(self, candidate: Candidate, attempt: Attempt) -> Outcome | None:
         """Keep it in the store; the outcome where that is refused."""
-        clean, version = self.candidates.clean(candidate.release)
         try:
-            self._store.put(
-                candidate.release, findings=candidate.findings, clean=clean, check_version=version
-            )
+            self._store.put(candidate.release, self.candidates.facts(candidate))
         except StoreError as problem:
             return self._store_trouble(candidate, attempt, problem)
         return None

@@ -252,10 +252,7 @@ class Channel:
         changed = tuple(sorted(names))
         told = f" It changed {_names(changed)}." if changed else ""
         return Conflict(
-            f"{conflict.message}{told}",
-            winner=conflict.winner,
-            changed=changed,
-            hint=conflict.hint,
+            f"{conflict.message}{told}", winner=conflict.winner, changed=changed, hint=conflict.hint
         )
 
 

@@ -29,9 +29,9 @@ from yamlgraph_prompts._files.disk import (
 from yamlgraph_prompts._files.forks import follow_forks
 from yamlgraph_prompts._model.entry import Entry
 from yamlgraph_prompts._model.pack import (
-    MAX_FINDINGS,
-    PackFacts,
+    NO_FACTS,
     PackHead,
+    ReleaseFacts,
     encode_pack,
     read_digests,
     read_facts,
@@ -43,7 +43,7 @@ from yamlgraph_prompts._model.release import Release
 from yamlgraph_prompts.errors import Conflict, ReleaseNotFound, StoreError
 from yamlgraph_prompts.registry.folder import LOCK_TIMEOUT_S, FolderLock, from_reserve
 from yamlgraph_prompts.registry.journal import Journal
-from yamlgraph_prompts.registry.ports import ReleaseFacts, poll_changes
+from yamlgraph_prompts.registry.ports import poll_changes
 
 logger = logging.getLogger("yamlgraph_prompts")
 
@@ -79,20 +79,14 @@ class LocalRegistry:
 
     # Releases
 
-    def put(self, release: Release, facts: ReleaseFacts | None = None) -> bool:
-        facts = facts or ReleaseFacts()
+    def put(self, release: Release, facts: ReleaseFacts = NO_FACTS) -> bool:
         path = self._path(release.id)
         with self.lock(), store_errors("Could not store the release in", self.folder):
             if _is_stored(path, release, facts):
                 self.touch(release.id)
                 return False
             self.packs.mkdir(mode=0o700, exist_ok=True)
-            data = encode_pack(
-                release,
-                findings=facts.findings,
-                clean=facts.clean,
-                check_version=facts.check_version,
-            )
+            data = encode_pack(release, facts)
             self._wait_for_sync()
             is_new = not os.path.lexists(path)
             try:
@@ -130,7 +124,7 @@ class LocalRegistry:
         except FileNotFoundError:
             raise _not_found(release_id) from None
 
-    def read_facts(self, release_id: str) -> PackFacts | None:
+    def read_facts(self, release_id: str) -> ReleaseFacts:
         """What is known of a release without reading it."""
         return read_facts(self.pack(release_id), release_id)
 
@@ -253,12 +247,7 @@ class LocalRegistry:
 def _is_stored(path: Path, release: Release, facts: ReleaseFacts) -> bool:
     try:
         known, stored = read_whole(path, release.id, release.prompts)
-        return (
-            (known.check_version, known.clean) == (facts.check_version, facts.clean)
-            and known.findings_count == len(facts.findings)
-            and known.findings == facts.findings[:MAX_FINDINGS]
-            and stored == release
-        )
+        return (known, stored) == (facts, release)
     except FileNotFoundError:
         return False
     except OSError as error:

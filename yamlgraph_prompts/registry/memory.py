@@ -11,11 +11,11 @@ from threading import Event
 from typing import NamedTuple
 
 from yamlgraph_prompts._model.entry import Entry
-from yamlgraph_prompts._model.pack import PackHead
+from yamlgraph_prompts._model.pack import NO_FACTS, PackHead, ReleaseFacts
 from yamlgraph_prompts._model.release import Release
 from yamlgraph_prompts.errors import Conflict, ReleaseNotFound
 from yamlgraph_prompts.registry.local import LocalRegistry
-from yamlgraph_prompts.registry.ports import ReleaseFacts, poll_changes
+from yamlgraph_prompts.registry.ports import poll_changes
 
 
 class MemoryHead(NamedTuple):
@@ -44,7 +44,7 @@ class MemoryRegistry:
         with self._lock:
             yield
 
-    def put(self, release: Release, facts: ReleaseFacts | None = None) -> bool:
+    def put(self, release: Release, facts: ReleaseFacts = NO_FACTS) -> bool:
         is_new = release.id not in self._releases
         self._releases[release.id] = (release, time.time())
         return is_new

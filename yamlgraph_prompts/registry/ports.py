@@ -9,18 +9,8 @@ from threading import Event
 from typing import Protocol, runtime_checkable
 
 from yamlgraph_prompts._model.entry import Entry
+from yamlgraph_prompts._model.pack import NO_FACTS, ReleaseFacts
 from yamlgraph_prompts._model.release import Release
-from yamlgraph_prompts.findings import Finding
-
-
-@dataclass(frozen=True, slots=True)
-class ReleaseFacts:
-    """What a check said of a release, so that the next process need not check it again."""
-
-    findings: tuple[Finding, ...] = ()
-    # The SHA-256 of everything that it found clean.
-    clean: frozenset[str] = frozenset()
-    check_version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +33,7 @@ class Releases(Protocol):
     url: str
     """The registry, as a person would write it; holds no secret."""
 
-    def put(self, release: Release, facts: ReleaseFacts | None = None) -> bool:
+    def put(self, release: Release, facts: ReleaseFacts = NO_FACTS) -> bool:
         """Keep a release. It is not live yet, and durable at the latest when an entry names it.
 
         Returns:

@@ -15,7 +15,7 @@ from threading import Event
 from typing import TypeVar
 
 from yamlgraph_prompts._model.entry import Entry
-from yamlgraph_prompts._model.pack import MAX_PACK, decode_pack, encode_pack
+from yamlgraph_prompts._model.pack import MAX_PACK, NO_FACTS, ReleaseFacts, decode_pack, encode_pack
 from yamlgraph_prompts._model.release import Release
 from yamlgraph_prompts.errors import (
     Conflict,
@@ -24,7 +24,7 @@ from yamlgraph_prompts.errors import (
     ReleaseNotFound,
     StoreCorrupted,
 )
-from yamlgraph_prompts.registry.ports import ReleaseFacts, poll_changes
+from yamlgraph_prompts.registry.ports import poll_changes
 from yamlgraph_prompts.registry.s3_log import S3Log
 from yamlgraph_prompts.sources.deadline import within
 from yamlgraph_prompts.sources.s3.bounds import LIMIT_ANSWER_BYTES, Bounds, Operation, allowed
@@ -57,7 +57,7 @@ class S3Registry:
 
     # Releases
 
-    def put(self, release: Release, facts: ReleaseFacts | None = None) -> bool:
+    def put(self, release: Release, facts: ReleaseFacts = NO_FACTS) -> bool:
         return self._bounded(lambda: self._put(release))
 
     def get(self, release_id: str) -> Release:

@@ -10,22 +10,16 @@ import math
 import os
 import time
 import weakref
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
 from yamlgraph_prompts._files import disk
 from yamlgraph_prompts._model.entry import LIMIT_MESSAGE, LIMIT_WHO, Entry
-from yamlgraph_prompts._model.pack import PackFacts
+from yamlgraph_prompts._model.pack import NO_FACTS, ReleaseFacts
 from yamlgraph_prompts._model.release import Release, StoredRelease, full_id
-from yamlgraph_prompts.errors import (
-    ReleaseNotFound,
-    StoreCorrupted,
-    StoreError,
-    UnsupportedStore,
-)
-from yamlgraph_prompts.findings import Finding
+from yamlgraph_prompts.errors import ReleaseNotFound, StoreCorrupted, StoreError, UnsupportedStore
 from yamlgraph_prompts.registry.checkouts import Checkouts, leave_all
 from yamlgraph_prompts.registry.folder import (
     FORMAT,
@@ -46,7 +40,6 @@ from yamlgraph_prompts.registry.folder import (
 from yamlgraph_prompts.registry.journal import journal_path
 from yamlgraph_prompts.registry.local import LocalRegistry
 from yamlgraph_prompts.registry.memory import MemoryRegistry
-from yamlgraph_prompts.registry.ports import ReleaseFacts
 
 logger = logging.getLogger("yamlgraph_prompts")
 
@@ -217,16 +210,8 @@ class Store:
 
     # Releases
 
-    def put(
-        self,
-        release: Release,
-        *,
-        findings: Iterable[Finding] = (),
-        clean: Iterable[str] = (),
-        check_version: str = "",
-    ) -> None:
+    def put(self, release: Release, facts: ReleaseFacts = NO_FACTS) -> None:
         """Keep a release. It is not live yet."""
-        facts = ReleaseFacts(tuple(findings), frozenset(clean), check_version)
         with self._writing():
             if self.registry.put(release, facts):
                 self._puts += 1
@@ -245,7 +230,7 @@ class Store:
         """The full id of the one stored release whose id begins with `prefix`."""
         return full_id(prefix, self.registry.ids())
 
-    def facts(self, release_id: str) -> PackFacts | None:
+    def facts(self, release_id: str) -> ReleaseFacts | None:
         """What is known of a stored release without reading it; None if it is not there whole."""
         try:
             return self.registry.read_facts(release_id)
