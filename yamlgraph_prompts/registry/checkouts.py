@@ -14,14 +14,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from yamlgraph_prompts._files.disk import (
-    names_in,
-    remove_tree,
-    store_errors,
-    temporary_name,
-    try_lock,
-    write_new,
-)
+from yamlgraph_prompts._files import disk
 from yamlgraph_prompts._files.forks import follow_forks
 from yamlgraph_prompts.errors import StoreError
 
@@ -83,7 +76,7 @@ class Checkouts:
 
     def _check_out(self, store: Path, name: str, files: Mapping[str, bytes]) -> Path:
         directory = self._own(store / "views")
-        with store_errors("Could not write the view", directory.path / name):
+        with disk.store_errors("Could not write the view", directory.path / name):
             check_out(directory.path / name, files)
         directory.names.add(name)
         return directory.path / name
@@ -94,7 +87,7 @@ class Checkouts:
                 unused = directory.names.difference(keep)
                 if not directory.shared:
                     for name in unused:
-                        remove_tree(directory.path / name)
+                        disk.remove_tree(directory.path / name)
                     directory.names -= unused
                 elif unused == directory.names:
                     leave(self.directories, directory)
@@ -102,19 +95,19 @@ class Checkouts:
     def sweep(self) -> None:
         """Remove what dead processes left behind. The caller holds the lock."""
         if (store := self._store()) is not None:
-            for name in names_in(store / "views"):
+            for name in disk.names_in(store / "views"):
                 _remove_if_free(store / "views" / name)
 
     def _own(self, folder: Path) -> Directory:
         for directory in self.directories:
             if not directory.shared and directory.path.parent == folder and directory.path.is_dir():
                 return directory
-        with self._lock(), store_errors("Could not make a folder for views in", folder):
+        with self._lock(), disk.store_errors("Could not make a folder for views in", folder):
             path = folder / f"{os.getpid()}-{os.urandom(6).hex()}"
             folder.mkdir(mode=0o700, exist_ok=True)
             os.mkdir(path, 0o700)
             fd = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-            try_lock(fd)
+            disk.try_lock(fd)
         directory = Directory(path, fd)
         self.directories.append(directory)
         return directory
@@ -134,19 +127,19 @@ def leave_all(directories: list[Directory], made: list[tuple[Path, int]]) -> Non
         leave(directories, directory)
     for folder, maker in made:
         if os.getpid() == maker:
-            remove_tree(folder)
+            disk.remove_tree(folder)
 
 
 def _remove_if_free(directory: Path) -> None:
     try:
         fd = os.open(directory / _LOCK, os.O_RDWR)
     except OSError:
-        remove_tree(directory)
+        disk.remove_tree(directory)
         return
     try:
         with suppress(OSError):
-            if try_lock(fd):
-                remove_tree(directory)
+            if disk.try_lock(fd):
+                disk.remove_tree(directory)
     finally:
         os.close(fd)
 
@@ -160,7 +153,7 @@ def _is_whole(view: Path, files: Mapping[str, bytes]) -> bool:
 
 def check_out(folder: Path, files: Mapping[str, bytes], *, private: bool = True) -> None:
     """Write `files` as a folder, at once."""
-    beside = folder.parent / temporary_name()
+    beside = folder.parent / disk.temporary_name()
     file_mode, folder_mode = (_MODE, 0o700) if private else (0o666, 0o777)
     try:
         os.mkdir(beside, folder_mode)
@@ -172,11 +165,11 @@ def check_out(folder: Path, files: Mapping[str, bytes], *, private: bool = True)
             if inside not in made:
                 os.makedirs(f"{beside}/{inside}", folder_mode, exist_ok=True)
                 made.add(inside)
-            write_new(f"{beside}/{name}", data, file_mode, sync=False)
+            disk.write_new(f"{beside}/{name}", data, file_mode, sync=False)
         if folder.exists():
             logger.warning("The view %s had been changed by somebody; it is made anew", folder)
-            os.rename(folder, folder.parent / temporary_name())
+            os.rename(folder, folder.parent / disk.temporary_name())
         os.rename(beside, folder)
     except BaseException:
-        remove_tree(beside)
+        disk.remove_tree(beside)
         raise

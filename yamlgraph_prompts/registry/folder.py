@@ -13,22 +13,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 
-from yamlgraph_prompts._files.disk import (
-    FULL,
-    HINT_FULL,
-    names_in,
-    private_folder,
-    read_file,
-    remove_tree,
-    replace,
-    store_errors,
-    take_lock,
-    temporary_name,
-    try_lock,
-    unlink,
-    unlock,
-    write_new,
-)
+from yamlgraph_prompts._files import disk
 from yamlgraph_prompts._files.forks import follow_forks
 from yamlgraph_prompts.errors import StoreError, UnsupportedStore
 
@@ -59,17 +44,17 @@ class FolderLock:
             if self._fd >= 0:
                 yield
                 return
-            with store_errors("Could not lock the store with", self._path):
+            with disk.store_errors("Could not lock the store with", self._path):
                 # Somebody may have cleared the cache folder.
-                private_folder(self._path.parent)
-                self._fd = take_lock(self._path, timeout_s)
+                disk.private_folder(self._path.parent)
+                self._fd = disk.take_lock(self._path, timeout_s)
             try:
                 yield
             finally:
                 fd, self._fd = self._fd, -1
                 # A child that was forked in here has given its copy up already.
                 if fd >= 0:
-                    unlock(fd)
+                    disk.unlock(fd)
         finally:
             mutex.release()
 
@@ -92,7 +77,7 @@ def stand_in(store: str, *, make: bool) -> Path | None:
         folder = base / name
         with suppress(OSError):
             if make or not is_missing(folder):
-                private_folder(folder)
+                disk.private_folder(folder)
                 probe(folder)
             return folder
     return None
@@ -103,10 +88,10 @@ def own_folder() -> Path:
     for base in _temporary_bases():
         folder = base / f"yamlgraph-prompts-{os.urandom(8).hex()}"
         try:
-            private_folder(folder)
+            disk.private_folder(folder)
             probe(folder)
         except OSError:
-            remove_tree(folder)
+            disk.remove_tree(folder)
         else:
             return folder
     raise StoreError(
@@ -151,7 +136,7 @@ def store_names(
 def mention_others(folder: Path) -> None:
     """Log which stores of the same environment there are when a new one is made."""
     name = folder.name.rpartition("-")[0]
-    others = [one for one in names_in(folder.parent) if one.rpartition("-")[0] == name]
+    others = [one for one in disk.names_in(folder.parent) if one.rpartition("-")[0] == name]
     if name and others and is_missing(folder):
         logger.info(
             "The new store %s begins without a history or a hold. %d of other layers, or of other "
@@ -164,7 +149,7 @@ def mention_others(folder: Path) -> None:
 def check_format(folder: Path) -> None:
     """Refuse a store that a later version wrote in a form that this one does not know."""
     with suppress(FileNotFoundError, NotADirectoryError):
-        number, _ = read_file(folder / "format", 20)
+        number, _ = disk.read_file(folder / "format", 20)
         if number.strip().isdigit() and int(number) > FORMAT:
             found = f"format {int(number)}; this version reads format {FORMAT}"
             raise UnsupportedStore(folder, found)
@@ -187,14 +172,14 @@ def probe(folder: Path) -> None:
     packs.mkdir(mode=0o700, exist_ok=True)
     fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        try_lock(fd)
+        disk.try_lock(fd)
     finally:
-        unlock(fd)
-    file = packs / temporary_name()
+        disk.unlock(fd)
+    file = packs / disk.temporary_name()
     try:
-        write_new(file, b"\0" * 4096, sync=False)
+        disk.write_new(file, b"\0" * 4096, sync=False)
     finally:
-        unlink(file)
+        disk.unlink(file)
 
 
 def keep_reserve(folder: Path) -> None:
@@ -208,9 +193,9 @@ def keep_reserve(folder: Path) -> None:
         size = min(_RESERVE_BYTES, disk_usage(folder).free // 8)
         if kept >= size:
             return
-        unlink(path)
+        disk.unlink(path)
         # Not zeros: some file systems need no space for them.
-        write_new(path, os.urandom(size), sync=False)
+        disk.write_new(path, os.urandom(size), sync=False)
 
 
 def full(folder: Path | None) -> str | None:
@@ -219,7 +204,7 @@ def full(folder: Path | None) -> str | None:
 
     with suppress(OSError):
         if folder is not None and disk_usage(folder).free < _STEP_BYTES:
-            return f"The disk of the store {folder} is full. {HINT_FULL}"
+            return f"The disk of the store {folder} is full. {disk.HINT_FULL}"
     return None
 
 
@@ -238,7 +223,7 @@ def from_reserve(folder: Path, write: Callable[[], object]) -> None:
             write()
         except OSError as error:
             kept = reserve_bytes(folder)
-            if error.errno not in FULL or not kept:
+            if error.errno not in disk.FULL or not kept:
                 raise
             os.truncate(folder / RESERVE, max(0, kept - _STEP_BYTES))
         else:
@@ -255,7 +240,7 @@ def shared_secret(
             with lock():
                 if (kept := _secret(read)) is None:
                     kept = os.urandom(SECRET_BYTES)
-                    replace(folder / "secret", kept)
+                    disk.replace(folder / "secret", kept)
         return kept
     except OSError as error:
         logger.warning("No other process can resume the runs of this one: %s", error)
@@ -265,7 +250,7 @@ def shared_secret(
 def _secret(files: Iterable[Path]) -> bytes | None:
     for file in files:
         with suppress(FileNotFoundError):
-            data, _ = read_file(file, SECRET_BYTES)
+            data, _ = disk.read_file(file, SECRET_BYTES)
             if len(data) == SECRET_BYTES:
                 return data
     return None

@@ -16,16 +16,7 @@ from pathlib import Path
 from threading import Event
 from urllib.parse import unquote, urlsplit
 
-from yamlgraph_prompts._files.disk import (
-    FULL,
-    TEMPORARY,
-    names_in,
-    refusal,
-    replace,
-    store_errors,
-    syncing,
-    unlink,
-)
+from yamlgraph_prompts._files import disk
 from yamlgraph_prompts._files.forks import follow_forks
 from yamlgraph_prompts._model.entry import Entry
 from yamlgraph_prompts._model.pack import (
@@ -81,7 +72,7 @@ class LocalRegistry:
 
     def put(self, release: Release, facts: ReleaseFacts = NO_FACTS) -> bool:
         path = self._path(release.id)
-        with self.lock(), store_errors("Could not store the release in", self.folder):
+        with self.lock(), disk.store_errors("Could not store the release in", self.folder):
             if _is_stored(path, release, facts):
                 self.touch(release.id)
                 return False
@@ -90,14 +81,14 @@ class LocalRegistry:
             self._wait_for_sync()
             is_new = not os.path.lexists(path)
             try:
-                replace(path, data, sync=False)
+                disk.replace(path, data, sync=False)
             except OSError as error:
                 # A full disk must not keep from going back to what is stored already.
-                if is_new or error.errno not in FULL or read_pack(path, release.id) != release:
+                if is_new or error.errno not in disk.FULL or read_pack(path, release.id) != release:
                     raise
                 return False
             # It takes as long as graphs take to be built: the entry waits for it.
-            self._syncing = (path if is_new else None, syncing(path))
+            self._syncing = (path if is_new else None, disk.syncing(path))
         return True
 
     def get(self, release_id: str) -> Release:
@@ -109,10 +100,10 @@ class LocalRegistry:
         except StoreError:
             raise
         except OSError as error:
-            raise refusal("Could not read the release", path, error) from error
+            raise disk.refusal("Could not read the release", path, error) from error
 
     def ids(self, prefix: str = "") -> Iterator[str]:
-        found = {name[:-5] for name in names_in(self.packs) if name.endswith(".pack")}
+        found = {name[:-5] for name in disk.names_in(self.packs) if name.endswith(".pack")}
         yield from (one for one in found if one.startswith(prefix) and _ID.fullmatch(one))
         if self.behind is not None:
             yield from (one for one in self.behind.ids(prefix) if one not in found)
@@ -131,7 +122,7 @@ class LocalRegistry:
     def digests(self, release_id: str) -> Mapping[str, str]:
         """Each prompt's digest in a release, without reading the prompts."""
         path = self.pack(release_id)
-        with store_errors("Could not read the release", path):
+        with disk.store_errors("Could not read the release", path):
             return read_digests(path, release_id)
 
     def pack(self, release_id: str) -> Path:
@@ -165,14 +156,14 @@ class LocalRegistry:
                     yield entry
 
     def append(self, environment: str, entry: Entry, *, after: Entry | None) -> Entry:
-        with self.lock(), store_errors("Could not change the live release in", self.folder):
+        with self.lock(), disk.store_errors("Could not change the live release in", self.folder):
             current = self.current(environment)
             if current != after:
                 raise Conflict.between(self.url, environment, current)
             entry = replace_fields(entry.after(current), prompts=self.head(entry.release).prompts)
             self.touch(entry.release)
             # The names of packs become durable beside the entry: neither waits for the other.
-            synced = syncing(self.packs) if self._wait_for_sync() else None
+            synced = disk.syncing(self.packs) if self._wait_for_sync() else None
             from_reserve(self.folder, lambda: self._journal(environment).append(entry))
             if synced is not None:
                 try:
@@ -194,7 +185,7 @@ class LocalRegistry:
             wait()
         except OSError:
             if new is not None:
-                unlink(new)
+                disk.unlink(new)
             raise
         return True
 
@@ -231,17 +222,17 @@ class LocalRegistry:
             oldest_s = time.time() - keep_used_s
             for release_id in stored.keys() - {*newest, *spared}:
                 if used.get(release_id, 0.0) < oldest_s:
-                    unlink(self._path(release_id))
+                    disk.unlink(self._path(release_id))
                     del stored[release_id]
         for release_id in used.keys() - stored.keys():
-            unlink(self.packs / f"{release_id}.used")
+            disk.unlink(self.packs / f"{release_id}.used")
 
     def sweep_temporaries(self) -> None:
         """Remove what writers that were killed left behind. The caller holds the lock."""
         for folder in (self.folder, self.packs):
-            for name in names_in(folder):
-                if name.startswith(TEMPORARY):
-                    unlink(folder / name)
+            for name in disk.names_in(folder):
+                if name.startswith(disk.TEMPORARY):
+                    disk.unlink(folder / name)
 
 
 def _is_stored(path: Path, release: Release, facts: ReleaseFacts) -> bool:
@@ -257,15 +248,13 @@ def _is_stored(path: Path, release: Release, facts: ReleaseFacts) -> bool:
 
 def _times(folder: Path) -> dict[str, float]:
     times: dict[str, float] = {}
-    for name in names_in(folder):
+    for name in disk.names_in(folder):
         with suppress(OSError):
             times[name] = os.stat(folder / name).st_mtime
     return times
 
 
 def _not_found(release_id: str) -> ReleaseNotFound:
-    return ReleaseNotFound(
-        f"Release {release_id[:12]!r} is not stored.",
-        release_id=release_id,
-        hint="The command `yamlgraph-prompts releases` lists what is.",
-    )
+    text = f"Release {release_id[:12]!r} is not stored."
+    hint = "The command `yamlgraph-prompts releases` lists what is."
+    return ReleaseNotFound(text, release_id=release_id, hint=hint)
