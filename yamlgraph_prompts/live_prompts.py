@@ -110,7 +110,13 @@ class LivePrompts(Editable):
         self._builds = Builds(self._store.view, self._store.drop_views)
         self._engine = Engine(
             self._readers,
-            Candidates(self._readers, self.environment, tuple(checks), self._store.facts),
+            Candidates(
+                self._readers,
+                self.environment,
+                tuple(checks),
+                self._store.facts,
+                self._store.current,
+            ),
             self._builds,
             self._store,
             self._replicas,

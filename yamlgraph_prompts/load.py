@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from yamlgraph_prompts._files.forks import in_child
-from yamlgraph_prompts._live import LiveGraph, LiveStateGraph, Pin
-from yamlgraph_prompts._model.graph import GraphFacts
+from yamlgraph_prompts._live import LiveGraph, LiveStateGraph, Pin, uncompiled
+from yamlgraph_prompts._model.evidence import Evidence, declared
+from yamlgraph_prompts._model.graph import GraphFacts, PromptUse
+from yamlgraph_prompts._model.output_models import output_model
 from yamlgraph_prompts._model.release import Prompt, Release
 from yamlgraph_prompts.errors import GraphNotFound
 from yamlgraph_prompts.live_prompts import LivePrompts
@@ -149,17 +152,22 @@ def live_graph(
     watch: bool = True,
     pin: Pin = "run",
     allow_release_override: bool = False,
+    uses: Mapping[str, Iterable[str]] | None = None,
 ) -> LiveStateGraph:
     """A plain LangGraph graph that is built again for each release.
 
     Args:
-        build: Called with the release to build on; returns an uncompiled StateGraph.
+        build: Called with the release to build on; returns a StateGraph, or a graph compiled
+            from one, such as `create_agent` makes.
         layers: Paths, URLs or mappings, highest priority first.
         environment: The value of ``{environment}``.
         prompts: A shared `LivePrompts`, instead of `layers` and `environment`.
         watch: Whether to follow changes.
         pin: As for `load_and_compile`.
         allow_release_override: As for `load_and_compile`.
+        uses: The prompts that the nodes ask for, each with the variables that they pass, such as
+            ``{"greeting": ["name"]}``: a release without one of them, or that needs a further
+            variable, is refused. What is not declared is learned from the runs of this process.
 
     Returns:
         A StateGraph; its ``.compile(...)`` gives a `LiveGraph`.
@@ -181,28 +189,43 @@ def live_graph(
         if not layers:
             raise TypeError("live_graph needs a layer, or prompts=.")
         prompts = _share(layers, environment, watch, None)
-    return prompts.live(_Built(build), pin=pin, allow_release_override=allow_release_override)
+    graph = _Built(build, uses or {})
+    return prompts.live(graph, pin=pin, allow_release_override=allow_release_override)
 
 
 class _Built:
     """A graph that a function builds, as `LivePrompts` sees it."""
 
-    def __init__(self, build: Callable[[Release], StateGraph[Any, Any, Any, Any]]) -> None:
+    def __init__(
+        self,
+        build: Callable[[Release], StateGraph[Any, Any, Any, Any]],
+        uses: Mapping[str, Iterable[str]],
+    ) -> None:
         self._build = self.identity = build
+        self._name = getattr(build, "__qualname__", "graph")
+        self._declared = declared(uses, self._name)
+        self._evidence = Evidence()
 
     def read(self, has: Callable[[str], bool]) -> GraphFacts:
-        return GraphFacts(getattr(self._build, "__qualname__", "graph"), ())
+        return GraphFacts(self._name, (), calls=(*self._declared, *self.seen()))
+
+    def seen(self) -> tuple[PromptUse, ...]:
+        return self._evidence.uses(self._name)
 
     def build(
         self, facts: GraphFacts, release: Release, view: object
     ) -> StateGraph[Any, Any, Any, Any]:
         from langgraph.graph import StateGraph
+        from langgraph.graph.state import CompiledStateGraph
 
-        built = self._build(release)
+        built = self._build(self._evidence.observed(release))
+        if isinstance(built, CompiledStateGraph):
+            return uncompiled(built)
         if not isinstance(built, StateGraph):
             raise TypeError(
-                f"{facts.name}(release) must return a StateGraph that is not compiled, "
-                f"and returned a {type(built).__name__}."
+                f"{facts.name}(release) must return a StateGraph, or a graph that was compiled "
+                f"from one, and returned a {type(built).__name__}. An @entrypoint can be called in "
+                "a node of a StateGraph."
             )
         return built
 
@@ -217,7 +240,9 @@ class _Built:
         return frozenset()
 
     def output_model(self, prompt: Prompt) -> None:
-        """Plain LangGraph knows no inline schemas."""
+        """Without yamlgraph nobody can build it, so nobody asks for it."""
+        if find_spec("yamlgraph"):
+            output_model(prompt)
 
 
 def _load(

@@ -100,8 +100,8 @@ class KnownFacts(FileFacts):
             *(FurtherFindings(**finding) for finding in facts["further"]),
         )
         self.needs = tuple(
-            Need(tuple(path), dialect, frozenset(variables))
-            for path, dialect, variables in facts["needs"]
+            Need(tuple(path), dialect, frozenset(variables), frozenset(optional))
+            for path, dialect, variables, optional in facts["needs"]
         )
         self._positions = {tuple(path): positions for path, positions in facts["positions"]}
 
@@ -128,7 +128,10 @@ def file_facts(data: bytes) -> dict[str, Any]:
     return {
         "findings": [asdict(finding) for finding in listed],
         "further": [asdict(finding) for finding in notes],
-        "needs": [[need.path, need.dialect, sorted(need.variables)] for need in needed],
+        "needs": [
+            [need.path, need.dialect, sorted(need.variables), sorted(need.optional)]
+            for need in needed
+        ],
         "positions": positions,
         "kind": facts.kind,
         "has_foreign_items": facts.has_foreign_items,

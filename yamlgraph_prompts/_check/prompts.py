@@ -41,6 +41,7 @@ class Need(NamedTuple):
     path: Path
     dialect: str
     variables: frozenset[str]
+    optional: frozenset[str] = frozenset()  # that the message itself can do without
 
 
 def examine_prompt(data: bytes) -> tuple[Finding, ...]:
@@ -91,7 +92,7 @@ def needs(content: Mapping[str, Any]) -> tuple[Need, ...]:
     for path, text in messages(content):
         template = templates.setdefault(text, MessageTemplate(text))
         if template.variables:
-            found.append(Need(path, template.dialect, frozenset(template.variables)))
+            found.append(Need(path, template.dialect, template.variables, template.optional))
     return tuple(found)
 
 

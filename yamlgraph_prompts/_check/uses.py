@@ -23,7 +23,7 @@ from yamlgraph_prompts.findings import (
     shown,
 )
 
-_NEEDS_USER = frozenset({"llm", "router", "map", "race", "interrupt"})
+_NEEDS_USER = frozenset({"call", "llm", "router", "map", "race", "interrupt"})
 _READS_SCHEMA = frozenset({"llm", "router", "map", "race", "agent"})
 _MAX_UNUSED = 100
 _MAX_GUESSES = 100  # looking for a similar name takes a while
@@ -64,7 +64,8 @@ def prompts_in_use(release: Release, graphs: Sequence[GraphFacts]) -> tuple[Used
     used: UsedPrompts = {}
     missing: list[Use] = []
     for facts in graphs:
-        for file in facts.files:
+        code = GraphFile("", "", "", facts.calls)
+        for file in (*facts.files, code):
             for use in file.uses:
                 prompt = facts.prompt(file, use.prompt, release)
                 if prompt is None:
@@ -94,15 +95,34 @@ def _missing_prompt(release: Release, missing: Use, *, guess: bool) -> Finding:
     looked = f"; looked at: {', '.join(dict.fromkeys(places))}" if places else ""
     return Finding(
         # YAMLGraph itself loads such a graph, and fails when it runs the node.
-        "warning" if facts.bundled else "error",
+        "warning" if facts.bundled else _severity(facts, use),
         "missing-prompt",
-        f"the node {use.node!r} needs the prompt {use.prompt!r}, which does not exist{looked}",
+        f"{_who(use)} needs the prompt {use.prompt!r}, which does not exist{looked}",
         prompt=use.prompt,
-        file=file.file,
+        file=file.file or None,
         line=use.line,
-        hint=did_you_mean(use.prompt, names) if guess else None,
+        hint=_hint(did_you_mean(use.prompt, names) if guess else None, _way_out(use)),
         graph=facts.name,
     )
+
+
+def _who(use: PromptUse) -> str:
+    is_code = use.kind in ("call", "read")
+    return f"the code of {use.node}" if is_code else f"the node {use.node!r}"
+
+
+def _severity(facts: GraphFacts, use: PromptUse) -> Severity:
+    return "warning" if use.seen and facts.kept else "error"
+
+
+def _way_out(use: PromptUse) -> str | None:
+    if not use.seen:
+        return None
+    return "Runs of this process use it so: deploy the code that does not, or activate the release."
+
+
+def _hint(*sentences: str | None) -> str | None:
+    return " ".join(filter(None, sentences)) or None
 
 
 def own_prompts(used: UsedPrompts) -> Iterator[Finding]:
@@ -131,6 +151,8 @@ def missing_variables(one: Used, file_facts: FileFacts) -> Iterator[Finding]:
             if passed is None or not _sends(use, need.path):
                 continue
             missing = need.variables - passed
+            if use.kind == "call":
+                missing -= need.optional
             listed = nsmallest(left, missing)
             positions = file_facts.variable_positions(need.path, listed)
             for number, variable in enumerate(listed, MAX_FINDINGS - left):
@@ -157,19 +179,28 @@ def _missing_variable(
 ) -> Finding:
     line, column = position or (None, None)
     stops = use.validates or need.dialect == "format"
-    why = "the node does not pass it"
-    where = "the node's `variables:`"
-    if use.passes is None:
-        why, where = "the graph's state has no such key", "the graph's `state:`"
+    needs = f"needs the variable {shown(variable)}"
+    message = f"the prompt {needs} in the node {use.node!r}, and the node does not pass it"
+    hint = "Add it to the node's `variables:`, or correct the name."
+    if use.kind == "call":
+        message = f"{_who(use)} uses the prompt, which {needs}, and no call passes it"
+        hint = "Pass it in the code, or correct the name."
+    elif use.passes is None:
+        message = (
+            f"the prompt {needs} in the node {use.node!r}, and the graph's state has no such key"
+        )
+        hint = "Add it to the graph's `state:`, or correct the name."
+    if variable in need.optional:
+        hint = f"YAMLGraph needs each variable of a message, one with a default too. {hint}"
     return Finding(
-        "error" if stops and not facts.bundled else "warning",
+        _severity(facts, use) if stops and not facts.bundled else "warning",
         "missing-variable",
-        f"the prompt needs the variable {shown(variable)} in the node {use.node!r}, and {why}",
+        message,
         prompt=prompt.name,
         file=prompt.file or None,
         line=line,
         column=column,
-        hint=did_you_mean(variable, similar) or f"Add it to {where}, or correct the name.",
+        hint=_hint(did_you_mean(variable, similar), _way_out(use)) or hint,
         graph=facts.name,
     )
 

@@ -24,6 +24,10 @@ def add_prompts(parser: argparse.ArgumentParser, *, short: bool = True) -> None:
         "--optional-layer", action=_AddLayer, const=True, dest="layers", metavar="URL",
         help="a layer that may be missing",
     )  # fmt: skip
+    places.add_argument(
+        "--allow-empty", action="store_true",
+        help="let a layer that had prompts have none any more",
+    )  # fmt: skip
     # YAMLGraph's own `graph run -e` is something else.
     names = ("-e", "--environment") if short else ("--environment",)
     places.add_argument(

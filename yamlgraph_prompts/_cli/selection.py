@@ -158,12 +158,13 @@ class Selection:
     def _candidates(self) -> Candidates:
         from yamlgraph_prompts._publishing.candidate import Candidates
 
-        return Candidates(self.readers, self.environment, (), lambda _: None)
+        return Candidates(self.readers, self.environment, (), lambda _: None, lambda: None)
 
 
 def selections(arguments: Any, graphs: Sequence[str], *, reading: bool = False) -> list[Selection]:
     """The selections that a call selects; graphs that share their prompts are together."""
-    layers = tuple(Layer(url, optional) for url, optional in arguments.layers or ())
+    empty = arguments.allow_empty
+    layers = tuple(Layer(url, optional, empty) for url, optional in arguments.layers or ())
     if not graphs:
         if not layers:
             raise PromptsError(

@@ -8,6 +8,15 @@ from __future__ import annotations
 from yamlgraph_prompts._live.feed import Build, Feed, Pin
 from yamlgraph_prompts._live.graph import LiveGraph
 from yamlgraph_prompts._live.release_cache import ReleaseCache
-from yamlgraph_prompts._live.state_graph import LiveStateGraph, Recipe
+from yamlgraph_prompts._live.state_graph import LiveStateGraph, Recipe, uncompiled
 
-__all__ = ["Build", "Feed", "LiveGraph", "LiveStateGraph", "Pin", "Recipe", "ReleaseCache"]
+__all__ = [
+    "Build",
+    "Feed",
+    "LiveGraph",
+    "LiveStateGraph",
+    "Pin",
+    "Recipe",
+    "ReleaseCache",
+    "uncompiled",
+]

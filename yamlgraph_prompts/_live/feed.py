@@ -55,5 +55,8 @@ class Feed(Protocol):
     def live_release(self) -> Any:
         """The live release, as an object."""
 
+    def released(self, release: str) -> Any:
+        """A release by its id or the beginning of it; `ReleaseNotFound` if there is none."""
+
     def ran(self, build: Build) -> None:
         """Called once for each run, with its build; must be cheap."""

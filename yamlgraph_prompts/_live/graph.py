@@ -226,6 +226,44 @@ class LiveGraph(CompiledStateGraph[Any, Any, Any, Any]):
         merged = self._runs.live_graph().with_config(config, **kwargs).config
         return self.copy({"config": merged})
 
+    def on(self, release: str) -> Self:
+        """The same graph, with every call, resume, retry, replay and fork on one release.
+
+        A run that resumes, or that forks an old checkpoint, otherwise uses the release that it
+        began with. Inside a run of the same `LivePrompts` that run's release is used.
+
+        Args:
+            release: ``"live"`` for the release that is live at each call, or a release's id or
+                the beginning of it.
+
+        Raises:
+            ReleaseNotFound: There is no such release.
+            GraphRefused: The graph cannot be built on it.
+
+        Example:
+            >>> from langgraph.graph import StateGraph
+            >>> from yamlgraph_prompts import LivePrompts, live_graph
+            >>> def build(release):
+            ...     graph = StateGraph(dict).add_node("a", lambda _: {"a": release["a"].user})
+            ...     return graph.set_entry_point("a")
+            >>> texts = {"a": "user: old"}
+            >>> app = live_graph(build, prompts=LivePrompts(texts)).compile()
+            >>> before = app.release.id
+            >>> texts["a"] = "user: new"
+            >>> app.prompts.publish().status, app.on(before).invoke({}), app.invoke({})
+            ('published', {'a': 'old'}, {'a': 'new'})
+        """
+        return self._new(self._runs.on(release), self._prompts, self.__dict__)
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        return self
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError(
+            "A live graph cannot be pickled: it follows the prompts of its process. Load it in the "
+            "other process too, with load_and_compile(...) or live_graph(...)."
+        )
+
     def _held(self) -> LiveGraph:
         return self._new(self._runs.held(), self._prompts, self.__dict__)
 

@@ -13,7 +13,7 @@ from langgraph._internal._constants import CONF, CONFIG_KEY_CHECKPOINTER
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.types import Command
 
-from yamlgraph_prompts._live.feed import Build, Compiled, Feed
+from yamlgraph_prompts._live.feed import Build, Compiled, Feed, Pin
 from yamlgraph_prompts._live.lookups import Steps, asettle, settle
 from yamlgraph_prompts._live.marks import ARM, GRAPH, RELEASE, MarkingSaver, Pair
 from yamlgraph_prompts._live.pinning import TELLING, RunRelease, run_on, state_on, update_on
@@ -49,9 +49,18 @@ class Runs:
 
     def held(self) -> Runs:
         """The same, staying on the build that is live now."""
-        runs = Runs(_Held(self.feed), self.changes)
+        runs = Runs(_Held(self.feed, self.feed.current()), self.changes)
         runs.kept = self.kept
         return runs
+
+    def on(self, release: str) -> Runs:
+        """The same, with every run, resume and fork on one release, or on the ``"live"`` one."""
+        feed = self.feed
+        while isinstance(feed, (_Held, _Unpinned)):
+            feed = feed._feed
+        if release != "live":
+            feed = _Held(feed, feed.at(feed.released(release).id, None))
+        return Runs(_Unpinned(feed), self.changes)
 
     def ready(self, build: Build) -> Ready:
         """The build with the changes; a build itself is never changed."""
@@ -148,11 +157,11 @@ class Runs:
 
 
 class _Held:
-    """A feed that stays on the build that was live when it was made."""
+    """A feed that stays on one build."""
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, feed: Feed, build: Build) -> None:
         self._feed = feed
-        self._build = feed.current()
+        self._build = build
 
     def at_once(self) -> Build | None:
         return self._build
@@ -162,6 +171,22 @@ class _Held:
 
     async def acurrent(self) -> Build:
         return self._build
+
+    def live_release(self) -> Any:
+        return self._feed.released(self._build.release)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._feed, name)
+
+
+class _Unpinned:
+    """A feed whose runs, resumes and forks take its current build, whatever they began with."""
+
+    pin: Pin = "none"
+    allow_release_override = False
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._feed, name)

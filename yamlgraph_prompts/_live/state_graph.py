@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from langgraph.graph.state import StateGraph
 
-from yamlgraph_prompts._live.feed import Build
+from yamlgraph_prompts._live.feed import Build, Compiled
 from yamlgraph_prompts._live.release_cache import ReleaseCache
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 AnyStateGraph: TypeAlias = StateGraph[Any, Any, Any, Any]
 
+_COMPILED = "_prompts_compiled"
 EDITS = (
     "add_node",
     "add_edge",
@@ -53,10 +54,31 @@ class Recipe:
         fresh = _unshared(built)
         for edit in self.edits:
             getattr(fresh, edit.method)(*edit.args, **edit.kwargs)
-        arguments = dict(self.arguments or {})
+        given = {name: value for name, value in (self.arguments or {}).items() if value is not None}
+        arguments, config = getattr(built, _COMPILED, ({}, None))
+        arguments = {**arguments, **given}
         if (cache := arguments.get("cache")) is not None:
             arguments["cache"] = ReleaseCache(cache, release, graph)
-        return Build(release, graph, fresh.compile(**arguments))
+        compiled = fresh.compile(**arguments)
+        return Build(release, graph, compiled.with_config(config) if config else compiled)
+
+
+def uncompiled(compiled: Compiled) -> AnyStateGraph:
+    """The graph that a compiled one was made of; a `Recipe` compiles it as that one was."""
+    graph = _unshared(compiled.builder)
+    arguments = {
+        "checkpointer": compiled.checkpointer,
+        "store": compiled.store,
+        "cache": compiled.cache,
+        "interrupt_before": compiled.interrupt_before_nodes,
+        "interrupt_after": compiled.interrupt_after_nodes,
+        "debug": compiled.debug,
+        "name": compiled.name,
+    }
+    if transformers := getattr(compiled, "stream_transformers", ()):  # since LangGraph 1.2.3
+        arguments["transformers"] = transformers
+    setattr(graph, _COMPILED, (arguments, compiled.config))
+    return graph
 
 
 class LiveStateGraph(StateGraph[Any, Any, Any, Any]):

@@ -27,6 +27,7 @@ class PromptUse:
     passes: frozenset[str] | None  # the names that the node passes; None: it passes its state
     line: int | None = None  # of the node in its graph file, from 1
     validates: bool = True  # whether YAMLGraph refuses to run it without all variables
+    seen: bool = False  # in the runs of this process, not declared
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,8 @@ class GraphFacts:
     # The root first. None for a graph that a function builds: it may use every prompt.
     files: tuple[GraphFile, ...]
     findings: tuple[Finding, ...] = ()  # about the graph's own files
+    calls: tuple[PromptUse, ...] = ()  # of a graph that a function builds, as far as known
+    kept: bool = False  # whether it is for a kept release, which what was `seen` does not refuse
     bundled: bool = False  # whether the graph's own prompts are the release (no layers)
     plan: Any = field(default=None, compare=False, repr=False)  # the reader's own data for a build
 
@@ -100,6 +103,9 @@ class Graph(Protocol):
 
     def read(self, has: Callable[[str], bool]) -> GraphFacts:
         """The prompts that it uses now; `has`: whether the layers have a name."""
+
+    def seen(self) -> tuple[PromptUse, ...]:
+        """What its runs in this process asked for beyond what is known from its files."""
 
     def build(
         self, facts: GraphFacts, release: Release, view: View

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class Health:
     polling: bool  # whether changes are only seen by polling, as there are no file events
     store_trouble: str | None  # what is wrong with the store; None: nothing
     following: bool  # whether changes are followed in this process
+    # Prompt → variables, as runs of this process asked graphs' releases for them.
+    asked: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def degraded(self) -> tuple[str, ...]:

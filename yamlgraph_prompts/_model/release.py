@@ -12,11 +12,17 @@ from typing import TYPE_CHECKING, Any, Literal
 from yamlgraph_prompts._model.trigger import Trigger
 from yamlgraph_prompts._text.diff import Effort, unified
 from yamlgraph_prompts._text.spelling import did_you_mean
-from yamlgraph_prompts.errors import PromptNotFound, ReleaseNotFound
+from yamlgraph_prompts.errors import (
+    MissingExtra,
+    PromptNotFound,
+    PromptRenderError,
+    ReleaseNotFound,
+)
 from yamlgraph_prompts.findings import Finding
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
+    from pydantic import BaseModel
 
     from yamlgraph_prompts.templates.template import PromptTemplate
 
@@ -77,15 +83,45 @@ class Prompt:
 
     @property
     def variables(self) -> frozenset[str]:
-        """The names that `messages` needs."""
+        """The names that the messages mention."""
         return self.template.variables
+
+    @property
+    def optional(self) -> frozenset[str]:
+        """Those of `variables` that `messages` can do without.
+
+        A Jinja message says so itself, with ``{{ tone | default("kind") }}`` or
+        ``{% if tone is defined %}``. YAMLGraph needs all of `variables`.
+        """
+        return self.template.variables - self.template.required
+
+    @property
+    def output_model(self) -> type[BaseModel] | None:
+        """The Pydantic class of the file's ``schema`` or ``output_schema``; None without one.
+
+        For plain LangGraph: ``model.with_structured_output(release["triage"].output_model)``.
+
+        Raises:
+            PromptRenderError: The schema cannot be built.
+            MissingExtra: yamlgraph, which builds it, is not installed.
+        """
+        from yamlgraph_prompts._model.output_models import output_model
+
+        try:
+            return output_model(self)  # type: ignore[no-any-return]
+        except MissingExtra:
+            raise
+        except Exception as problem:
+            raise PromptRenderError(
+                f"The schema of prompt {self.name!r} cannot be built: {problem}", prompt=self.name
+            ) from problem
 
     def messages(self, **variables: Any) -> list[BaseMessage]:
         """The LangChain messages for these variables.
 
         Args:
-            variables: A value for each name in `variables`. ``{{ state.field }}`` reads the
-                mapping ``state``.
+            variables: A value for each name in `variables` that is not `optional`.
+                ``{{ state.field }}`` reads the mapping ``state``.
 
         Returns:
             A system message, if there is one, and a human message.

@@ -25,6 +25,7 @@ from yamlgraph_prompts.sources.reader import LayerReader, read_within
 if TYPE_CHECKING:
     from yamlgraph_prompts._check import Checker
     from yamlgraph_prompts._check.facts import FileFacts
+    from yamlgraph_prompts._model.entry import Entry
     from yamlgraph_prompts._model.pack import ReleaseFacts
     from yamlgraph_prompts.templates.render import J2Renderer
 
@@ -67,6 +68,7 @@ class _Found:
     """The layers without drafts, and what they and the graphs come to with them."""
 
     contents: Sequence[LayerContent]
+    emptied: tuple[Finding, ...]
     versions: tuple[LayerVersion, ...]
     resolved: Resolved
     facts: WeakKeyDictionary[Graph, GraphFacts]
@@ -81,11 +83,13 @@ class Candidates:
         environment: str,
         checks: Sequence[Check],
         known: Callable[[str], ReleaseFacts | None],
+        live: Callable[[], Entry | None],
     ) -> None:
         self._readers = readers
         self._environment = environment
         self._checks = checks
         self._known = known
+        self._live = live
         self._checker: Checker | None = None
         self._learned: Mapping[str, FileFacts] = {}
         self._renderer: J2Renderer | None = None
@@ -137,7 +141,23 @@ class Candidates:
         resolved = resolve(laid, self._environment, before.prompts if before else {})
         names = resolved.prompts.keys() | resolved.templates.keys()
         versions = tuple(LayerVersion(content.url, content.version) for content in laid)
-        return _Found(contents, versions, resolved, _facts(graphs, names.__contains__))
+        emptied = tuple(self._emptied(contents, before))
+        return _Found(contents, emptied, versions, resolved, _facts(graphs, names.__contains__))
+
+    def _emptied(
+        self, contents: Sequence[LayerContent], before: Release | None
+    ) -> Iterator[Finding]:
+        """Layers that gave prompts until now, and have none any more."""
+        had = {prompt.layer for prompt in before.prompts.values()} if before else ()
+        for reader, content in zip(self._readers, contents, strict=True):
+            may_be_empty = reader.layer.optional or reader.layer.allow_empty
+            if content.url in had and not (may_be_empty or content.has_prompts):
+                yield Finding(
+                    "error",
+                    "emptied-layer",
+                    f"the layer {content.url} has no prompt any more",
+                    hint="If it may be empty: Layer(..., allow_empty=True), or --allow-empty.",
+                )
 
     def _standing(self, graphs: Sequence[Graph]) -> list[object]:
         if len(self._readers) + len(graphs) == 1:
@@ -158,6 +178,8 @@ class Candidates:
             layers=found.versions,
         )
         findings = (*resolved.findings, *rendering)
+        if found.emptied and ((live := self._live()) is None or live.release != release.id):
+            findings = (*findings, *found.emptied)
         extra = (*_as_used(findings, resolved, outputs, tuple(facts.values())), *clashes)
         texts = {name: template.text for name, template in resolved.templates.items()}
         candidate = self._checked(release, facts, before, extra, texts, strict=strict)
@@ -166,6 +188,8 @@ class Candidates:
     def kept(self, release: Release, graphs: Sequence[Graph], before: Release | None) -> Candidate:
         """A release that exists already, with today's graphs."""
         facts = _facts(graphs, release.prompts.__contains__)
+        for graph in graphs:
+            facts[graph] = replace(facts[graph], kept=True)
         made = self._checked(release, facts, before)
         return replace(made, findings=tuple(_of_kept(made.findings, release)))
 

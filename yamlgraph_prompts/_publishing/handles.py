@@ -183,6 +183,10 @@ class Handle:
     def live_release(self) -> Release:
         return self.owner.release
 
+    def released(self, release: str) -> Release:
+        """A release by its id or the beginning of it: an app's own code asks, no client."""
+        return self.owner.find(release)
+
     def ran(self, build: Build) -> None:
         """A run begins: its release is kept for as long as it may wait for a human."""
         now = monotonic()

@@ -12,6 +12,7 @@ from yamlgraph_prompts._model.events import Hook
 from yamlgraph_prompts._model.graph import GraphFacts, PromptUse
 from yamlgraph_prompts._model.health import Health
 from yamlgraph_prompts._model.release import Release, StoredRelease
+from yamlgraph_prompts._publishing.attached import Attached
 from yamlgraph_prompts._publishing.builds import Builds
 from yamlgraph_prompts._publishing.engine import Engine
 from yamlgraph_prompts._publishing.live import Live
@@ -31,6 +32,7 @@ class Inspectable:
     """The half of `LivePrompts` that only reads."""
 
     environment: str
+    _attached: Attached
     _builds: Builds
     _engine: Engine
     _following: Following
@@ -84,6 +86,11 @@ class Inspectable:
             polling=self._report.polling,
             store_trouble=self._store.trouble,
             following=self._following.started,
+            asked={
+                use.prompt: tuple(sorted(use.passes or ()))
+                for graph in self._attached()
+                for use in graph.seen()
+            },
         )
 
     def uses(self) -> dict[str, list[tuple[str, PromptUse]]]:
@@ -94,6 +101,8 @@ class Inspectable:
                 for use in file.uses:
                     name = facts.released_as(file, use.prompt)
                     found.setdefault(name, []).append((file.file, use))
+            for use in facts.calls:
+                found.setdefault(use.prompt, []).append((facts.name, use))
         return found
 
     @property

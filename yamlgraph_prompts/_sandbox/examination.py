@@ -30,6 +30,7 @@ class Examination(NamedTuple):
     findings: tuple[Finding, ...]
     variables: frozenset[str]  # that must be given
     names: frozenset[str]  # that it looks up outside, Jinja's own too
+    optional: frozenset[str] = frozenset()  # variables that it can do without, as it says itself
 
 
 def is_jinja(text: str) -> bool:
@@ -55,9 +56,9 @@ def _examination(text: str, environment: GuardedEnvironment) -> Examination:
     if inspection.tree is None:
         return Examination(inspection.findings, frozenset(), frozenset())
     simple = fields.scan(fields.without_raw(text)).roots
-    variables = (inspection.undeclared - inspection.assigned) | simple
+    variables = frozenset((inspection.undeclared - inspection.assigned) | simple) - _NOT_GIVEN
     names = frozenset({*inspection.undeclared, *environment.globals})
-    return Examination(inspection.findings, frozenset(variables - _NOT_GIVEN), names)
+    return Examination(inspection.findings, variables, names, variables & inspection.defaulted)
 
 
 # The steps of a check examine the same text.

@@ -66,6 +66,7 @@ class Inspection:
     ) -> None:
         self.undeclared: set[str] = set()  # looked up in what it is rendered with
         self.assigned: set[str] = set()  # by a {% set %} somewhere
+        self.defaulted: set[str] = set()  # of which it asks whether they are given
         self.tree: nodes.Template | None = None  # None: it does not parse
         self._text = text
         self._environment = environment
@@ -292,6 +293,8 @@ class Inspection:
 
     def _filter(self, node: nodes.Filter, place: _Place) -> None:
         self._known("filter", node, self._environment.filters, place)
+        if node.name in ("d", "default") and type(node.node) is nodes.Name:
+            self.defaulted.add(node.node.name)
         given = list(_texts(node.args))
         if node.name == "attr":
             self._private(given[:1], node, "_")
@@ -305,6 +308,8 @@ class Inspection:
 
     def _test(self, node: nodes.Test, place: _Place) -> None:
         self._known("test", node, self._environment.tests, place)
+        if node.name in ("defined", "undefined") and type(node.node) is nodes.Name:
+            self.defaulted.add(node.node.name)
 
     def _known(self, what: str, node: Any, known: Iterable[str], place: _Place) -> None:
         self._keywords(node)

@@ -5,12 +5,12 @@ Acts only on prompts that come from such a folder; every other call goes through
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary, WeakValueDictionary
+from weakref import WeakValueDictionary
 
+from yamlgraph_prompts._model.output_models import output_model
 from yamlgraph_prompts._model.release import Prompt
 from yamlgraph_prompts._yamlgraph_bridge.known import wrap
 from yamlgraph_prompts.errors import PromptNotFound, PromptRenderError, ReleaseNotFound
@@ -136,7 +136,7 @@ def _reject_unrenderable(original: Callable[..., Any], template: str, prompt_nam
 
 def _load_schema(original: Callable[..., Any], yaml_path: Any) -> Any:
     prompt = _find(str(yaml_path))
-    return original(yaml_path) if prompt is None else output_model(prompt, Path(yaml_path).stem)
+    return original(yaml_path) if prompt is None else output_model(prompt)
 
 
 def _folder(path: str) -> Folder | None:
@@ -156,32 +156,4 @@ def _find(path: str) -> Prompt | None:
     for name, folder in tuple(_folders.items()):
         if path.startswith(name + "/"):
             return folder.prompts.get(path[len(name) + 1 : -len(".yaml")])
-    return None
-
-
-# Prompt → stem of its file → model; gone with the prompt.
-_models: WeakKeyDictionary[Prompt, dict[str, Any]] = WeakKeyDictionary()
-
-
-def output_model(prompt: Prompt, stem: str) -> Any:
-    """The Pydantic model of a prompt's inline schema, as YAMLGraph builds it; None without one."""
-    if b"schema" not in prompt.data and b"\\" not in prompt.data:
-        return None  # a key can hide only behind an escape
-    known = _models.setdefault(prompt, {})
-    if stem not in known:
-        known[stem] = _output_model(prompt.content, stem)
-    return known[stem]
-
-
-def _output_model(content: Mapping[str, Any], stem: str) -> Any:
-    from yamlgraph import schema_loader
-
-    # YAMLGraph's builders change the mapping that they are given.
-    if "schema" in content:
-        return schema_loader.build_pydantic_model(copy.deepcopy(content["schema"]))
-    if "output_schema" in content:
-        name = "".join(word.title() for word in stem.split("_")) + "Output"
-        return schema_loader.build_pydantic_model_from_json_schema(
-            copy.deepcopy(content["output_schema"]), name
-        )
     return None

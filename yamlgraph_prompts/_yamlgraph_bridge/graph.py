@@ -11,7 +11,8 @@ from weakref import WeakSet
 from langgraph.graph import StateGraph
 
 from yamlgraph_prompts._files.regular_file import standing
-from yamlgraph_prompts._model.graph import GraphFacts, GraphFile, View
+from yamlgraph_prompts._model.graph import GraphFacts, GraphFile, PromptUse, View
+from yamlgraph_prompts._model.output_models import output_model
 from yamlgraph_prompts._model.release import Prompt, Release
 from yamlgraph_prompts._yamlgraph_bridge import adopt, execute
 from yamlgraph_prompts._yamlgraph_bridge.facts import GraphReader, GraphYaml
@@ -41,6 +42,10 @@ class YamlGraph:
             self._config = next(iter(facts.plan.values())).config
         return facts
 
+    def seen(self) -> tuple[PromptUse, ...]:
+        """Its files say all."""
+        return ()
+
     def watched(self) -> tuple[Path, ...]:
         return self._reader.watched()
 
@@ -60,7 +65,7 @@ class YamlGraph:
 
     def output_model(self, prompt: Prompt) -> None:
         """Build a prompt's inline schema; raises whatever YAMLGraph raises."""
-        execute.output_model(prompt, prompt.name.rpartition("/")[2])
+        output_model(prompt)
 
     def build(
         self, facts: GraphFacts, release: Release, view: View

@@ -33,6 +33,7 @@ class Layer:
     Args:
         url: A path, a URL, or a mapping of prompts; a path or URL may contain ``{environment}``.
         optional: Whether the layer may be missing.
+        allow_empty: Whether a layer that had prompts may have none any more; an optional one may.
         links: ``"inside"``: a link that leads out of a local folder is an error.
             ``"follow"``: links may lead into `roots` too, as those of Bazel and Nix do.
         roots: The folders that links may lead into. What is in them is served: trust its writers.
@@ -47,6 +48,7 @@ class Layer:
 
     url: str | os.PathLike[str] | Mapping[str, Any]
     optional: bool = False
+    allow_empty: bool = False
     links: Literal["inside", "follow"] = "inside"
     roots: tuple[str | os.PathLike[str], ...] = ()
 
@@ -164,6 +166,14 @@ class LayerContent:
     def shown(self, path: str) -> str:
         """A file's path, for people to read."""
         return path if self.url == "memory:" else f"{self.url.rstrip('/')}/{path}"
+
+    @property
+    def has_prompts(self) -> bool:
+        """Whether one of its files is a prompt by its name."""
+        return any(
+            path.endswith((".yaml", ".yaml.j2")) and not _VARS.fullmatch(path.rpartition("/")[2])
+            for path in self.files
+        )
 
 
 @dataclass(frozen=True)

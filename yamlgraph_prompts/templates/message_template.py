@@ -66,6 +66,11 @@ class MessageTemplate:
         return self._examination().variables
 
     @property
+    def optional(self) -> frozenset[str]:
+        """Those of `variables` that the text asks for: ``x is defined``, or with a ``default``."""
+        return self._examination().optional
+
+    @property
     def findings(self) -> tuple[Finding, ...]:
         """What is wrong with the text; lines and columns count from 1 in it."""
         return self._examination().findings

@@ -58,8 +58,14 @@ class PromptTemplate:
 
     @property
     def variables(self) -> frozenset[str]:
-        """The names that `messages` needs."""
+        """The names that its messages mention, as YAMLGraph counts them."""
         return frozenset().union(*(template.variables for _path, template in self.parts))
+
+    @property
+    def required(self) -> frozenset[str]:
+        """Those of `variables` that some message cannot do without."""
+        parts = (template for _path, template in self.parts)
+        return frozenset().union(*(part.variables - part.optional for part in parts))
 
     def messages(
         self, variables: Mapping[str, Any], *, state: Mapping[str, Any] | None = None
@@ -160,9 +166,9 @@ class PromptTemplate:
             raise PromptRenderError(self._wrong, prompt=self.prompt)
         for _path, template in self.parts:
             template.refuse_braces()
-            if missing := template.variables - variables.keys():
+            if missing := template.variables - template.optional - variables.keys():
                 raise missing_variables(self.prompt, missing)
-        self._required = self.variables
+        self._required = self.required
 
     def _system(
         self, variables: Mapping[str, Any], state: Mapping[str, Any] | None, budget: Budget
