@@ -45,6 +45,8 @@ def asks(release: str, node: str = "ask") -> StateGraph:
 class FakeFeed:
     """Builds `source(release)` for every release that is published; keeps all of them."""
 
+    chosen = False
+
     def __init__(
         self,
         source: Callable[..., StateGraph] = talks,

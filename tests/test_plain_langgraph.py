@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import dataclasses
 import json
@@ -31,6 +32,7 @@ from yamlgraph_prompts import (
     live_graph,
     load_and_compile,
 )
+from yamlgraph_prompts._live import roots
 from yamlgraph_prompts._model.evidence import Evidence
 
 
@@ -246,6 +248,179 @@ def test_no_client_chooses_a_release_through_a_handle_that_is_on_one(
     wish: Any = {"configurable": {"prompts_release": first}}
     assert app.invoke({"name": "Ada"}, wish)["text"] == "Hi Ada"
     assert app.on("live").invoke({"name": "Ada"}, wish)["text"] == "Dear Ada"
+
+
+# -- one root run, one release ---------------------------------------------------------------------
+
+
+class Pair(TypedDict, total=False):
+    name: str
+    a: str
+    b: str
+
+
+def greeting_as(key: str) -> Any:
+    def build(release: Any) -> StateGraph[Any, Any, Any, Any]:
+        def greet(state: Pair) -> Any:
+            return {key: str(release["greeting"].messages(name=state["name"])[-1].content)}
+
+        return StateGraph(Pair).add_node("greet", greet).add_edge(START, "greet")
+
+    return build
+
+
+def around(prompts: LivePrompts, between: Any, *, called: bool = False, **arguments: Any) -> Any:
+    """A plain graph: a live graph, something else, another live graph."""
+    apps = {key: live_graph(greeting_as(key), prompts=prompts).compile() for key in "ab"}
+    graph = StateGraph(Pair)
+    for key, app in apps.items():
+        graph.add_node(key, (lambda state, app=app: app.invoke(state)) if called else app)
+    graph.add_node("between", between)
+    graph.add_edge(START, "a").add_edge("a", "between").add_edge("between", "b")
+    return graph.compile(**arguments)
+
+
+@pytest.mark.parametrize("called", [False, True])
+@pytest.mark.parametrize("saver", [None, InMemorySaver()])
+def test_a_plain_root_run_uses_one_release(
+    prompts: LivePrompts, texts: dict[str, str], called: bool, saver: Any
+) -> None:
+    def between(state: Pair) -> Pair:
+        texts["greeting"] = "user: Dear {name}"
+        prompts.publish()
+        return {}
+
+    root = around(prompts, between, called=called, checkpointer=saver)
+    config = thread(f"plain {called}")
+    assert root.invoke({"name": "Ada"}, config) == {"name": "Ada", "a": "Hi Ada", "b": "Hi Ada"}
+    assert root.invoke({"name": "Bob"}, config)["a"] == "Dear Bob"
+
+
+async def test_an_async_root_run_and_a_batch_use_one_release_each(
+    prompts: LivePrompts, texts: dict[str, str]
+) -> None:
+    async def between(state: Pair) -> Pair:
+        texts["greeting"] = f"user: Dear {state['name']} {{name}}"
+        await asyncio.to_thread(prompts.publish)
+        return {}
+
+    root = around(prompts, between)
+    assert await root.ainvoke({"name": "Ada"}) == {"name": "Ada", "a": "Hi Ada", "b": "Hi Ada"}
+    found = await root.abatch([{"name": "1"}, {"name": "2"}])
+    assert all(one["a"] == one["b"] for one in found)
+
+
+def test_live_graphs_of_another_owner_inside_a_live_root_agree_too(
+    prompts: LivePrompts, texts: dict[str, str]
+) -> None:
+    def between(state: Pair) -> Pair:
+        texts["greeting"] = "user: Dear {name}"
+        prompts.publish()
+        return {}
+
+    inner = around(prompts, between)
+    with LivePrompts({"other": "user: x"}, environment="test") as others:
+        root = live_graph(lambda release: inner.builder, prompts=others).compile()
+        assert root.invoke({"name": "Ada"}) == {"name": "Ada", "a": "Hi Ada", "b": "Hi Ada"}
+
+
+def asking(state: Pair) -> Pair:
+    interrupt("?")
+    return {}
+
+
+def test_a_root_run_that_resumes_keeps_its_release(
+    prompts: LivePrompts, texts: dict[str, str]
+) -> None:
+    root = around(prompts, asking, checkpointer=InMemorySaver())
+    root.invoke({"name": "Ada"}, thread("1"))
+    texts["greeting"] = "user: Dear {name}"
+    prompts.publish()
+    assert root.invoke(Command(resume=1), thread("1"))["b"] == "Hi Ada"
+    # A new input is a new run.
+    root.invoke({"name": "Bob"}, thread("1"))
+    assert root.invoke(Command(resume=1), thread("1")) == {
+        "name": "Bob",
+        "a": "Dear Bob",
+        "b": "Dear Bob",
+    }
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_a_root_run_that_resumes_after_a_restart_keeps_its_release(
+    tmp_path: Path, is_async: bool
+) -> None:
+    (tmp_path / "prompts").mkdir()
+    greeting = tmp_path / "prompts" / "greeting.yaml"
+    greeting.write_text("user: Hi {name}")
+    saver = CountingSaver()
+
+    def started() -> LivePrompts:
+        return LivePrompts(tmp_path / "prompts", store=tmp_path / "store", watch=False)
+
+    with started() as prompts:
+        around(prompts, asking, checkpointer=saver).invoke({"name": "Ada"}, thread("1"))
+    greeting.write_text("user: Dear {name}")
+    roots._runs.clear()
+    roots._threads.clear()
+    with started() as prompts:
+        root = around(prompts, asking, checkpointer=saver)
+        listed = saver.lists
+        if is_async:
+            found = await root.ainvoke(Command(resume=1), thread("1"))
+        else:
+            found = root.invoke(Command(resume=1), thread("1"))
+        assert found["b"] == "Hi Ada"
+        assert saver.lists - listed == 1
+        assert root.invoke({"name": "Bob"}, thread("2"))["a"] == "Dear Bob"
+        assert saver.lists - listed == 2
+
+
+class CountingSaver(InMemorySaver):
+    lists = 0
+
+    def list(self, *args: Any, **named: Any) -> Any:
+        self.lists += 1
+        return super().list(*args, **named)
+
+
+def test_a_fork_of_a_root_run_uses_the_release_of_that_run(
+    prompts: LivePrompts, texts: dict[str, str]
+) -> None:
+    root = around(prompts, asking, checkpointer=InMemorySaver())
+    root.invoke({"name": "Ada"}, thread("1"))
+    waiting = root.get_state(thread("1")).config
+    root.invoke(Command(resume=1), thread("1"))
+    texts["greeting"] = "user: Dear {name}"
+    prompts.publish()
+    root.invoke({"name": "Bob"}, thread("1"))
+    assert root.invoke(Command(resume=1), thread("1"))["b"] == "Dear Bob"
+    assert root.invoke(Command(resume=1), waiting)["b"] == "Hi Ada"
+
+
+def test_what_was_chosen_goes_before_the_run_around_it(
+    prompts: LivePrompts, texts: dict[str, str]
+) -> None:
+    old = prompts.release.id
+    texts["greeting"] = "user: Dear {name}"
+    prompts.publish()
+    app = live_graph(greeting_as("a"), prompts=prompts).compile()
+    other = live_graph(greeting_as("b"), prompts=prompts).compile().on(old)
+    root = StateGraph(Pair).add_node("a", app).add_node("b", other)
+    root.add_edge(START, "a").add_edge("a", "b")
+    assert root.compile().invoke({"name": "Ada"}) == {"name": "Ada", "a": "Dear Ada", "b": "Hi Ada"}
+
+
+def test_no_root_run_keeps_its_prompts_alive_or_grows_without_bound(
+    prompts: LivePrompts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(roots, "KEPT", 3)
+    roots._runs.clear()
+    root = around(prompts, lambda state: {}, checkpointer=InMemorySaver())
+    for number in range(9):
+        root.invoke({"name": "Ada"}, thread(str(number)))
+    assert len(roots._runs) <= 3
+    assert all(len(threads) <= 3 for threads in roots._threads.values())
 
 
 # -- output models ---------------------------------------------------------------------------------

@@ -34,6 +34,7 @@ class Feed(Protocol):
 
     pin: Pin  # which release a run takes when the live one has moved on
     allow_release_override: bool  # whether a caller's `prompts_release` chooses a fresh run's
+    chosen: bool  # whether code chose its release, which a run around it then does not
     key: bytes  # of the marks in checkpoints; see `live.marks`
     owner: Any  # live graphs with the same owner share the release of one run
 

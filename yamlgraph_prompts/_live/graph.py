@@ -230,7 +230,7 @@ class LiveGraph(CompiledStateGraph[Any, Any, Any, Any]):
         """The same graph, with every call, resume, retry, replay and fork on one release.
 
         A run that resumes, or that forks an old checkpoint, otherwise uses the release that it
-        began with. Inside a run of the same `LivePrompts` that run's release is used.
+        began with, and a graph inside another run that run's release.
 
         Args:
             release: ``"live"`` for the release that is live at each call, or a release's id or

@@ -14,6 +14,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 
 from yamlgraph_prompts._live.feed import Build, Feed
 from yamlgraph_prompts._live.marks import Pair
+from yamlgraph_prompts._live.roots import Earlier
 from yamlgraph_prompts.errors import ReleaseNotFound
 
 logger = logging.getLogger("yamlgraph_prompts")
@@ -72,7 +73,7 @@ class Fetch:
         return await asyncio.to_thread(self.now)
 
 
-Steps: TypeAlias = Generator[Read | Fetch, Any, T]
+Steps: TypeAlias = Generator[Read | Fetch | Earlier, Any, T]
 
 
 def settle(steps: Steps[T]) -> T:

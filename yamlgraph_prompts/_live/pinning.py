@@ -35,6 +35,7 @@ from yamlgraph_prompts._live.feed import Build, Compiled, Feed
 from yamlgraph_prompts._live.lookups import Fetch, Read, Steps
 from yamlgraph_prompts._live.marks import ARM, GRAPH, RELEASE, MarkingSaver, Pair
 from yamlgraph_prompts._live.release_cache import ReleaseCache
+from yamlgraph_prompts._live.roots import root_run
 from yamlgraph_prompts._live.waiting import refuse_lost_answers, waiting, without_tasks
 
 
@@ -88,7 +89,12 @@ def run_on(
     conf = full[CONF] = _without_claims(full[CONF])
     above = full["metadata"].get(RELEASE)
     above = above if isinstance(above, RunRelease) else None
-    parent = above.of(feed.owner) if above else None
+    parent = None if feed.chosen or above is None else above.of(feed.owner)
+    root = None if feed.chosen or parent is not None else root_run(full)
+    if root is not None:
+        parent = root.releases.get(feed.owner)
+        if parent is None and (earlier := root.earlier(full)) is not None:
+            parent = earlier.release((yield earlier), feed.owner, feed.key)
     saved: CheckpointTuple | None = None
     read: Read | None = None
     patch: dict[str, Any] = {}
@@ -107,6 +113,10 @@ def run_on(
         wanted = Pair(chosen)
     elif feed.pin == "thread":
         wanted = pair
+    if root is not None:
+        agreed = root.releases.setdefault(feed.owner, wanted.release or live.release)
+        if agreed != (wanted.release or live.release):  # another one of this run was quicker
+            wanted = Pair(agreed)
     if wanted.release in (None, live.release) and wanted.graph in (None, live.graph):
         build = live.for_run(full) if wanted.release is None else live
     else:

@@ -184,6 +184,7 @@ class _Unpinned:
 
     pin: Pin = "none"
     allow_release_override = False
+    chosen = True
 
     def __init__(self, feed: Feed) -> None:
         self._feed = feed

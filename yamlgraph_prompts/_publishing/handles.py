@@ -71,6 +71,8 @@ class Owner(Protocol):
 class Handle:
     """The feed of one compiled graph; see `live.Feed`."""
 
+    chosen = False
+
     def __init__(
         self,
         prompts: Owner,
