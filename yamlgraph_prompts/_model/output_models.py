@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 from yamlgraph_prompts.errors import MissingExtra
 
-if TYPE_CHECKING:
-    from yamlgraph_prompts._model.release import Prompt
+
+class Prompt(Protocol):
+    """What is needed of a `release.Prompt`."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def data(self) -> bytes: ...
+
+    @property
+    def content(self) -> Mapping[str, Any]: ...
+
 
 _models: WeakKeyDictionary[Prompt, Any] = WeakKeyDictionary()
 
