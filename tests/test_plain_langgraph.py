@@ -151,6 +151,28 @@ def test_an_entrypoint_is_refused_with_the_way_to_use_it(prompts: LivePrompts) -
         live_graph(lambda release: flow, prompts=prompts).compile()
 
 
+@pytest.mark.parametrize(
+    "arguments", [{"checkpointer": "rubbish"}, {"interrupt_before": ["nowhere"]}, {"other": 1}]
+)
+def test_what_compile_is_given_fails_as_in_langgraph(prompts: LivePrompts, arguments: Any) -> None:
+    with pytest.raises((TypeError, ValueError)) as theirs:
+        greeter(prompts.release).compile(**arguments)
+    with pytest.raises(theirs.type) as ours:
+        live_graph(greeter, prompts=prompts).compile(**arguments)
+    assert (type(ours.value), str(ours.value)) == (theirs.type, str(theirs.value))
+
+
+def test_a_drawing_of_a_graph_around_it_is_langgraphs_own(prompts: LivePrompts) -> None:
+    drawn = [
+        StateGraph(State).add_node("x", inner).add_edge(START, "x").compile().get_graph().to_json()
+        for inner in (
+            live_graph(greeter, prompts=prompts).compile(),
+            greeter(prompts.release).compile(),
+        )
+    ]
+    assert drawn[0] == drawn[1]
+
+
 # -- copies ----------------------------------------------------------------------------------------
 
 

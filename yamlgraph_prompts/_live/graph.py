@@ -78,6 +78,11 @@ class LiveGraph(CompiledStateGraph[Any, Any, Any, Any]):
         handle.__dict__.update(attributes)
         return handle
 
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        """What LangGraph's drawings and traces call it."""
+        return CompiledStateGraph
+
     @property
     def prompts(self) -> Any:
         """The `LivePrompts` that its releases come from."""

@@ -49,6 +49,11 @@ class Recipe:
     edits: tuple[Edit, ...] = ()
     arguments: Mapping[str, Any] | None = None  # of `compile`
 
+    @property
+    def changes(self) -> bool:
+        """Whether there is anything in it."""
+        return bool(self.edits or any((self.arguments or {}).values()))
+
     def make(self, built: AnyStateGraph, release: str, graph: str) -> Build:
         """Edits a copy of `built` and compiles it."""
         fresh = _unshared(built)

@@ -93,7 +93,13 @@ class Builds:
     ) -> Mapping[int, Build]:
         """The live builds with the first one of a new handle."""
         with self._lock:
-            build = self._make(handle, facts, release, None)
+            self.state_graph(handle.graph, facts, release)
+            try:
+                build = self._make(handle, facts, release, None)
+            except GraphRefused as refused:
+                if handle.recipe.changes and refused.__cause__ is not None:
+                    raise refused.__cause__ from None  # the caller's mistake, as in LangGraph
+                raise
             self._handles[handle.token] = handle
             kept = {token: live[token] for token in list(self._handles) if token in live}
             return {**kept, handle.token: build}
