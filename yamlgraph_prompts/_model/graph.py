@@ -64,10 +64,10 @@ class GraphFacts:
     # The root first. None for a graph that a function builds: it may use every prompt.
     files: tuple[GraphFile, ...]
     findings: tuple[Finding, ...] = ()  # about the graph's own files
-    calls: tuple[PromptUse, ...] = ()  # of a graph that a function builds, as far as known
-    kept: bool = False  # whether it is for a kept release, which what was `seen` does not refuse
     bundled: bool = False  # whether the graph's own prompts are the release (no layers)
     plan: Any = field(default=None, compare=False, repr=False)  # the reader's own data for a build
+    calls: tuple[PromptUse, ...] = ()  # of a graph that a function builds, as far as known
+    kept: bool = False  # whether it is for a kept release, which what was `seen` does not refuse
 
     def released_as(self, file: GraphFile, name: str) -> str:
         """The name in a release of the prompt that `file` uses as `name`."""
