@@ -17,7 +17,13 @@ from yamlgraph_prompts._live import LiveGraph
 from yamlgraph_prompts.errors import GraphChanged
 
 START_SAID: Any = {"said": []}
-OWNER = object()
+
+
+class Owner:
+    """A LivePrompts."""
+
+
+OWNER = Owner()
 
 
 def around(child: Any, *, before: Any = None) -> StateGraph:
@@ -201,7 +207,7 @@ def family(*, same: bool, node: Any = lambda child: child, **options: Any) -> An
         graph.add_node("after", lambda state: {"said": [f"after@{release}"]})
         return graph.add_edge("child", "after")
 
-    parent, outer = live(source, owner=OWNER if same else object(), **options)
+    parent, outer = live(source, owner=OWNER if same else Owner(), **options)
     return parent, outer, child, inner
 
 
@@ -226,7 +232,7 @@ def test_a_child_of_another_owner_takes_its_own_live_release() -> None:
 
 def test_a_grandchild_takes_the_release_of_its_grandparent_through_another_owner() -> None:
     grandchild, inner = live(owner=OWNER)
-    middle, _ = live(lambda release: around(grandchild), owner=object())
+    middle, _ = live(lambda release: around(grandchild), owner=Owner())
 
     def source(release: str) -> StateGraph:
         return around(middle, before=lambda: inner.publish("r2"))
@@ -236,8 +242,8 @@ def test_a_grandchild_takes_the_release_of_its_grandparent_through_another_owner
 
 
 def test_a_child_does_not_take_its_parents_release_for_a_callers_wish() -> None:
-    child, _ = live(owner=object(), allow_release_override=True, release="its-own")
-    parent, _ = live(lambda release: around(child), owner=object())
+    child, _ = live(owner=Owner(), allow_release_override=True, release="its-own")
+    parent, _ = live(lambda release: around(child), owner=Owner())
     assert releases(parent.invoke(START_SAID)) == ["its-own", "its-own"]
 
 
