@@ -68,6 +68,10 @@ class Published(Protocol):
     def message(self) -> str: ...
 
 
+def _ended(message: str) -> str:
+    return message if message.endswith((".", "!", "?", ":", "…")) else f"{message}."
+
+
 class PromptsError(Exception):
     """The root of every error that this package raises.
 
@@ -83,7 +87,7 @@ class PromptsError(Exception):
         super().__init__(self.message)
 
     def __str__(self) -> str:
-        return Lines(f"{self.message} {self.hint}" if self.hint else self.message)
+        return Lines(f"{_ended(self.message)} {self.hint}" if self.hint else self.message)
 
 
 class InvalidEnvironment(PromptsError, ValueError):

@@ -25,7 +25,9 @@ CHECK_VERSION = "2"
 
 SchemaProblem = Callable[[Prompt], str | None]
 
-_STRICT = frozenset({"duplicate-key", "missing-prompt", "missing-variable", "unused-prompt"})
+_STRICT = frozenset(
+    {"duplicate-key", "missing-prompt", "missing-variable", "not-filled-in", "unused-prompt"}
+)
 _UNSAFE = frozenset({"unsafe-template", "alias-bomb", "too-deep", "too-large"})
 _REFUSED_AT_LOAD = frozenset({"yaml-syntax", "not-utf8", "schema"})
 _MAX_NAME_BYTES = 250

@@ -11,17 +11,25 @@ from yamlgraph_prompts._sandbox import fields
 from yamlgraph_prompts._sandbox.inspection import Inspection
 from yamlgraph_prompts._sandbox.jinja import GuardedEnvironment
 from yamlgraph_prompts._sandbox.positions import Positions
+from yamlgraph_prompts._text.escaping import invisible
 from yamlgraph_prompts.findings import Finding, bounded, shown
 
 _SHORT = 65_536  # characters of a text of which many are remembered
 _MAX_SHOWN = 20  # characters of what stands between wrong braces
 _MAX_DIGITS = 7  # of a number in a format spec
+_FIELD = re.compile(r"\{([^\W\d]\w*+(?:[.\[][^{}!:\s]*+)?+)(?:![rsa])?+(?::[^{}\s]++)?+\}")
+_GITHUB = re.compile(
+    r"\$\{\{\s*+(env|github|inputs|job|matrix|needs|runner|secrets|steps|vars)\.\w++"
+)
+_LOST_BRACES = re.compile(r"""\{\{(["'])\w[\w .-]*+\1(?:,\s*+(["'])[^"'{}]*+\2)*+\}\}""")
+_INDEXED = re.compile(r"\w++\[\d++\]")
 _DIGITS = re.compile(r"\d+")
 _NOT_GIVEN = frozenset({"state", "loop", "range", "true", "false", "none", "self"})
 _AS_TEXT = (
     "Where braces are meant as text, such as JSON, put {% raw %} before and {% endraw %} after "
     "them, and write the variables of this message as {{ name }}."
 )
+_RAW = "Where it is meant as text, put {% raw %} before and {% endraw %} after it."
 
 
 class Examination(NamedTuple):
@@ -58,12 +66,43 @@ def _examination(text: str, environment: GuardedEnvironment) -> Examination:
     simple = fields.scan(fields.without_raw(text)).roots
     variables = frozenset((inspection.undeclared - inspection.assigned) | simple) - _NOT_GIVEN
     names = frozenset({*inspection.undeclared, *environment.globals})
-    return Examination(inspection.findings, variables, names, variables & inspection.defaulted)
+    found = bounded((*inspection.findings, *_jinja_findings(text, environment)))
+    return Examination(found, variables, names, variables & inspection.defaulted)
 
 
 # The steps of a check examine the same text.
 _short_examination = lru_cache(maxsize=64)(_examination)
 _long_examination = lru_cache(maxsize=2)(_examination)
+
+
+def _jinja_findings(text: str, environment: GuardedEnvironment) -> Iterator[Finding]:
+    """Warnings for simple fields, which Jinja leaves as they are, and for GitHub's expressions."""
+    positions = Positions(text)
+
+    def warning(offset: int, code: str, message: str, hint: str) -> Finding:
+        line, column = positions.at(offset)
+        return Finding("warning", code, message, line=line, column=column, hint=hint)
+
+    is_raw, at = False, 0
+    seen: set[str] = set()
+    for _line, kind, token in environment.lexer.tokeniter(text, None) if "{" in text else ():
+        if kind in ("raw_begin", "raw_end"):
+            is_raw = kind == "raw_begin"
+        for field in _FIELD.finditer(token) if kind == "data" else ():
+            at = max(text.find(field[0], at), at)
+            if not (is_raw or field[0] in seen):
+                seen.add(field[0])
+                message = f"this message is Jinja, so {shown(field[0])} in it is not filled in"
+                hint = f"Write {{{{ {field[1]} }}}}. {_RAW}"
+                yield warning(at, "not-filled-in", message, hint)
+            at += len(field[0])
+    for found in _LOST_BRACES.finditer(text):
+        message = f"{found[0][:_MAX_SHOWN]} prints a text without its braces: {{{{ is no escape"
+        yield warning(found.start(), "lost-braces", message, f"Write single braces. {_RAW}")
+    for found in _GITHUB.finditer(text):
+        message = f"{found[0]} begins an expression of GitHub Actions, which is not evaluated here"
+        hint = f"Pass its value as a variable; {found[1]!r} is read as one, and the $ stays."
+        yield warning(found.start(), "foreign-syntax", message, hint)
 
 
 def _format_findings(text: str, scan: fields.FieldScan) -> Iterator[Finding]:
@@ -89,6 +128,11 @@ def _format_findings(text: str, scan: fields.FieldScan) -> Iterator[Finding]:
             if len(name) <= _MAX_SHOWN:
                 message = f"{part!r} in the field {{{name}}} is not for prompts"
             yield wrong_at(offset, "unsafe-template", message)
+        if _INDEXED.match(name) and len(name) <= _MAX_SHOWN:
+            line, column = positions.at(offset)
+            message = f"of a list, {{{name}}} is one letter: lists are joined to a text before"
+            hint = f"Make the message Jinja, and write {{{{ {name} }}}}."
+            yield Finding("warning", "joined-list", message, line=line, column=column, hint=hint)
         if any(len(digits) > _MAX_DIGITS for digits in _DIGITS.findall(spec)):
             written = f"{name}:{spec}"
             field = f"the field {{{written}}}" if len(written) <= 2 * _MAX_SHOWN else "a field"
@@ -106,6 +150,12 @@ def _brace_words(scan: fields.FieldScan) -> tuple[str, str]:
     name = scan.invalid[0]
     if not name:
         return "{} names no variable", f"Write its name between the braces. {_AS_TEXT}"
+    if name.startswith("#"):
+        message = "{# ... #} is a comment only in Jinja, and this message is not Jinja"
+        return message, f"Delete it, or write a YAML comment above the text. {_AS_TEXT}"
+    if hidden := invisible(name):
+        message = f"the name between these braces has an invisible character, {hidden[1]}"
+        return message, "Delete the name and write it anew."
     hint = f"A variable's name begins with a letter and holds letters, digits and _. {_AS_TEXT}"
     if len(name) > _MAX_SHOWN:
         return "what stands between these braces is no variable", hint

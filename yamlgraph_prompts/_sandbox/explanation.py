@@ -9,6 +9,7 @@ from jinja2 import Template
 from jinja2.exceptions import TemplateNotFound, TemplateSyntaxError, UndefinedError
 
 from yamlgraph_prompts._sandbox.budget import Refused
+from yamlgraph_prompts._text.escaping import invisible
 
 # Python's and Jinja's words that name only types and operators.
 _OF_TYPES = re.compile(
@@ -40,12 +41,27 @@ _HINTS = {
     "unknown tag 'else'": "{% else %} stands between {% if ... %} and {% endif %}.",
     "unknown tag 'elif'": "{% elif %} stands between {% if ... %} and {% endif %}.",
     "unknown tag 'end": "There is no open {% <tag> ... %} that it ends: write one, or remove it.",
+    "unknown tag 'do'": "Write {% set xs = xs + [x] %} to add to a list.",
     "unknown tag": "Tags are if, for, set and a few more; see Jinja's documentation for designers.",
     "Expected an expression, got 'end of": "Something is missing before the closing braces.",
     "expected token 'end of print": "Write one name or expression between {{ and }}.",
     "expected token 'name', got 'end of": "Name a filter behind the |, or remove it.",
     "unexpected char": "Is a quotation mark missing?",
 }
+# What other template languages write, which Jinja cannot read → what it is, and what to do.
+_FOREIGN = (
+    (
+        re.compile(r"\{\{[#/^>!@&]"),
+        "{0} is a tag of Handlebars or Mustache, and templates here are Jinja",
+        "Write {% if x %}...{% endif %}, or {% for x in xs %}...{% endfor %}.",
+    ),
+    (
+        re.compile(r"""\{\{(?=\s*+(?:\}\}|(?:"[^"{}]*+"|'[^'{}]*+'|\w++)\s*+:))"""),
+        "{0} begins a Jinja expression, and is no escape for one brace as in str.format",
+        "Put {% raw %} before braces that are meant as text, such as JSON, and {% endraw %} after.",
+    ),
+)
+_UNEXPECTED = re.compile(r"unexpected char '(.+)' at (\d+)")
 _QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 _NO_ATTRIBUTE = re.compile(" object'? has no attribute ")
 _IS_UNDEFINED = re.compile(r"'(\w+)' is undefined")
@@ -68,6 +84,18 @@ def syntax_hint(message: str) -> str | None:
         _before, found, rest = message.partition(words)
         if found:
             return hint.replace("<tag>", rest.partition("'")[0])
+    return None
+
+
+def foreign_syntax(text: str, message: str) -> tuple[int, str, str] | None:
+    """(offset, message, hint) for what Jinja cannot read because it is not Jinja; None if it is."""
+    for pattern, what, hint in _FOREIGN:
+        if found := pattern.search(text):
+            return found.start(), what.replace("{0}", found[0]), hint
+    found = _UNEXPECTED.match(message)
+    if found and (hidden := invisible(text[int(found[2]) :][:1])):
+        hint = "Delete it; it may be invisible in your editor."
+        return int(found[2]), f"the character {hidden[1]} stands in an expression", hint
     return None
 
 

@@ -15,9 +15,9 @@ from jinja2.exceptions import TemplateSyntaxError
 from jinja2.idtracking import Symbols
 
 from yamlgraph_prompts._sandbox import fields
-from yamlgraph_prompts._sandbox.explanation import syntax_hint
+from yamlgraph_prompts._sandbox.explanation import foreign_syntax, syntax_hint
 from yamlgraph_prompts._sandbox.jinja import GuardedEnvironment
-from yamlgraph_prompts._sandbox.positions import word_columns
+from yamlgraph_prompts._sandbox.positions import Positions, word_columns
 from yamlgraph_prompts._sandbox.views import opened_methods
 from yamlgraph_prompts._text.spelling import nearest
 from yamlgraph_prompts.findings import BoundedFindings, Finding, Severity, shown
@@ -47,6 +47,14 @@ _HAVE_METHODS = frozenset({"caller", "loop", "self", "super"})
 _WIDE = (nodes.Stmt, nodes.Concat, nodes.List, nodes.Tuple, nodes.Dict, nodes.Slice)
 _LEAVES = frozenset({nodes.Const, nodes.Name, nodes.TemplateData})
 _BY_ATTRIBUTE = frozenset({"groupby", "rejectattr", "selectattr"})
+_MODIFIES = frozenset(
+    {"add", "append", "clear", "extend", "insert", "pop", "remove", "setdefault", "sort", "update"}
+)
+_MODIFIES_HINT = (
+    "Make a new list: {% set xs = xs + [x] %}. In a loop keep it in a namespace, with "
+    "{% set ns = namespace(xs=[]) %} before and {% set ns.xs = ns.xs + [x] %} inside."
+)
+_OPEN_CLASS = "Pass its result as a variable, or open its class in the app: `templates.allow`."
 _RESERVED = frozenset({"_loop_vars", "_block_vars"})
 
 
@@ -79,14 +87,18 @@ class Inspection:
         self._is_too_deep = False
         self._methods = environment.methods | opened_methods()  # that a template may call
         self._modules = set(_HAVE_METHODS)
+        self._made: set[str] = set()  # lists and dictionaries of the template itself
         self._called: dict[str, nodes.Node] = {}
         try:
             self.tree = environment._parse(text, None, None)
             self._check(self.tree)
         except TemplateSyntaxError as error:
             message = (error.message or "syntax error")[:_MAX_MESSAGE]
-            hint = syntax_hint(message)
-            self._find("error", "template-syntax", message, error.lineno, hint=hint)
+            line, column, hint = error.lineno, None, syntax_hint(message)
+            if foreign := foreign_syntax(text, message):
+                offset, message, hint = foreign
+                line, column = Positions(text).at(offset)
+            self._find("error", "template-syntax", message, line, hint=hint, column=column)
         except RecursionError:
             self._find("error", "template-syntax", "it nests too deeply", None)
         except (ValueError, OverflowError):
@@ -113,8 +125,9 @@ class Inspection:
         *,
         at: str | None = None,
         hint: str | None = None,
+        column: int | None = None,
     ) -> None:
-        finding = Finding(severity, code, message, line=line, hint=hint)
+        finding = Finding(severity, code, message, line=line, column=column, hint=hint)
         if self._findings.add(finding) and at:
             self._words[finding] = at
 
@@ -204,6 +217,8 @@ class Inspection:
     def _assign(self, node: nodes.Assign, place: _Place) -> None:
         if type(node.target) is nodes.Name:
             self.assigned.add(node.target.name)
+            if type(node.node) in (nodes.Dict, nodes.List):
+                self._made.add(node.target.name)
 
     def _macro(self, node: Any, place: _Place) -> None:
         names = [argument.name for argument in node.args]
@@ -264,24 +279,24 @@ class Inspection:
             if type(owner) is nodes.Const and called.attr.startswith("format"):
                 self._format_string(owner)
             if type(owner) is not nodes.Name or owner.name not in self._modules:
-                self._method(called.attr, called)
+                own = type(owner) is nodes.Name and owner.name in self._made
+                self._method(called.attr, called, fails=own and not place.is_soft)
         elif type(called) is nodes.Getitem:
             for name in _texts([called.arg]):
                 self._method(name, called)
 
-    def _method(self, name: str, node: nodes.Node) -> None:
+    def _method(self, name: str, node: nodes.Node, *, fails: bool = False) -> None:
         if name not in self._methods:
-            self._not_callable(f"the method {shown(name)}", node, name)
+            hint = _MODIFIES_HINT if name in _MODIFIES else _OPEN_CLASS
+            fails = fails and name in _MODIFIES
+            self._not_callable(f"the method {shown(name)}", node, name, hint, fails=fails)
 
-    def _not_callable(self, what: str, node: nodes.Node, at: str) -> None:
-        self._find(
-            "warning",  # an app may open a class
-            "not-callable",
-            f"prompts cannot call {what}",
-            node.lineno,
-            at=at,
-            hint="Pass its result as a variable, or open its class in the app: `templates.allow`.",
-        )
+    def _not_callable(
+        self, what: str, node: nodes.Node, at: str, hint: str = _OPEN_CLASS, *, fails: bool = False
+    ) -> None:
+        severity: Severity = "error" if fails else "warning"  # an app may open a class
+        message = f"prompts cannot call {what}"
+        self._find(severity, "not-callable", message, node.lineno, at=at, hint=hint)
 
     def _format_string(self, node: nodes.Const) -> None:
         try:

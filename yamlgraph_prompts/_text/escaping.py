@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
+
 LIMIT_CHARS = 4_000
+_INVISIBLE = re.compile(
+    "[\u00a0\u00ad\u034f\u061c\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff]"
+)
+
+
+def invisible(text: str) -> tuple[int, str] | None:
+    """Where the first character that cannot be seen stands, and its code point and name."""
+    found = _INVISIBLE.search(text)
+    if found is None:
+        return None
+    name = unicodedata.name(found[0], "a format character")
+    return found.start(), f"U+{ord(found[0]):04X} ({name})"
 
 
 def printable(text: object, limit: int | None = LIMIT_CHARS, *, keep: str = "") -> str:

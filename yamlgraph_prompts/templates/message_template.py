@@ -173,7 +173,7 @@ class MessageTemplate:
         return self._error(
             f"The field {_shortened(written)} does not fit its value, a {kind.__name__!r}.",
             line if written in self.text else None,
-            None,
+            _field_hint(written, kind),
         )
 
     def _error(self, message: str, line: int | None, hint: str | None) -> PromptRenderError:
@@ -203,6 +203,17 @@ def missing_variables(prompt: str, missing: frozenset[str]) -> PromptRenderError
     return PromptRenderError(
         f"Missing required variable(s) for prompt '{prompt}': {names}", prompt=prompt
     )
+
+
+def _field_hint(written: str, kind: type) -> str | None:
+    name = written[1:-1]
+    if kind is dict and name.replace(".", "").isidentifier():
+        return (
+            f"Write {{{name.replace('.', '[', 1).replace('.', '][')}]}} for a key of a dictionary."
+        )
+    if kind is list and not name.isidentifier():
+        return f"A list is joined to a text before: in Jinja, write {{{{ {name} }}}}."
+    return None
 
 
 def _shortened(text: str) -> str:
