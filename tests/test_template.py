@@ -433,7 +433,7 @@ def test_a_wrong_format_spec_names_the_field_and_the_type() -> None:
         ("a{% endif %}", "no open {% if ... %}"),
         ("{% else %}", "between {% if ... %} and {% endif %}"),
         ("{% foo %}", "Tags are if, for"),
-        ("{{ a + }}", "missing before the closing braces"),
+        ("{% if %}a{% endif %}", "missing before the closing braces"),
         ("{{ first name }}", "one name or expression"),
         ("{{ name | }}", "Name a filter"),
         ("{{ 'a }}", "quotation mark"),
