@@ -11,41 +11,27 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
+from yamlgraph_prompts import errors
 from yamlgraph_prompts._text.escaping import escaped
 from yamlgraph_prompts.admin.bodies import Current, FindingBody, Problem
-from yamlgraph_prompts.errors import (
-    LayerError,
-    LayerReadOnly,
-    PromptNotFound,
-    PromptRenderError,
-    PromptsError,
-    PromptsRejected,
-    PushRefused,
-    ReleaseNotFound,
-    Stale,
-    StoreError,
-    WorkerDied,
-    WorkerUnavailable,
-    WorkStopped,
-)
 from yamlgraph_prompts.findings import Finding
 
 logger = logging.getLogger("yamlgraph_prompts")
 
-_STATUS: tuple[tuple[type[PromptsError], int, str], ...] = (
-    (LayerReadOnly, 403, "read-only"),
-    (Stale, 412, "stale"),
-    (PromptNotFound, 404, "no-such-prompt"),
-    (ReleaseNotFound, 404, "no-such-release"),
-    (PushRefused, 409, "lost-race"),
-    (PromptRenderError, 422, "render"),
-    (PromptsRejected, 503, "nothing-live"),
-    (LayerError, 503, "layer"),
-    (StoreError, 503, "store"),
-    (WorkerDied, 503, "worker-died"),
-    (WorkerUnavailable, 503, "no-worker"),
-    (WorkStopped, 422, "too-costly"),
-    (PromptsError, 503, "unavailable"),
+_STATUS: tuple[tuple[type[errors.PromptsError], int, str], ...] = (
+    (errors.LayerReadOnly, 403, "read-only"),
+    (errors.Stale, 412, "stale"),
+    (errors.PromptNotFound, 404, "no-such-prompt"),
+    (errors.ReleaseNotFound, 404, "no-such-release"),
+    (errors.PushRefused, 409, "lost-race"),
+    (errors.PromptRenderError, 422, "render"),
+    (errors.PromptsRejected, 503, "nothing-live"),
+    (errors.LayerError, 503, "layer"),
+    (errors.StoreError, 503, "store"),
+    (errors.WorkerDied, 503, "worker-died"),
+    (errors.WorkerUnavailable, 503, "no-worker"),
+    (errors.WorkStopped, 422, "too-costly"),
+    (errors.PromptsError, 503, "unavailable"),
 )
 
 # Of every answer; a view of the page brings a policy of its own.
@@ -106,10 +92,10 @@ class Refusal(Exception):
         return "unsafe-template" if unsafe else self.body.code
 
 
-def of_core(problem: PromptsError, *, noted: bool = False) -> Refusal:
+def of_core(problem: errors.PromptsError, *, noted: bool = False) -> Refusal:
     """What an error of the core is over HTTP."""
     status, code = next((s, c) for kind, s, c in _STATUS if isinstance(problem, kind))
-    findings = problem.outcome.findings if isinstance(problem, PromptsRejected) else ()
+    findings = problem.outcome.findings if isinstance(problem, errors.PromptsRejected) else ()
     return Refusal(status, code, problem.message, hint=problem.hint, findings=findings, noted=noted)
 
 
@@ -121,8 +107,8 @@ def add_handlers(app: FastAPI, note: Callable[[Request, Refusal], Awaitable[None
         await note(request, problem)
         return problem.response()
 
-    @app.exception_handler(PromptsError)
-    async def core(request: Request, problem: PromptsError) -> JSONResponse:
+    @app.exception_handler(errors.PromptsError)
+    async def core(request: Request, problem: errors.PromptsError) -> JSONResponse:
         return await refused(request, of_core(problem))
 
     @app.exception_handler(RequestValidationError)

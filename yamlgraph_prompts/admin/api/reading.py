@@ -15,26 +15,9 @@ from yamlgraph_prompts._check import untrusted
 from yamlgraph_prompts._model.graph import PromptUse
 from yamlgraph_prompts._model.release import Prompt, Release
 from yamlgraph_prompts._publishing.drafts import Draft
+from yamlgraph_prompts.admin import bodies
 from yamlgraph_prompts.admin.api.texts import JSON_TYPE, need_json, unfit
 from yamlgraph_prompts.admin.api.writing import locked
-from yamlgraph_prompts.admin.bodies import (
-    AuditPage,
-    CheckAsked,
-    Checked,
-    DiffBody,
-    FindingBody,
-    Preview,
-    PreviewAsked,
-    PromptBody,
-    PromptLine,
-    PromptPage,
-    ReleaseBody,
-    ReleaseLayer,
-    ReleaseLine,
-    ReleaseList,
-    ReleasePrompt,
-    Use,
-)
 from yamlgraph_prompts.admin.context import Admin, AnyName, Viewer, answers
 from yamlgraph_prompts.admin.problems import Refusal
 from yamlgraph_prompts.errors import PromptRenderError, PromptsError
@@ -92,25 +75,25 @@ def reading(admin: Admin) -> APIRouter:
         limit: Limit = 1000,
         offset: Offset = 0,
         release: Which = LIVE,
-    ) -> PromptPage:
+    ) -> bodies.PromptPage:
         """The prompts of a release, by name."""
 
-        def listed() -> PromptPage:
+        def listed() -> bodies.PromptPage:
             found = release_of(admin, release)
             names = [name for name in found if search.casefold() in name.casefold()]
             uses = prompts.uses()
             lines = [_line(found[name], uses) for name in names[offset : offset + limit]]
-            return PromptPage(release=found.id, total=len(names), prompts=lines)
+            return bodies.PromptPage(release=found.id, total=len(names), prompts=lines)
 
         return await do(listed)
 
     @routes.get("/prompts/{name:path}", responses=answers(404), tags=["prompts"])
     async def get_prompt(
         caller: Viewer, name: AnyName, response: Response, release: Which = LIVE
-    ) -> PromptBody:
+    ) -> bodies.PromptBody:
         """One prompt; the answer's ETag is what `If-Match` wants."""
 
-        def shown() -> PromptBody:
+        def shown() -> bodies.PromptBody:
             found = release_of(admin, release)
             return prompt_body(admin, found, found[name])
 
@@ -120,9 +103,9 @@ def reading(admin: Admin) -> APIRouter:
 
     @routes.post(
         "/preview/{name:path}",
-        response_model=Preview,
+        response_model=bodies.Preview,
         responses=answers(400, 404, 408, 413, 415),
-        openapi_extra=_body(PreviewAsked),
+        openapi_extra=_body(bodies.PreviewAsked),
         tags=["prompts"],
     )
     async def preview(caller: Viewer, name: AnyName, request: Request) -> Response:
@@ -134,13 +117,13 @@ def reading(admin: Admin) -> APIRouter:
     @routes.post(
         "/check",
         responses=answers(400, 408, 413, 415),
-        openapi_extra=_body(CheckAsked),
+        openapi_extra=_body(bodies.CheckAsked),
         tags=["prompts"],
     )
-    async def check(caller: Viewer, request: Request) -> Checked:
+    async def check(caller: Viewer, request: Request) -> bodies.Checked:
         """Check the layers with these drafts; nothing is stored."""
 
-        def checked(body: bytes) -> Checked:
+        def checked(body: bytes) -> bodies.Checked:
             try:
                 sent = untrusted.read_drafts(body)
             except untrusted.Unfit as problem:
@@ -154,32 +137,32 @@ def reading(admin: Admin) -> APIRouter:
                 release, findings = prompts.try_changes(
                     drafts, strict=sent.strict, known=sent.known
                 )
-            return Checked(
+            return bodies.Checked(
                 ok=not any(finding.severity == "error" for finding in findings),
                 release=release.id,
-                findings=[FindingBody.of(finding) for finding in findings],
+                findings=[bodies.FindingBody.of(finding) for finding in findings],
             )
 
         need_json(request.headers.get("content-type"))
         return await admin.trials.do(checked, await request.body())
 
     @routes.get("/releases", tags=["releases"])
-    async def list_releases(caller: Viewer) -> ReleaseList:
+    async def list_releases(caller: Viewer) -> bodies.ReleaseList:
         """The releases that are kept, newest first."""
 
-        def listed() -> ReleaseList:
+        def listed() -> bodies.ReleaseList:
             held = prompts.held
             lines = [
-                ReleaseLine(**asdict(release), held=release.live and held)
+                bodies.ReleaseLine(**asdict(release), held=release.live and held)
                 for release in prompts.releases()
             ]
-            return ReleaseList(releases=lines)
+            return bodies.ReleaseList(releases=lines)
 
         return await do(listed)
 
     @routes.get(
         "/releases/{before}/diff/{after}",
-        response_model=DiffBody,
+        response_model=bodies.DiffBody,
         responses=answers(404),
         tags=["releases"],
     )
@@ -201,25 +184,27 @@ def reading(admin: Admin) -> APIRouter:
         return FromWorker(await admin.trials.do(compared))
 
     @routes.get("/releases/{release_id}", responses=answers(404), tags=["releases"])
-    async def get_release(caller: Viewer, release_id: str) -> ReleaseBody:
+    async def get_release(caller: Viewer, release_id: str) -> bodies.ReleaseBody:
         """One release; its id, the beginning of it, `live` or `layers`."""
 
-        def shown() -> ReleaseBody:
+        def shown() -> bodies.ReleaseBody:
             found = release_of(admin, release_id)
-            return ReleaseBody(
+            return bodies.ReleaseBody(
                 id=found.id,
                 environment=found.environment,
                 live=found.id == prompts.release.id,
-                layers=[ReleaseLayer(url=one.url, version=one.version) for one in found.layers],
-                prompts=[ReleasePrompt.of(prompt) for prompt in found.prompts.values()],
+                layers=[
+                    bodies.ReleaseLayer(url=one.url, version=one.version) for one in found.layers
+                ],
+                prompts=[bodies.ReleasePrompt.of(prompt) for prompt in found.prompts.values()],
             )
 
         return await do(shown)
 
     @routes.get("/audit", tags=["audit"])
-    async def audit(caller: Viewer, limit: Lines = 100, prompt: OneName = None) -> AuditPage:
+    async def audit(caller: Viewer, limit: Lines = 100, prompt: OneName = None) -> bodies.AuditPage:
         """Who changed what, newest first."""
-        return AuditPage(lines=await do(admin.audit.newest, limit, prompt))
+        return bodies.AuditPage(lines=await do(admin.audit.newest, limit, prompt))
 
     return routes
 
@@ -233,17 +218,17 @@ def release_of(admin: Admin, which: str) -> Release:
     return admin.prompts.find(which)
 
 
-def _line(prompt: Prompt, uses: Uses) -> PromptLine:
-    return PromptLine(
+def _line(prompt: Prompt, uses: Uses) -> bodies.PromptLine:
+    return bodies.PromptLine(
         name=prompt.name,
         layer=prompt.layer,
         file=prompt.file,
         sha256=prompt.sha256,
-        uses=[Use.of(graph, use) for graph, use in uses.get(prompt.name, ())],
+        uses=[bodies.Use.of(graph, use) for graph, use in uses.get(prompt.name, ())],
     )
 
 
-def prompt_body(admin: Admin, release: Release, prompt: Prompt) -> PromptBody:
+def prompt_body(admin: Admin, release: Release, prompt: Prompt) -> bodies.PromptBody:
     facts: dict[str, Any] = {}
     # A broken prompt is live if no graph uses it: then only its text can be shown.
     with suppress(PromptsError):
@@ -252,7 +237,7 @@ def prompt_body(admin: Admin, release: Release, prompt: Prompt) -> PromptBody:
             "user": prompt.user,
             "variables": sorted(prompt.variables),
         }
-    return PromptBody(
+    return bodies.PromptBody(
         **_line(prompt, admin.prompts.uses()).model_dump(),
         **facts,
         release=release.id,
