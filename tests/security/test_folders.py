@@ -560,9 +560,10 @@ def test_folders_nested_without_end_are_one_finding(tmp_path: Path, part: str) -
     subprocess.run(["rm", "-rf", str(layer)], check=True)
 
 
+@pytest.mark.parametrize(("kind", "limit"), [("yaml", "LIMIT_ENTRIES"), ("txt", "LIMIT_LOOKS")])
 def test_a_folder_of_too_many_files_is_not_listed_to_its_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, limit: str
 ) -> None:
-    layer = write(tmp_path, {f"{number}.txt": "" for number in range(50)})
-    monkeypatch.setattr("yamlgraph_prompts.sources.directory.LIMIT_ENTRIES", 10)
+    layer = write(tmp_path, {f"{number}.{kind}": "" for number in range(50)})
+    monkeypatch.setattr(f"yamlgraph_prompts.sources.directory.{limit}", 10)
     assert codes(read(layer)) == ["too-large"]
