@@ -136,6 +136,15 @@ def test_the_history_is_newest_first_and_says_who(client: Client, prompts: LiveP
     newest, oldest = client.get("/releases").json["releases"]
     assert (newest["live"], oldest["live"]) == (True, False)
     assert newest["reason"].startswith("put by token ")
+    assert newest["who"].startswith("token ")
+    assert oldest["who"].startswith("process ")
+    client.put("/prompts/farewell?message=warmer", "user: Dear {name}\n")
+    client.post("/rollback?message=too-warm")
+    client.post("/follow?message=better-now")
+    client.post("/reload?message=look")
+    history = list(prompts._store.history())
+    assert [entry.message for entry in history] == ["better-now", "too-warm", "warmer", "", ""]
+    assert all(entry.who.startswith("token ") for entry in history[:-1])
 
 
 def test_a_diff_names_what_differs_and_shows_it(client: Client, prompts: LivePrompts) -> None:

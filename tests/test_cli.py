@@ -18,9 +18,11 @@ from tests.conftest import ROOT
 from tests.model_server import ModelServer
 from yamlgraph_prompts._cli import main
 from yamlgraph_prompts._cli.check import annotation
+from yamlgraph_prompts._model.entry import Entry
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.live_prompts import LivePrompts
 from yamlgraph_prompts.load import load_and_compile
+from yamlgraph_prompts.registry.local import LocalRegistry
 
 GRAPH = """\
 name: letter
@@ -455,7 +457,7 @@ def test_show_and_diff_know_kept_releases(folder: Path, run: Run) -> None:
 
 def test_releases_lists_what_workers_published(folder: Path, run: Run) -> None:
     code, out, err = run("releases", *LAYERS)
-    assert (code, out) == (0, "")
+    assert (code, out) == (2, "")
     assert "No release is live" in err
     first = publish(folder, "user: Hello {name}, first\n")
     second = publish(folder, "user: Hello {name}, second\n")
@@ -481,8 +483,8 @@ def test_releases_publishes_nothing(folder: Path, run: Run) -> None:
 @pytest.mark.parametrize(
     ("words", "code"),
     [
-        (["releases"], 0),
-        (["releases", "--json"], 0),
+        (["releases"], 2),
+        (["releases", "--json"], 2),
         (["show", "--release", "live"], 2),
         (["show", "--release", "ab12"], 2),
         (["diff", "live", "layers"], 2),
@@ -635,8 +637,8 @@ def test_an_order_says_how_many_processes_have_taken_it(folder: Path, run: Run) 
 def test_an_order_that_no_process_can_serve_is_taken_back(
     folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("yamlgraph_prompts._cli.orders.TAKEN_WITHIN_S", 0.1)
-    monkeypatch.setattr("yamlgraph_prompts._cli.orders.GIVEN_UP_AFTER_S", 1.0)
+    monkeypatch.setattr("yamlgraph_prompts._cli.holds.TAKEN_WITHIN_S", 0.1)
+    monkeypatch.setattr("yamlgraph_prompts._cli.holds.GIVEN_UP_AFTER_S", 1.0)
     (folder / "prompts/base/signature.yaml").rename(folder / "signature.kept")
     first = publish(folder, "user: Hello {name}, first\n")
     (folder / "signature.kept").rename(folder / "prompts/base/signature.yaml")
@@ -659,6 +661,131 @@ def test_an_order_that_no_process_can_serve_is_taken_back(
         edit(folder, "user: Hello {name}, third\n")
         app.publish()
         assert (app["greeting"].user, app.held) == ("Hello {name}, third", False)
+
+
+def history(run: Run) -> list[Entry]:
+    folder = Path(json.loads(run("releases", *LAYERS, "--json")[1])["store"])
+    return list(LocalRegistry(folder).history("staging"))
+
+
+@pytest.mark.parametrize("graph", [["graph.yaml"], []], ids=["with the graph", "without it"])
+def test_a_rollback_without_history_changes_nothing_and_an_activation_still_works(
+    folder: Path, run: Run, graph: list[str]
+) -> None:
+    first = publish(folder, "user: Hello {name}, first\n")
+    publish(folder, "user: Hello {name}, second\n")
+    store = Path(json.loads(run("releases", *LAYERS, "--json")[1])["store"])
+    (store / "log-staging.jsonl").unlink()
+    edit(folder, "user: Hello {name}, not yet\n")
+    code, out, err = run("rollback", *graph, *LAYERS)
+    assert (code, out) == (2, "")
+    assert "The history of this store is lost." in err
+    assert history(run) == []
+    assert run("activate", first[:8], *graph, *LAYERS)[0] == 2
+    assert [(entry.release, entry.held) for entry in history(run)] == [(first, True)]
+
+
+def test_an_order_publishes_nothing_where_what_is_live_cannot_be_loaded(
+    folder: Path, run: Run
+) -> None:
+    first = publish(folder, "user: Hello {name}, first\n")
+    second = publish(folder, "user: Hello {name}, second\n")
+    store = Path(json.loads(run("releases", *LAYERS, "--json")[1])["store"])
+    (store / f"packs/{second}.pack").write_bytes(b"damaged")
+    edit(folder, "user: Hello {name}, not yet\n")
+    assert run("rollback", *LAYERS)[0] == 2
+    assert next((one.release, one.held) for one in history(run)) == (first, True)
+
+
+def test_a_hold_that_no_process_can_serve_never_replaces_one_that_is_served(
+    folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("yamlgraph_prompts._cli.holds.TAKEN_WITHIN_S", 0.1)
+    monkeypatch.setattr("yamlgraph_prompts._cli.holds.GIVEN_UP_AFTER_S", 1.0)
+    (folder / "prompts/base/signature.yaml").rename(folder / "signature.kept")
+    unfit = publish(folder, "user: Hello {name}, first\n")
+    (folder / "signature.kept").rename(folder / "prompts/base/signature.yaml")
+    good = publish(folder, "user: Hello {name}, second\n")
+    edit(folder, "user: Hello {name}, third\n")
+    layers = ("prompts/{environment}", "prompts/base")
+    with load_and_compile("graph.yaml", layers, environment="staging").compile().prompts as app:
+        assert app.release.id not in (unfit, good)
+        assert run("activate", good[:8], *LAYERS)[0] == 0
+        held = history(run)[0]
+        assert run("activate", unfit[:8], *LAYERS)[0] == 1
+        # One who gives up waiting leaves nothing behind either.
+        monkeypatch.setattr("yamlgraph_prompts._cli.holds.HostReplicas.reached", interrupted())
+        assert run("activate", unfit[:8], *LAYERS)[0] == 130
+        now = history(run)[0]
+        assert (now.release, now.held, now.at_s) == (good, True, held.at_s)
+        app.publish()
+        assert (app.release.id, app.held) == (good, True)
+
+
+def interrupted() -> Callable[..., tuple[int, int]]:
+    def reached(*_: Any) -> tuple[int, int]:
+        raise KeyboardInterrupt
+
+    return reached
+
+
+def test_a_graph_that_broke_under_a_running_app_makes_a_rollback_fail_and_change_nothing(
+    folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("yamlgraph_prompts._cli.holds.TAKEN_WITHIN_S", 0.1)
+    monkeypatch.setattr("yamlgraph_prompts._cli.holds.GIVEN_UP_AFTER_S", 1.0)
+    publish(folder, "user: Hello {name}, first\n")
+    edit(folder, "user: Hello {name}, second\n")
+    layers = ("prompts/{environment}", "prompts/base")
+    with load_and_compile("graph.yaml", layers, environment="staging").compile().prompts as app:
+        second = app.release.id
+        (folder / "graph.yaml").write_text("nodes:\n\tgreet: {}\n")
+        for words in ([], ["graph.yaml"]):
+            code, out, _ = run("rollback", *words, *LAYERS)
+            assert code == 1
+            assert f"{second[:12]} stays live" in out
+        assert (history(run)[0].release, history(run)[0].held) == (second, False)
+
+
+def test_a_second_rollback_is_announced_with_what_it_undoes(
+    folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = publish(folder, "user: Hello {name}, first\n")
+    bad = publish(folder, "user: Hello {name}, bad\n")
+    assert "!" not in run("rollback", *LAYERS, "--who", "Ada")[2]
+    words = (*LAYERS, "--who", "Grace")
+    told = f"Ada rolled back from {bad[:12]} 0 minutes ago: this makes it live again."
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+        patch.setattr("builtins.input", lambda _: "n")
+        code, out, err = run("rollback", *words)
+        assert (code, out) == (2, "")
+        assert told in err
+        assert "Nothing was changed." in err
+    assert history(run)[0].release == first
+    code, out, err = run("rollback", *words)
+    assert told in err
+    assert f"  {first[:12]} → {bad[:12]}\n  changed  greeting\n" in out
+    with LivePrompts(
+        "prompts/{environment}", "prompts/base", environment="staging", watch=False
+    ) as app:
+        findings = app.rollback(who="Ada").findings
+        assert [finding.code for finding in findings] == ["rollback-undone"]
+        assert f"Grace rolled back from {first[:12]}" in findings[0].message
+
+
+def test_the_history_of_a_store_says_who_and_what_for(folder: Path, run: Run) -> None:
+    publish(folder, "user: Hello {name}, first\n")
+    publish(folder, "user: Hello {name}, second\n")
+    run("rollback", *LAYERS, "-m", "too rude", "--who", "Ada")
+    table = run("releases", *LAYERS)[1]
+    assert "who" in table
+    assert "Ada" in table
+    assert "too rude" in table
+    assert f"process {os.getpid()} on " in table
+    told = json.loads(run("releases", *LAYERS, "--json")[1])["releases"]
+    assert (told[0]["who"], told[0]["message"]) == ("Ada", "too rude")
+    assert all(entry.who and entry.why for entry in history(run))
 
 
 def test_orders_are_in_the_audit_log_with_who_and_what_for(folder: Path, run: Run) -> None:

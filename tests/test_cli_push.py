@@ -376,9 +376,22 @@ def test_releases_says_when_readers_do_not_see_the_last_one(
     assert run("releases", url, "-e", "production")[2] == ""
 
 
+def test_a_second_rollback_of_a_bucket_says_what_it_undoes(
+    run: Run, url: str, bucket: Channel
+) -> None:
+    for text in ("good", "bad"):
+        release = Release.of([Prompt("greeting", f"user: {text}".encode())])
+        bucket.push(release, message="m", who="Ada")
+    words = ("rollback", url, "-e", "production", "-m", "bad")
+    assert "Ada rolled back" not in run(*words, "--who", "Ada")[2]
+    code, _, err = run(*words, "--who", "Grace")
+    assert code == 0
+    assert f"Ada rolled back from {release.id[:12]} 0 minutes ago: this makes it live" in err
+
+
 def test_releases_of_an_empty_bucket_says_so(run: Run, url: str) -> None:
     code, out, err = run("releases", url, "-e", "production")
-    assert (code, out) == (0, "")
+    assert (code, out) == (2, "")
     assert "Nothing is published for production in s3://" in err
 
 

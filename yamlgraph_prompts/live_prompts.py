@@ -86,7 +86,6 @@ class LivePrompts(Editable):
         hooks: Iterable[Hook] = (),
         _base: Path | None = None,
         _graph: Path | None = None,
-        _as_stored: bool = False,
     ) -> None:
         if missing_release not in ("raise", "live"):
             raise ValueError(f"missing_release must be 'raise' or 'live', not {missing_release!r}.")
@@ -124,7 +123,6 @@ class LivePrompts(Editable):
             self._attached,
             startup_deadline_s=startup_deadline_s,
             refresh_s=refresh_s,
-            as_stored=_as_stored,
         )
         self._following = Following(
             self._readers,
@@ -174,11 +172,12 @@ class LivePrompts(Editable):
 
     # Publishing
 
-    def publish(self, reason: str = "call") -> Outcome:
+    def publish(self, reason: str = "call", *, who: str = "", message: str = "") -> Outcome:
         """Read the layers and graphs now, and publish their content.
 
         Args:
-            reason: The reason, for the log and the history.
+            reason: The operation, for the log and the history.
+            who: Who asks for it, and `message` what for, for the history.
 
         Returns:
             The outcome. A bad prompt or an unreadable layer raises nothing: the outcome has the
@@ -187,14 +186,17 @@ class LivePrompts(Editable):
         Raises:
             PromptsError: Nothing is live yet, and no earlier good release is kept.
         """
-        return self._publish(Trigger.CALL, reason)
+        return self._publish(Trigger.CALL, reason, who, message)
 
-    def activate(self, release_id: str, *, reason: str = "activate") -> Outcome:
+    def activate(
+        self, release_id: str, *, reason: str = "activate", who: str = "", message: str = ""
+    ) -> Outcome:
         """Make a kept release live and hold it: the layers are not followed until `follow()`.
 
         Args:
             release_id: The id, or its beginning.
-            reason: The reason, for the history.
+            reason: The operation, for the log and the history.
+            who: Who asks for it, and `message` what for, for the history.
 
         Returns:
             The outcome; ``"rejected"`` if the release does not fit the current graphs.
@@ -205,10 +207,10 @@ class LivePrompts(Editable):
         self._started()
         release = self.find(release_id)
         with self._publishing() as engine:
-            return engine.activate(release, reason)
+            return engine.activate(release, Attempt(Trigger.ACTIVATE, reason, who, message))
 
-    def rollback(self) -> Outcome:
-        """Activate the previously live release.
+    def rollback(self, *, who: str = "", message: str = "") -> Outcome:
+        """Activate the previously live release; `who` asks for it, and what for.
 
         Raises:
             ReleaseNotFound: There is none.
@@ -216,13 +218,13 @@ class LivePrompts(Editable):
         if (before := self.previous) is None:
             now = self._started().release.id
             raise ReleaseNotFound("There is no earlier release to roll back to.", release_id=now)
-        return self.activate(before, reason="rollback")
+        return self.activate(before, reason="rollback", who=who, message=message)
 
-    def follow(self) -> Outcome:
+    def follow(self, *, who: str = "", message: str = "") -> Outcome:
         """End a hold: publish the current content of the layers, and follow them again."""
         self._started()
         with self._publishing() as engine:
-            return engine.follow()
+            return engine.follow(Attempt(Trigger.FOLLOW, who=who, message=message))
 
     # Graphs
 
@@ -340,9 +342,9 @@ class LivePrompts(Editable):
 
     # What handles and following call
 
-    def _publish(self, trigger: Trigger, reason: str = "") -> Outcome:
+    def _publish(self, trigger: Trigger, *order: str) -> Outcome:
         with self._publishing() as engine:
-            return engine.publish(Attempt(trigger, reason))
+            return engine.publish(Attempt(trigger, *order))
 
     def _reread(self, graph: Graph, release: Release) -> GraphFacts:
         """A graph as its files are now, to run on a release."""

@@ -231,7 +231,7 @@ def _activate(commands: Any) -> None:
     parser = _command(
         commands, "activate",
         "make a kept release live and hold it",
-        "yamlgraph-prompts activate 3f2a91 graph.yaml -l prompts/base", target="orders:activate",
+        "yamlgraph-prompts activate 3f2a91 graph.yaml -l prompts/base", target="holds:order",
         more=_REACH,
     )  # fmt: skip
     add_words(
@@ -306,7 +306,7 @@ def _promote(commands: Any) -> None:
 def _follow(commands: Any) -> None:
     parser = _command(
         commands, "follow", "end a hold and follow the layers again",
-        "yamlgraph-prompts follow graph.yaml -l prompts/base", target="orders:follow", more=_REACH,
+        "yamlgraph-prompts follow graph.yaml -l prompts/base", target="holds:order", more=_REACH,
     )  # fmt: skip
     add_words(parser, "GRAPH", "graphs to check it with")
     add_prompts(parser)

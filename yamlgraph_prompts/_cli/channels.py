@@ -9,14 +9,16 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from yamlgraph_prompts._cli.selection import LAYERS, one_selection
-from yamlgraph_prompts._cli.terminal import note
+from yamlgraph_prompts._cli.terminal import note, paint, say
 from yamlgraph_prompts.errors import PromptsError
 from yamlgraph_prompts.registry import is_registry, open_registry
 from yamlgraph_prompts.sources.layers import environment_name
 
 if TYPE_CHECKING:
+    from yamlgraph_prompts._model.entry import Entry
     from yamlgraph_prompts._model.release import Release
     from yamlgraph_prompts.registry.channel import Channel
+    from yamlgraph_prompts.registry.ports import Releases
 
 GIT_TIMEOUT_S = 5.0
 
@@ -98,3 +100,47 @@ def _git(setting: str) -> str:
     except (OSError, subprocess.TimeoutExpired, ValueError):
         return ""
     return done.stdout.strip()
+
+
+def warn_if_undoing(arguments: Any, live: Entry | None, release_id: str | None) -> None:
+    """Say that a rollback of a moment ago is about to be undone; ask whoever did not make it."""
+    text = live and release_id and live.undone_by(release_id)
+    if not live or not text:
+        return
+    note(paint(f"! {text}", "bold", "yellow", stream=sys.stderr))
+    if sys.stdin.isatty() and person(arguments) != live.who:
+        note("Go on? [y/N]")
+        if input("> ").strip().lower() not in ("y", "yes"):
+            raise PromptsError("Nothing was changed.")
+
+
+def released(registry: Releases, release_id: str | None) -> Release | None:
+    """A release; None where there is no id, or where it cannot be read."""
+    try:
+        return registry.get(release_id) if release_id else None
+    except PromptsError as problem:
+        note(f"{problem.message} The changes since then are unknown.")
+        return None
+
+
+def changes_between(registry: Releases, before: Entry | None, after: str | None) -> dict[str, Any]:
+    release_id = before.release if before else None
+    old = released(registry, release_id)
+    new = released(registry, after) if old else None
+    diff = old.diff(new) if old and new else None
+    return {
+        "before": release_id,
+        "added": diff.added if diff else (),
+        "removed": diff.removed if diff else (),
+        "changed": diff.changed if diff else (),
+    }
+
+
+def say_changes(changes: dict[str, Any], after: str) -> None:
+    before = changes["before"]
+    if before not in (None, after):
+        say(f"  {before[:12]} → {after[:12]}")
+    for what in ("added", "changed", "removed"):
+        if names := changes[what]:
+            more = f" and {len(names) - 10} more" if names[10:] else ""
+            say(paint(f"  {what:<7}  {', '.join(names[:10])}{more}"))

@@ -15,6 +15,7 @@ from yamlgraph_prompts._cli.terminal import note, paint, say, say_json, table
 from yamlgraph_prompts._model.release import Release
 from yamlgraph_prompts.errors import PromptsError
 
+NOTHING_THERE = 2
 SHOWN = 20
 LIMIT_SHOWN = 10_000
 _STYLES = {"+++": "bold", "---": "bold", "@@": "cyan", "+": "green", "-": "red"}
@@ -42,10 +43,9 @@ def _published(arguments: Any, urls: Sequence[str]) -> int:
         lines = [{**entry.facts(), "live": at == 0} for at, entry in enumerate(entries)]
         facts = {"bucket": there.url, "environment": there.environment, "behind": behind}
         say_json({**facts, "releases": lines})
-        return 0
+        return 0 if entries else NOTHING_THERE
     if not entries:
-        note(f"Nothing is published for {there.environment} in {there.url} yet.")
-        return 0
+        raise there.nothing_published()
     rows = [("", "release", "since", "who", "prompts", "why", "message", "")]
     for at, entry in enumerate(entries):
         who, why, text = map(_first_line, (entry.who, entry.why, entry.message))
@@ -76,15 +76,15 @@ def _stored(arguments: Any, words: Sequence[str]) -> int:
     if arguments.json:
         facts = [{**asdict(release), "held": release.live and held} for release in kept]
         say_json({"store": str(selection.store.folder), "releases": facts})
-        return 0
+        return 0 if kept else NOTHING_THERE
     if not kept:
-        note(str(selection.nothing_kept()))
-        return 0
-    rows = [("release", "live since", "why", "prompts", "")]
+        raise selection.nothing_kept()
+    rows = [("release", "live since", "who", "why", "prompts", "message", "")]
     for release in kept:
         mark = ("live, held" if held else "live") if release.live else ""
-        count = str(release.prompts)
-        rows.append((release.id[:12], _time(release.at_s), release.reason, count, mark))
+        who, why, text = map(_first_line, (release.who, release.reason, release.message))
+        first = (release.id[:12], _time(release.at_s), who, why, str(release.prompts))
+        rows.append((*first, text[:72], mark))
     _say_table(rows)
     return 0
 

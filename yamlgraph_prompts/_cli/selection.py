@@ -92,7 +92,11 @@ class Selection:
         finally:
             candidates.close()
 
-    def live(self, *, as_stored: bool = False, watch: bool = False) -> LivePrompts:
+    def kept(self, release: Release, before: Release | None) -> Candidate:
+        """A kept release with the graphs as they are now; nothing becomes live."""
+        return self._candidates().kept(release, self.attached, before)
+
+    def live(self, *, watch: bool = False) -> LivePrompts:
         """The `LivePrompts` that the graphs run on, in the store that workers share."""
         from yamlgraph_prompts.live_prompts import LivePrompts
 
@@ -103,7 +107,6 @@ class Selection:
             watch=watch,
             _base=self.base,
             _graph=self.own,
-            _as_stored=as_stored,
         )
         try:
             for graph in self.attached:

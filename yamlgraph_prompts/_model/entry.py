@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 LIMIT_MESSAGE = 4_000
 LIMIT_WHO = 400
+UNDOING_WITHIN_S = 600.0
 
 # In the year 5138; no calendar goes much further.
 _LIMIT_TIME_S = 1e11
@@ -51,6 +53,16 @@ class Entry:
     def release(self) -> str:
         """The release of the first arm."""
         return self.arms[0].release
+
+    def undone_by(self, release_id: str) -> str | None:
+        """What to say of a change to `release_id`, where this is a rollback from it just now."""
+        ago_s = time.time() - self.at_s
+        if self.why != "rollback" or self.previous != release_id or ago_s > UNDOING_WITHIN_S:
+            return None
+        return (
+            f"{self.who} rolled back from {release_id[:12]} {ago_s / 60:.0f} minutes ago: "
+            "this makes it live again."
+        )
 
     def after(self, last: Entry | None) -> Entry:
         """This entry as the one that follows `last`."""

@@ -320,6 +320,8 @@ class StoredRelease:
         reason: Why it became live.
         live: Whether it is the live one.
         prompts: How many prompts it has.
+        who: Who made it live; a process where nobody asked for it.
+        message: What for.
     """
 
     id: str
@@ -328,6 +330,8 @@ class StoredRelease:
     reason: str
     live: bool
     prompts: int
+    who: str = ""
+    message: str = ""
 
 
 def full_id(prefix: str, stored: Iterable[str]) -> str:

@@ -15,7 +15,6 @@ class Trigger(Enum):
     ACTIVATE = "activate"
     FOLLOW = "follow"
     ATTACH = "attach"
-    AS_STORED = "as stored"
     LAST_GOOD = "last good"
     FIRST_RUN = "first run"
     FIRST_LOOK = "first look"

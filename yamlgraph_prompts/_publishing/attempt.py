@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import time
 from dataclasses import dataclass, field
 
@@ -17,11 +19,19 @@ class Attempt:
 
     trigger: Trigger
     reason: str = ""  # for the log and the history, where it is not the trigger's
-    started: float = field(default_factory=time.perf_counter)  # by `time.perf_counter`
+    who: str = ""  # who asked for it, for the history
+    message: str = ""  # what for
+    started: float = field(default_factory=time.perf_counter, kw_only=True)
 
     @property
     def why(self) -> str:
         return self.reason or self.trigger.value
+
+    @property
+    def order(self) -> dict[str, str]:
+        """The operation, who asked for it and what for, as the history keeps them."""
+        who = self.who or f"process {os.getpid()} on {platform.node()}"
+        return {"reason": self.why, "who": who, "message": self.message}
 
     def outcome(
         self, status: Status, live: Release | None, candidate: Candidate | None, *further: Finding

@@ -26,9 +26,9 @@ from yamlgraph_prompts.sources.reader import LayerReader
 class Transaction:
     """A draft laid over what the layers hold now; nothing is written before `commit`."""
 
-    def __init__(self, engine: Engine, draft: Draft, reason: str) -> None:
+    def __init__(self, engine: Engine, draft: Draft, *order: str) -> None:
         self._engine = engine
-        self._attempt = Attempt(Trigger.CHANGE, reason)
+        self._attempt = Attempt(Trigger.CHANGE, *order)
         self._disobeyed = engine.obey(self._attempt)
         live = engine.started()
         self._candidate = engine.candidates.fetch(engine.graphs(), live.release, [draft])

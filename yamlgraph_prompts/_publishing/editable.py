@@ -68,14 +68,18 @@ class Editable(Inspectable):
             return candidate.release, candidate.findings
 
     @contextmanager
-    def change(self, draft: Draft, *, reason: str = "change") -> Iterator[Transaction]:
+    def change(
+        self, draft: Draft, *, reason: str = "change", who: str = "", message: str = ""
+    ) -> Iterator[Transaction]:
         """A change of one prompt, checked with all graphs; `commit` writes and publishes it.
 
         Other changes wait until the block ends.
 
         Args:
             draft: What to write, and in which layer.
-            reason: Why, for the history.
+            reason: The operation, for the log and the history.
+            who: Who asks for it, for the history.
+            message: What for, for the history.
 
         Raises:
             LayerError: A layer cannot be read.
@@ -95,7 +99,7 @@ class Editable(Inspectable):
         # Other processes first: waiting for them must not keep this one's runs waiting.
         with self._store.changing(), self._publishing() as engine:
             engine.candidates.learn(known)
-            yield Transaction(engine, draft, reason)
+            yield Transaction(engine, draft, reason, who, message)
 
 
 def _examined(drafts: Iterable[Draft]) -> Known:

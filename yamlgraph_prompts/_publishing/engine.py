@@ -62,7 +62,6 @@ class Engine:
         *,
         startup_deadline_s: float,
         refresh_s: float,
-        as_stored: bool,
     ) -> None:
         self.live: Live | None = None
         self.readers = readers
@@ -74,7 +73,6 @@ class Engine:
         self._report = report
         self._startup_deadline_s = startup_deadline_s
         self._refresh_s = refresh_s
-        self._as_stored = as_stored
         self._looked_at = 0  # the number of the entry that was read last
         self._disobeyed = (0, "")  # the hold that could not be obeyed: its number, and why
 
@@ -97,11 +95,6 @@ class Engine:
 
     def first(self) -> Outcome:
         """The first publication, or the last good release where that fails; raises as `started`."""
-        if self._as_stored and (pointer := self._store.current()) is not None:
-            release = self._store.get(pointer.release)
-            outcome = self._take(release, Attempt(Trigger.AS_STORED), held=pointer.held)
-            if self.live is not None:
-                return outcome
         attempt, problem = Attempt(Trigger.START), None
         try:
             outcome = self._publish(attempt)
@@ -120,18 +113,21 @@ class Engine:
             return self.first()
         return self.reported(self._publish(attempt))
 
-    def activate(self, release: Release, reason: str) -> Outcome:
+    def activate(self, release: Release, attempt: Attempt) -> Outcome:
         """Make a kept release live and hold it."""
-        attempt = Attempt(Trigger.ACTIVATE, reason)
-        outcome = self.reported(self._take(release, attempt, held=True, point=True))
+        entry = self._store.current()
+        outcome = self._take(release, attempt, held=True, point=True)
+        if entry and outcome.status == "published" and (text := entry.undone_by(release.id)):
+            finding = Finding("warning", "rollback-undone", text)
+            outcome = replace(outcome, findings=(*outcome.findings, finding))
+        self.reported(outcome)
         if outcome.status != "rejected":
             message = f"Release {release.id[:12]} is held."
             self._report.event("held", message, release=release.id)
         return outcome
 
-    def follow(self) -> Outcome:
+    def follow(self, attempt: Attempt) -> Outcome:
         """End a hold: make live what the layers hold, and follow them from now on."""
-        attempt = Attempt(Trigger.FOLLOW)
         outcome = self.reported(self._publish(attempt))
         if self._is_held() and self.live is not None:
             # What the layers hold is refused; changes are taken from now on all the same.
@@ -357,7 +353,7 @@ class Engine:
             # The hold cannot be obeyed here; that does not end it: other processes may serve it.
             return None
         try:
-            if not self._store.make_live(release, reason=attempt.why, held=held, since=since):
+            if not self._store.make_live(release, held=held, since=since, **attempt.order):
                 raise Overtaken
         except (StoreError, ReleaseNotFound) as problem:
             return self._store_trouble(candidate, attempt, problem)

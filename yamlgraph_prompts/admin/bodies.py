@@ -153,6 +153,8 @@ class ReleaseLine(BaseModel):
     live: bool
     held: bool
     prompts: int
+    who: str = Field(description="Who made it live; a process where nobody asked for it")
+    message: str = Field(description="What for")
 
 
 class ReleaseList(BaseModel):

@@ -96,10 +96,16 @@ class Channel:
             return self.get(self.find(word))
         live = self.current()
         if live is None:
-            raise ReleaseNotFound(
-                f"Nothing is published for {self.environment} in {self.url} yet.", release_id=word
-            )
+            raise self.nothing_published()
         return self.get(live.release)
+
+    def nothing_published(self) -> ReleaseNotFound:
+        """The error where there is no entry: often the URL or the environment is misspelt."""
+        return ReleaseNotFound(
+            f"Nothing is published for {self.environment} in {self.url} yet.",
+            release_id="live",
+            hint="Push to it first, or correct the URL or the environment.",
+        )
 
     def find(self, prefix: str) -> str:
         """The full id of the one release whose id begins with `prefix`."""
@@ -189,11 +195,7 @@ class Channel:
         """
         live = source.current()
         if live is None:
-            raise ReleaseNotFound(
-                f"Nothing is published for {source.environment} in {source.url} yet.",
-                release_id=source.environment,
-                hint="Push to it first.",
-            )
+            raise source.nothing_published()
         release = source.get(live.release if release_id is None else release_id)
         why = f"promote from {source.environment}"
         return self.push(release, message=message, who=who, why=why)

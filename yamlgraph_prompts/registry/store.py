@@ -196,15 +196,11 @@ class Store:
                 logger.warning("Release %s is not listed: %s", release_id[:12], error)
                 continue
             by_s, known = last.get(release_id, (head.created_s, None))
-            line = StoredRelease(
-                id=release_id,
-                environment=head.environment,
-                at_s=known.at_s if known else head.created_s,
-                reason=known.why if known else "stored",
-                live=live is not None and live.release == release_id,
-                prompts=head.prompts,
-            )
-            found.append((by_s, known.number if known else 0, line))
+            known = known or Entry.of(release_id, why="stored", at_s=head.created_s)
+            is_live = live is not None and live.release == release_id
+            facts = (release_id, head.environment, known.at_s, known.why, is_live, head.prompts)
+            line = StoredRelease(*facts, known.who, known.message)
+            found.append((by_s, known.number, line))
         found.sort(key=lambda one: one[:2], reverse=True)
         return [line for *_, line in found]
 

@@ -45,6 +45,9 @@ Match = Annotated[
 ]
 NoneMatch = Annotated[str | None, Header(description="`*`: only if there is no such prompt")]
 
+
+Order = dict[str, str]  # who asks for a change and the message, for the history
+
 _BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -117,7 +120,11 @@ def changing(admin: Admin) -> APIRouter:
     @routes.post("/reload", responses=answers(400, 408, 413), tags=["releases"])
     async def reload(caller: Author, message: Message = None) -> Activation:
         """Look at the layers now."""
-        return await do(_act, admin, caller, "reload", message, prompts.publish)
+
+        def act(order: Order) -> Outcome:
+            return prompts.publish(f"reload by {caller.who.name}", **order)
+
+        return await do(_act, admin, caller, "reload", message, act)
 
     @routes.post(
         "/releases/{release_id}/activate", responses=answers(400, 404, 408, 413), tags=["releases"]
@@ -125,8 +132,8 @@ def changing(admin: Admin) -> APIRouter:
     async def activate(caller: Operator, release_id: str, message: Message = None) -> Activation:
         """Make a kept release live and hold it, for all who share the store or read the bucket."""
 
-        def act(reason: str) -> Outcome:
-            return prompts.activate(release_id, reason=reason)
+        def act(order: Order) -> Outcome:
+            return prompts.activate(release_id, reason=f"activate by {caller.who.name}", **order)
 
         return await command(_act, admin, caller, "activate", message, act)
 
@@ -134,12 +141,12 @@ def changing(admin: Admin) -> APIRouter:
     async def rollback(caller: Operator, message: Message = None) -> Activation:
         """Activate the release that was live before this one."""
 
-        def act(reason: str) -> Outcome:
+        def act(order: Order) -> Outcome:
             before = _before_in_bucket(admin)
             try:
                 if before is not None:
-                    return prompts.activate(before, reason=reason)
-                return prompts.rollback()
+                    return prompts.activate(before, reason="rollback", **order)
+                return prompts.rollback(**order)
             except ReleaseNotFound as problem:
                 raise Refusal(409, "nothing-earlier", problem.message) from problem
 
@@ -148,7 +155,9 @@ def changing(admin: Admin) -> APIRouter:
     @routes.post("/follow", responses=answers(400, 408, 413), tags=["releases"])
     async def follow(caller: Operator, message: Message = None) -> Activation:
         """End a hold: publish the current content of the layers, and follow them again."""
-        return await command(_act, admin, caller, "follow", message, lambda _: prompts.follow())
+        return await command(
+            _act, admin, caller, "follow", message, lambda order: prompts.follow(**order)
+        )
 
     return routes
 
@@ -182,14 +191,14 @@ def _status(change: Change) -> int:
 
 
 def _act(
-    admin: Admin, caller: Caller, action: str, message: str | None, act: Callable[[str], Outcome]
+    admin: Admin, caller: Caller, action: str, message: str | None, act: Callable[[Order], Outcome]
 ) -> Activation:
     prompts = admin.prompts
     before = prompts.release.id
     # Going back must work whatever the disk does: these lines may come later.
     add = partial(admin.audit.add, caller.who, caller.address, action, late=True)
     add("begun", before=before, message=message)
-    outcome = act(f"{action} by {caller.who.name}")
+    outcome = act({"who": caller.who.name, "message": message or ""})
     live = outcome.release.id if outcome.release else None
     facts: dict[str, Any] = {
         "before": before,

@@ -56,9 +56,9 @@ def write(admin: Admin, caller: Caller, wish: Wish) -> Change:
     last = _last(admin, caller, wish)
 
     draft = Draft(wish.name, wish.data, layer)
-    reason = f"{wish.action} by {caller.who.name}"
+    order = {"reason": f"{wish.action} by {caller.who.name}", "who": caller.who.name}
     try:
-        with admin.prompts.change(draft, reason=reason) as change:
+        with admin.prompts.change(draft, message=wish.message or "", **order) as change:
             trial = change.trial
             _placed(trial, layer)
             _fresh(trial.before, wish.conditions)
