@@ -90,7 +90,11 @@ __all__ = [
 def __getattr__(name: str) -> object:
     # Imported when used: a program that only reads a release should not load LangGraph.
     if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from yamlgraph_prompts._text.spelling import nearest
+
+        meant = None if name.startswith("_") else nearest(name, __all__)
+        hint = f". Did you mean {meant}?" if meant else ""
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
     value = getattr(import_module(f"{__name__}.{_HOME.get(name, 'errors')}"), name)
     globals()[name] = value
     return value

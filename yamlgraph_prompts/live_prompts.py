@@ -91,6 +91,9 @@ class LivePrompts(Editable):
             raise ValueError(f"missing_release must be 'raise' or 'live', not {missing_release!r}.")
         if not isinstance(refresh_s, (int, float)) or not refresh_s > 0:
             raise ValueError(f"refresh_s must be a number of seconds above 0, not {refresh_s!r}.")
+        checks, hooks = tuple(checks), tuple(hooks)
+        if odd := [one for one in (*checks, *hooks) if not callable(one)]:
+            raise TypeError(f"checks= and hooks= are sequences of functions, not of {odd[0]!r}.")
         self.layers = tuple(as_layer(layer) for layer in layers)
         self.environment, is_explicit = environment_name(environment)
         if not is_explicit and any(layer.uses_environment for layer in self.layers):
@@ -110,11 +113,8 @@ class LivePrompts(Editable):
         self._engine = Engine(
             self._readers,
             Candidates(
-                self._readers,
-                self.environment,
-                tuple(checks),
-                self._store.facts,
-                self._store.current,
+                *(self._readers, self.environment, checks),
+                *(self._store.facts, self._store.current),
             ),
             self._builds,
             self._store,
@@ -164,6 +164,9 @@ class LivePrompts(Editable):
         if name not in release:
             raise release.not_found(name)
         return release[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.release
 
     @property
     def closed(self) -> bool:

@@ -185,6 +185,9 @@ def live_graph(
         {'text': 'Hi Ada'}
     """
     _one_way(layers or None, environment, prompts)
+    if not callable(build):
+        hint = "load_and_compile takes the file of a graph."
+        raise TypeError(f"live_graph takes a function first, not {build!r}. {hint}")
     if prompts is None:
         if not layers:
             raise TypeError("live_graph needs a layer, or prompts=.")
@@ -315,6 +318,11 @@ def _plain(file: Path) -> Path:
 
 
 def _one_way(layers: object, environment: str | None, prompts: LivePrompts | None) -> None:
+    if prompts is not None and not isinstance(prompts, LivePrompts):
+        raise TypeError(
+            f"prompts= takes a LivePrompts, not a {type(prompts).__name__}. A folder, a URL or a "
+            "mapping is a layer: prompts_dir= of load_and_compile, an argument of live_graph."
+        )
     if prompts is not None and (layers is not None or environment is not None):
         raise TypeError(
             "Give prompts=, or layers and environment=, not both: a LivePrompts has its own."

@@ -15,6 +15,7 @@ from yamlgraph_prompts._cli.options import (
     add_strictness,
     add_words,
 )
+from yamlgraph_prompts._text.spelling import nearest
 
 _COMMANDS = "yamlgraph_prompts._cli"
 _REACH = (
@@ -53,12 +54,18 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         raise SystemExit(2)
     if argv[0].startswith("-") and argv[0] not in ("-h", "--help", "--version"):
         parser.error(f"the command comes first: yamlgraph-prompts check {argv[0]} ...")
+    commands: Any = next(a.choices for a in parser._actions if isinstance(a.choices, dict))
+    if argv[0] not in commands and (meant := nearest(argv[0], commands)):
+        parser.error(f"there is no command {argv[0]!r}; did you mean {meant}?")
     arguments, rest = parser.parse_known_args(argv)
     if arguments.command == "run":
         # Unknown options are for YAMLGraph's own command.
         arguments.rest = rest
     elif any(word.startswith("-") for word in rest) or (rest and arguments.command == "demo"):
-        arguments.error(f"unrecognized arguments: {' '.join(rest)}")
+        known = commands[arguments.command]._option_string_actions
+        meant = next(filter(None, (nearest(word, known) for word in rest)), None)
+        hint = f"; did you mean {meant}?" if meant else ""
+        arguments.error(f"unrecognized arguments: {' '.join(rest)}{hint}")
     elif rest:
         # argparse takes positional arguments from one position only; ours may be anywhere.
         arguments.words += rest

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph.state import CompiledStateGraph
+
+from yamlgraph_prompts._model.events import Hook
+from yamlgraph_prompts._model.health import Health
+from yamlgraph_prompts._model.release import Outcome, Prompt, Release, StoredRelease
 
 Compiled: TypeAlias = "CompiledStateGraph[Any, Any, Any, Any]"
 Pin: TypeAlias = Literal["run", "thread", "none"]
@@ -24,6 +29,29 @@ class Build:
     def for_run(self, config: RunnableConfig | None) -> Build:
         """The build of a run that begins with this config: this one, where there is one arm."""
         return self
+
+
+class Prompts(Protocol):
+    """What a live graph shows of its `LivePrompts`."""
+
+    environment: str
+
+    @property
+    def release(self) -> Release: ...
+    @property
+    def held(self) -> bool: ...
+    @property
+    def health(self) -> Health: ...
+    def __getitem__(self, name: str) -> Prompt: ...
+    def __contains__(self, name: object) -> bool: ...
+    def find(self, release_id: str) -> Release: ...
+    def releases(self) -> list[StoredRelease]: ...
+    def publish(self, reason: str = "call") -> Outcome: ...
+    def activate(self, release_id: str, *, reason: str = "activate") -> Outcome: ...
+    def rollback(self) -> Outcome: ...
+    def follow(self) -> Outcome: ...
+    def observe(self, hook: Hook) -> Callable[[], None]: ...
+    def close(self) -> None: ...
 
 
 class Feed(Protocol):
@@ -53,7 +81,7 @@ class Feed(Protocol):
     def lost(self, release: str) -> Build:
         """The build for a run whose release is lost; `ReleaseNotFound` if it must not go on."""
 
-    def live_release(self) -> Any:
+    def live_release(self) -> Release:
         """The live release, as an object."""
 
     def released(self, release: str) -> Any:

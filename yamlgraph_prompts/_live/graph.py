@@ -18,10 +18,11 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.pregel import Pregel
 from langgraph.types import StateSnapshot, StateUpdate
 
-from yamlgraph_prompts._live.feed import Build, Compiled, Feed
+from yamlgraph_prompts._live.feed import Build, Compiled, Feed, Prompts
 from yamlgraph_prompts._live.lookups import asettle, settle
 from yamlgraph_prompts._live.marks import unmarking
 from yamlgraph_prompts._live.runs import Runs
+from yamlgraph_prompts._model.release import Release
 
 # What LangGraph's graphs are made of; setting one of these on a handle changes its next run.
 _FIELDS = frozenset(inspect.signature(Pregel.__init__).parameters) - {"self"}
@@ -61,17 +62,17 @@ class LiveGraph(CompiledStateGraph[Any, Any, Any, Any]):
 
     __slots__ = ("_prompts", "_runs")
 
-    _prompts: Any
+    _prompts: Prompts
     _runs: Runs
 
     @classmethod
-    def of(cls, feed: Feed, prompts: Any, like: Compiled) -> Self:
+    def of(cls, feed: Feed, prompts: Prompts, like: Compiled) -> Self:
         """A live graph of the builds of `feed`; `like`, one of them, has the same names."""
         _have_names_of(like)
         return cls._new(Runs(feed, {}), prompts, {})
 
     @classmethod
-    def _new(cls, runs: Runs, prompts: Any, attributes: dict[str, Any]) -> Self:
+    def _new(cls, runs: Runs, prompts: Prompts, attributes: dict[str, Any]) -> Self:
         handle = object.__new__(cls)
         object.__setattr__(handle, "_runs", runs)
         object.__setattr__(handle, "_prompts", prompts)
@@ -84,12 +85,12 @@ class LiveGraph(CompiledStateGraph[Any, Any, Any, Any]):
         return CompiledStateGraph
 
     @property
-    def prompts(self) -> Any:
+    def prompts(self) -> Prompts:
         """The `LivePrompts` that its releases come from."""
         return self._prompts
 
     @property
-    def release(self) -> Any:
+    def release(self) -> Release:
         """The release that is live now."""
         return self._runs.feed.live_release()
 

@@ -216,6 +216,8 @@ class Release:
             tried: Places that were searched in addition to the layers.
             show: Whether its text lists the places; `PromptNotFound.tried` always does.
         """
+        if not isinstance(name, str):
+            raise TypeError(f"A prompt is named by a text, such as 'greeting', not by {name!r}.")
         places = [*tried, *(f"{layer.url.rstrip('/')}/{name}.yaml" for layer in self.layers)]
         return PromptNotFound(
             f"There is no prompt {name!r} for environment {self.environment!r}."
@@ -336,6 +338,8 @@ class StoredRelease:
 
 def full_id(prefix: str, stored: Iterable[str]) -> str:
     """The one of the stored ids that begins with `prefix`."""
+    if not isinstance(prefix, str):
+        raise TypeError(f"The id of a release is a text, not {prefix!r}.")
     wanted = prefix.strip().lower()
     ids = sorted(stored)
     found = [release_id for release_id in ids if wanted and release_id.startswith(wanted)]

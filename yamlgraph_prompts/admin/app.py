@@ -25,7 +25,7 @@ from yamlgraph_prompts.admin.desk import Desk
 from yamlgraph_prompts.admin.last_live import LastLive
 from yamlgraph_prompts.admin.page.routes import page, signing
 from yamlgraph_prompts.admin.problems import add_handlers
-from yamlgraph_prompts.admin.security.auth import Attempts, Role, Tokens
+from yamlgraph_prompts.admin.security.auth import VARIABLE, Attempts, Role, Tokens
 from yamlgraph_prompts.admin.security.gate import Access, ByToken, Gate, Limits, OnLoopback
 from yamlgraph_prompts.admin.security.sessions import Sessions
 from yamlgraph_prompts.live_prompts import LivePrompts
@@ -78,7 +78,15 @@ def admin_app(
     """
     limits = limits or Limits()
     attempts = Attempts(limits.failures, limits.failures_s)
+    if not isinstance(prompts, LivePrompts):
+        raise TypeError(f"admin_app takes a LivePrompts first, not a {type(prompts).__name__}.")
     known = Tokens(tokens)
+    if not known.count:
+        logger.warning(
+            "There is no valid token, so the admin API refuses every request: "
+            "pass tokens=, or set %s.",
+            VARIABLE,
+        )
     sessions = Sessions(known, lambda: prompts.store_folder)
     access = ByToken(known, header, attempts, sessions)
     return _app(prompts, access, write_to, header, limits, metrics)

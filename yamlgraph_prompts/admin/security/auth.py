@@ -62,6 +62,15 @@ class Tokens:
         self._text: str | None = None
         if isinstance(given, Mapping):
             _of_mapping(given)  # raises at once if one is invalid
+        elif given is not None and not isinstance(given, (str, os.PathLike)):
+            raise TypeError(
+                "The tokens are a mapping, as in {'a-long-random-token': 'operator'}, or a file; "
+                f"a {type(given).__name__} is neither."
+            )
+        elif given is not None and not os.path.isfile(given):
+            # A token that was passed for a file must not be shown.
+            name = f" {os.fspath(given)!r}" if os.path.basename(given) != given else ""
+            raise ValueError(f"The file of tokens{name} does not exist.")
 
     @property
     def count(self) -> int:
