@@ -579,7 +579,12 @@ def test_a_folder_that_never_stands_still_is_unavailable(
 ) -> None:
     write(tmp_path, {"a.yaml": "user: x"})
     ticks = iter(range(1000))
-    monkeypatch.setattr("yamlgraph_prompts.sources.directory.standing", lambda root: (next(ticks),))
+
+    def standing(root: Path) -> tuple[int]:
+        (tmp_path / "a.yaml").write_text(f"user: {(tick := next(ticks))}")
+        return (tick,)
+
+    monkeypatch.setattr("yamlgraph_prompts.sources.directory.standing", standing)
     with pytest.raises(LayerUnavailable, match="faster"):
         read(tmp_path)
 

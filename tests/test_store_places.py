@@ -11,10 +11,11 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT, run_in
+from tests.conftest import ROOT, run_in, wait_until
 from tests.files import Heard, codes, says, write
 from tests.test_store import fill, mount, publish, small_disk  # noqa: F401 - a fixture
 from yamlgraph_prompts import LivePrompts, live_graph
@@ -362,6 +363,28 @@ def test_the_command_reaches_the_workers_of_a_store_that_cannot_be_written(
         assert (prompts["a"].user, prompts.held) == ("one", True)
 
 
+@untrusted
+def test_workers_whose_folder_is_changed_while_they_use_it_share_a_new_one(
+    change: Callable[[Path], None], folder: Path, prompts_folder: Path
+) -> None:
+    options: dict[str, Any] = {"store": folder, "refresh_s": 0.2}
+    with (
+        LivePrompts(prompts_folder, **options) as one,
+        LivePrompts(prompts_folder, **options) as two,
+    ):
+        assert (one["a"].user, two["a"].user) == ("one", "one")
+        (made,) = folder.iterdir()
+        change(made)
+        write(prompts_folder, {"a.yaml": "user: two"})
+        wait_until(lambda: (one["a"].user, two["a"].user) == ("two", "two"))
+        write(prompts_folder, {"a.yaml": "user: three"})
+        wait_until(lambda: (one["a"].user, two["a"].user) == ("three", "three"))
+        assert one.rollback().status == "published"
+        wait_until(lambda: one.reach() == (2, 2))
+        assert (one["a"].user, two["a"].user) == ("two", "two")
+        assert one.store_folder == two.store_folder != made
+
+
 # Full disks
 
 
@@ -393,6 +416,33 @@ def test_going_back_works_on_a_full_disk_in_a_process_and_after_a_restart(
             assert (prompts["a"].user, prompts.health.degraded) == ("three", ())
             (reserve,) = disk.rglob("reserve")
             assert reserve.stat().st_size > 100_000
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_the_command_rolls_running_processes_back_on_a_full_disk(
+    tmp_path: Path, prompts_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from yamlgraph_prompts._cli import main
+
+    disk = tmp_path / "disk"
+    mount(disk, "size=4m,mode=0700")
+    try:
+        arguments = ["-l", str(prompts_folder), "-e", "x", "--store", str(disk / "s")]
+        with LivePrompts(prompts_folder, environment="x", store=disk / "s", watch=False) as prompts:
+            write(prompts_folder, {"a.yaml": "user: two"})
+            prompts.publish()
+        fill(disk)
+        # It starts on the full disk.
+        with LivePrompts(
+            prompts_folder, environment="x", store=disk / "s", refresh_s=0.1
+        ) as prompts:
+            assert prompts["a"].user == "two"
+            assert main(["rollback", *arguments]) == 0
+            assert "1 of 1 running processes" in capsys.readouterr().out
+            assert (prompts["a"].user, prompts.held) == ("one", True)
+            (audit,) = disk.rglob("audit.jsonl")
+            assert "rollback" in audit.read_text()
     finally:
         subprocess.run(["umount", str(disk)], check=True)
 

@@ -392,12 +392,7 @@ def _store(
 
 
 def _replicas(store: Store) -> HostReplicas | None:
-    if store.folder is None:
+    if (first := store.folder) is None:
         return None
-
-    def folder() -> Path:
-        # It moves to a temporary one where the store cannot be written.
-        assert store.folder is not None
-        return store.folder / "workers"
-
-    return HostReplicas(folder)
+    # It moves to a temporary one, or to memory, where others can change the store's.
+    return HostReplicas(lambda: (store.folder or first) / "workers")

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from yamlgraph_prompts._files.disk import names_in, try_lock
+from yamlgraph_prompts.registry.folder import from_reserve
 from yamlgraph_prompts.registry.ports import Replica
 
 _SIZE = 256
@@ -38,10 +39,13 @@ class HostReplicas:
         facts = {"pid": replica.pid, "release": replica.release, "held": replica.held}
         data = json.dumps({**facts, "environment": replica.environment}).ljust(_SIZE).encode()
         with suppress(OSError):
+            if self._files and self._files[0][0].parent != self._folder():
+                # The store has moved, since its folder cannot be trusted any more.
+                self.close()
             if self._files:
                 os.pwrite(self._files[0][1], data, 0)
             else:
-                self._register(data)
+                from_reserve(self._folder().parent, lambda: self._register(data))
 
     def replicas(self, environment: str) -> list[Replica]:
         folder = self._folder()

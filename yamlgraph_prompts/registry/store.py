@@ -48,7 +48,7 @@ AUDIT_FILE = "audit.jsonl"
 _LIMIT_REASON = 500
 
 
-class Store:
+class Store(AbstractContextManager["Store"]):
     """One environment's releases in a local registry, and what is this host's alone. Thread-safe.
 
     The entries, the packs and holds are shared by every process that names the same folder. How
@@ -90,7 +90,6 @@ class Store:
         self._marked: dict[str, float] = {}
         # Temporary folders, each with the process that made it.
         self._made: list[tuple[Path, int]] = []
-        # As every process that shares the folder has them.
         self.registry: LocalRegistry | MemoryRegistry = MemoryRegistry()
         self._checkouts = Checkouts(lambda: self.folder, cache(self._temporary), self.lock)
         weakref.finalize(self, leave_all, self._checkouts.directories, self._made)
@@ -125,6 +124,7 @@ class Store:
 
     def current(self) -> Entry | None:
         """Which release is live; None where none is, or nothing can be read."""
+        self._stay_private()
         return self.registry.current(self.environment)
 
     def history(self) -> Iterator[Entry]:
@@ -294,9 +294,6 @@ class Store:
         """Remove this process's views and, if it had to be made, the temporary folder."""
         leave_all(self._checkouts.directories, self._made)
 
-    def __enter__(self) -> Store:
-        return self
-
     def __exit__(self, *_: object) -> None:
         self.close()
 
@@ -355,15 +352,18 @@ class Store:
         self._made.append((folder, os.getpid()))
         return folder
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        if self.folder is not None and self.retreated is None:
+    def _stay_private(self) -> None:
+        """Retreat where others can change the folder by now: news and rollbacks must go on."""
+        if self.folder is not None and self.retreated is None and not is_missing(self.folder):
             try:
                 disk.private_folder(self.folder)
             except OSError as error:
-                # Others can change it since a moment ago. News and rollbacks must go on.
                 if isinstance(error, StoreError):
                     self._retreat(str(error), str(self.folder))
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        self._stay_private()
         try:
             if self.folder is not None:
                 check_format(self.folder)
