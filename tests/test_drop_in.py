@@ -51,13 +51,19 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
 
 
 @each_entry
+@pytest.mark.parametrize("place", ["a folder", "memory"])
 def test_the_model_gets_byte_for_byte_what_yamlgraph_alone_sends(
+    place: str,
     entry: Entry,
     graph_folder: Folder,
     model_server: ModelServer,
     pristine: dict[str, list[str]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     path = graph_folder(entry.name) / entry.graph
+    if place == "memory":
+        monkeypatch.setenv("YAMLGRAPH_PROMPTS_STORE", "/dev/null/no/folder")
+        monkeypatch.setattr("yamlgraph_prompts.registry.folder._temporary_bases", lambda: iter(()))
     recorded = runs.run(entry, path, yamlgraph_prompts.load_and_compile, model_server)
     assert [body.decode() for body in recorded.bodies] == pristine[entry.name]
     assert recorded.states == alone(entry, path, model_server).states

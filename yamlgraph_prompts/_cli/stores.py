@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,18 +14,7 @@ from yamlgraph_prompts.registry.folder import FolderLock, store_root
 from yamlgraph_prompts.registry.local import LocalRegistry
 from yamlgraph_prompts.registry.replicas import HostReplicas
 
-
-@dataclass(frozen=True)
-class _Kept:
-    folder: str
-    environment: str
-    release: str | None
-    held: bool
-    layers: tuple[str, ...]
-    used_s: float
-    bytes: int
-    processes: int
-    trouble: str | None = None
+_HEAD = ("environment", "release", "last used", "MB", "processes", "layers", "folder", "")
 
 
 def run(arguments: Any) -> int:
@@ -36,60 +22,55 @@ def run(arguments: Any) -> int:
     if arguments.words not in (["list"], ["prune"]):
         raise PromptsError("store takes list or prune.", hint="yamlgraph-prompts store list")
     root = store_root(arguments.store)
-    stores = list(_stores(root))
+    stores = [_facts(packs.parent) for packs in sorted(root.glob("*/packs/"))]
     if arguments.words == ["prune"]:
         oldest_s = time.time() - arguments.days * 86400.0
-        unused = (one for one in stores if one.used_s < oldest_s and not one.held)
-        stores = [one for one in unused if _removed(one)]
+        stores = [one for one in stores if one["used_s"] < oldest_s and _removed(one)]
     if arguments.json:
-        say_json({"root": str(root), "stores": [asdict(one) for one in stores]})
+        say_json({"root": str(root), "stores": stores})
         return 0
     if not stores:
         note(f"There is nothing to {arguments.words[0]} in {root}.")
         return 0
-    rows = [("environment", "release", "last used", "MB", "processes", "layers", "folder", "")]
-    for one in stores:
-        used = datetime.fromtimestamp(one.used_s).astimezone().strftime("%Y-%m-%d")
-        size, release = f"{one.bytes / 1e6:.1f}", (one.release or "")[:12]
-        mark = "removed" if arguments.words == ["prune"] else "held" if one.held else ""
-        layers = one.trouble or ", ".join(one.layers)
-        first = (one.environment, release, used, size, str(one.processes))
-        rows.append((*first, layers, Path(one.folder).name, mark))
-    head, *lines = table(rows)
+    head, *lines = table([_HEAD, *map(_row, stores)])
     say(paint(head, "dim"))
     for line in lines:
         say(line)
     return 0
 
 
-def _stores(root: Path) -> Iterator[_Kept]:
-    folders = sorted(root.iterdir()) if root.is_dir() else []
-    for folder in (one for one in folders if (one / "packs").is_dir()):
-        environment = folder.name.rpartition("-")[0]
-        release, held, trouble = None, False, None
-        layers: tuple[str, ...] = ()
-        try:
-            registry = LocalRegistry(folder)
-            entry = registry.current(environment)
-            if entry is not None:
-                release, held = entry.release, entry.held
-                layers = tuple(layer.url for layer in registry.head(release).layers)
-        except (PromptsError, OSError) as problem:
-            trouble = str(problem)
-        facts = [path.lstat() for path in folder.rglob("*") if path.name != "lock"]
-        used_s = max((one.st_mtime for one in facts), default=folder.stat().st_mtime)
-        size = sum(one.st_size for one in facts)
-        yield _Kept(
-            *(str(folder), environment, release, held, layers, used_s, size),
-            len(HostReplicas(folder.joinpath("workers").absolute).replicas(environment)),
-            trouble,
-        )
+def _facts(folder: Path) -> dict[str, Any]:
+    environment = folder.name.rpartition("-")[0]
+    facts: dict[str, Any] = {"environment": environment, "release": None, "held": False}
+    facts |= {"folder": str(folder), "layers": [], "trouble": None}
+    try:
+        registry = LocalRegistry(folder)
+        if (entry := registry.current(environment)) is not None:
+            facts |= {"release": entry.release, "held": entry.held}
+            facts["layers"] = [layer.url for layer in registry.head(entry.release).layers]
+    except (PromptsError, OSError) as problem:
+        facts["trouble"] = str(problem)
+    files = [path.lstat() for path in folder.rglob("*") if path.name != "lock"]
+    facts["used_s"] = max((one.st_mtime for one in files), default=0.0)
+    facts["bytes"] = sum(one.st_size for one in files)
+    facts["processes"] = len(HostReplicas(lambda: folder / "workers").replicas(environment))
+    return facts
 
 
-def _removed(store: _Kept) -> bool:
-    """Remove a store, unless a process uses it."""
-    folder = Path(store.folder)
+def _row(store: dict[str, Any]) -> tuple[str, ...]:
+    used = datetime.fromtimestamp(store["used_s"]).astimezone().strftime("%Y-%m-%d")
+    name = Path(store["folder"]).name
+    first = (store["environment"], (store["release"] or "")[:12], used)
+    more = (f"{store['bytes'] / 1e6:.1f}", str(store["processes"]))
+    layers = store["trouble"] or ", ".join(store["layers"])
+    return (*first, *more, layers, name, "held" if store["held"] else "")
+
+
+def _removed(store: dict[str, Any]) -> bool:
+    """Remove a store that is neither held, nor used, nor another version's."""
+    folder = Path(store["folder"])
+    if store["held"] or store["processes"] or store["trouble"]:
+        return False
     with FolderLock(folder).held(0.0):
-        if not store.processes and os.access(folder, os.W_OK):
-            remove_tree(folder)
+        remove_tree(folder)
     return not folder.exists()

@@ -93,6 +93,8 @@ def _resolve_prompt_path(
             hint="Where the graph's file asks for it since the run began: start the thread "
             'anew with a fresh input, or let such runs take the live release: pin="none".',
         )
+    if folder is not None and not folder.path.is_dir():
+        return folder.path / f"{prompt_name}.yaml"
     return original(prompt_name, prompts_dir, *args, **named)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from yamlgraph_prompts._yamlgraph_bridge import adopt, execute
 from yamlgraph_prompts._yamlgraph_bridge.facts import GraphReader, GraphYaml
 from yamlgraph_prompts._yamlgraph_bridge.graph_errors import error_findings
 from yamlgraph_prompts._yamlgraph_bridge.known import supported
-from yamlgraph_prompts.errors import GraphRefused, PromptsError
+from yamlgraph_prompts.errors import GraphRefused, PromptsError, StoreError
 
 
 class YamlGraph:
@@ -143,10 +144,12 @@ def _folder(prompts: Mapping[str, Prompt], view: View) -> execute.Folder:
         if place is not None:
             files[place] = prompt.data
     name = execute.VIEW + digest.hexdigest()
-    path = view(name, files)
-    if inner:
-        path = path / inner
+    try:
+        path = view(name, files) / inner
         path.mkdir(parents=True, exist_ok=True)
+    except StoreError:
+        # Nothing can be written; every read of it is answered from memory.
+        path = Path(os.sep, name, inner)
     return execute.serve(path, name, prompts)
 
 

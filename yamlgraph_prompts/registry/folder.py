@@ -73,29 +73,26 @@ def stand_in(store: str, *, make: bool) -> Path | None:
     """
     user = os.geteuid() if hasattr(os, "geteuid") else 0
     name = f"yamlgraph-prompts-{user}-{sha256(store.encode()).hexdigest()[:16]}"
-    for base in _temporary_bases():
-        folder = base / name
-        with suppress(OSError):
-            if make or not is_missing(folder):
-                disk.private_folder(folder)
-                probe(folder)
-            return folder
-    return None
-
-
-def own_folder() -> Path:
-    """A new temporary folder of this process alone."""
-    for base in _temporary_bases():
-        folder = base / f"yamlgraph-prompts-{os.urandom(8).hex()}"
+    folders = [base / name for base in _temporary_bases()]
+    known = [folder for folder in folders if not is_missing(folder)]
+    for folder in folders if make else known:
         try:
             disk.private_folder(folder)
             probe(folder)
         except OSError:
-            disk.remove_tree(folder)
+            if folder not in known:
+                disk.remove_tree(folder)
         else:
             return folder
+    return None if make else next(iter(folders), None)
+
+
+def own_folder() -> Path:
+    """A new temporary folder of this process alone."""
+    if folder := stand_in(os.urandom(16).hex(), make=True):
+        return folder
     raise StoreError(
-        "No temporary folder can be written, and graphs read their prompts from one.",
+        "No temporary folder can be written.",
         hint="Mount a small writable folder, for example at /tmp, or name one in TMPDIR.",
     )
 
