@@ -89,11 +89,19 @@ _SLOW = {
 }
 
 
+def _is_slow(path: Path) -> bool:
+    return path.stem in _SLOW or path.parent.name == "security"
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not import what is left out: each worker would."""
+    return True if "not slow" in config.option.markexpr and _is_slow(collection_path) else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what is slow."""
     for item in items:
-        path = item.path
-        if path.stem in _SLOW or path.parent.name == "security":
+        if _is_slow(item.path):
             item.add_marker(pytest.mark.slow)
 
 
