@@ -574,10 +574,10 @@ def test_a_schema_is_built_as_yamlgraph_builds_it_and_once(monkeypatch: pytest.M
     prompt = Prompt(
         "deep/my_score", b"user: x\noutput_schema: {type: object, properties: {n: {type: integer}}}"
     )
-    model = execute.output_model(prompt, "my_score")
+    model = execute.output_model(prompt)
     assert model.__name__ == "MyScoreOutput"
-    assert execute.output_model(prompt, "my_score") is model
-    assert execute.output_model(Prompt("a", b"user: x"), "a") is None
+    assert execute.output_model(prompt) is model
+    assert execute.output_model(Prompt("a", b"user: x")) is None
     assert SimpleNamespace(model=model).model(n=1).n == 1
 
 

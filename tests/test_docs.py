@@ -518,7 +518,8 @@ def test_the_command_reference_has_every_command_and_argument(site_hooks: Module
         section = sections[name].replace("\\", "")
         for action in parser._actions:
             options = action.option_strings or [str(action.metavar)]
-            row = next(line for line in section.splitlines() if f"`{options[0]}" in line[:70])
+            named = re.compile(rf"`{re.escape(options[0])}(?![\w-])")
+            row = next(line for line in section.splitlines() if named.search(line[:70]))
             assert all(option in row for option in options)
             assert " ".join((action.help or "").split()) in row
 
