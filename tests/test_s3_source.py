@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import json
 import os
+import re
 import socket
 import ssl
 import struct
@@ -12,6 +15,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from cryptography import x509
@@ -24,7 +28,7 @@ from typing_extensions import TypedDict
 
 from tests.files import Heard
 from tests.s3_servers import KEY, SECRET, Shop, credentials
-from tests.scripted_server import Asked, Handler, ScriptedS3, Server, refused, silent
+from tests.scripted_server import Asked, Fault, Handler, ScriptedS3, Server, refused, silent
 from yamlgraph_prompts import Layer, LiveGraph, live_graph
 from yamlgraph_prompts._files.regular_file import LIMIT_FILE_BYTES
 from yamlgraph_prompts._live import Pin
@@ -98,6 +102,9 @@ def test_a_whole_bucket_may_be_a_layer(url: str) -> None:
         (f"s3://b/p?endpoint=https://{KEY}:{SECRET}@minio.example", "credentials"),
         (f"s3://b/p?endpoint=https://{SECRET}@minio.example", "credentials"),
         ("s3://b/p?region=a&region=b", "twice"),
+        ("s3://b/p?addressing=odd", "addressing=odd"),
+        ("s3://b/p?request_payer=me", "request_payer=me"),
+        ("s3://arn:aws:s3:eu-north-1:123456789012:accesspoint/mine/p", "-s3alias"),
     ],
 )
 def test_an_url_that_is_none_says_what_is_wrong_with_it(url: str, words: str) -> None:
@@ -116,6 +123,99 @@ def test_the_layers_name_holds_no_parameters_and_two_servers_have_two_stores() -
 
 
 # The client
+
+
+@pytest.mark.parametrize(("style", "host"), [("virtual", "acme.s3.example"), ("path", "s3.example")])
+def test_the_style_of_addresses_may_be_chosen(
+    monkeypatch: pytest.MonkeyPatch, style: str, host: str
+) -> None:
+    credentials(monkeypatch)
+    place = Location.parse(f"s3://acme/p?endpoint=http://s3.example&region=x&addressing={style}")
+    client = connection(place).client
+    address = client.generate_presigned_url("get_object", Params={"Bucket": "acme", "Key": "k"})
+    assert urlsplit(address).netloc == host
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_every_request_says_who_pays(
+    s3: ScriptedS3, monkeypatch: pytest.MonkeyPatch, signed: bool
+) -> None:
+    if not signed:  # by boto3, as behind a proxy
+        monkeypatch.setattr(SignedBucket, "of", lambda *_: None)
+    s3.put(a="user: Hi")
+    assert files(open_source(f"{s3.url()}&request_payer=requester")) == {"a.yaml": "user: Hi"}
+    headers = [{name.lower(): value for name, value in one.headers.items()} for one in s3.asked]
+    assert {one["x-amz-request-payer"] for one in headers} == {"requester"}
+    assert all("x-amz-request-payer" in one["authorization"] for one in headers)
+
+
+def encoded(encoding: str) -> Fault:
+    """Objects that were uploaded with a Content-Encoding."""
+
+    def fault(handler: Handler, asked: Asked) -> bool:
+        data = handler.script.objects.get(asked.key)
+        if data is not None:
+            etag = hashlib.md5(data).hexdigest()
+            handler.answer(200, data, {"ETag": f'"{etag}"', "Content-Encoding": encoding})
+        return data is not None
+
+    return fault
+
+
+@pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP", "aws-chunked, gzip", "gzip, identity"])
+def test_an_object_that_is_stored_compressed_is_unpacked(
+    s3: ScriptedS3, monkeypatch: pytest.MonkeyPatch, encoding: str, signed: bool
+) -> None:
+    if not signed:
+        monkeypatch.setattr(SignedBucket, "of", lambda *_: None)
+    s3.objects["prompts/a.yaml"] = gzip.compress(b"user: Hi")
+    s3.fault = encoded(encoding)
+    assert files(open_source(s3.url())) == {"a.yaml": "user: Hi"}
+
+
+@pytest.mark.parametrize(
+    ("data", "encoding", "words"),
+    [
+        (b"user: Hi", "gzip", "is said to be gzip and is not"),
+        (gzip.compress(b"user: Hi", mtime=0)[:-9], "gzip", "cut off"),
+        (b"user: Hi", "br", "Content-Encoding is 'br'"),
+        (gzip.compress(b"x" * (2 << 20), mtime=0), "gzip", "unpacked it is larger"),
+        (
+            gzip.compress(gzip.compress(b"x" * (80 << 20), mtime=0), mtime=0),
+            "gzip, gzip",
+            "unpacked it is larger",
+        ),
+    ],
+)
+def test_what_cannot_be_unpacked_is_an_error_that_says_so(
+    s3: ScriptedS3, data: bytes, encoding: str, words: str
+) -> None:
+    s3.objects["prompts/a.yaml"] = data
+    s3.fault = encoded(encoding)
+    with pytest.raises(LayerUnavailable, match=re.escape(words)) as caught:
+        open_source(s3.url()).read()
+    assert "a.yaml" in str(caught.value)
+
+
+def test_a_real_servers_compressed_object_is_unpacked(moto: Shop) -> None:
+    data = gzip.compress(b"user: Hi")
+    moto.client.put_object(
+        Bucket=moto.bucket, Key="zipped/a.yaml", Body=data, ContentEncoding="gzip"
+    )
+    assert files(open_source(moto.url("zipped/"))) == {"a.yaml": "user: Hi"}
+
+
+@pytest.mark.parametrize("space", ["\u3000", "\u00a0", "\u202f"])
+def test_a_name_with_an_odd_space_is_judged_as_in_a_folder(
+    s3: ScriptedS3, tmp_path: Path, space: str
+) -> None:
+    name = f"a{space}b.yaml"
+    (tmp_path / name).write_text("user: Hi")
+    s3.objects[f"prompts/{name}"] = b"user: Hi"
+    ours, theirs = (LayerReader(Layer(url), "x", None).read() for url in (s3.url(), tmp_path))
+    assert ours.files == theirs.files
+    assert [f.code for f in ours.findings] == [f.code for f in theirs.findings]
 
 
 def test_equal_questions_have_one_client_and_other_credentials_another(

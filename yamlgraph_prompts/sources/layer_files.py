@@ -85,7 +85,7 @@ def sort_out(listed: Mapping[str, Sized], url: str) -> tuple[dict[str, Sized], t
 def escapes(path: str) -> bool:
     """Whether no file below a folder can have this path."""
     return (
-        not path.isprintable()
+        has_controls(path)
         or "\\" in path
         or any(part in ("", ".", "..") for part in path.split("/"))
     )

@@ -11,6 +11,7 @@ import math
 import socket
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -55,6 +56,30 @@ class TooMuch(BoundExceeded):
 
 class NoProgress(BoundExceeded):
     """A list goes on and brings nothing new."""
+
+
+class BadEncoding(BoundExceeded):
+    """An object is stored in a form that is not read."""
+
+    hint = "Upload it as it is, or compressed with gzip."
+
+
+def unpacked(data: bytes, encoding: str, limit_bytes: int) -> bytes:
+    """An object as it was before it was compressed: `encoding` is its Content-Encoding."""
+    for name in reversed([part.strip().lower() for part in encoding.split(",")]):
+        if name in ("gzip", "x-gzip"):
+            unpack = zlib.decompressobj(31)
+            try:
+                data = unpack.decompress(data, limit_bytes + 1)
+            except zlib.error as problem:
+                raise BadEncoding(f"it is said to be gzip and is not: {problem}") from None
+            if len(data) > limit_bytes:
+                raise BadEncoding(f"unpacked it is larger than it may be ({limit_bytes:,} bytes)")
+            if not unpack.eof:
+                raise BadEncoding("its gzip data is cut off")
+        elif name not in ("", "identity", "aws-chunked"):
+            raise BadEncoding(f"its Content-Encoding is {name[:40]!r}, which is not read")
+    return data
 
 
 class Operation:

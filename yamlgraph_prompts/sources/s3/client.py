@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from yamlgraph_prompts._files.forks import in_child
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from yamlgraph_prompts.sources.s3.session import SignedBucket
 
 PARALLEL = 48
+PAYER = "x-amz-request-payer"
 ATTEMPTS = 2
 # A push may wait longer than a start: nothing is served from it, and a release may be large.
 CONNECT_TIMEOUT_S, PATIENT_CONNECT_TIMEOUT_S = 1.0, 5.0
@@ -25,9 +27,10 @@ READ_TIMEOUT_S, PATIENT_READ_TIMEOUT_S = 1.5, 20.0
 class Connection:
     """A boto3 client and its credentials, which refresh themselves; None when there are none."""
 
-    def __init__(self, client: Any, credentials: Any) -> None:
+    def __init__(self, client: Any, credentials: Any, payer: str | None = None) -> None:
         self.client = client
         self.credentials = credentials
+        self._headers = {PAYER: payer} if payer else {}
         self._signed: dict[str, SignedBucket | None] = {}
 
     def signed(self, bucket: str) -> SignedBucket | None:
@@ -35,7 +38,9 @@ class Connection:
         from yamlgraph_prompts.sources.s3.session import SignedBucket
 
         if bucket not in self._signed:
-            self._signed[bucket] = SignedBucket.of(self.client, self.credentials, bucket)
+            self._signed[bucket] = SignedBucket.of(
+                self.client, self.credentials, bucket, self._headers
+            )
         return self._signed[bucket]
 
     def leave_to_boto3(self, bucket: str) -> None:
@@ -81,7 +86,8 @@ def _after_fork() -> None:
 
 def _key(location: Location) -> object:
     variables = sorted(item for item in os.environ.items() if item[0].startswith("AWS_"))
-    return location.region, location.endpoint, location.profile, hash(tuple(variables))
+    place = location.region, location.endpoint, location.profile, location.addressing
+    return *place, location.request_payer, hash(tuple(variables))
 
 
 def _connect(location: Location, is_patient: bool) -> Connection:
@@ -101,13 +107,20 @@ def _connect(location: Location, is_patient: bool) -> Connection:
         # Other servers than AWS's do not know the newer checksums.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
+        s3={"addressing_style": location.addressing} if location.addressing else None,
     )
     client = boto3.Session(botocore_session=session).client(
         "s3", region_name=location.region, endpoint_url=location.endpoint, config=config
     )
     # boto3 takes any document for an empty list, so its answer gets the document as well.
     client.meta.events.register("after-call.s3.ListObjectsV2", _with_body)
-    return Connection(client, session.get_credentials())
+    if location.request_payer:
+        client.meta.events.register("before-call.s3", partial(_pays, location.request_payer))
+    return Connection(client, session.get_credentials(), location.request_payer)
+
+
+def _pays(payer: str, params: dict[str, Any], **_: object) -> None:
+    params["headers"][PAYER] = payer
 
 
 def _with_body(http_response: Any, parsed: dict[str, Any], **_: object) -> None:

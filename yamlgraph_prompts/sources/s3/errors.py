@@ -32,7 +32,7 @@ _NO_BUCKET = {"NoSuchBucket", "404", "NotFound"}
 _REFUSED = {"InvalidAccessKeyId", "SignatureDoesNotMatch", *_EXPIRED, *_DENIED}
 _NO_OBJECT = {"NoSuchKey", "NoSuchVersion"}
 _OF_ALL_OBJECTS = {"RequestTimeTooSkewed", *_SLOW, *_ELSEWHERE, *_NO_BUCKET}
-_OF_ONE_OBJECT = {"CutShort", "TooSlow", "TooMuch"}
+_OF_ONE_OBJECT = {"BadEncoding", "CutShort", "TooSlow", "TooMuch"}
 _NO_CREDENTIALS = {
     *("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError"),
     *("TokenRetrievalError", "NoAuthTokenError", "SSOError", "ProfileNotFound"),

@@ -94,7 +94,10 @@ class Loose:
                 hint="Push or promote one for it, or correct the environment.",
             )
         text = f"Nothing is at {self._url}."
-        hint = "Upload prompts or push a release there, or mark it with Layer(optional=True)."
+        hint = (
+            "Upload prompts or push a release there, or mark it with Layer(optional=True). Keys "
+            "that begin with a slash are not below it."
+        )
         return LayerNotFound(text, layer=self._url, hint=hint)
 
     def _unpublished(self, channel: str | None, others: list[str]) -> Finding:
@@ -147,7 +150,7 @@ class Loose:
         return self._objects.ask(one.key, limit_bytes=LIMIT_FILE_BYTES, if_match=etag)
 
     def _is_listed(self, one: Listed, answer: Answer) -> bool:
-        if answer.status != 200 or len(answer.data) != one.size:
+        if answer.status != 200 or answer.size != one.size:
             return False
         return not self._same_etags or answer.etag == one.etag
 

@@ -25,6 +25,7 @@ from yamlgraph_prompts.sources.s3.bounds import (
     Operation,
     allowed,
     operation_here,
+    unpacked,
 )
 from yamlgraph_prompts.sources.s3.client import Connection, connection, forget
 from yamlgraph_prompts.sources.s3.errors import is_about_credentials, layer_error, status_of
@@ -44,6 +45,13 @@ class Answer:
     status: int
     data: bytes = b""
     etag: str = ""
+    size: int = 0  # of the object, which may be compressed
+
+    @classmethod
+    def of(cls, status: int, data: bytes, etag: str, encoding: str, limit_bytes: int) -> Answer:
+        """The answer with these headers; an object that was stored compressed is unpacked."""
+        plain = unpacked(data, encoding, limit_bytes) if status == 200 else data
+        return cls(status, plain, etag.strip('"'), len(data))
 
 
 class Objects:
@@ -116,10 +124,12 @@ class Objects:
             if response:
                 status, data = response.status_code, response.content
                 if status in _PLAIN and not (status == _NOT_FOUND and b">NoSuchBucket<" in data):
-                    return Answer(status, data, response.headers.get("ETag", "").strip('"'))
+                    headers = response.headers
+                    etag, encoding = headers.get("ETag", ""), headers.get("Content-Encoding", "")
+                    return Answer.of(status, data, etag, encoding, limit_bytes)
                 if once and status in _OVERLOADED:
                     raise _refusal(response)
-            answer = self._through_boto3(conn, name, conditions, may_be_denied)
+            answer = self._through_boto3(conn, name, conditions, limit_bytes, may_be_denied)
             if response and status not in _PLAIN + _OVERLOADED and answer.status == 200:
                 # In another region, or signed otherwise: boto3 knows better.
                 conn.leave_to_boto3(self.location.bucket)
@@ -202,7 +212,12 @@ class Objects:
             raise error from problem
 
     def _through_boto3(
-        self, conn: Connection, name: str, conditions: Mapping[str, str], may_be_denied: bool
+        self,
+        conn: Connection,
+        name: str,
+        conditions: Mapping[str, str],
+        limit_bytes: int,
+        may_be_denied: bool,
     ) -> Answer:
         from botocore.exceptions import ClientError
 
@@ -216,7 +231,8 @@ class Objects:
             if may_be_denied and code == "AccessDenied":
                 return Answer(403)
             raise
-        return Answer(200, answer["Body"].read(), answer.get("ETag", "").strip('"'))
+        etag, encoding = answer.get("ETag", ""), answer.get("ContentEncoding", "")
+        return Answer.of(200, answer["Body"].read(), etag, encoding, limit_bytes)
 
     def _page(self, parameters: Mapping[str, str], token: str | None) -> listing.ListPage:
         if token:

@@ -52,9 +52,12 @@ class SignedBucket:
     retries, and whatever else a server may want.
     """
 
-    def __init__(self, client: Any, credentials: Any, base: str) -> None:
+    def __init__(
+        self, client: Any, credentials: Any, base: str, headers: Mapping[str, str]
+    ) -> None:
         self._credentials = credentials
         self._base = base
+        self._headers = {**headers, "User-Agent": "yamlgraph-prompts"}
         region = client.meta.region_name
         self._region = "us-east-1" if region in (None, "aws-global") else region
         http = client._endpoint.http_session
@@ -62,7 +65,9 @@ class SignedBucket:
         http._setup_ssl_cert(self._pool, base, http._verify)
 
     @classmethod
-    def of(cls, client: Any, credentials: Any, bucket: str) -> SignedBucket | None:
+    def of(
+        cls, client: Any, credentials: Any, bucket: str, headers: Mapping[str, str]
+    ) -> SignedBucket | None:
         """As the client would send them; None if only boto3 knows how."""
         if (
             credentials is None
@@ -78,7 +83,7 @@ class SignedBucket:
         is_proxied = client._endpoint.http_session._proxy_config.proxy_url_for(example)
         if is_proxied or not example.endswith("/x"):
             return None
-        return cls(client, credentials, example[:-1])
+        return cls(client, credentials, example[:-1], headers)
 
     def get(self, key: str, headers: Mapping[str, str], *, once: bool) -> Any:
         """An object; None if boto3 should try again, also after a timeout unless `once`."""
@@ -94,7 +99,7 @@ class SignedBucket:
         return self._send(f"{base}?{query}", {}, is_object=False, once=False)
 
     def _send(self, url: str, headers: Mapping[str, str], *, is_object: bool, once: bool) -> Any:
-        named = {**headers, "User-Agent": "yamlgraph-prompts"}
+        named = {**headers, **self._headers}
         request = awsrequest.AWSRequest("GET", url, headers=named, stream_output=is_object)
         credentials = self._credentials.get_frozen_credentials()
         S3SigV4Auth(credentials, "s3", self._region).add_auth(request)
