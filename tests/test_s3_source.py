@@ -125,7 +125,9 @@ def test_the_layers_name_holds_no_parameters_and_two_servers_have_two_stores() -
 # The client
 
 
-@pytest.mark.parametrize(("style", "host"), [("virtual", "acme.s3.example"), ("path", "s3.example")])
+@pytest.mark.parametrize(
+    ("style", "host"), [("virtual", "acme.s3.example"), ("path", "s3.example")]
+)
 def test_the_style_of_addresses_may_be_chosen(
     monkeypatch: pytest.MonkeyPatch, style: str, host: str
 ) -> None:
