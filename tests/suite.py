@@ -7,6 +7,7 @@ running. `--quick` leaves out what is slow. What is marked `nightly` runs with p
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -50,13 +51,16 @@ def _alone(paths: list[str]) -> Iterator[str]:
 
 def _run(marks: str, *arguments: str) -> int:
     command = [sys.executable, "-m", "pytest", "-m", marks, *arguments]
-    environment = {"TMPDIR": _temporary(), **os.environ}
-    return subprocess.run(command, env=environment, check=False).returncode
+    folder = tempfile.mkdtemp(prefix="suite-", dir=_temporary())
+    code = subprocess.run(command, env={**os.environ, "TMPDIR": folder}, check=False).returncode
+    if code in (0, _NONE):
+        shutil.rmtree(folder, ignore_errors=True)
+    return code
 
 
 def _temporary() -> str:
     """In memory if there is room: on a disk, the tests wait half of their time for it."""
-    if os.access(_IN_MEMORY, os.W_OK):
+    if "TMPDIR" not in os.environ and os.access(_IN_MEMORY, os.W_OK):
         facts = os.statvfs(_IN_MEMORY)
         if facts.f_bavail * facts.f_frsize >= _ROOM_BYTES and not facts.f_flag & os.ST_NOEXEC:
             return _IN_MEMORY

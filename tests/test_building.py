@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tarfile
+import tempfile
 import tomllib
 import zipfile
 from collections.abc import Iterator
@@ -295,4 +296,7 @@ def test_temporary_files_are_in_memory_where_that_has_room(
     facts = SimpleNamespace(f_bavail=free_bytes >> 12, f_frsize=1 << 12, f_flag=flags)
     monkeypatch.setattr(os, "statvfs", lambda path: facts)
     monkeypatch.setattr(suite, "_IN_MEMORY", str(tmp_path))
+    monkeypatch.delenv("TMPDIR", raising=False)
     assert (suite._temporary() == str(tmp_path)) == is_used
+    monkeypatch.setenv("TMPDIR", "/elsewhere")
+    assert suite._temporary() == tempfile.gettempdir()
