@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import wait_until
+from yamlgraph_prompts import LivePrompts, PromptsRejected
 from yamlgraph_prompts._isolation import Pool, compile_text
 from yamlgraph_prompts._isolation import pool as pool_module
 from yamlgraph_prompts.errors import WorkerDied, WorkerUnavailable, WorkStopped
@@ -185,6 +186,16 @@ def test_what_was_started_in_vain_is_named(named: str, monkeypatch: pytest.Monke
     monkeypatch.setenv("YAMLGRAPH_PROMPTS_PYTHON", named)
     with Pool(["yaml"]) as pool, pytest.raises(WorkerUnavailable, match=named):
         pool.answer("yaml", b"{}", seconds=5.0)
+
+
+def test_a_j2_file_says_what_was_started_in_vain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("YAMLGRAPH_PROMPTS_PYTHON", "/bin/true")
+    (tmp_path / "a.yaml.j2").write_text("user: {{ environment }}")
+    expected = r"/bin/true did not start as Python.*YAMLGRAPH_PROMPTS_PYTHON"
+    with pytest.raises(PromptsRejected, match=expected):
+        LivePrompts(tmp_path, environment="x", watch=False).publish()
 
 
 def test_another_python_is_refused(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:

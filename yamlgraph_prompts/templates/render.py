@@ -109,7 +109,9 @@ class J2Renderer(AbstractContextManager["J2Renderer"]):
             except WorkStopped as problem:
                 deadline = deadline or now + timeout_s
                 job.stopped(problem)
-            except (WorkerUnavailable, pickle.PicklingError, TypeError, AttributeError) as error:
+            except WorkerUnavailable as problem:
+                job.fail_all("j2-error", f"It could not be rendered. {problem}")
+            except (pickle.PicklingError, TypeError, AttributeError) as error:
                 job.fail_all("j2-error", f"It could not be rendered ({type(error).__name__}).")
         return RenderResult(job.outputs, tuple(job.findings))
 
