@@ -152,12 +152,9 @@ class Candidates:
         for reader, content in zip(self._readers, contents, strict=True):
             may_be_empty = reader.layer.optional or reader.layer.allow_empty
             if content.url in had and not (may_be_empty or content.has_prompts):
-                yield Finding(
-                    "error",
-                    "emptied-layer",
-                    f"the layer {content.url} has no prompt any more",
-                    hint="If it may be empty: Layer(..., allow_empty=True), or --allow-empty.",
-                )
+                text = f"the layer {content.url} has no prompt any more"
+                hint = "If it may be empty: Layer(..., allow_empty=True), or --allow-empty."
+                yield Finding("error", "emptied-layer", text, hint=hint)
 
     def _standing(self, graphs: Sequence[Graph]) -> list[object]:
         if len(self._readers) + len(graphs) == 1:
