@@ -170,11 +170,9 @@ def _earlier(store: Store, before: Entry | None) -> str:
     earlier = store.previous(before.release) if before else None
     if earlier is None:
         lost = "" if before else " The history of this store is lost."
-        raise ReleaseNotFound(
-            f"There is no earlier release to roll back to.{lost}",
-            release_id=before.release if before else "live",
-            hint="yamlgraph-prompts releases lists what is kept, activate ID makes it live.",
-        )
+        text = f"There is no earlier release to roll back to.{lost}"
+        hint = "yamlgraph-prompts releases lists what is kept, activate ID makes it live."
+        raise ReleaseNotFound(text, release_id=before.release if before else "live", hint=hint)
     return earlier
 
 

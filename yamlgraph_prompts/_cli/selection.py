@@ -152,11 +152,8 @@ class Selection:
         where = (
             f" in {self.store.folder}" if not self.store.retreated else f". {self.store.trouble}"
         )
-        return ReleaseNotFound(
-            f"No release is live for {self.shown} ({self.environment}){where}.",
-            release_id=LIVE,
-            hint=_AS_THE_APP,
-        )
+        text = f"No release is live for {self.shown} ({self.environment}){where}."
+        return ReleaseNotFound(text, release_id=LIVE, hint=_AS_THE_APP)
 
     def _candidates(self) -> Candidates:
         from yamlgraph_prompts._publishing.candidate import Candidates

@@ -101,11 +101,9 @@ class Channel:
 
     def nothing_published(self) -> ReleaseNotFound:
         """The error where there is no entry: often the URL or the environment is misspelt."""
-        return ReleaseNotFound(
-            f"Nothing is published for {self.environment} in {self.url} yet.",
-            release_id="live",
-            hint="Push to it first, or correct the URL or the environment.",
-        )
+        text = f"Nothing is published for {self.environment} in {self.url} yet."
+        hint = "Push to it first, or correct the URL or the environment."
+        return ReleaseNotFound(text, release_id="live", hint=hint)
 
     def find(self, prefix: str) -> str:
         """The full id of the one release whose id begins with `prefix`."""
@@ -121,11 +119,9 @@ class Channel:
                 "lists them.",
             )
         shown = ", ".join(release_id[:12] for release_id in found[:5])
-        raise ReleaseNotFound(
-            f"Several releases in {self.url} begin with {prefix!r}.",
-            release_id=prefix,
-            hint=f"Give more of the id: {shown}.",
-        )
+        text = f"Several releases in {self.url} begin with {prefix!r}."
+        hint = f"Give more of the id: {shown}."
+        raise ReleaseNotFound(text, release_id=prefix, hint=hint)
 
     def push(
         self,
@@ -216,11 +212,9 @@ class Channel:
         live = self.current()
         target = to if to is not None or live is None else live.previous
         if target is None:
-            raise ReleaseNotFound(
-                f"There is no release before the live one for {self.environment} in {self.url}.",
-                release_id="previous",
-                hint="Push one, or name one that is in the bucket.",
-            )
+            text = f"There is no release before the live one for {self.environment} in {self.url}."
+            hint = "Push one, or name one that is in the bucket."
+            raise ReleaseNotFound(text, release_id="previous", hint=hint)
         return self.push(self.get(target), message=message, who=who, why="rollback", after=live)
 
     def _refuse_names(self, release: Release) -> None:

@@ -45,12 +45,9 @@ def write(admin: Admin, caller: Caller, wish: Wish) -> Change:
     layer = _layer(admin)
     publish = _publish(admin, layer, caller, wish)
     if _is_no_prompt(wish.name.rpartition("/")[2].lower()):
-        raise Refusal(
-            422,
-            "name",
-            "No prompt can have this name.",
-            hint="Omit .yaml; vars files are not prompts.",
-        )
+        text = "No prompt can have this name."
+        hint = "Omit .yaml; vars files are not prompts."
+        raise Refusal(422, "name", text, hint=hint)
 
     # Before the lock: a bucket's history may take seconds.
     last = _last(admin, caller, wish)
@@ -98,13 +95,8 @@ def rejected(outcome: Outcome) -> Refusal:
             return Refusal(
                 503, error.code, error.message, hint=error.hint, findings=outcome.findings
             )
-    return Refusal(
-        422,
-        "rejected",
-        "The check rejected it; the live release stays live.",
-        findings=outcome.findings,
-        noted=True,
-    )
+    text = "The check rejected it; the live release stays live."
+    return Refusal(422, "rejected", text, findings=outcome.findings, noted=True)
 
 
 def locked(admin: Admin, prompt: Prompt) -> str | None:
@@ -130,12 +122,9 @@ def _is_no_prompt(file: str) -> bool:
 
 def _layer(admin: Admin) -> int:
     if admin.write_to is None:
-        raise Refusal(
-            403,
-            "read-only",
-            "These prompts are the graph's own; there is no layer to write to.",
-            hint="Pass the folder of the prompts as a layer (prompts_dir=...).",
-        )
+        text = "These prompts are the graph's own; there is no layer to write to."
+        hint = "Pass the folder of the prompts as a layer (prompts_dir=...)."
+        raise Refusal(403, "read-only", text, hint=hint)
     state = admin.prompts.health.layers[admin.write_to]
     if not state.writable and admin.bucket is None:
         text = f"Prompts cannot be written to {state.url}: it is only read."
@@ -159,19 +148,13 @@ def _placed(trial: Trial, layer: int) -> None:
             raise Refusal(404, "no-such-prompt", f"There is no prompt {trial.draft.name!r}.")
         return
     if before.is_template:
-        raise Refusal(
-            409,
-            "made-by-template",
-            f"{before.path} in {before.url} makes this prompt.",
-            hint="Change that file, or its vars.",
-        )
+        text = f"{before.path} in {before.url} makes this prompt."
+        hint = "Change that file, or its vars."
+        raise Refusal(409, "made-by-template", text, hint=hint)
     if before.layer < layer:
-        raise Refusal(
-            409,
-            "hidden",
-            f"{before.url} has this prompt too and has priority, so a change has no effect.",
-            hint="Change it there.",
-        )
+        text = f"{before.url} has this prompt too and has priority, so a change has no effect."
+        hint = "Change it there."
+        raise Refusal(409, "hidden", text, hint=hint)
     if removing and not trial.own:
         text = f"This prompt is in {before.url}, not in the layer that changes are written to."
         raise Refusal(409, "other-layer", text)
