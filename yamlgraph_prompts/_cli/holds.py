@@ -14,19 +14,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from yamlgraph_prompts._cli.channels import (
-    changes_between,
-    person,
-    released,
-    say_changes,
-    urls_in,
-    warn_if_undoing,
-)
+from yamlgraph_prompts._cli import channels
 from yamlgraph_prompts._cli.check import building
 from yamlgraph_prompts._cli.selection import Selection, one_selection, split
 from yamlgraph_prompts._cli.terminal import finding_lines, note, paint, say, say_json
 from yamlgraph_prompts._files.disk import append
-from yamlgraph_prompts._model.entry import LIMIT_MESSAGE, LIMIT_WHO, Entry
+from yamlgraph_prompts._model.entry import Entry
 from yamlgraph_prompts._publishing.lookup import find
 from yamlgraph_prompts._text.escaping import printable
 from yamlgraph_prompts.errors import LayerError, PromptsError, PushRefused, ReleaseNotFound
@@ -60,16 +53,15 @@ def order(arguments: Any) -> int:
         if before is not None and (before.release, before.held) == (target, not ends_hold):
             entry = before
         else:
-            warn_if_undoing(arguments, before, target)
+            channels.warn_if_undoing(arguments, before, target)
             if release is not None and not is_refused and store.facts(target) is None:
                 store.put(release)
-            entry = Entry.of(
+            entry = Entry.now(
                 target,
                 held=not ends_hold,
-                who=person(arguments)[:LIMIT_WHO],
+                who=channels.person(arguments),
                 why=arguments.command,
-                message=(arguments.message or "")[:LIMIT_MESSAGE],
-                at_s=time.time(),
+                message=arguments.message or "",
             )
             entry = store.registry.append(store.environment, entry, after=before)
             status = "rejected" if is_refused else "published"
@@ -78,7 +70,7 @@ def order(arguments: Any) -> int:
             _take_back(selection, before, entry)
             text = f"No process on this machine could serve {target[:12]}; its log says why."
             findings, status = (*findings, Finding("error", "not-served", text)), "rejected"
-    changes = changes_between(store.registry, before, target)
+    changes = channels.changes_between(store.registry, before, target)
     facts = {"status": status, "before": changes["before"], "after": release and release.id}
     _audit(selection, arguments, **facts)
     if arguments.json:
@@ -102,7 +94,7 @@ def order(arguments: Any) -> int:
         elif release is not None:
             held = "" if ends_hold else f" and held for {selection.environment}"
             say(paint(f"✓ {release.id[:12]} is live{held}.", "green"))
-            say_changes(changes, release.id)
+            channels.say_changes(changes, release.id)
         if ends_hold:
             say("  The layers are followed again.")
         elif status != "rejected":
@@ -118,7 +110,7 @@ def order(arguments: Any) -> int:
 
 def _selected(arguments: Any) -> tuple[Selection, list[str]]:
     """The store that a call means, and the ids in it."""
-    urls, words = urls_in(arguments.words)
+    urls, words = channels.urls_in(arguments.words)
     command = arguments.command
     if urls:
         hint = "For every reader of the bucket: rollback URL --to ID. For this machine: "
@@ -142,7 +134,7 @@ def _ordered(
 ) -> tuple[Release | None, tuple[Finding, ...]]:
     """The release that an order makes live, and what the check has to say; changes nothing."""
     store = selection.store
-    old = released(store.registry, before.release if before else None)
+    old = channels.released(store.registry, before.release if before else None)
     if command == "follow":
         try:
             candidate = selection.candidate(before=old)
@@ -216,7 +208,7 @@ def _audit(selection: Selection, arguments: Any, **facts: str | None) -> None:
     """Add a line to the audit log, as the admin API does."""
     line = {
         "at_s": time.time(),
-        "who": printable(person(arguments)),
+        "who": printable(channels.person(arguments)),
         "role": "operator",
         "address": "command line",
         "action": arguments.command,

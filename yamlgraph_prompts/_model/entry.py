@@ -9,6 +9,7 @@ from typing import Any
 
 LIMIT_MESSAGE = 4_000
 LIMIT_WHO = 400
+LIMIT_WHY = 500
 UNDOING_WITHIN_S = 600.0
 
 # In the year 5138; no calendar goes much further.
@@ -48,6 +49,12 @@ class Entry:
     def of(cls, release: str, **facts: Any) -> Entry:
         """An entry with one release, for a registry to number."""
         return cls(number=facts.pop("number", 0), arms=(Arm(release),), **facts)
+
+    @classmethod
+    def now(cls, release: str, *, who: str, why: str, message: str, **facts: Any) -> Entry:
+        """As `of`, an entry of this moment; texts that are too long are cut."""
+        who, why, message = who[:LIMIT_WHO], why[:LIMIT_WHY], message[:LIMIT_MESSAGE]
+        return cls.of(release, who=who, why=why, message=message, at_s=time.time(), **facts)
 
     @property
     def release(self) -> str:

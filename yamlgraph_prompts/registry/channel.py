@@ -5,7 +5,6 @@ Serves nobody. Knows no back end.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -162,10 +161,8 @@ class Channel:
                 raise Conflict.between(self.url, self.environment, live)
             self._refuse_names(release)
             self.registry.put(release)
-            entry = Entry.of(
-                release.id, who=who, why=why, message=message, at_s=time.time(),
-                prompts=len(release),
-            )  # fmt: skip
+            count = len(release)
+            entry = Entry.now(release.id, who=who, why=why, message=message, prompts=count)
             appended = self.registry.append(self.environment, entry, after=live)
         except Conflict as conflict:
             winner = conflict.winner

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 
 from yamlgraph_prompts._files import disk
-from yamlgraph_prompts._model.entry import LIMIT_MESSAGE, LIMIT_WHO, Entry
+from yamlgraph_prompts._model.entry import Entry
 from yamlgraph_prompts._model.pack import NO_FACTS, ReleaseFacts
 from yamlgraph_prompts._model.release import Release, StoredRelease, full_id
 from yamlgraph_prompts.errors import ReleaseNotFound, StoreCorrupted, StoreError, UnsupportedStore
@@ -45,7 +45,6 @@ logger = logging.getLogger("yamlgraph_prompts")
 
 _MARK_EVERY_S = 600.0
 AUDIT_FILE = "audit.jsonl"
-_LIMIT_REASON = 500
 
 
 class Store(AbstractContextManager["Store"]):
@@ -151,14 +150,7 @@ class Store(AbstractContextManager["Store"]):
             live = self.current()
             if live is not None and live.held and since is not None and live.number > since:
                 return False
-            entry = Entry.of(
-                release_id,
-                held=held,
-                who=who[:LIMIT_WHO],
-                why=reason[:_LIMIT_REASON],
-                message=message[:LIMIT_MESSAGE],
-                at_s=time.time(),
-            )
+            entry = Entry.now(release_id, held=held, who=who, why=reason, message=message)
             self.registry.append(self.environment, entry, after=live)
             return True
 
