@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from yamlgraph_prompts import errors
 from yamlgraph_prompts._live import Build
 from yamlgraph_prompts._model.graph import Graph
 from yamlgraph_prompts._model.release import Outcome, Release
@@ -22,14 +23,6 @@ from yamlgraph_prompts._publishing.live import Live
 from yamlgraph_prompts._publishing.lookup import find
 from yamlgraph_prompts._publishing.report import Report, summary, without_excerpts
 from yamlgraph_prompts._text.escaping import Lines
-from yamlgraph_prompts.errors import (
-    LayerError,
-    PromptsError,
-    PromptsRejected,
-    ReleaseNotFound,
-    StoreError,
-    UnsupportedStore,
-)
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.registry.ports import Replica
 from yamlgraph_prompts.registry.replicas import HostReplicas
@@ -98,13 +91,13 @@ class Engine:
         attempt, problem = Attempt(Trigger.START), None
         try:
             outcome = self._publish(attempt)
-        except LayerError as error:
+        except errors.LayerError as error:
             problem, outcome = error, self._unreadable(error, attempt)
         self.reported(outcome)
         if self.live is None:
             self._last_good(summary(outcome, show=without_excerpts))
         if self.live is None:
-            raise problem or PromptsRejected(summary(outcome), outcome=outcome)
+            raise problem or errors.PromptsRejected(summary(outcome), outcome=outcome)
         return replace(outcome, release=self.live.release)
 
     def publish(self, attempt: Attempt) -> Outcome:
@@ -149,18 +142,18 @@ class Engine:
             # The new graph brings prompts of its own.
             outcome = self.reported(self._publish(attempt))
             if outcome.status == "rejected":
-                raise PromptsRejected(summary(outcome), outcome=outcome)
+                raise errors.PromptsRejected(summary(outcome), outcome=outcome)
             return
         live = self.live
         candidate = self.candidates.kept(live.release, self.graphs(), live.release)
         if candidate.refused:
             outcome = attempt.outcome("rejected", self.release, candidate)
-            raise PromptsRejected(summary(outcome), outcome=outcome)
+            raise errors.PromptsRejected(summary(outcome), outcome=outcome)
         try:
             builds = self._builds.make(candidate, live.builds)
         except Exception as problem:
             outcome = self._refuse(candidate, attempt, *does_not_build(problem))
-            raise PromptsRejected(summary(outcome), outcome=outcome) from problem
+            raise errors.PromptsRejected(summary(outcome), outcome=outcome) from problem
         self.live = replace(live, candidate=candidate, builds=builds)
 
     def add(self, handle: Handle) -> Build:
@@ -186,7 +179,7 @@ class Engine:
             return False
         return (pointer.release, pointer.held) != (live.release.id, live.held)
 
-    def unreadable(self, problem: LayerError) -> Outcome:
+    def unreadable(self, problem: errors.LayerError) -> Outcome:
         """A look at a layer failed while nothing was to be published."""
         return self.reported(self._unreadable(problem, Attempt(Trigger.POLL)))
 
@@ -215,7 +208,7 @@ class Engine:
                 deadline_s=deadline_s,
                 kept_s=attempt.trigger.max_age_s(self._refresh_s),
             )
-        except LayerError as problem:
+        except errors.LayerError as problem:
             if self.live is None:
                 raise
             return self._unreadable(problem, attempt)
@@ -234,12 +227,12 @@ class Engine:
             return None
         try:
             outcome = self._take(self.find(pointer.release), attempt, held=True)
-        except UnsupportedStore as problem:
+        except errors.UnsupportedStore as problem:
             # Another version may serve it: the layers must not be published past its hold.
             if live is None:
                 raise
             return self._refuse(None, attempt, Finding("error", "store", str(problem)))
-        except PromptsError as problem:
+        except errors.PromptsError as problem:
             why = str(problem)
         else:
             if outcome.status == "published":
@@ -322,7 +315,7 @@ class Engine:
             return refused
         try:
             builds = self._builds.make(candidate, live.builds if live else {})
-        except StoreError as problem:
+        except errors.StoreError as problem:
             self._report.event("store-trouble", str(problem))
             return self._refuse(candidate, attempt, Finding("error", "store", str(problem)))
         except Exception as problem:
@@ -340,7 +333,7 @@ class Engine:
         """Keep it in the store; the outcome where that is refused."""
         try:
             self._store.put(candidate.release, self.candidates.facts(candidate))
-        except StoreError as problem:
+        except errors.StoreError as problem:
             return self._store_trouble(candidate, attempt, problem)
         return None
 
@@ -355,7 +348,7 @@ class Engine:
         try:
             if not self._store.make_live(release, held=held, since=since, **attempt.order):
                 raise Overtaken
-        except (StoreError, ReleaseNotFound) as problem:
+        except (errors.StoreError, errors.ReleaseNotFound) as problem:
             return self._store_trouble(candidate, attempt, problem)
         return None
 
@@ -377,7 +370,7 @@ class Engine:
         return attempt.outcome("rejected", self.release, candidate, *why)
 
     def _store_trouble(
-        self, candidate: Candidate, attempt: Attempt, problem: PromptsError
+        self, candidate: Candidate, attempt: Attempt, problem: errors.PromptsError
     ) -> Outcome | None:
         self._report.event("store-trouble", str(problem))
         if self.live is None:
@@ -386,6 +379,6 @@ class Engine:
             return None
         return self._refuse(candidate, attempt, Finding("error", "store", str(problem)))
 
-    def _unreadable(self, problem: LayerError, attempt: Attempt) -> Outcome:
+    def _unreadable(self, problem: errors.LayerError, attempt: Attempt) -> Outcome:
         finding = self._report.layer_trouble(problem)
         return attempt.outcome("rejected", self.release, None, finding)

@@ -20,23 +20,8 @@ from yamlgraph_prompts._model.entry import Entry
 from yamlgraph_prompts._model.pack import NO_FACTS, ReleaseFacts
 from yamlgraph_prompts._model.release import Release, StoredRelease, full_id
 from yamlgraph_prompts.errors import ReleaseNotFound, StoreCorrupted, StoreError, UnsupportedStore
+from yamlgraph_prompts.registry import folder as places
 from yamlgraph_prompts.registry.checkouts import Checkouts, leave_all
-from yamlgraph_prompts.registry.folder import (
-    FORMAT,
-    LOCK_TIMEOUT_S,
-    check_format,
-    full,
-    is_missing,
-    keep_reserve,
-    mention_others,
-    own_folder,
-    probe,
-    reserve_bytes,
-    shared_secret,
-    stand_in,
-    store_names,
-    store_root,
-)
 from yamlgraph_prompts.registry.journal import journal_path
 from yamlgraph_prompts.registry.local import LocalRegistry
 from yamlgraph_prompts.registry.memory import MemoryRegistry
@@ -106,9 +91,9 @@ class Store(AbstractContextManager["Store"]):
         make: bool = True,
     ) -> Store:
         """The store for one environment and these layers, or for a graph's own prompts."""
-        name, folder = store_names(environment, layers, graph)
+        name, folder = places.store_names(environment, layers, graph)
         try:
-            return cls(store_root(root) / folder, environment=name, make=make)
+            return cls(places.store_root(root) / folder, environment=name, make=make)
         except RuntimeError as error:
             store = cls(None, environment=name)
             store._retreat(f"There is no home folder for the store: {error}", folder)
@@ -206,7 +191,7 @@ class Store(AbstractContextManager["Store"]):
                 if self._puts % max(4, self.keep // 4) == 0:
                     self._retire()
                 if self.folder is not None:
-                    keep_reserve(self.folder)
+                    places.keep_reserve(self.folder)
 
     def get(self, release_id: str) -> Release:
         """A stored release, every byte verified. It counts as used now."""
@@ -243,7 +228,7 @@ class Store(AbstractContextManager["Store"]):
 
     def secret(self) -> bytes | None:
         """The secret of every process that shares this store; None: there can be none."""
-        return shared_secret(self.folder, self._folders(), self.lock)
+        return places.shared_secret(self.folder, self._folders(), self.lock)
 
     def view(self, name: str, files: Mapping[str, bytes]) -> Path:
         """A folder of ordinary files, for readers in this process that want a path."""
@@ -253,12 +238,12 @@ class Store(AbstractContextManager["Store"]):
         """Remove this process's views except those named in `keep`."""
         self._checkouts.drop(keep)
 
-    def lock(self, timeout_s: float = LOCK_TIMEOUT_S) -> AbstractContextManager[None]:
+    def lock(self, timeout_s: float = places.LOCK_TIMEOUT_S) -> AbstractContextManager[None]:
         """Keep every other writer out, in this process and in others; gone when the process is."""
         return self.registry.lock(timeout_s)
 
     @contextmanager
-    def changing(self, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
+    def changing(self, timeout_s: float = places.LOCK_TIMEOUT_S) -> Iterator[None]:
         """Keep every other process from changing prompts in the layers; not the store's lock."""
         folder = self.folder
         if folder is None:
@@ -271,7 +256,7 @@ class Store(AbstractContextManager["Store"]):
         finally:
             disk.unlock(fd)
 
-    def sweep(self, timeout_s: float = LOCK_TIMEOUT_S) -> None:
+    def sweep(self, timeout_s: float = places.LOCK_TIMEOUT_S) -> None:
         """Remove what killed processes left behind, and releases that need not be kept."""
         with self.lock(timeout_s):
             self.registry.sweep_temporaries()
@@ -297,17 +282,17 @@ class Store(AbstractContextManager["Store"]):
 
     def _open(self, folder: Path, make: bool) -> None:
         self.registry = LocalRegistry(folder)
-        if not make and is_missing(folder):
+        if not make and places.is_missing(folder):
             return
-        mention_others(folder)
+        places.mention_others(folder)
         behind = None
         try:
             disk.private_folder(folder)
-            check_format(folder)
+            places.check_format(folder)
             behind = LocalRegistry(folder)
-            probe(folder)
-            if is_missing(folder / "format"):
-                disk.replace(folder / "format", b"%d\n" % FORMAT, sync=False)
+            places.probe(folder)
+            if places.is_missing(folder / "format"):
+                disk.replace(folder / "format", b"%d\n" % places.FORMAT, sync=False)
         except UnsupportedStore:
             raise
         except StoreError as error:
@@ -315,21 +300,21 @@ class Store(AbstractContextManager["Store"]):
             return
         except OSError as error:
             why = str(disk.refusal("The store cannot be written:", folder, error))
-            if error.errno not in disk.FULL or not reserve_bytes(folder):
+            if error.errno not in disk.FULL or not places.reserve_bytes(folder):
                 self._retreat(why, str(folder), behind, make=make)
                 return
             # What is stored can be gone back to; news has to wait for room.
             logger.error("%s", why)
         with suppress(StoreError):
             self.sweep(timeout_s=0.0)
-        keep_reserve(folder)
-        self.trouble = full(folder)
+        places.keep_reserve(folder)
+        self.trouble = places.full(folder)
 
     def _retreat(
         self, why: str, store: str, behind: LocalRegistry | None = None, *, make: bool = True
     ) -> None:
         """Write to a temporary folder from now on, and read the one that can still be read."""
-        folder = stand_in(store, make=make)
+        folder = places.stand_in(store, make=make)
         if folder is None:
             where = "in memory, as no temporary folder can be written"
             self.registry = MemoryRegistry(behind=behind)
@@ -340,7 +325,7 @@ class Store(AbstractContextManager["Store"]):
         logger.log(logging.ERROR if folder else logging.WARNING, "%s", self.trouble)
 
     def _temporary(self) -> Path:
-        folder = own_folder()
+        folder = places.own_folder()
         self._made.append((folder, os.getpid()))
         return folder
 
@@ -358,13 +343,13 @@ class Store(AbstractContextManager["Store"]):
         self._stay_private()
         try:
             if self.folder is not None:
-                check_format(self.folder)
+                places.check_format(self.folder)
             yield
         except StoreError as error:
             if not isinstance(error, StoreCorrupted):
                 self.trouble = str(error)
             raise
-        self.trouble = self.retreated or full(self.folder)
+        self.trouble = self.retreated or places.full(self.folder)
 
     def _retire(self) -> None:
         live = next(self.history(), None)

@@ -11,21 +11,11 @@ from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 
+from yamlgraph_prompts import sources
 from yamlgraph_prompts._model.health import LayerState
 from yamlgraph_prompts._model.release import Prompt, Release
 from yamlgraph_prompts.errors import LayerError, LayerNotFound, LayerReadOnly, LayerUnavailable
 from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.sources import (
-    Change,
-    KeepsReleases,
-    ListsFolders,
-    Local,
-    Snapshot,
-    Source,
-    Traffic,
-    Writable,
-    open_source,
-)
 from yamlgraph_prompts.sources.deadline import within
 from yamlgraph_prompts.sources.layers import Layer, LayerContent, environments_pattern
 
@@ -54,7 +44,7 @@ class LayerReader:
         self._absent: tuple[Finding, ...] | None = None
         self._asked = -math.inf
         self._hanging: list[threading.Thread] = []
-        self._earlier = Traffic()
+        self._earlier = sources.Traffic()
         self.renew()
         # A URL's parameters configure access, and may hold secrets.
         self.url = self._source.url if self.remote else layer.at(environment)
@@ -64,7 +54,7 @@ class LayerReader:
 
     @property
     def remote(self) -> bool:
-        return not isinstance(self._source, Local)
+        return not isinstance(self._source, sources.Local)
 
     def read(self) -> LayerContent:
         self._taken = None
@@ -97,7 +87,7 @@ class LayerReader:
     def release(self, release_id: str) -> Release | None:
         """A release that was published to the layer, by its full id; None if it has none such."""
         source = self._source
-        if not isinstance(source, KeepsReleases):
+        if not isinstance(source, sources.KeepsReleases):
             return None
         with self._alone():
             content = source.release(release_id)
@@ -122,13 +112,13 @@ class LayerReader:
                 raise self._missing(problem) from None
             if self._absent is None:
                 self._absent = tuple(self._misspelt(problem))
-            return self._keep(Snapshot.of({}, self._absent))
+            return self._keep(sources.Snapshot.of({}, self._absent))
         finally:
             self._asked = time.monotonic()
         self._absent = None
         return self._keep(content)
 
-    def _keep(self, news: Snapshot) -> LayerContent:
+    def _keep(self, news: sources.Snapshot) -> LayerContent:
         self._kept = LayerContent(self.url, news.version, news.files, news.findings)
         self._asked = time.monotonic()
         return self._kept
@@ -148,7 +138,7 @@ class LayerReader:
 
     @property
     def writable(self) -> bool:
-        return isinstance(self._source, Writable)
+        return isinstance(self._source, sources.Writable)
 
     @property
     def state(self) -> LayerState:
@@ -164,13 +154,13 @@ class LayerReader:
         )
 
     @property
-    def _traffic(self) -> Traffic:
-        return self._earlier + getattr(self._source, "traffic", Traffic())
+    def _traffic(self) -> sources.Traffic:
+        return self._earlier + getattr(self._source, "traffic", sources.Traffic())
 
-    def write(self, change: Change) -> None:
+    def write(self, change: sources.Change) -> None:
         """Change or remove one file; see `sources.Writable`."""
         source = self._source
-        if not isinstance(source, Writable):
+        if not isinstance(source, sources.Writable):
             raise LayerReadOnly(
                 f"Prompts cannot be written to {self.url}: it is only read.", layer=self.url
             )
@@ -178,7 +168,7 @@ class LayerReader:
             source.write(change)
 
     def watched(self) -> tuple[Path, ...]:
-        return self._source.watched() if isinstance(self._source, Local) else ()
+        return self._source.watched() if isinstance(self._source, sources.Local) else ()
 
     def troubled(self, problem: LayerError) -> None:
         """A read was abandoned."""
@@ -218,14 +208,14 @@ class LayerReader:
         finally:
             lock.release()
 
-    def _open(self) -> Source:
+    def _open(self) -> sources.Source:
         if isinstance(self.layer.url, Mapping):
             from yamlgraph_prompts.sources.memory import MemorySource
 
-            source: Source = MemorySource(self.layer.url)
+            source: sources.Source = MemorySource(self.layer.url)
         else:
             url, channel = self.layer.at(self.environment), self.environment
-            source = open_source(url, base=self._base, channel=channel, unpack=_Unpacking())
+            source = sources.open_source(url, base=self._base, channel=channel, unpack=_Unpacking())
         if self.layer.roots:
             if not hasattr(source, "link_roots"):
                 raise LayerError("Only a local folder has links to follow.", layer=source.url)
@@ -255,8 +245,8 @@ class LayerReader:
         if where is None:
             return problem
         place, pattern = where
-        source = open_source(place + parameters, base=self._base)
-        if not isinstance(source, ListsFolders):
+        source = sources.open_source(place + parameters, base=self._base)
+        if not isinstance(source, sources.ListsFolders):
             return problem
         matches = filter(None, map(pattern.fullmatch, source.folders()))
         existing = [match["environment"] for match in matches]
