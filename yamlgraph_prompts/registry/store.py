@@ -331,12 +331,13 @@ class Store(AbstractContextManager["Store"]):
 
     def _stay_private(self) -> None:
         """Retreat where others can change the folder by now: news and rollbacks must go on."""
-        if self.folder is not None and self.retreated is None and not is_missing(self.folder):
+        folder = self.folder
+        if folder is not None and self.retreated is None and not places.is_missing(folder):
             try:
-                disk.private_folder(self.folder)
+                disk.private_folder(folder)
             except OSError as error:
                 if isinstance(error, StoreError):
-                    self._retreat(str(error), str(self.folder))
+                    self._retreat(str(error), str(folder))
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
