@@ -11,10 +11,14 @@ from functools import lru_cache
 from itertools import chain
 from typing import Any, NamedTuple
 
+from yaml.nodes import ScalarNode
+
 from yamlgraph_prompts._check.schemas import schema_troubles
 from yamlgraph_prompts._sandbox.positions import Positions
+from yamlgraph_prompts._text.escaping import invisible
 from yamlgraph_prompts._text.spelling import did_you_mean
 from yamlgraph_prompts._yaml_file import PromptFile, parse_prompt
+from yamlgraph_prompts._yaml_file.surprises import in_text
 from yamlgraph_prompts.findings import Finding, FurtherFindings, Severity, bounded
 from yamlgraph_prompts.templates.template import MessageTemplate, examine
 
@@ -51,7 +55,7 @@ def examine_prompt(data: bytes) -> tuple[Finding, ...]:
         return file.findings
     found = [*file.findings, *_size(file)]
     if not any(finding.code == "too-large" for finding in found):
-        found += bounded(chain(_shape(file), _templates(file), _schema(file)))
+        found += bounded(chain(_shape(file), _templates(file), _surprises(file), _schema(file)))
     return bounded(sorted(found, key=place_order)) if found else ()
 
 
@@ -146,6 +150,13 @@ def _templates(file: PromptFile) -> Iterator[Finding]:
             yield finding.at(line=line, column=column if finding.column else None)
 
 
+def _surprises(file: PromptFile) -> Iterator[Finding]:
+    nodes = dict.fromkeys(file.node(path) for path, _ in messages(file.content))
+    for node in nodes:
+        if isinstance(node, ScalarNode):
+            yield from in_text(file, node, comments=True)
+
+
 def _schema(file: PromptFile) -> Iterator[Finding]:
     for path, message, hint, severity, code in schema_troubles(file.content):
         yield finding_at(file, path, severity, code, message, hint, key=True)
@@ -180,6 +191,8 @@ def _unread(
     for key in mapping:
         if key not in known and (hint := did_you_mean(str(key), known)):
             message = f"the key {key!r} is not read"
+            if hidden := invisible(str(key)):
+                message += f": it has an invisible character, {hidden[1]}"
             yield finding_at(file, (*path, key), "warning", "shape", message, hint, key=True)
 
 
@@ -242,7 +255,10 @@ def _settings(file: PromptFile) -> Iterator[Finding]:
         value = file.content.get(key)
         if value is not None and not isinstance(value, str):
             message = f"`{key}` must be text, not {_kind(value)}"
-            yield finding_at(file, (key,), "error", "shape", message, "Put it in quotes.")
+            hint = "Put it in quotes."
+            if isinstance(value, dict | list):
+                hint = f"Write its name behind the colon, as in `{key}: name`."
+            yield finding_at(file, (key,), "error", "shape", message, hint)
     value = file.content.get("temperature")
     if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
         message = f"`temperature` must be a number, not {_kind(value)}"

@@ -155,12 +155,14 @@ def _property(name: Any, field: Any, path: Path) -> Iterator[Trouble]:
         yield Trouble(path, message, "Write `type: string`.")
         return
     yield from _json_type(name, field, path)
+    yield from _enum(field, path)
     if field.get("type") == "array":
         items = field.get("items", {})
         if not isinstance(items, dict):
             yield Trouble((*path, "items"), f"the `items` of {shown(name)} must be a mapping")
             return
         yield from _json_type(name, items, (*path, "items"))
+        yield from _enum(items, (*path, "items"))
         yield from _nested(items, (*path, "items"))
     elif "enum" not in field:
         yield from _nested(field, path)
@@ -177,6 +179,18 @@ def _json_type(name: Any, spec: Mapping[str, Any], path: Path) -> Iterator[Troub
         yield Trouble((*path, "type"), message, hint)
     else:
         yield Trouble((*path, "type"), f"{message} and is read as text", hint, "warning")
+
+
+def _enum(spec: Mapping[str, Any], path: Path) -> Iterator[Trouble]:
+    """Items of a text's `enum` that YAML reads as another value, such as `no`."""
+    values = spec.get("enum")
+    is_text = spec.get("type") == "string"
+    if "type" in spec and not is_text:
+        return
+    for at, value in enumerate(values if isinstance(values, list) else ()):
+        if not isinstance(value, str) and (is_text or isinstance(value, bool)):
+            message = f"an item of `enum` is {shown(value)}, not text"
+            yield Trouble((*path, "enum", at), message, "Put it in quotes.", "warning")
 
 
 def _nested(spec: Mapping[str, Any], path: Path) -> Iterator[Trouble]:

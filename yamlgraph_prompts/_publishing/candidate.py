@@ -343,7 +343,8 @@ def _as_used(
     failed = resolved.templates.keys() - {prompt.name for prompt in outputs}
     spared = {t.shown for name, t in resolved.templates.items() if name not in used}
     for finding in findings:
-        of_template = finding.code.startswith("j2-")
+        is_j2 = (finding.file or "").endswith(".j2")
+        of_template = finding.code.startswith("j2-") or (finding.code == "merge-conflict" and is_j2)
         if of_template:
             # What fails in a part counts for every template that failed.
             unused = finding.file in spared or not failed & used

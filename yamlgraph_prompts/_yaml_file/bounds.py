@@ -31,16 +31,30 @@ _SAFE_DEPTH = 250
 _COLLECTION_MARKS = (b"[", b"{", b"-", b"?", b":")
 _INDENT = re.compile(rb"[ \t?:-]+")
 _COMMENT = re.compile(r"(?:^|(?<=[ \t\]}]))#.*")
+_CONFLICT = re.compile(rb"^(?:<{7}|\|{7}|>{7}) \S", re.MULTILINE)
 _NUMBER_TAGS = frozenset({"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"})
 
 
 def before_parsing(data: bytes, loader_class: Any) -> Finding | None:
     """What must not reach the parser: nesting that overflows its stack, endless directives."""
+    if conflict := merge_conflict(data):
+        return conflict
     if data.count(b"%TAG") > MAX_TAG_DIRECTIVES:
         return Finding("error", "yaml-syntax", "the file has too many %TAG directives")
     if sum(map(data.count, _COLLECTION_MARKS)) > _SAFE_DEPTH and _may_be_deep(data):
         return _scan_for_depth(data, loader_class)
     return None
+
+
+def merge_conflict(data: bytes) -> Finding | None:
+    """The error for a file in which a version control system left both sides of a conflict."""
+    found = _CONFLICT.search(data)
+    if found is None:
+        return None
+    message = "the file has the markers of a merge conflict"
+    hint = "Keep one side of the conflict, and delete the lines with <<<<<<<, ======= and >>>>>>>."
+    line = data.count(b"\n", 0, found.start()) + 1
+    return Finding("error", "merge-conflict", message, line=line, column=1, hint=hint)
 
 
 def _may_be_deep(data: bytes) -> bool:
@@ -161,7 +175,7 @@ def tab_outside_text(root: Node, data: bytes) -> Finding | None:
         return None
     lines = split_lines(data.decode("utf-8-sig"))
     texts: dict[int, list[tuple[int, int]]] = {}  # line → the columns of texts in it
-    for node in _scalars(root):
+    for node in scalars(root):
         begin, end = place(node), (node.end_mark.line, node.end_mark.column)
         if node.style in ("|", ">"):
             begin = (begin[0] + 1, 0)
@@ -183,7 +197,13 @@ def tab_outside_text(root: Node, data: bytes) -> Finding | None:
     return None
 
 
-def _scalars(root: Node) -> Iterator[ScalarNode]:
+def scalars(root: Node) -> Iterator[ScalarNode]:
+    """Every scalar of a document, once."""
+    return (node for node in nodes_of(root) if isinstance(node, ScalarNode))
+
+
+def nodes_of(root: Node) -> Iterator[Node]:
+    """Every node of a document, once."""
     seen: set[Node] = set()
     todo = [root]
     while todo:
@@ -191,8 +211,7 @@ def _scalars(root: Node) -> Iterator[ScalarNode]:
         if node in seen:
             continue
         seen.add(node)
-        if isinstance(node, ScalarNode):
-            yield node
+        yield node
         todo.extend(_children(node))
 
 

@@ -21,7 +21,7 @@ from yamlgraph_prompts._yaml_file.bounds import (
     tab_outside_text,
 )
 from yamlgraph_prompts._yaml_file.lines import Place, Places, places, split_lines
-from yamlgraph_prompts._yaml_file.words import construct_finding, syntax_finding
+from yamlgraph_prompts._yaml_file.words import construct_finding, no_yaml_space, syntax_finding
 from yamlgraph_prompts.findings import Finding
 
 Path: TypeAlias = Iterable[str | int]
@@ -49,13 +49,13 @@ class PromptFile:
 
     def position(self, *path: str | int) -> tuple[int, int] | None:
         """The line and column, from 1, of the value at a path of keys; None if nothing is there."""
-        node = self._node(path)
+        node = self.node(path)
         return _from_one(place(node)) if node else None
 
     def key_position(self, *path: str | int) -> tuple[int, int] | None:
         """The line and column, from 1, of the key itself; of the item in a list."""
         *parents, last = path
-        node = self._node(parents)
+        node = self.node(parents)
         if isinstance(node, MappingNode) and (pair := self._pairs(node)[0].get(str(last))):
             return _from_one(place(pair[0]))
         return self.position(*path)
@@ -67,17 +67,21 @@ class PromptFile:
 
         Right for every scalar style.
         """
-        node = self._node(path)
+        node = self.node(path)
+        return self.position_in(node, line, column) if node else None
+
+    def position_in(self, node: Node, line: int, column: int | None = None) -> tuple[int, int]:
+        """As `text_position`, for the text of a node."""
         if not isinstance(node, ScalarNode):
-            return _from_one(place(node)) if node else None
+            return _from_one(place(node))
         # By node, not by path: aliases share one.
         if node not in self._places:
-            self._places[node] = places(self._lines, place(node), node.style or "", node.value)
+            self._places[node] = places(self.lines, place(node), node.style or "", node.value)
         known = self._places[node]
         return _from_one(known.at(line - 1, (column or 1) - 1) if known else place(node))
 
     @cached_property
-    def _lines(self) -> list[str]:
+    def lines(self) -> list[str]:
         return split_lines(self.data.decode("utf-8-sig", "replace"))
 
     @cached_property
@@ -113,7 +117,8 @@ class PromptFile:
         finally:
             loader.dispose()
 
-    def _node(self, path: Path) -> Node | None:
+    def node(self, path: Path) -> Node | None:
+        """The YAML node at a path; the whole document for an empty one."""
         node = self._root
         for step in path:
             if node is None:
@@ -139,7 +144,8 @@ def parse_prompt(data: bytes, *, limit_bytes: int = LIMIT_BYTES) -> PromptFile:
     if isinstance(value, dict):
         return PromptFile(value, findings, data)
     if not any(finding.severity == "error" for finding in findings):
-        findings = (*findings, _not_a_mapping(value))
+        first = split_lines(data.decode("utf-8-sig"))[0]
+        findings = (*findings, no_yaml_space(first, 0) or _not_a_mapping(value))
     return PromptFile({}, findings, data)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from yamlgraph_prompts._text.escaping import invisible
 from yamlgraph_prompts._yaml_file.lines import split_lines
 from yamlgraph_prompts.findings import Finding, Severity
 
@@ -18,6 +19,9 @@ _ALIGN = (
 )
 _QUOTES = {"'": "''", '"': '\\"'}
 _TAB_INDENT = re.compile(" *\t")
+_HALF = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+# Where YAML wants a space: before the first character of a line, behind a colon or a dash.
+_SPACES = re.compile("(?:^|(?<=[:-]))[\\s\u00ad\u180e\u200b-\u200f\u2060-\u206f\ufeff]++")
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _BEFORE_VALUE = re.compile(r"""\s*+(?:- ++)*+(?:[^\s:{}\[\]"']++ *+: ++)?+(?:- ++)*+""")
 
@@ -107,6 +111,13 @@ def syntax_finding(error: yaml.YAMLError, data: bytes) -> Finding:
     lines = split_lines(source)
     text = lines[line] if line < len(lines) else ""
     value = _BEFORE_VALUE.match(text).end()  # type: ignore[union-attr]
+    if "Unicode character escape" in problem and (half := _HALF.search(text)):
+        message = f"the escape {half[0]} is half of a character, as JSON writes emoji"
+        hint = "Write the character itself: YAML does not join two escapes into one character."
+        line, column = line + 1, half.start() + 1
+        return Finding("error", "yaml-syntax", message, line=line, column=column, hint=hint)
+    if no_space := no_yaml_space(text, line):
+        return no_space
     if indented := _TAB_INDENT.match(text):
         # That is what is wrong, whatever the parser makes of what stands behind it.
         column = indented.end() - 1
@@ -114,6 +125,18 @@ def syntax_finding(error: yaml.YAMLError, data: bytes) -> Finding:
         column = value
     message, hint = _in_words(problem, text[value : value + 1], text[column : column + 1])
     return Finding("error", "yaml-syntax", message, line=line + 1, column=column + 1, hint=hint)
+
+
+def no_yaml_space(text: str, line: int) -> Finding | None:
+    """The error for a space in a line, from 0, that looks like a YAML space and is none."""
+    for found in _SPACES.finditer(text):
+        if hidden := invisible(found[0]):
+            at, name = hidden
+            message = f"{name} stands where YAML needs a space"
+            hint = "Replace it by an ordinary space: the two look alike in an editor."
+            column = found.start() + at + 1
+            return Finding("error", "yaml-syntax", message, line=line + 1, column=column, hint=hint)
+    return None
 
 
 def _in_words(problem: str, start: str, char: str) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from yamlgraph_prompts._model.release import Prompt
 from yamlgraph_prompts._text.spelling import nearest
 from yamlgraph_prompts.errors import InvalidEnvironment, LayerError
-from yamlgraph_prompts.findings import Finding
+from yamlgraph_prompts.findings import Finding, bounded
 from yamlgraph_prompts.sources.layer_files import prompt_name
 
 PLACEHOLDER = "{environment}"
@@ -296,18 +296,22 @@ def _variables(
 
 
 def _vars_file(layer: LayerContent, path: str, findings: list[Finding]) -> Mapping[str, Any]:
-    from yamlgraph_prompts._yaml_file import parse_yaml
+    from yamlgraph_prompts._yaml_file import PromptFile, parse_yaml
 
     shown = layer.shown(path)
     value, problems = parse_yaml(layer.files[path])
     findings += [problem.at(file=shown) for problem in problems]
     if any(problem.severity == "error" for problem in problems) or value is None:
         return {}
-    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+    if not isinstance(value, dict):
         text, hint = (
             "A vars file must be a mapping of names to values.",
             "For example: company: Acme",
         )
         findings.append(Finding("error", "vars", text, file=shown, line=1, hint=hint))
         return {}
-    return value
+    from yamlgraph_prompts._yaml_file.surprises import in_values
+
+    surprises = in_values(PromptFile(value, problems, layer.files[path]))
+    findings += [found.at(file=shown) for found in bounded(surprises)]
+    return {name: one for name, one in value.items() if isinstance(name, str)}

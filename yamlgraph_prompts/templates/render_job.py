@@ -19,7 +19,9 @@ from yamlgraph_prompts._sandbox.explanation import explain, syntax_hint
 from yamlgraph_prompts._sandbox.inspection import Inspection
 from yamlgraph_prompts._sandbox.jinja import GuardedEnvironment
 from yamlgraph_prompts._sandbox.views import view
+from yamlgraph_prompts._yaml_file import merge_conflict
 from yamlgraph_prompts.findings import Finding
+from yamlgraph_prompts.templates.values import value_trouble
 
 _LEAST_S = 0.2  # what each template may take, however many there are
 _CODES = {
@@ -46,6 +48,8 @@ class _Files(BaseLoader):
     def load(self, environment: Any, name: str, globals: Any = None) -> Template:  # noqa: A002
         if name not in self.files:
             raise TemplateNotFound(name)
+        if conflict := merge_conflict(self.files[name].encode()):
+            raise _Wrong([conflict.at(file=name)])
         found = Inspection(self.files[name], environment, included=True)
         errors = [_as_j2(f, name) for f in found.findings if f.severity == "error"]
         if errors or found.tree is None:
@@ -96,15 +100,21 @@ def render_all(request: Mapping[str, Any]) -> Iterator[Answer]:
 def _render(
     jinja: GuardedEnvironment, name: str, context: Mapping[str, Any]
 ) -> str | list[Finding]:
-    try:
-        seen = {name: view(value) for name, value in context.items()}
+    def render(values: Mapping[str, Any]) -> str:
+        seen = {name: view(value) for name, value in values.items()}
         text: str = jinja.get_template(name).render(seen)
+        return text
+
+    try:
+        text = render(context)
         text.encode()
     except _Wrong as wrong:
         return wrong.findings
     except Exception as error:  # noqa: BLE001 - whatever a template does, the others go on
         return [_finding(error, name, jinja, context)]
-    return text
+    files = jinja.loader.files  # type: ignore[union-attr]
+    trouble = value_trouble(text, context, render, {name: files[name], **files})
+    return [trouble] if trouble else text
 
 
 def _finding(
