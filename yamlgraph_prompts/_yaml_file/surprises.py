@@ -9,6 +9,7 @@ from yaml.constructor import SafeConstructor
 from yaml.nodes import MappingNode, ScalarNode
 
 from yamlgraph_prompts._yaml_file.bounds import MERGE_TAG, place, scalars
+from yamlgraph_prompts._yaml_file.lines import Place
 from yamlgraph_prompts._yaml_file.parse import PromptFile
 from yamlgraph_prompts.findings import Finding, shown
 
@@ -27,10 +28,11 @@ def in_text(file: PromptFile, node: ScalarNode, *, comments: bool) -> Iterator[F
     """Lost comments, folded lists, backslashes; `comments`: a `#` before a space counts too."""
     first, end = place(node)[0], node.end_mark
     if not node.style and end.line < len(file.lines):
-        comment = _COMMENT if comments else _COMMENT_MARK
-        if found := comment.match(file.lines[end.line], end.column):
+        line = file.lines[end.line]
+        found = (_COMMENT.match if comments else _COMMENT_MARK.match)(line, end.column)
+        if found:
             message = "` #` begins a comment: what stands behind it is not part of the text"
-            yield _at(end.line, found.end() - 1, "text-comment", message, _QUOTES)
+            yield _at((end.line, found.end() - 1), "text-comment", message, _QUOTES)
     if node.style != "|" and end.line > first:
         begins = {line.lstrip()[:_BEGINNING] for line in node.value.split("\n")}
         for number in range(first + 1, min(end.line + (node.style != ">"), len(file.lines))):
@@ -39,7 +41,7 @@ def in_text(file: PromptFile, node: ScalarNode, *, comments: bool) -> Iterator[F
             if _ITEM.match(line) and item[:_BEGINNING] not in begins:
                 message = "this line is folded: it is joined to the line above it by a space"
                 hint = "Write the text as a block under `|`, which keeps its lines."
-                yield _at(number, line.index(item), "text-folded", message, hint)
+                yield _at((number, line.index(item)), "text-folded", message, hint)
                 break
     escapes = _ESCAPE.finditer(node.value if node.style in (None, "", "'") else "")
     if escape := next((found for found in escapes if found[1]), None):
@@ -48,7 +50,7 @@ def in_text(file: PromptFile, node: ScalarNode, *, comments: bool) -> Iterator[F
         begin = node.value.rfind("\n", 0, escape.start()) + 1
         line_number = node.value.count("\n", 0, begin) + 1
         at = file.position_in(node, line_number, escape.start() - begin + 1)
-        yield _at(at[0] - 1, at[1] - 1, "text-escape", message, hint)
+        yield _at((at[0] - 1, at[1] - 1), "text-escape", message, hint)
 
 
 def in_values(file: PromptFile) -> Iterator[Finding]:
@@ -58,9 +60,7 @@ def in_values(file: PromptFile) -> Iterator[Finding]:
     for name in names:
         if isinstance(name, ScalarNode) and name.tag not in (_TEXT_TAG, MERGE_TAG):
             message = f"YAML reads the name {shown(name.value)} as no text, so no template finds it"
-            yield _at(
-                *place(name), "yaml-value", message, f"Put it in quotes: {name.value[:60]!r}."
-            )
+            yield _at(place(name), "yaml-value", message, f"Put it in quotes: {name.value[:60]!r}.")
     for node in scalars(root) if root else ():
         if node.tag == _TEXT_TAG:
             yield from in_text(file, node, comments=False)
@@ -76,8 +76,8 @@ def _read_otherwise(node: ScalarNode) -> Finding | None:
     if printed == node.value:
         return None
     message = f"YAML reads {shown(node.value)} as a value that is printed as {shown(printed)}"
-    return _at(*place(node), "yaml-value", message, f"Put it in quotes: {shown(node.value)}.")
+    return _at(place(node), "yaml-value", message, f"Put it in quotes: {shown(node.value)}.")
 
 
-def _at(line: int, column: int, code: str, message: str, hint: str) -> Finding:
-    return Finding("warning", code, message, line=line + 1, column=column + 1, hint=hint)
+def _at(at: Place, code: str, message: str, hint: str) -> Finding:
+    return Finding("warning", code, message, line=at[0] + 1, column=at[1] + 1, hint=hint)

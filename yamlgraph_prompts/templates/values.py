@@ -14,6 +14,7 @@ from yamlgraph_prompts.findings import Finding, shown
 
 _EXPRESSION = re.compile(r"\{[{%][^}]*+")
 _MAX_LINE = 1_000  # characters of a line in which a value is looked for
+_MOST = 100  # keys of which the value is looked for
 _WORD = re.compile(r"\w++")
 
 
@@ -49,7 +50,9 @@ def value_trouble(
     made = dict(_keys(file).items() - _keys(other).items())
     if not made or len(other.data) != len(file.data):  # then the template depends on the colons
         return None
-    guilty = ((n, k) for _, k in sorted(made.items()) for n, leaf in texts if f"{k}:" in leaf)
+    guilty = (
+        (n, k) for _, k in sorted(made.items())[:_MOST] for n, leaf in texts if f"{k}:" in leaf
+    )
     name, key = next(guilty, ("", min(made.items())[1]))
     what = f"the value of {shown(name)}" if name else "a value"
     return _finding(f"{what} makes the key {shown(key)}", name, files)
