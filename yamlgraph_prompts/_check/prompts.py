@@ -151,8 +151,7 @@ def _templates(file: PromptFile) -> Iterator[Finding]:
 
 
 def _surprises(file: PromptFile) -> Iterator[Finding]:
-    nodes = dict.fromkeys(file.node(path) for path, _ in messages(file.content))
-    for node in nodes:
+    for node in dict.fromkeys(file.node(path) for path, _ in messages(file.content)):
         if isinstance(node, ScalarNode):
             yield from in_text(file, node, comments=True)
 

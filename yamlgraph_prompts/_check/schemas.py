@@ -183,12 +183,10 @@ def _json_type(name: Any, spec: Mapping[str, Any], path: Path) -> Iterator[Troub
 
 def _enum(spec: Mapping[str, Any], path: Path) -> Iterator[Trouble]:
     """Items of a text's `enum` that YAML reads as another value, such as `no`."""
-    values = spec.get("enum")
-    is_text = spec.get("type") == "string"
-    if "type" in spec and not is_text:
-        return
+    values, kind = spec.get("enum"), spec.get("type")
     for at, value in enumerate(values if isinstance(values, list) else ()):
-        if not isinstance(value, str) and (is_text or isinstance(value, bool)):
+        is_odd = not isinstance(value, str) if kind == "string" else isinstance(value, bool)
+        if is_odd and kind in ("string", None):
             message = f"an item of `enum` is {shown(value)}, not text"
             yield Trouble((*path, "enum", at), message, "Put it in quotes.", "warning")
 

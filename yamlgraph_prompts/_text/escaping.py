@@ -13,8 +13,7 @@ _INVISIBLE = re.compile(
 
 def invisible(text: str) -> tuple[int, str] | None:
     """Where the first character that cannot be seen stands, and its code point and name."""
-    found = _INVISIBLE.search(text)
-    if found is None:
+    if (found := _INVISIBLE.search(text)) is None:
         return None
     name = unicodedata.name(found[0], "a format character")
     return found.start(), f"U+{ord(found[0]):04X} ({name})"

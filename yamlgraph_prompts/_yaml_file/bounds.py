@@ -48,8 +48,7 @@ def before_parsing(data: bytes, loader_class: Any) -> Finding | None:
 
 def merge_conflict(data: bytes) -> Finding | None:
     """The error for a file in which a version control system left both sides of a conflict."""
-    found = _CONFLICT.search(data)
-    if found is None:
+    if (found := _CONFLICT.search(data)) is None:
         return None
     message = "the file has the markers of a merge conflict"
     hint = "Keep one side of the conflict, and delete the lines with <<<<<<<, ======= and >>>>>>>."

@@ -21,6 +21,7 @@ _ESCAPE = re.compile(r"\{[{%][^}]*+|(?<!\\)(\\(?:[nt]|u[0-9a-fA-F]{4}))")
 _BEGINNING = 12  # characters by which a line is found again
 _MEANT = frozenset({"true", "false", "null", "~", ""})
 _TEXT_TAG = "tag:yaml.org,2002:str"
+_BLOCK = "Write the text as a block under `|`, which keeps its lines."
 _QUOTES = "Put the text in quotes, or write it as a block under `|`."
 
 
@@ -29,8 +30,7 @@ def in_text(file: PromptFile, node: ScalarNode, *, comments: bool) -> Iterator[F
     first, end = place(node)[0], node.end_mark
     if not node.style and end.line < len(file.lines):
         line = file.lines[end.line]
-        found = (_COMMENT.match if comments else _COMMENT_MARK.match)(line, end.column)
-        if found:
+        if found := (_COMMENT.match if comments else _COMMENT_MARK.match)(line, end.column):
             message = "` #` begins a comment: what stands behind it is not part of the text"
             yield _at((end.line, found.end() - 1), "text-comment", message, _QUOTES)
     if node.style != "|" and end.line > first:
@@ -40,17 +40,14 @@ def in_text(file: PromptFile, node: ScalarNode, *, comments: bool) -> Iterator[F
             item = line.strip()
             if _ITEM.match(line) and item[:_BEGINNING] not in begins:
                 message = "this line is folded: it is joined to the line above it by a space"
-                hint = "Write the text as a block under `|`, which keeps its lines."
-                yield _at((number, line.index(item)), "text-folded", message, hint)
+                yield _at((number, line.index(item)), "text-folded", message, _BLOCK)
                 break
     escapes = _ESCAPE.finditer(node.value if node.style in (None, "", "'") else "")
     if escape := next((found for found in escapes if found[1]), None):
         message = f"`{escape[1]}` is not an escape here: the backslash stays in the text"
-        hint = "Put the text in double quotes, or write it as a block under `|`."
-        begin = node.value.rfind("\n", 0, escape.start()) + 1
-        line_number = node.value.count("\n", 0, begin) + 1
-        at = file.position_in(node, line_number, escape.start() - begin + 1)
-        yield _at((at[0] - 1, at[1] - 1), "text-escape", message, hint)
+        before = node.value[: escape.start()].split("\n")
+        at = file.position_in(node, len(before), len(before[-1]) + 1)
+        yield _at((at[0] - 1, at[1] - 1), "text-escape", message, f"Use double quotes. {_BLOCK}")
 
 
 def in_values(file: PromptFile) -> Iterator[Finding]:
@@ -64,19 +61,18 @@ def in_values(file: PromptFile) -> Iterator[Finding]:
     for node in scalars(root) if root else ():
         if node.tag == _TEXT_TAG:
             yield from in_text(file, node, comments=False)
-        elif node not in names and (finding := _read_otherwise(node)):
-            yield finding
+        elif node not in names:
+            yield from _read_otherwise(node)
 
 
-def _read_otherwise(node: ScalarNode) -> Finding | None:
+def _read_otherwise(node: ScalarNode) -> Iterator[Finding]:
     """The warning for a word that YAML reads as a value which is printed in another way."""
-    if node.style or node.tag in (_TEXT_TAG, MERGE_TAG) or node.value.lower() in _MEANT:
-        return None
+    if node.style or node.tag == MERGE_TAG or node.value.lower() in _MEANT:
+        return
     printed = str(SafeConstructor().construct_object(node))
-    if printed == node.value:
-        return None
-    message = f"YAML reads {shown(node.value)} as a value that is printed as {shown(printed)}"
-    return _at(place(node), "yaml-value", message, f"Put it in quotes: {shown(node.value)}.")
+    if printed != node.value:
+        message = f"YAML reads {shown(node.value)} as a value that is printed as {shown(printed)}"
+        yield _at(place(node), "yaml-value", message, f"Put it in quotes: {shown(node.value)}.")
 
 
 def _at(at: Place, code: str, message: str, hint: str) -> Finding:

@@ -114,8 +114,9 @@ def syntax_finding(error: yaml.YAMLError, data: bytes) -> Finding:
     if "Unicode character escape" in problem and (half := _HALF.search(text)):
         message = f"the escape {half[0]} is half of a character, as JSON writes emoji"
         hint = "Write the character itself: YAML does not join two escapes into one character."
-        line, column = line + 1, half.start() + 1
-        return Finding("error", "yaml-syntax", message, line=line, column=column, hint=hint)
+        return Finding(
+            "error", "yaml-syntax", message, None, None, line + 1, half.start() + 1, hint
+        )
     if no_space := no_yaml_space(text, line):
         return no_space
     if indented := _TAB_INDENT.match(text):
@@ -131,11 +132,10 @@ def no_yaml_space(text: str, line: int) -> Finding | None:
     """The error for a space in a line, from 0, that looks like a YAML space and is none."""
     for found in _SPACES.finditer(text):
         if hidden := invisible(found[0]):
-            at, name = hidden
-            message = f"{name} stands where YAML needs a space"
+            message = f"{hidden[1]} stands where YAML needs a space"
             hint = "Replace it by an ordinary space: the two look alike in an editor."
-            column = found.start() + at + 1
-            return Finding("error", "yaml-syntax", message, line=line + 1, column=column, hint=hint)
+            at = line + 1, found.start() + hidden[0] + 1
+            return Finding("error", "yaml-syntax", message, None, None, *at, hint)
     return None
 
 

@@ -297,6 +297,7 @@ def _variables(
 
 def _vars_file(layer: LayerContent, path: str, findings: list[Finding]) -> Mapping[str, Any]:
     from yamlgraph_prompts._yaml_file import PromptFile, parse_yaml
+    from yamlgraph_prompts._yaml_file.surprises import in_values
 
     shown = layer.shown(path)
     value, problems = parse_yaml(layer.files[path])
@@ -310,8 +311,6 @@ def _vars_file(layer: LayerContent, path: str, findings: list[Finding]) -> Mappi
         )
         findings.append(Finding("error", "vars", text, file=shown, line=1, hint=hint))
         return {}
-    from yamlgraph_prompts._yaml_file.surprises import in_values
-
-    surprises = in_values(PromptFile(value, problems, layer.files[path]))
-    findings += [found.at(file=shown) for found in bounded(surprises)]
+    found = bounded(in_values(PromptFile(value, problems, layer.files[path])))
+    findings += [finding.at(file=shown) for finding in found]
     return {name: one for name, one in value.items() if isinstance(name, str)}

@@ -24,25 +24,15 @@ def value_trouble(
     render: Callable[[Mapping[str, Any]], str],
     files: Mapping[str, str],
 ) -> Finding | None:
-    """The error for a rendered `text` whose YAML a value breaks, or in which a value makes a key.
-
-    Args:
-        text: What the template renders to.
-        values: What it was rendered with.
-        render: Renders it with other values.
-        files: The texts of the template and of its parts, the template first.
-    """
+    """The error where a value breaks the YAML of a text, or makes a key."""
     texts = [(name, leaf) for name, value in values.items() for leaf in _texts(value)]
     if not any("\n" in leaf or ":" in leaf for _, leaf in texts):
         return None
     file = _read(text)
     if broken := next((found for found in file.findings if found.severity == "error"), None):
         name = _culprit(texts, file.lines[(broken.line or 1) - 1 :][:2], broken.column or 1)
-        return (
-            _finding(f"the value of {shown(name)} breaks the YAML here", name, files)
-            if name
-            else None
-        )
+        problem = f"the value of {shown(name)} breaks the YAML here"
+        return _finding(problem, name, files) if name else None
     try:
         other = _read(render({name: _without_colons(value) for name, value in values.items()}))
     except Exception:  # noqa: BLE001 - other values may make it fail in any way
@@ -50,10 +40,9 @@ def value_trouble(
     made = dict(_keys(file).items() - _keys(other).items())
     if not made or len(other.data) != len(file.data):  # then the template depends on the colons
         return None
-    guilty = (
-        (n, k) for _, k in sorted(made.items())[:_MOST] for n, leaf in texts if f"{k}:" in leaf
-    )
-    name, key = next(guilty, ("", min(made.items())[1]))
+    keys = sorted(made.items())[:_MOST]
+    guilty = ((name, key) for _, key in keys for name, leaf in texts if f"{key}:" in leaf)
+    name, key = next(guilty, ("", keys[0][1]))
     what = f"the value of {shown(name)}" if name else "a value"
     return _finding(f"{what} makes the key {shown(key)}", name, files)
 
@@ -80,7 +69,7 @@ def _finding(problem: str, name: str, files: Mapping[str, str]) -> Finding:
                 hint = f"Write {{{{ {name} | indent({spaces}) }}}} in a block under `|`."
                 at = source.count("\n", 0, found.start()) + 1, len(line) + 1
                 return Finding("error", "j2-value", problem, None, file, *at, hint)
-    hint = "Indent the value, as with the filter `indent`, in a block under `|`."
+    hint = "Indent the value with the filter `indent`, in a block under `|`."
     return Finding("error", "j2-value", problem, file=next(iter(files)), hint=hint)
 
 
@@ -104,9 +93,10 @@ def _keys(file: PromptFile) -> dict[tuple[int, int], str]:
 def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
-    elif isinstance(value, dict | list):
-        for inner in value.values() if isinstance(value, dict) else value:
-            yield from _texts(inner)
+    for inner in (
+        value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    ):
+        yield from _texts(inner)
 
 
 def _without_colons(value: Any) -> Any:
