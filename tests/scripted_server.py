@@ -35,11 +35,14 @@ Fault = Callable[["Handler", Asked], bool]
 """Answers in its own way and says True, or says False: then the server answers as it should."""
 
 
-def refused(status: int, code: str, *, skew_s: float = 0.0, **headers: str) -> Fault:
+def refused(
+    status: int, code: str, *, skew_s: float = 0.0, message: str = "no", **headers: str
+) -> Fault:
     """An error of S3's kind."""
 
     def fault(handler: Handler, asked: Asked) -> bool:
-        body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>no</Message></Error>"
+        text = f"<Code>{code}</Code><Message>{message}</Message>"
+        body = f"<?xml version='1.0'?><Error>{text}</Error>"
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         handler.answer(status, body.encode(), {"Date": formatdate(time.time() + skew_s), **named})
         return True

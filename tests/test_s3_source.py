@@ -674,9 +674,7 @@ def test_nothing_there_says_what_to_do(s3: ScriptedS3) -> None:
     assert "push" in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "left", ["production/probe", f"packs/{'0' * 64}.pack", f"production/log/{1:020d}.json"]
-)
+@pytest.mark.parametrize("left", ["production/probe", f"packs/{'0' * 64}.pack"])
 def test_what_a_first_push_leaves_before_it_is_published_is_nothing_yet(
     s3: ScriptedS3, left: str
 ) -> None:
@@ -779,6 +777,42 @@ def test_a_pointer_that_is_deleted_beside_its_history_leaves_what_is_live(s3: Sc
     assert list(files(source)) == ["a.yaml"]
 
 
+def log(s3: ScriptedS3, made: Release, number: int) -> None:
+    entry = json.dumps({"release": made.id, "number": number}).encode()
+    s3.objects[f"prompts/.releases/production/log/{number:020d}.json"] = entry
+
+
+def test_a_new_replica_serves_the_history_where_the_pointer_is_deleted(
+    s3: ScriptedS3, tmp_path: Path
+) -> None:
+    for number in (9, 10):
+        made = release(a=f"user: v{number}")
+        publish(s3, made, number=number)
+        log(s3, made, number)
+    s3.put(a="user: loose and old", b="user: loose")
+    del s3.objects["prompts/.releases/production/current"]
+    with LivePrompts(s3.url(), environment="production", watch=False, store=tmp_path) as prompts:
+        assert prompts.release.id == made.id
+        assert [finding.code for finding in prompts.health.last.findings] == ["pointer-missing"]
+        assert prompts.publish().status == "rejected"
+        assert "stale-layer" in prompts.health.degraded
+        publish(s3, made, number=10)
+        assert prompts.publish().status == "unchanged"
+        assert prompts.health.degraded == ()
+
+
+def test_a_history_whose_last_release_is_gone_too_is_never_replaced_by_loose_files(
+    s3: ScriptedS3,
+) -> None:
+    log(s3, release(a="user: v1"), 1)
+    s3.put(a="user: loose")
+    with pytest.raises(LayerUnavailable, match="and so is release"):
+        published(s3).read()
+    s3.objects[f"prompts/.releases/production/log/{1:020d}.json"] = b"garbage"
+    with pytest.raises(LayerUnavailable, match="current is gone, and the last entry is damaged"):
+        published(s3).read()
+
+
 def test_a_history_that_was_begun_anew_is_followed(s3: ScriptedS3) -> None:
     publish(s3, release(a="user: v9"), number=9)
     reader = published(s3)
@@ -804,10 +838,22 @@ def test_a_loose_prefix_is_polled_with_a_list_alone(s3: ScriptedS3) -> None:
     assert s3.fetched() == [""]
 
 
+@pytest.mark.parametrize("environment", ["prodution", "prod", "Production"])
+def test_a_misspelt_environment_over_loose_files_is_an_error_as_in_a_folder(
+    s3: ScriptedS3, environment: str
+) -> None:
+    publish(s3, release(a="user: v1"), "production")
+    s3.put(a="user: loose")
+    with pytest.raises(LayerNotFound, match="but for production") as caught:
+        published(s3, environment).read()
+    assert caught.value.available == ("production",)
+    assert caught.value.hint == "Did you mean 'production'?"
+
+
 def test_loose_files_beside_another_environments_release_are_a_warning(s3: ScriptedS3) -> None:
     publish(s3, release(a="user: v1"), "production")
     s3.put(a="user: loose")
-    content = published(s3, "prodution").read()
+    content = published(s3, "staging").read()
     (finding,) = content.findings
     assert (finding.severity, finding.code) == ("warning", "not-published")
     assert "production" in finding.message
@@ -836,8 +882,39 @@ def test_a_missing_pointer_may_look_denied(s3: ScriptedS3) -> None:
     s3.fault = deny
     assert files(published(s3)) == {"a.yaml": "user: loose"}
     publish(s3, release(a="user: v1"))
-    with pytest.raises(LayerUnavailable, match="may not be read"):
+    with pytest.raises(LayerUnavailable, match="current: access is denied"):
         published(s3).read()
+
+
+NO_KEY = (
+    "User: arn:aws:sts::123456789012:assumed-role/app/i-1 is not authorized to perform: "
+    "kms:Decrypt on resource: arn:aws:kms:eu-north-1:123456789012:key/ab because no "
+    "identity-based policy allows the kms:Decrypt action"
+)
+
+
+@pytest.mark.parametrize(
+    ("what", "lists"),
+    [("current", True), ("current", False), (".pack", True), (".pack", False), (".yaml", True)],
+)
+def test_a_denial_of_a_key_is_told_in_the_words_of_the_server(
+    s3: ScriptedS3, what: str, lists: bool
+) -> None:
+    s3.put(a="user: loose")
+    if what != ".yaml":
+        publish(s3, release(a="user: v1"))
+
+    def deny(handler: Handler, asked: Asked) -> bool:
+        if asked.lists and not lists:
+            return refused(403, "AccessDenied")(handler, asked)
+        no_key = refused(403, "AccessDenied", message=NO_KEY)
+        return asked.key.endswith(what) and no_key(handler, asked)
+
+    s3.fault = deny
+    with pytest.raises(LayerUnavailable) as caught:
+        published(s3).read()
+    assert f"access is denied: {NO_KEY} (" in str(caught.value)
+    assert caught.value.hint == "The credentials need kms:Decrypt there."
 
 
 def test_a_pointer_to_a_missing_release_is_refused(s3: ScriptedS3) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -40,6 +41,7 @@ from yamlgraph_prompts.sources.root import LIMIT_PATH_BYTES, Escapes, Root
 
 _PASSES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EAGAIN})
 _SHOWN = 80
+_DANGLING = "This link points to nothing."
 _HINTS = {
     "escaping-link": "Copy the file into the layer, or give its folder as a layer.",
     "escaping-name": "Rename the file, or the folder that it is in.",
@@ -49,6 +51,7 @@ _HINTS = {
 LIMIT_ENTRIES = 30_000  # that may be prompts
 LIMIT_LOOKS = 500_000  # of any kind
 ATTEMPTS = 5
+SWAP_S, PAUSE_S = 0.5, 0.02  # for which a link may lead nowhere while it is replaced
 
 
 class DirectorySource:
@@ -71,19 +74,32 @@ class DirectorySource:
         self.root = Path(unquote(parts.path) if parts.scheme == "file" else url).absolute()
         self._inode: tuple[int, int] | None = None
         self.link_roots: tuple[Path, ...] = ()
+        self._dangling: set[str | None] = set()  # the links that led nowhere, by the last read
 
     def read(self) -> Snapshot:
         self._inode = last = None
-        for _ in range(ATTEMPTS):
+        ends, attempts = time.monotonic() + SWAP_S, 0
+        while attempts < ATTEMPTS:
             before = standing(self.root)
-            content, stands = self._read_once()
-            if content is not None and stands and before == standing(self.root):
+            try:
+                content, stands = self._read_once()
+            except LayerNotFound:
+                if not self.root.is_symlink() or time.monotonic() > ends:
+                    raise
+                time.sleep(PAUSE_S)
+                continue
+            is_whole = stands and before == standing(self.root)
+            # Some FUSE mounts number a file anew each time. Twice the same is no mixture.
+            is_same = content is not None and last is not None and content.version == last.version
+            if content is None or not (is_whole or is_same):
+                attempts, last = attempts + 1, content
+                continue
+            dangling = {f.file for f in content.findings if f.message == _DANGLING}
+            if dangling <= self._dangling or time.monotonic() > ends:
+                self._dangling = dangling
+                self._inode = self._inode if is_whole else None
                 return content
-            if content is not None and last is not None and content.version == last.version:
-                # Some FUSE mounts number a file anew each time. Twice the same is no mixture.
-                self._inode = None
-                return content
-            last = content
+            time.sleep(PAUSE_S)
         raise LayerUnavailable(
             f"The folder {self.url} changes faster than it can be read.", layer=self.url
         )
@@ -302,7 +318,7 @@ def _cannot(path: str, url: str, problem: OSError) -> Finding:
     return Finding(
         "error",
         "unreadable",
-        "This link points to nothing." if problem.errno == errno.ENOENT else text,
+        _DANGLING if problem.errno == errno.ENOENT else text,
         prompt=prompt_name(path),
         file=shown(url, path),
     )

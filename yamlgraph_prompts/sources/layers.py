@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, Literal
 
 from yamlgraph_prompts._model.release import Prompt
@@ -129,6 +130,14 @@ def environment_name(argument: str | None) -> tuple[str, bool]:
             )
         return name, True
     return DEFAULT_ENVIRONMENT, False
+
+
+def near(environment: str, others: Iterable[str]) -> str | None:
+    """Which of the others a misspelt environment may mean; ``prod`` means ``production``."""
+    others = list(others)
+    found = get_close_matches(environment, others, n=1)
+    found += [name for name in others if environment and name.startswith(environment)]
+    return found[0] if found else None
 
 
 def environments_pattern(url: str) -> tuple[str, re.Pattern[str]] | None:

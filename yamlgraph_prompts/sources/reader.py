@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from yamlgraph_prompts._model.release import Prompt, Release
 from yamlgraph_prompts.errors import LayerError, LayerNotFound, LayerReadOnly, LayerUnavailable
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.sources.deadline import within
-from yamlgraph_prompts.sources.layers import Layer, LayerContent, environments_pattern
+from yamlgraph_prompts.sources.layers import Layer, LayerContent, environments_pattern, near
 
 BUSY_S = 5.0  # that a thread waits for another one's call to the source
 GIVE_UP_S = 120.0  # after this the call has failed, and the source is opened anew
@@ -254,15 +253,13 @@ class LayerReader:
         if self.environment in existing:
             # The environment is there, and something below it is not.
             return problem
-        near = get_close_matches(self.environment, existing, n=1)
-        # prod means production.
-        near += [name for name in existing if name.startswith(self.environment)]
+        meant = near(self.environment, existing)
         exist = f"These exist: {', '.join(existing)}." if existing else f"None is in {place} yet."
         return LayerNotFound(
             f"There is no environment {self.environment!r} in {self.layer.text}. {exist}",
             layer=self.url,
             available=existing,
-            hint=f"Did you mean {near[0]!r}?" if near else None,
+            hint=f"Did you mean {meant!r}?" if meant else None,
         )
 
 

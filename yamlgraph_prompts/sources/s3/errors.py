@@ -98,6 +98,7 @@ _HINTS = {
     "ParamValidationError": "Check the bucket's name, AWS_ROLE_ARN and its token.",
     "CredentialRetrievalError": "Check the profile's role, token file or credential process.",
 }
+_ACTION = re.compile(r"not authorized to perform: ([\w-]+:\w+)")
 _REGION = re.compile(r"[a-z0-9-]{1,40}")
 _ROLE_HINT = "Check the role's ARN, whom it trusts, and the token or profile that assumes it."
 
@@ -125,7 +126,7 @@ def layer_error(
     """One clear error: what is wrong, where, with which credentials, what to try. No secrets."""
     what, hint = _explained(problem)
     code = error_code(problem)
-    if writes and code == "AccessDenied":
+    if writes and hint == _HINTS["AccessDenied"]:
         hint = "Pushing needs s3:PutObject, s3:GetObject and s3:ListBucket there."
     layer = location.url_without_secrets
     where = f"s3://{location.bucket}/{name}" if name and _is_about_one_object(problem) else layer
@@ -182,10 +183,13 @@ def _explained(problem: BaseException) -> tuple[str, str]:
             f"Add ?region={region[0] if region else 'NAME'} to the URL, or set AWS_REGION.",
         )
     if code is not None:
+        text = _message(problem)
+        action = _ACTION.search(text)
+        if code == "AccessDenied" and (action or denies_a_key(problem)):
+            needed = action[1] if action else "kms:Decrypt"
+            return f"access is denied: {text}", f"The credentials need {needed} there."
         if code in _PROBLEMS:
             return _PROBLEMS[code], _HINTS[code]
-        message = str(_answer(problem)["Error"].get("Message") or "")[:200]
-        text = "".join(letter if letter.isprintable() else " " for letter in message)
         return f"the server answered {code}{f', {text}' if text else ''}", "Ask its operator."
     if any(map(_is_unsendable, _chain(problem))):
         return (
@@ -200,6 +204,17 @@ def _explained(problem: BaseException) -> tuple[str, str]:
             return _PROBLEMS[name], _HINTS[name]
     # The text of other errors may hold what a credential process or an URL had in it.
     return f"{type(problem).__name__}", "Check the URL's parameters and ~/.aws/config."
+
+
+def denies_a_key(problem: BaseException) -> bool:
+    """Whether not S3 denies access, but the key that an object is encrypted with."""
+    return "kms" in _message(problem).lower()
+
+
+def _message(problem: BaseException) -> str:
+    """What the server says, on one line."""
+    text = str(_answer(problem).get("Error", {}).get("Message") or "")[:LIMIT_HEADER]
+    return "".join(letter if letter.isprintable() else " " for letter in text).strip()
 
 
 def is_about_credentials(problem: BaseException) -> bool:

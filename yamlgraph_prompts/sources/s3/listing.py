@@ -19,6 +19,7 @@ LIMIT_ETAG = 256
 LIMIT_TOKEN = 8_192
 LIMIT_SIZE = 1 << 50
 
+_OF_CHANNEL = re.compile(rf"{re.escape(RELEASES)}(.+)/(?:current|log/([0-9]{{20}})\.json)")
 # A long namespace is repeated in the name of every element below it.
 _LONG_ATTRIBUTE = re.compile(rb"""=\s*(?:"[^"]{200}|'[^']{200})""")
 
@@ -120,11 +121,11 @@ def _plausible(listed: list[Listed], folders: list[str], token: str | None) -> L
     return ListPage(listed, folders, token)
 
 
-def channels(listing: Iterable[Listed]) -> list[str]:
-    """The channels that have a published release below the prefix."""
-    end = "/current"
-    return [
-        one.key[len(RELEASES) : -len(end)]
-        for one in listing
-        if one.key.startswith(RELEASES) and one.key.endswith(end)
-    ]
+def channels(listing: Iterable[Listed]) -> dict[str, int]:
+    """Each channel with a history below the prefix → the number of its last entry, 0 for none."""
+    found: dict[str, int] = {}
+    for one in listing:
+        if match := _OF_CHANNEL.fullmatch(one.key):
+            channel, number = match.groups()
+            found[channel] = max(found.get(channel, 0), int(number or 0))
+    return found

@@ -15,6 +15,7 @@ from yamlgraph_prompts.errors import LayerNotFound, LayerUnavailable
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.sources import Snapshot
 from yamlgraph_prompts.sources.layer_files import sort_out
+from yamlgraph_prompts.sources.layers import near
 from yamlgraph_prompts.sources.s3.client import PARALLEL
 from yamlgraph_prompts.sources.s3.listing import RELEASES, Listed, channels
 from yamlgraph_prompts.sources.s3.objects import Answer, Objects
@@ -35,21 +36,24 @@ class Loose:
         self._data: dict[Listed, bytes] = {}
         # Whether a GET's ETag is the listed one; some servers have two for each object.
         self._same_etags = True
+        self.newest = 0  # the last entry of the channel's history, by the list
 
     def read(self, channel: str | None = None) -> Snapshot | None:
-        """All files, as of one moment; None if a release is published for `channel`."""
+        """All files, as of one moment; None if `channel` has a history, which ends at `newest`."""
         suspects: frozenset[Listed] = frozenset()
         for _ in range(ATTEMPTS):
             listing, pages = self._list()
-            others = channels(listing) if channel is not None else []
-            if channel in others:
+            found = channels(listing) if channel is not None else {}
+            others = list(found)
+            if channel in found:
+                self.newest = found[channel]
                 return None
             if listing == self._listing:
                 return self._content
             wanted, findings = sort_out({one.key: one for one in listing}, self._url)
             # A first push that is under way, or ended halfway, leaves objects of its own.
             is_empty = all(one.key.startswith(RELEASES) for one in listing)
-            if is_empty or (others and not wanted):
+            if is_empty or (others and not wanted) or near(channel or "", others):
                 raise self._nothing(channel, others)
             if others:
                 findings = (*findings, self._unpublished(channel, others))
@@ -91,7 +95,9 @@ class Loose:
                 f"{', '.join(others)}.",
                 layer=self._url,
                 available=others,
-                hint="Push or promote one for it, or correct the environment.",
+                hint=f"Did you mean {meant!r}?"
+                if (meant := near(channel or "", others))
+                else "Push or promote one for it, or correct the environment.",
             )
         text = f"Nothing is at {self._url}."
         hint = (

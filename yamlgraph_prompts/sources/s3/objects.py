@@ -28,7 +28,12 @@ from yamlgraph_prompts.sources.s3.bounds import (
     unpacked,
 )
 from yamlgraph_prompts.sources.s3.client import Connection, connection, forget
-from yamlgraph_prompts.sources.s3.errors import is_about_credentials, layer_error, status_of
+from yamlgraph_prompts.sources.s3.errors import (
+    denies_a_key,
+    is_about_credentials,
+    layer_error,
+    status_of,
+)
 from yamlgraph_prompts.sources.s3.location import Location
 
 CONFLICTS = 5
@@ -228,7 +233,7 @@ class Objects:
             status, code = status_of(problem), problem.response["Error"].get("Code")
             if status in _PLAIN and code != "NoSuchBucket":
                 return Answer(status)
-            if may_be_denied and code == "AccessDenied":
+            if may_be_denied and code == "AccessDenied" and not denies_a_key(problem):
                 return Answer(403)
             raise
         etag, encoding = answer.get("ETag", ""), answer.get("ContentEncoding", "")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from threading import Event
 
 from yamlgraph_prompts.errors import LayerUnavailable, PromptsError
+from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.sources import Snapshot, Traffic, Unpack
 from yamlgraph_prompts.sources.layer_files import case_collisions, escapes
 from yamlgraph_prompts.sources.polling import poll
@@ -74,9 +75,7 @@ class S3Source:
             self._is_loose = files is not None
             if files is not None:
                 return files
-        text = f"{self.url} has a published release that may not be read."
-        hint = f"The credentials need s3:GetObject for {self.url}{RELEASES}*."
-        raise LayerUnavailable(text, layer=self.url, hint=hint)
+        return self._read_logged(self.unpack)
 
     def changes(self, stop: Event) -> Iterator[None]:
         return poll(stop, self.refresh_s)
@@ -138,12 +137,32 @@ class S3Source:
         self._published = _Kept(answer.etag, number, release_id, content)
         return content
 
+    def _read_logged(self, unpack: Unpack) -> Snapshot:
+        """The release of the history's last entry, where the pointer to it is gone."""
+        current = f"{RELEASES}{self.channel}/current"
+        # Where it is there and may not be read, this raises what the server says.
+        self._objects.ask(current, limit_bytes=LIMIT_POINTER_BYTES)
+        number = self._loose.newest
+        key = f"{RELEASES}{self.channel}/log/{number:020d}.json"
+        answer = self._objects.ask(key, limit_bytes=LIMIT_POINTER_BYTES)
+        _, release_id = self._pointed(answer.data, "is gone, and the last entry is damaged")
+        content = self._unpacked(release_id, unpack)
+        if content is None:
+            raise self._bad(f"is gone, and so is release {release_id[:12]} of the last entry")
+        text = f"{self.url}{current} is gone: the last entry of the history is served."
+        hint = "Push or roll back once; that writes it again."
+        finding = Finding("warning", "pointer-missing", text, file=self.url, hint=hint)
+        self._published = _Kept("", number, release_id, content)
+        return replace(content, findings=(finding,))
+
     def _is_logged(self, number: int) -> bool:
         key = f"{RELEASES}{self.channel}/log/{number:020d}.json"
         answer = self._objects.ask(key, limit_bytes=LIMIT_POINTER_BYTES, may_be_denied=True)
         return answer.status == 200
 
-    def _pointed(self, data: bytes) -> tuple[int, str]:
+    def _pointed(
+        self, data: bytes, otherwise: str = "is no pointer to a release"
+    ) -> tuple[int, str]:
         try:
             pointer = json.loads(data)
             number, release_id = pointer.get("number"), pointer["release"]
@@ -152,7 +171,7 @@ class S3Source:
                 return number if is_number else 0, release_id
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             pass
-        raise self._bad("is no pointer to a release")
+        raise self._bad(otherwise)
 
     def _unpacked(self, release_id: str, unpack: Unpack) -> Snapshot | None:
         key = f"{RELEASES}packs/{release_id}.pack"
