@@ -259,22 +259,34 @@ def test_an_address_that_fails_too_often_must_wait(prompts: LivePrompts) -> None
     app = admin_app(prompts, TOKENS, limits=Limits(failures=3, failures_s=0.5))
     client = Client(app, role=None)
     assert [knock(client, f"wrong {n}").status for n in range(4)] == [401, 401, 401, 429]
-    blocked = knock(client, "the-viewers-token")
+    blocked = knock(client, "wrong 5")
     assert (blocked.status, blocked.code) == (429, "too-many-attempts")
     assert int(blocked.headers["retry-after"]) == 1
-    assert knock(Client(app, role=None, address="192.0.2.8"), "the-viewers-token").status == 200
+    assert knock(Client(app, role=None, address="192.0.2.8"), "wrong 5").status == 401
     assert client.get("/health/live").status == 200
-    wait_until(lambda: knock(client, "the-viewers-token").status == 200, timeout_s=5)
+    wait_until(lambda: knock(client, "wrong 6").status == 401, timeout_s=5)
+
+
+def test_a_stale_client_behind_the_same_proxy_stops_nobody_else(prompts: LivePrompts) -> None:
+    client = Client(admin_app(prompts, TOKENS), role=None)
+    seen = [knock(client, "the-scrapers-old-token").status for _ in range(30)]
+    assert seen == [401] * 10 + [429] * 20
+    assert knock(client, "the-viewers-token").status == 200
+    # Who mistypes is told so, and is not told to wait.
+    assert knock(client, "the-viewers-tokne").status == 401
+    for number in range(20):
+        knock(client, f"wrong {number}")
+    assert knock(client, "the-viewers-token").status == 200
 
 
 def test_a_household_of_addresses_counts_as_one_and_few_are_remembered() -> None:
     attempts = Attempts(limit=2, window_s=60, addresses=100)
-    attempts.failed("2001:db8::1")
-    attempts.failed("2001:db8::2")
-    assert attempts.wait_s("2001:db8::3") > 0
-    assert attempts.wait_s("2001:db8:1::3") == 0
+    attempts.failed("2001:db8::1", "a")
+    attempts.failed("2001:db8::2", "b")
+    assert attempts.wait_s("2001:db8::3", "c") > 0
+    assert attempts.wait_s("2001:db8:1::3", "c") == 0
     for number in range(1000):
-        attempts.failed(f"10.0.{number // 256}.{number % 256}")
+        attempts.failed(f"10.0.{number // 256}.{number % 256}", "a")
     assert len(attempts._failed) == 100
 
 

@@ -19,6 +19,7 @@ from yamlgraph_prompts.registry.ports import Replica
 
 _SIZE = 256
 _MAKING = ".new-"
+MADE_WITHIN_S = 60.0
 
 
 class HostReplicas:
@@ -75,9 +76,20 @@ class HostReplicas:
         """Leave."""
         _leave(self._files)
 
+    def _sweep(self, folder: Path) -> None:
+        """Remove what processes that are gone left behind."""
+        for name in names_in(folder):
+            path = folder / name
+            with suppress(OSError):
+                # One that is being made is not locked yet.
+                is_old = time.time() - path.lstat().st_mtime > MADE_WITHIN_S
+                if is_old or not name.startswith(_MAKING):
+                    _living(path)
+
     def _register(self, data: bytes) -> None:
         folder = self._folder()
         folder.mkdir(mode=0o700, exist_ok=True)
+        self._sweep(folder)
         name = f"{os.getpid()}-{os.urandom(4).hex()}"
         beside = folder / f"{_MAKING}{name}"
         fd = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)

@@ -106,7 +106,7 @@ class Tokens:
 
 
 class Attempts:
-    """How often an address has failed of late. Thread-safe."""
+    """How often of late an address has sent one wrong token, or how many. Thread-safe."""
 
     def __init__(self, limit: int = 10, window_s: float = 60.0, addresses: int = 10_000) -> None:
         self._limit = limit
@@ -115,22 +115,34 @@ class Attempts:
         self._failed: OrderedDict[str, tuple[int, float]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def wait_s(self, address: str) -> float:
-        """Seconds that an address must wait before it may try again; 0.0: it may."""
+    def wait_s(self, address: str, token: str) -> float:
+        """Seconds for which a wrong token of this address is not even answered; 0.0: it is."""
         with self._lock:
-            count, ends = self._failed.get(_group(address), (0, 0.0))
-        left = ends - time.monotonic()
-        return left if count >= self._limit and left > 0 else 0.0
+            found = [self._failed.get(key, (0, 0.0)) for key in _keys(address, token)]
+        ends = max(ends if count >= self._limit else 0.0 for count, ends in found)
+        return max(0.0, ends - time.monotonic())
 
-    def failed(self, address: str) -> None:
-        key, now = _group(address), time.monotonic()
+    def failed(self, address: str, token: str) -> None:
+        """Count a failure; the address fails by the first one of each token."""
+        of_address, of_token = _keys(address, token)
         with self._lock:
-            count, ends = self._failed.pop(key, (0, 0.0))
-            if ends <= now:
-                count, ends = 0, now + self._window_s
-            self._failed[key] = (count + 1, ends)
-            while len(self._failed) > self._addresses:
-                self._failed.popitem(last=False)
+            if self._count(of_token) == 1:
+                self._count(of_address)
+
+    def _count(self, key: str) -> int:
+        now = time.monotonic()
+        count, ends = self._failed.pop(key, (0, 0.0))
+        if ends <= now:
+            count, ends = 0, now + self._window_s
+        self._failed[key] = (count + 1, ends)
+        while len(self._failed) > self._addresses:
+            self._failed.popitem(last=False)
+        return count + 1
+
+
+def _keys(address: str, token: str) -> tuple[str, str]:
+    group = _group(address)
+    return group, f"{group} {sha256(token.encode('utf-8', 'surrogatepass')).hexdigest()}"
 
 
 def _group(address: str) -> str:
