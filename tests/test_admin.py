@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import threading
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from opentelemetry import trace
 
 from tests.admin_client import TOKENS, Client
 from tests.conftest import wait_until
@@ -145,6 +147,33 @@ def test_the_history_is_newest_first_and_says_who(client: Client, prompts: LiveP
     history = list(prompts._store.history())
     assert [entry.message for entry in history] == ["better-now", "too-warm", "warmer", "", ""]
     assert all(entry.who.startswith("token ") for entry in history[:-1])
+
+
+def test_a_record_carries_what_a_json_formatter_shows(
+    client: Client, prompts: LivePrompts, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="yamlgraph_prompts")
+    context = trace.SpanContext(0xAB, 0xCD, is_remote=False)
+    with trace.use_span(trace.NonRecordingSpan(context)):
+        named = client.put(
+            "/prompts/farewell", "user: Ciao {name}\n", headers={"x-request-id": "abc-1"}
+        )
+    assert named.headers["x-request-id"] == "abc-1"
+    forged = client.post("/rollback", headers={"x-request-id": "a b\tc"})
+    given = forged.headers["x-request-id"]
+    assert re.fullmatch("[0-9a-f]{16}", given)
+    published, put, rolled, order = [vars(record) for record in caplog.records]
+    assert (published["environment"], published["outcome"]) == ("test", "published")
+    assert published["reason"].startswith("put by token ")
+    assert (put["action"], put["prompt"], put["outcome"]) == ("put", "farewell", "published")
+    for record in (published, put):
+        assert record["request_id"] == "abc-1"
+        assert record["trace_id"] == f"{0xAB:032x}"
+    assert (rolled["release"], rolled["reason"]) == (prompts.release.id, "rollback")
+    assert (order["action"], order["after"]) == ("rollback", prompts.release.id)
+    for record in (rolled, order):
+        assert record["request_id"] == given
+        assert "trace_id" not in record
 
 
 def test_a_diff_names_what_differs_and_shows_it(client: Client, prompts: LivePrompts) -> None:
@@ -877,7 +906,7 @@ def test_ready_tells_the_age_of_every_layer_and_what_is_wrong(
     (folder / "base").rename(folder / "gone")
     prompts.publish()
     told = client.get("/health/ready").json
-    assert set(told["degraded"]) == {"stale-layer", "rejected-candidate"}
+    assert set(told["degraded"]) == {"stale-layer"}
     assert "does not exist" in told["layers"][1]["trouble"]
     assert told["last"]["status"] == "rejected"
     (folder / "gone").rename(folder / "base")

@@ -189,10 +189,10 @@ def test_a_wrong_token_is_told_and_counted_like_any_other(app: FastAPI) -> None:
         assert answer.status == 401
         assert 'role="alert"' in answer.text
         assert "set-cookie" not in answer.headers
-    late = sign_in(client, token("viewer"))
+    late = sign_in(client, "wrong")
     assert late.status == 429
     assert int(late.headers["retry-after"]) > 0
-    assert Client(app).get("/prompts").status == 429
+    assert Client(app).get("/prompts").status == 200
     other = Client(app, role=None, address="192.0.2.99", headers={**HTML, **OWN})
     assert sign_in(other, token("viewer")).status == 303
 

@@ -437,6 +437,43 @@ def test_serve_with_tokens_asks_for_them(graph_folder: Path) -> None:
         process.communicate(timeout=20)
 
 
+def test_serve_logs_requests_publications_and_orders_one_line_each_with_its_time(
+    graph_folder: Path,
+) -> None:
+    port, store = str(free_port()), graph_folder / "store"
+    words = ("-l", "prompts", "-e", "test", "--store", str(store))
+    process = serve(graph_folder, *words, "--port", port)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
+            wait_until(lambda: answers(http, process), timeout_s=30)
+            http.put("/prompts/greeting", content="user: Ho {name}", headers=YAML)
+            bad = "user: '{{ a.__class__ }}'\nsystem: '{{ b.__class__ }}'\n"
+            write(graph_folder, {"prompts/greeting.yaml": bad})
+            wait_until(lambda: http.get("/health/ready").json()["degraded"], timeout_s=10)
+            assert http.post("/rollback?message=oops").status_code == 200
+            order = [sys.executable, "-c", SERVE, "follow", *words, "--who", "Ada"]
+            environment = {**settings(graph_folder), "PYTHONPATH": str(ROOT)}
+            subprocess.run(order, cwd=graph_folder, env=environment, check=False, timeout=60)
+            http.get("/prompts/none%0A2026%20forged")
+    finally:
+        process.terminate()
+        out, _ = process.communicate(timeout=20)
+    records = out.partition("/docs · the API\n")[2].splitlines()
+    log = "\n".join(records)
+    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} \w+ ", one) for one in records)
+    for piece in (
+        '"PUT /prompts/greeting HTTP/1.1" 200',
+        "INFO put by local: published",
+        "is live in test (put by local, ",
+        "WARNING Not published in test (file change): 2 errors: ",
+        "INFO rollback by local: published",
+        '"POST /rollback?message=oops HTTP/1.1" 200',
+        "INFO The hold has ended.",
+        '"GET /prompts/none%0A2026%20forged HTTP/1.1" 404',
+    ):
+        assert piece in log, (piece, out)
+
+
 def test_serve_says_when_no_token_would_let_anybody_in(graph_folder: Path) -> None:
     process = serve(graph_folder, "-l", "prompts", "-e", "test", "--port", "0", "--tokens", "gone")
     try:

@@ -16,7 +16,9 @@ import pytest
 from tests.conftest import wait_until
 from tests.files import Heard, says, write
 from yamlgraph_prompts import LiveGraph, LivePrompts, live_graph, load_and_compile
+from yamlgraph_prompts._following.watch import file_events
 from yamlgraph_prompts._model.trigger import Trigger
+from yamlgraph_prompts.sources import directory
 
 pytestmark = [
     pytest.mark.alone,
@@ -241,6 +243,45 @@ def test_every_swap_of_git_syncs_link_is_seen(tmp_path: Path) -> None:
     live.prompts.close()
 
 
+@pytest.mark.parametrize("link", ["..data", "a.yaml", "whole"])
+def test_a_link_that_leads_nowhere_for_a_quarter_of_a_second_is_no_error(
+    tmp_path: Path, link: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directory, "SWAP_S", 10.0)  # of a busy machine
+    write(tmp_path, {"mount/..v1/a.yaml": "user: one", "mount/..v2/a.yaml": "user: two"})
+    mount, whole = tmp_path / "mount", tmp_path / "whole"
+    (mount / "..data").symlink_to("..v1")
+    (mount / "a.yaml").symlink_to("..data/a.yaml")
+    whole.symlink_to("mount")
+    swapped = whole if link == "whole" else mount / link
+    target = os.readlink(swapped)
+    heard = Heard()
+    with LivePrompts(whole, store=tmp_path / "store", hooks=[heard]) as prompts:
+        assert prompts["a"].user == "one"
+        time.sleep(0.3)
+        for _ in range(2):
+            swapped.unlink()
+            swapped.symlink_to("..gone")
+            time.sleep(0.25)
+            swapped.unlink()
+            swapped.symlink_to(target)
+            time.sleep(0.3)
+        (mount / "..data").unlink()
+        (mount / "..data").symlink_to("..v2")
+        wait_until(lambda: prompts["a"].user == "two", SOON_S)
+        assert heard.outcomes("rejected") == []
+        # A link that stays so is an error as ever, and only its first look takes longer.
+        monkeypatch.setattr(directory, "SWAP_S", 1.0)
+        (mount / "a.yaml").unlink()
+        (mount / "a.yaml").symlink_to("..gone")
+        wait_until(lambda: heard.outcomes("rejected"), SOON_S)
+        before = time.monotonic()
+        assert prompts.publish().status == "rejected"
+        assert time.monotonic() - before < 0.9
+    assert "points to nothing" in str(heard.outcomes("rejected")[0].findings)
+    assert heard.of("layer-unavailable") == []
+
+
 def test_a_folder_that_is_removed_and_made_again_is_followed(live: Live, folder: Path) -> None:
     for number in range(3):
         shutil.rmtree(folder)
@@ -317,6 +358,21 @@ def test_changes_are_found_by_polling_where_there_are_no_events(
         wait_until(lambda: all(w.mode == "polling" for w in prompts._following._watches), SOON_S)
         assert len(prompts._following._watches) == 2
     assert caplog.text.count("watcher-polling") == 1
+
+
+def test_health_says_polling_only_as_long_as_there_are_no_events(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_more() -> None:
+        raise OSError(24, "inotify instance limit reached")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(file_events, "make_observer", no_more)
+        prompts = LivePrompts(folder, refresh_s=0.1)
+        assert prompts["a"].user == "one"
+        wait_until(lambda: prompts.health.degraded == ("polling",), SOON_S)
+    wait_until(lambda: prompts.health.degraded == (), SOON_S)
+    prompts.close()
 
 
 # Graphs of YAMLGraph

@@ -977,6 +977,71 @@ def test_whoever_is_dropped_without_close_does_not_count_as_a_process_that_is_be
         assert len(os.listdir(stays.store_folder / "workers")) == 1
 
 
+def test_files_of_processes_that_are_gone_are_removed_at_the_next_start(
+    folder: Path, tmp_path: Path
+) -> None:
+    with LivePrompts(folder, store=tmp_path / "store") as prompts:
+        workers = prompts.store_folder / "workers"  # type: ignore[operator]
+    workers.mkdir(exist_ok=True)
+    old, young = workers / ".new-2", workers / ".new-3"
+    for path in (workers / "1-aa", old, young):
+        path.write_text("{}")
+    os.utime(old, (0, 0))
+    with LivePrompts(folder, store=tmp_path / "store") as prompts:
+        assert prompts.release
+        left = sorted(path.name.partition("-")[0] for path in workers.iterdir())
+        assert left == [".new", str(os.getpid())]
+        assert young.exists()
+
+
+def test_a_change_through_one_process_is_no_file_change_in_another(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    heard = Heard()
+    store = tmp_path / "store"
+    with LivePrompts(folder, store=store, hooks=[heard]) as other, quiet(folder, store=store) as me:
+        assert other["a"].user == "one"
+        time.sleep(0.2)
+        for number in range(10):
+            draft = Draft("a", f"user: n{number}\n".encode())
+            order = {"reason": "put by ada", "who": "ada", "message": "because"}
+            with me.change(draft, **order) as change:
+                assert change.commit(before_write=slow).status == "published"
+            wait_until(lambda: other["a"].user == f"n{number}")  # noqa: B023
+        entries = list(me._store.history())
+        other.rollback(who="Grace")
+        me.publish()
+    assert {outcome.reason for outcome in heard.outcomes("published")[1:-1]} == {
+        "put by ada in another process"
+    }
+    assert [(one.why, one.who, one.message) for one in entries[:-1]] == [
+        ("put by ada", "ada", "because")
+    ] * 10
+
+
+def slow() -> None:
+    """What the audit log may take."""
+    time.sleep(0.02)
+
+
+def test_a_record_is_one_line_and_names_the_layer_in_trouble(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with quiet(folder) as prompts:
+        assert prompts.release
+        write(folder, {"a.yaml": f"user: {BAD}", "b.yaml": f"user: {BAD}"})
+        prompts.publish()
+        folder.rename(folder.with_name("gone"))
+        prompts.publish()
+    refused, gone = [r for r in caplog.records if r.levelname == "WARNING"]
+    assert "\n" not in refused.getMessage()
+    assert "2 errors: " in refused.getMessage()
+    assert " | " in refused.getMessage()
+    assert vars(refused)["outcome"] == "rejected"
+    assert vars(gone)["layer"] == str(folder)
+
+
 def test_the_log_says_once_what_several_looks_refuse(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, multiprocess
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conftest import run_in
@@ -86,6 +86,101 @@ def test_the_live_release_and_its_age_are_told(tmp_path: Path) -> None:
         assert values(metrics)["held"] == {("test",): 1}
         prompts.follow()
         assert values(metrics)["held"] == {("test",): 0}
+
+
+def test_a_hold_is_told_whoever_began_or_ended_it_and_since_when(tmp_path: Path) -> None:
+    write(tmp_path, {"over/a.yaml": "user: a", "base/b.yaml": "user: b"})
+    metrics, late = Metrics(), Metrics()
+
+    def told(metrics: Metrics) -> tuple[float, float]:
+        found = values(metrics)
+        return found["held"]["test",], found["held_since_timestamp_seconds"]["test",]
+
+    with made(tmp_path, metrics) as prompts, made(tmp_path, Metrics()) as other:
+        first = prompts.release.id
+        assert told(metrics) == (0, 0)
+        write(tmp_path, {"over/a.yaml": "user: {{ x"})
+        other.activate(first)
+        since_s = other.health.held_since_s
+        prompts.publish()  # what a process does that follows changes
+        assert told(metrics) == (1, since_s)
+        with made(tmp_path, late) as restarted:
+            assert restarted.health.held_since_s == since_s
+            assert told(late) == (1, since_s)
+        other.follow()
+        prompts.publish()
+        assert told(metrics) == (0, 0)
+
+
+def test_a_refused_edit_and_a_layer_in_trouble_are_told_apart(tmp_path: Path) -> None:
+    write(tmp_path, {"over/a.yaml": "user: a", "base/b.yaml": "user: b"})
+    metrics, after = Metrics(), Metrics()
+    over, base = str(tmp_path / "over"), str(tmp_path / "base")
+    with made(tmp_path, metrics) as prompts:
+        metrics.syncing("test", lambda: prompts.health.layers)
+        assert prompts.release
+        read_s = values(metrics)["layer_read_timestamp_seconds"]
+        assert set(read_s) == {("test", over), ("test", base)}
+        write(tmp_path, {"over/a.yaml": "user: {{ x"})
+        prompts.publish()
+        assert values(metrics)["edit_refused"] == {("test",): 1}
+        (tmp_path / "base").rename(tmp_path / "gone")
+        prompts.publish()
+        told = values(metrics)
+        assert told["edit_refused"] == {("test",): 1}  # still, as far as can be seen
+        assert told["publications_total"]["test", base, "layer-unavailable"] == 1
+        assert told["publications_total"]["test", over, "rejected"] == 1
+        assert told["layer_read_timestamp_seconds"]["test", base] < time.time()
+        (tmp_path / "gone").rename(tmp_path / "base")
+        # After a restart on the last good release it is still refused.
+        with made(tmp_path, after) as restarted:
+            assert restarted.health.degraded == ("rejected-candidate",)
+            told = values(after)
+            assert told["edit_refused"] == {("test",): 1}
+            assert told["last_reload_successful"] == {("test",): 0}
+        write(tmp_path, {"over/a.yaml": "user: a"})
+        prompts.publish()
+        assert values(metrics)["edit_refused"] == {("test",): 0}
+
+
+SEVERAL = """
+from yamlgraph_prompts import LivePrompts, live_graph
+from yamlgraph_prompts.metrics import Metrics
+from tests.files import says
+metrics = Metrics()
+layer = {"a": "user: first"}
+with LivePrompts(layer, environment="x", hooks=[metrics]) as prompts:
+    app = live_graph(says("a"), prompts=prompts).compile()
+    for number in range(NUMBER):
+        layer["a"] = f"user: n{number}"
+        prompts.publish()
+        app.invoke({})
+    if HOLD:
+        prompts.rollback()
+    print(prompts.release.id)
+    print(metrics.exposed().decode())
+"""
+
+
+def test_several_processes_tell_only_living_ones_and_the_newest_releases(tmp_path: Path) -> None:
+    several = tmp_path / "several"
+    several.mkdir()
+    env = {"PROMETHEUS_MULTIPROC_DIR": str(several)}
+    for number, hold in ((25, True), (3, False), (30, False)):
+        script = SEVERAL.replace("NUMBER", str(number)).replace("HOLD", str(hold))
+        live, *lines = run_in(tmp_path, script, env=env).splitlines()
+        # As a server's hook does for a worker that has ended.
+        (pid,) = {file.stem.rpartition("_")[2] for file in several.glob("gauge_live*.db")}
+        multiprocess.mark_process_dead(int(pid), str(several))
+        lines = [line.removeprefix("yamlgraph_prompts_") for line in lines]
+        (info,) = (line for line in lines if line.startswith("release_info{"))
+        assert f'release="{live}"' in info
+        assert info.endswith(" 1.0")
+        # The process that held is gone.
+        assert f'held{{environment="x"}} {float(hold)}' in lines
+        counted = [line for line in lines if line.startswith("runs_total{")]
+        assert len(counted) <= 21
+        assert sum(f'release="{live}"' in line for line in counted) == 1
 
 
 def test_durations_are_a_histogram(tmp_path: Path) -> None:

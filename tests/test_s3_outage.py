@@ -36,6 +36,7 @@ from tests.test_s3_source import publish, release
 from yamlgraph_prompts import Layer
 from yamlgraph_prompts.errors import LayerError, LayerUnavailable
 from yamlgraph_prompts.live_prompts import LivePrompts
+from yamlgraph_prompts.metrics import Metrics
 from yamlgraph_prompts.sources import open_source, polling
 from yamlgraph_prompts.sources import reader as fetch
 from yamlgraph_prompts.sources.polling import Pace
@@ -314,6 +315,33 @@ def test_serving_goes_on_in_an_outage_and_recovery_needs_no_restart(s3: Scripted
         assert prompts.health.layers[0].trouble is None
 
 
+@pytest.mark.parametrize("by_call", [False, True], ids=["seen by a poll", "seen by a call"])
+def test_an_outage_without_a_change_leaves_nothing_behind(
+    s3: ScriptedS3, caplog: pytest.LogCaptureFixture, by_call: bool
+) -> None:
+    s3.put(a="user: same")
+    metrics = Metrics()
+    caplog.set_level("INFO")
+    options = {"watch": True, "refresh_s": 0.05, "startup_deadline_s": 20.0, "hooks": [metrics]}
+    with live(s3, **options) as prompts:
+        assert prompts["a"].user == "same"
+        s3.fault = refused(503, "SlowDown")
+        if by_call:
+            assert prompts.publish().status == "rejected"
+        wait_until(lambda: prompts.health.degraded == ("stale-layer",))
+        bad, good = (f'last_reload_successful{{environment="production"}} {n}.0' for n in (0, 1))
+        wait_until(lambda: bad in text_of(metrics))
+        s3.fault = None
+        wait_until(lambda: prompts.health.degraded == ())
+        wait_until(lambda: prompts.health.last.status == "unchanged")
+        wait_until(lambda: good in text_of(metrics))
+        wait_until(lambda: "s3://acme/prompts/ can be read again." in caplog.text)
+
+
+def text_of(metrics: Metrics) -> str:
+    return metrics.exposed().decode()
+
+
 def test_a_start_on_the_last_good_release_takes_the_news_when_the_bucket_is_back(
     s3: ScriptedS3, tmp_path: Path
 ) -> None:
@@ -377,6 +405,7 @@ LEAVES = """
 import sys, time
 from yamlgraph_prompts.errors import LayerError
 from yamlgraph_prompts.live_prompts import LivePrompts
+from yamlgraph_prompts.metrics import Metrics
 prompts = LivePrompts(sys.argv[1], environment="x", startup_deadline_s=0.5)
 try:
     prompts.release

@@ -577,7 +577,6 @@ def test_a_part_that_is_swapped_while_the_layer_is_read_is_read_again_whole(
 def test_a_folder_that_never_stands_still_is_unavailable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(tmp_path, {"a.yaml": "user: x"})
     ticks = iter(range(1000))
 
     def standing(root: Path) -> tuple[int]:

@@ -132,7 +132,7 @@ class LivePrompts(Editable):
             self._pointed,
             self._report.watcher_trouble,
             self._cannot_look,
-            self._engine.layers_recovered,
+            self._can_look,
             refresh_s,
             watch,
         )
@@ -179,8 +179,7 @@ class LivePrompts(Editable):
         """Read the layers and graphs now, and publish their content.
 
         Args:
-            reason: The operation, for the log and the history.
-            who: Who asks for it, and `message` what for, for the history.
+            reason: The operation, for the history, beside `who` asks for it and a `message`.
 
         Returns:
             The outcome. A bad prompt or an unreadable layer raises nothing: the outcome has the
@@ -198,8 +197,7 @@ class LivePrompts(Editable):
 
         Args:
             release_id: The id, or its beginning.
-            reason: The operation, for the log and the history.
-            who: Who asks for it, and `message` what for, for the history.
+            reason: The operation, for the history, beside `who` asks for it and a `message`.
 
         Returns:
             The outcome; ``"rejected"`` if the release does not fit the current graphs.
@@ -368,6 +366,11 @@ class LivePrompts(Editable):
             elif self._report.store_refused:
                 # No file tells that there is room again; this is called every now and then.
                 self._changed(Trigger.POLL)
+
+    def _can_look(self) -> None:
+        if self._engine.layers_recovered():
+            # The content is as before, but the last outcome is of the outage.
+            self._changed(Trigger.POLL)
 
     def _cannot_look(self, problem: LayerError) -> None:
         with self._publishing() as engine:

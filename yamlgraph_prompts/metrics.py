@@ -6,17 +6,18 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Literal
 
 from yamlgraph_prompts._model.events import Event
+from yamlgraph_prompts._model.trigger import Trigger
 from yamlgraph_prompts._text.escaping import printable
 from yamlgraph_prompts.errors import MissingExtra
 
 if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry
+    from prometheus_client import CollectorRegistry, Metric
 
-    from yamlgraph_prompts._model.health import LayerState
+    from yamlgraph_prompts._model.health import Health, LayerState
     from yamlgraph_prompts._model.release import Outcome, Release
 
     Layers = Callable[[], Iterable[LayerState]]
@@ -77,7 +78,12 @@ class Metrics:
             "last_reload_success_timestamp_seconds", "When an attempt to publish last succeeded."
         )
         self._success = self._gauge(
-            "last_reload_successful", "Whether the last attempt to publish succeeded.", mode="min"
+            "last_reload_successful",
+            "Whether the last attempt to publish succeeded.",
+            mode="livemin",
+        )
+        self._edit_refused = self._gauge(
+            "edit_refused", "Whether the check refuses what the layers hold."
         )
         self._info = self._gauge(
             "release_info", "1 for the live release.", "release", mode="liveall"
@@ -89,6 +95,12 @@ class Metrics:
             "release_age_seconds", "For how long the live release has been live."
         )
         self._held = self._gauge("held", "Whether the layers are not followed.")
+        self._held_since = self._gauge(
+            "held_since_timestamp_seconds", "Since when they are not; 0 where they are."
+        )
+        self._seen = self._gauge(
+            "layer_read_timestamp_seconds", "When a layer was last read without trouble.", "layer"
+        )
         self._runs = self._counter("runs", "Runs of graphs that started, by release.", "release")
         self._trouble = self._counter(
             "trouble", "Trouble with layers, the store or the watcher, by kind.", "kind", "layer"
@@ -113,8 +125,9 @@ class Metrics:
         environment = printable(event.environment or "")
         if event.kind == "publication" and event.outcome is not None:
             self._published(environment, event.outcome, event.at_s)
-        elif event.kind in ("held", "following"):
-            self._held.labels(environment).set(event.kind == "held")
+            self._holding(environment, event.held_since_s)
+        elif event.kind == "following":
+            self._holding(environment, None)
         elif event.kind in _TROUBLE or event.kind == "missing-release":
             self._trouble.labels(environment, event.kind, printable(event.layer or "")).inc()
         self._sync()
@@ -138,18 +151,18 @@ class Metrics:
         self._synced[environment, *(layer.url for layer in layers())] = layers
         self._sync()
 
-    def serving(self, environment: str, release: Release, since_s: float, held: bool) -> None:
+    def serving(self, environment: str, release: Release, health: Health) -> None:
         """Record what is live already, for metrics that are created later.
 
         Args:
             environment: The environment.
             release: The live release.
-            since_s: Since when, in seconds since the epoch.
-            held: Whether it is held.
+            health: The state of the prompts: ``prompts.health``.
         """
+        since_s, last = health.live_since_s or time.time(), health.last
         self._served(environment, release, since_s)
-        self._held.labels(environment).set(held)
-        self._success.labels(environment).set(1)
+        self._holding(environment, health.held_since_s)
+        self._attempted(environment, last)
         self._success_at.labels(environment).set(since_s)
 
     def exposed(self) -> bytes:
@@ -159,10 +172,8 @@ class Metrics:
             self._age.labels(environment or "").set(max(0.0, time.time() - since_s))
         if not self._several:
             return prometheus.generate_latest(self.registry)
-        from prometheus_client import multiprocess
-
         together = prometheus.CollectorRegistry()
-        multiprocess.MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+        together.register(_AllProcesses())
         return prometheus.generate_latest(together)
 
     def _counter(self, name: str, about: str, *labels: str) -> prometheus.Counter:
@@ -171,7 +182,11 @@ class Metrics:
         )
 
     def _gauge(
-        self, name: str, about: str, *labels: str, mode: Literal["max", "min", "liveall"] = "max"
+        self,
+        name: str,
+        about: str,
+        *labels: str,
+        mode: Literal["livemax", "livemin", "liveall"] = "livemax",
     ) -> prometheus.Gauge:
         return prometheus.Gauge(
             f"{_PREFIX}_{name}",
@@ -182,21 +197,38 @@ class Metrics:
         )
 
     def _published(self, environment: str, outcome: Outcome, at_s: float) -> None:
-        layer = self._layer(environment, outcome)
-        self._publications.labels(environment, outcome.status, printable(layer)).inc()
-        self._duration.labels(environment, outcome.status).observe(outcome.elapsed_s)
-        good = outcome.status != "rejected"
-        self._success.labels(environment).set(good)
-        if good:
+        layer, status = self._layer(environment, outcome), _status(outcome)
+        self._publications.labels(environment, status, printable(layer)).inc()
+        self._duration.labels(environment, status).observe(outcome.elapsed_s)
+        if outcome.trigger is not Trigger.LAST_GOOD:
+            # Where the last good release is served, what the layers hold is still refused.
+            self._attempted(environment, outcome)
+        if outcome.status != "rejected":
             self._success_at.labels(environment).set(at_s)
         if outcome.release is not None:
             self._served(environment, outcome.release, at_s)
+
+    def _attempted(self, environment: str, last: Outcome | None) -> None:
+        good, is_refused = (
+            not last or last.status != "rejected",
+            bool(last and last.is_refused_edit),
+        )
+        self._success.labels(environment).set(good)
+        if good or is_refused:
+            self._edit_refused.labels(environment).set(is_refused)
+
+    def _holding(self, environment: str, since_s: float | None) -> None:
+        self._held.labels(environment).set(since_s is not None)
+        self._held_since.labels(environment).set(since_s or 0.0)
 
     def _served(self, environment: str, release: Release, at_s: float) -> None:
         before = self._live.get(environment)
         if before is not None and before[0] == release.id:
             return
-        if before is not None and not self._several:
+        if before is not None and self._several:
+            # Nothing can be removed from the files that processes share.
+            self._info.labels(environment, before[0]).set(0)
+        elif before is not None:
             self._info.remove(environment, before[0])
         self._live[environment] = (release.id, at_s)
         self._layers[environment] = {layer.url: layer.version for layer in release.layers}
@@ -221,6 +253,8 @@ class Metrics:
             for (environment, *_), layers in self._synced.items():
                 for layer in layers():
                     url = printable(layer.url)
+                    if layer.seen_s is not None:
+                        self._seen.labels(environment, url).set(layer.seen_s)
                     totals[0][environment, url] += layer.requests
                     totals[1][environment, url] += layer.received_bytes
             earlier, self._counted = self._counted, totals
@@ -247,3 +281,31 @@ class Metrics:
             del self._runs_of[oldest]
             self._runs.remove(printable(oldest[0]), oldest[1])
         return counter
+
+
+def _status(outcome: Outcome) -> str:
+    """The status; where it is rejected and no author can mend that, the trouble."""
+    if outcome.status != "rejected" or outcome.is_refused_edit:
+        return outcome.status
+    return "layer-unavailable" if outcome.errors[0].code == "layer" else "store-trouble"
+
+
+class _AllProcesses:
+    """The metrics of all processes together, without releases that are long gone."""
+
+    def collect(self) -> Iterator[Metric]:
+        from prometheus_client import multiprocess
+
+        found = list(multiprocess.MultiProcessCollector(None).collect())  # type: ignore[no-untyped-call]
+        live: set[str] = set()
+        for family in found:
+            if family.name == f"{_PREFIX}_release_info":
+                family.samples = [sample for sample in family.samples if sample.value]
+                live = {sample.labels["release"] for sample in family.samples}
+        for family in found:
+            if family.name == f"{_PREFIX}_runs":
+                # In the order in which they began.
+                releases = dict.fromkeys(sample.labels["release"] for sample in family.samples)
+                kept = {*live, *list(releases)[-KEPT_RELEASES:]}
+                family.samples = [one for one in family.samples if one.labels["release"] in kept]
+            yield family

@@ -230,11 +230,11 @@ def test_it_is_bounded_in_length_and_changes_nothing_twice() -> None:
     assert len(logged("%s", "x" * 10**6)) < LIMIT_CHARS + 10
 
 
-def test_our_own_lines_stay_lines() -> None:
+def test_our_own_lines_stay_lines_and_are_one_in_the_log() -> None:
     lines = Lines.of("one:", "two\nthree", Lines.of("four", "five"))
     assert lines == "one:\n  two\\nthree\n  four\n  five"
     assert str(PromptsError(lines)) == lines
-    assert logged("%s", lines) == f"ERROR {lines}"
+    assert logged("%s", lines) == "ERROR one: two\\nthree | four | five"
 
 
 def test_names_in_a_folder_are_escaped_in_what_is_logged_and_answered(

@@ -133,7 +133,7 @@ PARSERS: dict[str, Callable[[str], object]] = {
     "Content-Type": lambda text: _body(f"application/json;{text}")("x"),
     "the cookie's value": _SESSIONS.find,
     "a token": Tokens(TOKENS).find,
-    "an address": lambda text: (_ATTEMPTS.failed(text), _ATTEMPTS.wait_s(text)),
+    "an address": lambda text: (_ATTEMPTS.failed(text, text), _ATTEMPTS.wait_s(text, text)),
     "the way up": lambda text: up(_scope("/" + text)),
     "the way to the sign-in": lambda text: to_sign_in(_scope("/" + text), _headers()),
     "where to go next": _safe,

@@ -32,7 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = parse(words)
         from yamlgraph_prompts._cli.terminal import hear_log
 
-        with hear_log(debug=arguments.debug, quiet=arguments.command != "run"):
+        quiet, serves = arguments.command != "run", arguments.command == "serve"
+        with hear_log(debug=arguments.debug, quiet=quiet, serves=serves):
             module, _, function = arguments.target.partition(":")
             code: int = getattr(import_module(module), function or "run")(arguments)
         sys.stdout.flush()

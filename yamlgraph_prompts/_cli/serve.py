@@ -45,7 +45,9 @@ def run(arguments: Any) -> int:
     with _listen(arguments.host, arguments.port) as sock, selection.live(watch=True) as prompts:
         config = uvicorn.Config(
             _app(prompts, arguments, is_open=is_open),
-            log_level="warning",
+            # To the handler of `hear_log`.
+            log_config=None,
+            log_level="info",
             timeout_graceful_shutdown=STOP_S,
             server_header=False,
             # By default uvicorn trusts every process of this machine.

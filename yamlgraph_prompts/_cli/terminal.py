@@ -14,6 +14,7 @@ from itertools import groupby
 from typing import Any, TextIO
 
 from yamlgraph_prompts._text.escaping import Lines, escaped, printable
+from yamlgraph_prompts._text.log_escaping import EscapingFilter
 from yamlgraph_prompts.errors import PromptsError, PromptsRejected
 from yamlgraph_prompts.findings import Finding
 
@@ -110,34 +111,47 @@ def finding_lines(findings: Iterable[Finding], stream: TextIO | None = None) -> 
 
 
 @contextmanager
-def hear_log(*, debug: bool, quiet: bool) -> Iterator[None]:
+def hear_log(*, debug: bool, quiet: bool, serves: bool = False) -> Iterator[None]:
     """Put the package's log on standard error for as long as the command runs.
 
     Args:
         debug: Show all records, of every package.
         quiet: Show only warnings of other packages: YAMLGraph logs each node that it builds.
+        serves: Show what happens, one line a record, with its time.
     """
     logger = logging.getLogger("yamlgraph_prompts")
     handler = logging.StreamHandler(sys.stderr)
-    handler.setLevel(logging.DEBUG if debug else logging.WARNING)
-    if not debug:
+    handler.setLevel(logging.DEBUG if debug else logging.INFO if serves else logging.WARNING)
+    if not debug and not serves:
         # The command prints the findings itself.
         handler.addFilter(lambda record: not str(record.msg).startswith("Not published"))
-    handler.setFormatter(logging.Formatter("%(levelname)s %(message)s" if debug else "%(message)s"))
+    text = "%(levelname)s %(message)s" if debug or serves else "%(message)s"
+    handler.setFormatter(_OneLine(f"%(asctime)s {text}") if serves else logging.Formatter(text))
+    if serves:
+        handler.addFilter(EscapingFilter())
+        logging.getLogger("uvicorn").addHandler(handler)
     level, propagate, disabled = logger.level, logger.propagate, logging.root.manager.disable
     logger.addHandler(handler)
     logger.propagate = False
-    if debug:
-        logger.setLevel(logging.DEBUG)
+    if debug or serves:
+        logger.setLevel(logging.DEBUG if debug else logging.INFO)
     elif quiet:
         logging.disable(logging.INFO)
     try:
         yield
     finally:
         logger.removeHandler(handler)
+        logging.getLogger("uvicorn").removeHandler(handler)
         logger.setLevel(level)
         logger.propagate = propagate
         logging.disable(disabled)
+
+
+class _OneLine(logging.Formatter):
+    """A traceback too is on the line of its record."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return super().format(record).replace("\n", " | ")
 
 
 def _coloured(stream: TextIO) -> bool:

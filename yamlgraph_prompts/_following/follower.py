@@ -66,6 +66,11 @@ class Following:
         return self._watches is not None
 
     @property
+    def polling(self) -> bool:
+        """Whether files are compared now and then, as there are no file events."""
+        return any(getattr(watch, "mode", "") == "polling" for watch in self._watches or ())
+
+    @property
     def will_tell(self) -> bool:
         """Whether files may be half written just now; their change will be reported."""
         return self._files is not None and self._files.unsettled

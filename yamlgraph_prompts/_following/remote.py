@@ -60,12 +60,12 @@ class RemoteFollower:
             delay_s = self._pace.next_s(rand, retry_after_s)
 
     def _looked(self, is_new: bool) -> None:
-        if self._pace.failures:
-            self._reported = None
-            self._call(self._well)
+        self._reported = None
         self._pace = self._pace.well()
         if is_new:
             self._call(self._changed, Trigger.POLL)
+        else:
+            self._call(self._well)
 
     def _report(self, problem: LayerError) -> None:
         if self._reported != problem.message:

@@ -61,6 +61,11 @@ class Entry:
         """The release of the first arm."""
         return self.arms[0].release
 
+    @property
+    def cause(self) -> str:
+        """Why it was added, and by whom."""
+        return self.why if not self.who or self.who in self.why else f"{self.why} by {self.who}"
+
     def undone_by(self, release_id: str) -> str | None:
         """What to say of a change to `release_id`, where this is a rollback from it just now."""
         ago_s = time.time() - self.at_s

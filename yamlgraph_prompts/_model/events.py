@@ -41,6 +41,8 @@ class Event:
         outcome: The outcome, for a ``"publication"``.
         reason: What started the attempt: ``"start"``, ``"file change"``, ``"poll"``, ...
         layer: The URL of the layer, if any.
+        held_since_s: For a ``"publication"``: since when the layers are not followed, in seconds
+            since the epoch; None: they are followed.
         at_s: Seconds since the epoch.
     """
 
@@ -51,6 +53,7 @@ class Event:
     outcome: Outcome | None = None
     reason: str | None = None
     layer: str | None = None
+    held_since_s: float | None = None
     at_s: float = field(default_factory=time.time)
 
     def __post_init__(self) -> None:

@@ -28,7 +28,7 @@ class Health:
 
     release: str | None  # the live release's id; None before the first one
     live_since_s: float | None  # when this process took it, since the epoch
-    held: bool  # whether the layers are not followed
+    held_since_s: float | None  # since when the layers are not followed; None: they are
     last: Outcome | None  # of the last publication
     last_at_s: float | None  # when that was, since the epoch
     layers: tuple[LayerState, ...]  # highest priority first
@@ -40,6 +40,11 @@ class Health:
     asked: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
+    def held(self) -> bool:
+        """Whether the layers are not followed."""
+        return self.held_since_s is not None
+
+    @property
     def degraded(self) -> tuple[str, ...]:
         """What an operator should look at, by name; ``()`` when all is well.
 
@@ -48,7 +53,7 @@ class Health:
         """
         conditions = {
             "stale-layer": any(layer.trouble for layer in self.layers),
-            "rejected-candidate": self.last is not None and self.last.status == "rejected",
+            "rejected-candidate": self.last is not None and self.last.is_refused_edit,
             "hold": self.held,
             "watcher-restarted": self.watcher_restarts > 0,
             "polling": self.polling,

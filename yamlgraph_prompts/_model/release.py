@@ -306,6 +306,11 @@ class Outcome:
         return tuple(f for f in self.findings if f.severity == "error")
 
     @property
+    def is_refused_edit(self) -> bool:
+        """Whether the prompts themselves are refused, and not a layer or the store in trouble."""
+        return not {finding.code for finding in self.errors} <= {"layer", "store"}
+
+    @property
     def warnings(self) -> tuple[Finding, ...]:
         """The findings that do not reject a release."""
         return tuple(f for f in self.findings if f.severity == "warning")

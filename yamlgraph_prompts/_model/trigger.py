@@ -46,3 +46,8 @@ _AUTOMATIC = frozenset(
         Trigger.OTHER_PROCESS,
     }
 )
+
+
+def is_automatic(reason: str) -> bool:
+    """Whether a reason in the history is that of a trigger which no caller asked for."""
+    return reason in {trigger.value for trigger in _AUTOMATIC}

@@ -6,6 +6,7 @@ Whatever fails leaves what is live untouched. Its caller holds the lock.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -128,7 +129,7 @@ class Engine:
             refused = refused or self._point(self.live.candidate, attempt, held=False)
             if refused is not None:
                 return self.reported(refused)
-            self.live = self.live and replace(self.live, held=False)
+            self.live = self.live and replace(self.live, held_since_s=None)
         self._report.event("following", "The layers are followed again.")
         return outcome
 
@@ -183,9 +184,9 @@ class Engine:
         """A look at a layer failed while nothing was to be published."""
         return self.reported(self._unreadable(problem, Attempt(Trigger.POLL)))
 
-    def layers_recovered(self) -> None:
-        """The layers were read; reports those that could not be read before."""
-        self._report.layers_recovered([r.url for r in self.readers if r.state.trouble])
+    def layers_recovered(self) -> bool:
+        """Report the layers that can be read again; whether there are any."""
+        return self._report.layers_recovered([r.url for r in self.readers if r.state.trouble])
 
     def announce(self) -> None:
         """Announce to the host's other processes what this one serves."""
@@ -222,7 +223,8 @@ class Engine:
         live = self.live
         action = decide(pointer, self._state, None, attempt.trigger)
         if action is Action.UNHOLD:
-            self.live = self.live and replace(self.live, held=False)
+            logger.info("The hold has ended.", extra=self._report.fields())
+            self.live = self.live and replace(self.live, held_since_s=None)
         if action is not Action.OBEY or pointer is None:
             return None
         try:
@@ -249,7 +251,7 @@ class Engine:
                 *more,
                 "What the layers hold is served here instead. The hold ends with follow().",
             )
-            logger.error(message)
+            logger.error(message, extra=self._report.fields(release=pointer.release))
             self._report.event("store-trouble", message, release=pointer.release)
         return None
 
@@ -283,7 +285,7 @@ class Engine:
             return
         self.reported(outcome)
         message = f"The last good release {last.id[:12]} is served, because at the start: {why}"
-        logger.error(message)
+        logger.error(message, extra=self._report.fields(release=last.id))
         self._report.event("layer-unavailable", message, release=last.id)
 
     def _take(
@@ -310,6 +312,7 @@ class Engine:
             write()
             self.live = replace(live, candidate=candidate)
             return attempt.outcome("unchanged", self.release, candidate)
+        attempt = attempt.as_in_history(self._store, candidate.release.id, held=held)
         refused = self.keep(candidate, attempt)
         if refused is not None:
             return refused
@@ -326,7 +329,9 @@ class Engine:
             refused = self._point(candidate, attempt, held=held)
             if refused is not None:
                 return refused
-        self.live = Live(candidate, builds, held)
+        entry, now_s = self._store.current(), time.time()
+        held_since_s = (entry.at_s if entry else now_s) if held else None
+        self.live = Live(candidate, builds, held_since_s, now_s)
         return attempt.outcome("published", self.release, candidate)
 
     def keep(self, candidate: Candidate, attempt: Attempt) -> Outcome | None:
@@ -358,7 +363,8 @@ class Engine:
 
     def reported(self, outcome: Outcome) -> Outcome:
         """Log the outcome, call the hooks, announce what is served, tidy up, and return it."""
-        self._report.outcome(outcome, store_trouble=self._store.retreated)
+        held_since_s = self.live.held_since_s if self.live else None
+        self._report.outcome(outcome, held_since_s, store_trouble=self._store.retreated)
         # A process that only loads, and forks those that serve, is none of them.
         if self._replicas is not None and self._replicas.joined:
             self.announce()

@@ -78,12 +78,12 @@ class Inspectable:
         return Health(
             release=live.release.id if live else None,
             live_since_s=live.since_s if live else None,
-            held=live is not None and live.held,
+            held_since_s=live.held_since_s if live else None,
             last=last[0] if last else None,
             last_at_s=last[1] if last else None,
             layers=tuple(reader.state for reader in self._readers),
             watcher_restarts=self._report.watcher_restarts,
-            polling=self._report.polling,
+            polling=self._following.polling,
             store_trouble=self._store.trouble,
             following=self._following.started,
             asked={

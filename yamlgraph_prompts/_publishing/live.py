@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from yamlgraph_prompts._live import Build
 from yamlgraph_prompts._model.release import Release
@@ -18,8 +17,12 @@ class Live:
 
     candidate: Candidate
     builds: Mapping[int, Build]  # by the handles' tokens
-    held: bool  # whether the layers are not followed
-    since_s: float = field(default_factory=time.time)  # since the epoch
+    held_since_s: float | None  # since when the layers are not followed; None: they are
+    since_s: float  # when it became live, since the epoch
+
+    @property
+    def held(self) -> bool:
+        return self.held_since_s is not None
 
     @property
     def release(self) -> Release:

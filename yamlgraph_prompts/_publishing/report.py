@@ -13,7 +13,7 @@ from typing import Any
 from yamlgraph_prompts._model.events import Event, EventKind, Hook, tell, wants
 from yamlgraph_prompts._model.release import Outcome
 from yamlgraph_prompts._model.trigger import Trigger
-from yamlgraph_prompts._text.escaping import Lines
+from yamlgraph_prompts._text.escaping import Lines, printable
 from yamlgraph_prompts.errors import LayerError
 from yamlgraph_prompts.findings import Finding
 
@@ -40,7 +40,6 @@ class Report:
         self._refused: object = None
         self._store_trouble: str | None = None
         self.watcher_restarts = 0
-        self.polling = False
         self.renew()
 
     def renew(self) -> None:
@@ -80,20 +79,38 @@ class Report:
         event = Event("run-started", "A run began.", environment=self._environment, release=release)
         tell((hook,), event)
 
+    def fields(self, **facts: str | None) -> dict[str, str]:
+        """What a record carries beside its message, for formatters that write JSON."""
+        known = {name: printable(value) for name, value in facts.items() if value is not None}
+        return {"environment": self._environment, **known}
+
     def event(self, kind: EventKind, message: str, **facts: Any) -> None:
         """Hand an event to every hook."""
         hooks = [hook for hook in self._hooks if wants(hook, kind)]
         if hooks:
             tell(hooks, Event(kind, message, environment=self._environment, **facts))
 
-    def outcome(self, outcome: Outcome, *, store_trouble: str | None = None) -> None:
+    def outcome(
+        self,
+        outcome: Outcome,
+        held_since_s: float | None = None,
+        store_trouble: str | None = None,
+    ) -> None:
         """Log an outcome and hand it to every hook, after news of the store."""
         if store_trouble is not None and store_trouble != self._store_trouble:
             self._store_trouble = store_trouble
             self.event("store-trouble", store_trouble)
-        self.last = (outcome, time.time())
+        if self.last is None or outcome.trigger is not Trigger.LAST_GOOD:
+            # What the layers hold is still refused where the last good release is served.
+            self.last = (outcome, time.time())
         if outcome.status != "rejected" and outcome.trigger is not Trigger.LAST_GOOD:
             self._refused = None
+        fields = self.fields(
+            release=outcome.release.id if outcome.release else None,
+            outcome=outcome.status,
+            reason=outcome.reason,
+            layer=next((error.file for error in outcome.errors if error.code == "layer"), None),
+        )
         if outcome.status == "published" and outcome.release is not None:
             logger.info(
                 "Release %s of %d prompt%s is live in %s (%s, %.1f ms).",
@@ -103,20 +120,23 @@ class Report:
                 self._environment,
                 outcome.reason,
                 outcome.elapsed_s * 1e3,
+                extra=fields,
             )
             self._warn(outcome)
         elif outcome.status == "rejected" and not self._is_logged(outcome):
             where = (self._environment, outcome.reason)
             why = summary(outcome, show=without_excerpts)
-            logger.warning("Not published in %s (%s): %s", *where, why)
+            logger.warning("Not published in %s (%s): %s", *where, why, extra=fields)
         elif outcome.status == "held":
-            logger.info("Changes are not published until follow() is called (%s).", outcome.reason)
+            text = "Changes are not published until follow() is called (%s)."
+            logger.info(text, outcome.reason, extra=fields)
         self.event(
             "publication",
             f"{outcome.status} ({outcome.reason})",
             outcome=outcome,
             reason=outcome.reason,
             release=outcome.release.id if outcome.release else None,
+            held_since_s=held_since_s,
         )
 
     def _is_logged(self, refused: Outcome) -> bool:
@@ -147,16 +167,19 @@ class Report:
             self.event("layer-unavailable", str(problem), layer=problem.layer)
         return Finding("error", "layer", problem.message, file=problem.layer, hint=problem.hint)
 
-    def layers_recovered(self, still_troubled: Collection[str]) -> None:
-        """Every layer but these can be read."""
-        for layer in self._troubled.keys() - set(still_troubled):
+    def layers_recovered(self, still_troubled: Collection[str]) -> bool:
+        """Every layer but these can be read; whether one of them could not be."""
+        recovered = self._troubled.keys() - set(still_troubled)
+        for layer in recovered:
             del self._troubled[layer]
-            self.event("layer-recovered", f"{layer} can be read again.", layer=layer)
+            message = f"{layer} can be read again."
+            logger.info(message, extra=self.fields(layer=layer))
+            self.event("layer-recovered", message, layer=layer)
+        return bool(recovered)
 
     def watcher_trouble(self, kind: str, message: str) -> None:
         """The watcher could only poll, or had to be restarted; it has logged that itself."""
         if kind == "watcher-polling":
-            self.polling = True
             self.event("watcher-polling", message)
         else:
             self.watcher_restarts += 1

@@ -180,10 +180,10 @@ def _app(
 def _counting(prompts: LivePrompts) -> Metrics:
     metrics = Metrics()
     health = prompts.health
-    if health.release is not None and health.live_since_s is not None:
+    if health.release is not None:
         # Not `prompts.release`: that is a use, and would start threads before a server forks.
         release = prompts.find(health.release)
-        metrics.serving(prompts.environment, release, health.live_since_s, health.held)
+        metrics.serving(prompts.environment, release, health)
     prompts.observe(metrics)
     return metrics
 

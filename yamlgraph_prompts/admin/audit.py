@@ -69,6 +69,11 @@ class Audit:
             status=status,
             **facts,
         )
+        if status != "begun":
+            known = {name: value for name, value in facts.items() if isinstance(value, str)}
+            fields = {**known, "who": line.who, "action": action, "outcome": status}
+            fields.pop("message", None)  # the record's own name for its text
+            logger.info("%s by %s: %s", action, line.who, status, extra=fields)
         # A line end first: a process that was killed may have left half a line.
         data = b"\n" + json.dumps(line.model_dump(exclude_none=True)).encode() + b"\n"
         folder = self._folder()

@@ -8,12 +8,14 @@ from __future__ import annotations
 import hmac
 import logging
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 from urllib.parse import quote
+from uuid import uuid4
 
 import anyio
 from starlette.datastructures import Headers, MutableHeaders
@@ -21,6 +23,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from yamlgraph_prompts._text.log_escaping import request_id
 from yamlgraph_prompts.admin.problems import SECURITY_HEADERS, Refusal
 from yamlgraph_prompts.admin.security import paths
 from yamlgraph_prompts.admin.security.auth import Attempts, Tokens, Who
@@ -32,6 +35,7 @@ T = TypeVar("T")
 WHO = "yamlgraph_prompts_who"
 OPEN_PATHS = frozenset({"/health/live", "/health/ready", paths.SIGN_IN})
 EVENTS = "/events"
+REQUEST_ID = "x-request-id"
 CSRF = "x-csrf-token"
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -51,7 +55,7 @@ class Limits:
             deciding which release is live, and health have places of their own.
         trials: How many previews, checks and diffs do, each in a worker process.
         bodies: How many requests with a body one role may have under way.
-        failures: How often an address may fail in `failures_s`.
+        failures: How often an address may send one wrong token in `failures_s`, and how many.
         failures_s: Seconds after which failures are forgotten.
         listeners: How many may listen to events at once.
     """
@@ -93,31 +97,32 @@ class ByToken:
         shown = _bearer(headers) or headers.get(self._header)
         if not shown:
             return self._by_cookie(scope, headers)
-        return self._counted(scope, lambda: self._tokens.find(shown))
+        return self._counted(scope, shown, self._tokens.find)
 
     def sign_in(self, scope: Scope, headers: Headers, token: str) -> Session:
         """A session for the owner of `token`."""
         if is_foreign(headers):
             raise Refusal(403, "cross-site", "Requests from other sites are not allowed.")
-        return self._counted(scope, lambda: self.sessions.start(token))
+        return self._counted(scope, token, self.sessions.start)
 
-    def _counted(self, scope: Scope, find: Callable[[], T | None]) -> T:
+    def _counted(self, scope: Scope, token: str, find: Callable[[str], T | None]) -> T:
+        found = find(token)
+        if found is not None:
+            # Whatever others behind the same proxy send: a rollback must get through.
+            return found
         from_ = address(scope)
-        wait_s = self._attempts.wait_s(from_)
+        wait_s = self._attempts.wait_s(from_, token)
         if wait_s:
             raise Refusal(
                 429,
                 "too-many-attempts",
-                "Too many wrong tokens came from this address.",
-                hint="Wait, then use a valid token.",
+                "This wrong token, or too many others, came from this address too often.",
+                hint="Use a valid token.",
                 headers={"Retry-After": str(math.ceil(wait_s))},
             )
-        found = find()
-        if found is None:
-            self._attempts.failed(from_)
-            logger.warning("Invalid admin token from %s.", from_)
-            raise unknown("This token is unknown or has expired.")
-        return found
+        self._attempts.failed(from_, token)
+        logger.warning("Invalid admin token from %s.", from_)
+        raise unknown("This token is unknown or has expired.")
 
     def session(self, headers: Headers) -> Session | None:
         """The session that the cookie stands for."""
@@ -189,9 +194,11 @@ class Gate:
                 headers = MutableHeaders(scope=message)
                 for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
+                headers[REQUEST_ID] = request_id.get() or ""
             await send(message)
 
         headers = Headers(scope=scope)
+        request_id.set(_request_id(headers))
         try:
             self._fits(scope)
             who = self._access.who(scope, headers)
@@ -299,6 +306,12 @@ def address(scope: Scope) -> str:
     """The client's address by the server, which knows which proxies to trust."""
     client: Any = scope.get("client")
     return str(client[0]) if client else "local"
+
+
+def _request_id(headers: Headers) -> str:
+    """The client's or proxy's name for a request, if it is a plain word, or a new one."""
+    given = headers.get(REQUEST_ID, "")
+    return given if re.fullmatch(r"[\w.:-]{1,64}", given, re.ASCII) else uuid4().hex[:16]
 
 
 def _bearer(headers: Headers) -> str | None:
