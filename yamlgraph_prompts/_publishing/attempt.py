@@ -18,7 +18,7 @@ from yamlgraph_prompts.findings import Finding
 if TYPE_CHECKING:
     from yamlgraph_prompts.registry.store import Store
 
-CHANGED_WITHIN_S = 0.5
+CHANGED_WITHIN_S = 0.1  # a change in this process may wait for this one meanwhile
 
 
 @dataclass(frozen=True, slots=True)

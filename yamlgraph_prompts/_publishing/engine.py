@@ -345,7 +345,10 @@ class Engine:
     def _point(self, candidate: Candidate, attempt: Attempt, *, held: bool) -> Outcome | None:
         pointer, release = self._store.current(), candidate.release.id
         if pointer is not None and (pointer.release, pointer.held) == (release, held):
-            return None
+            seen_first = attempt.trigger is Trigger.CHANGE and pointer.number > self._looked_at
+            if not seen_first:
+                # Else another process saw the file before its author could be named.
+                return None
         since = None if held or attempt.trigger is Trigger.FOLLOW else self._looked_at
         if since is not None and pointer is not None and pointer.held and pointer.number <= since:
             # The hold cannot be obeyed here; that does not end it: other processes may serve it.
