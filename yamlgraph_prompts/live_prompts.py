@@ -368,8 +368,7 @@ class LivePrompts(Editable):
                 self._changed(Trigger.POLL)
 
     def _can_look(self) -> None:
-        if self._engine.layers_recovered():
-            # The content is as before, but the last outcome is of the outage.
+        if self._engine.layers_recovered():  # with the content of before, which is no news
             self._changed(Trigger.POLL)
 
     def _cannot_look(self, problem: LayerError) -> None:

@@ -34,6 +34,7 @@ CONTENT_TYPE = prometheus.CONTENT_TYPE_LATEST
 KEPT_RELEASES = 20
 
 _PREFIX = "yamlgraph_prompts"
+_Mode = Literal["livemax", "livemin", "liveall"]
 _TROUBLE = ("layer-unavailable", "watcher-restarted", "watcher-polling", "store-trouble")
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -77,11 +78,8 @@ class Metrics:
         self._success_at = self._gauge(
             "last_reload_success_timestamp_seconds", "When an attempt to publish last succeeded."
         )
-        self._success = self._gauge(
-            "last_reload_successful",
-            "Whether the last attempt to publish succeeded.",
-            mode="livemin",
-        )
+        text = "Whether the last attempt to publish succeeded."
+        self._success = self._gauge("last_reload_successful", text, mode="livemin")
         self._edit_refused = self._gauge(
             "edit_refused", "Whether the check refuses what the layers hold."
         )
@@ -182,11 +180,7 @@ class Metrics:
         )
 
     def _gauge(
-        self,
-        name: str,
-        about: str,
-        *labels: str,
-        mode: Literal["livemax", "livemin", "liveall"] = "livemax",
+        self, name: str, about: str, *labels: str, mode: _Mode = "livemax"
     ) -> prometheus.Gauge:
         return prometheus.Gauge(
             f"{_PREFIX}_{name}",
@@ -209,10 +203,8 @@ class Metrics:
             self._served(environment, outcome.release, at_s)
 
     def _attempted(self, environment: str, last: Outcome | None) -> None:
-        good, is_refused = (
-            not last or last.status != "rejected",
-            bool(last and last.is_refused_edit),
-        )
+        good = last is None or last.status != "rejected"
+        is_refused = last is not None and last.is_refused_edit
         self._success.labels(environment).set(good)
         if good or is_refused:
             self._edit_refused.labels(environment).set(is_refused)

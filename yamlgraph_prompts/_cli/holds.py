@@ -102,7 +102,9 @@ def order(arguments: Any) -> int:
             say(f"  Changes are checked but not published until you run: {again}")
         if ends_hold or status != "rejected":
             say(f"  Applies to every process that shares the store {store.folder}")
-            say(f"  On this machine: {_reached(taken, workers)}")
+            reach = f"{taken} of {workers} running processes serve it now"
+            nobody = "no process follows changes; the next one that starts will serve it"
+            say(f"  On this machine: {reach if workers else nobody}")
     if status == "rejected":
         return 1
     return 0 if ends_hold or workers else NOBODY_SERVES_IT
@@ -222,12 +224,6 @@ def _audit(selection: Selection, arguments: Any, **facts: str | None) -> None:
         from_reserve(folder, lambda: append(folder / AUDIT_FILE, data, sync=False))
     except OSError as problem:
         note(f"The audit log could not be written: {problem.strerror}.")
-
-
-def _reached(taken: int, workers: int) -> str:
-    if not workers:
-        return "no process follows changes; the next one that starts will serve it"
-    return f"{taken} of {workers} running processes serve it now"
 
 
 def _follow_command(arguments: Any, selection: Selection) -> str:

@@ -41,8 +41,7 @@ class Event:
         outcome: The outcome, for a ``"publication"``.
         reason: What started the attempt: ``"start"``, ``"file change"``, ``"poll"``, ...
         layer: The URL of the layer, if any.
-        held_since_s: For a ``"publication"``: since when the layers are not followed, in seconds
-            since the epoch; None: they are followed.
+        held_since_s: Of a ``"publication"``: since when the layers are not followed, if so.
         at_s: Seconds since the epoch.
     """
 

@@ -91,10 +91,7 @@ class Report:
             tell(hooks, Event(kind, message, environment=self._environment, **facts))
 
     def outcome(
-        self,
-        outcome: Outcome,
-        held_since_s: float | None = None,
-        store_trouble: str | None = None,
+        self, outcome: Outcome, held_since_s: float | None = None, store_trouble: str | None = None
     ) -> None:
         """Log an outcome and hand it to every hook, after news of the store."""
         if store_trouble is not None and store_trouble != self._store_trouble:

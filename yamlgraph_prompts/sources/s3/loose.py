@@ -90,15 +90,12 @@ class Loose:
 
     def _nothing(self, channel: str | None, others: list[str]) -> LayerNotFound:
         if others:
-            return LayerNotFound(
-                f"No release is published for {channel!r} at {self._url}, but for "
-                f"{', '.join(others)}.",
-                layer=self._url,
-                available=others,
-                hint=f"Did you mean {meant!r}?"
-                if (meant := near(channel or "", others))
-                else "Push or promote one for it, or correct the environment.",
-            )
+            text = f"No release is published for {channel!r} at {self._url}, but for "
+            meant = near(channel or "", others)
+            hint = "Push or promote one for it, or correct the environment."
+            hint = f"Did you mean {meant!r}?" if meant else hint
+            text = f"{text}{', '.join(others)}."
+            return LayerNotFound(text, layer=self._url, available=others, hint=hint)
         text = f"Nothing is at {self._url}."
         hint = (
             "Upload prompts or push a release there, or mark it with Layer(optional=True). Keys "

@@ -160,9 +160,7 @@ class S3Source:
         answer = self._objects.ask(key, limit_bytes=LIMIT_POINTER_BYTES, may_be_denied=True)
         return answer.status == 200
 
-    def _pointed(
-        self, data: bytes, otherwise: str = "is no pointer to a release"
-    ) -> tuple[int, str]:
+    def _pointed(self, data: bytes, bad: str = "is no pointer to a release") -> tuple[int, str]:
         try:
             pointer = json.loads(data)
             number, release_id = pointer.get("number"), pointer["release"]
@@ -171,7 +169,7 @@ class S3Source:
                 return number if is_number else 0, release_id
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             pass
-        raise self._bad(otherwise)
+        raise self._bad(bad)
 
     def _unpacked(self, release_id: str, unpack: Unpack) -> Snapshot | None:
         key = f"{RELEASES}packs/{release_id}.pack"
