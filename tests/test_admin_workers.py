@@ -475,7 +475,10 @@ def test_serve_logs_requests_publications_and_orders_one_line_each_with_its_time
 
 
 def test_serve_says_when_no_token_would_let_anybody_in(graph_folder: Path) -> None:
-    process = serve(graph_folder, "-l", "prompts", "-e", "test", "--port", "0", "--tokens", "gone")
+    (graph_folder / "broken").write_bytes(b"\xff")
+    process = serve(
+        graph_folder, "-l", "prompts", "-e", "test", "--port", "0", "--tokens", "broken"
+    )
     try:
         assert process.stdout is not None
         said = ""
@@ -483,10 +486,17 @@ def test_serve_says_when_no_token_would_let_anybody_in(graph_folder: Path) -> No
             line = process.stdout.readline()
             assert line, said
             said += line
-        assert "The tokens in gone cannot be read: FileNotFoundError" in said
+        assert "The tokens in broken cannot be read: UnicodeDecodeError" in said
     finally:
         process.terminate()
         process.communicate(timeout=20)
+
+
+def test_serve_does_not_start_without_the_file_of_tokens(graph_folder: Path) -> None:
+    process = serve(graph_folder, "-l", "prompts", "-e", "test", "--port", "0", "--tokens", "gone")
+    said, _ = process.communicate(timeout=60)
+    assert "The file of tokens does not exist." in said
+    assert process.returncode == 2
 
 
 @pytest.mark.parametrize(
