@@ -95,8 +95,9 @@ class LivePrompts(Editable):
         if odd := [one for one in (*checks, *hooks) if not callable(one)]:
             raise TypeError(f"checks= and hooks= are sequences of functions, not of {odd[0]!r}.")
         self.layers = tuple(as_layer(layer) for layer in layers)
-        self.environment, is_explicit = environment_name(environment)
-        if not is_explicit and any(layer.uses_environment for layer in self.layers):
+        needed = any(layer.uses_environment for layer in self.layers)
+        self.environment, is_explicit = environment_name(environment, needed=needed)
+        if needed and not is_explicit:
             logger.warning(
                 "No environment is set, so %r is used. Pass environment=, or set "
                 "YAMLGRAPH_PROMPTS_ENVIRONMENT or ENVIRONMENT.",

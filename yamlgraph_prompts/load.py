@@ -6,7 +6,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from os import PathLike, fspath
 from pathlib import Path
@@ -329,10 +329,12 @@ def _one_way(layers: object, environment: str | None, prompts: LivePrompts | Non
         )
 
 
-def _layers(prompts_dir: PromptsDir, own: str | None) -> tuple[AnyLayer, ...]:
+def _layers(prompts_dir: PromptsDir, own: str | tuple[str, ...] | None) -> tuple[AnyLayer, ...]:
     """The call's layers, else the graph's own `prompts_dir` where YAMLGraph cannot read it."""
+    if prompts_dir is None and not isinstance(own, str):
+        return own or ()
     if prompts_dir is None:
-        return (own,) if own and (PLACEHOLDER in own or "://" in own) else ()
+        return (own,) if isinstance(own, str) and (PLACEHOLDER in own or "://" in own) else ()
     if isinstance(prompts_dir, (str, PathLike, Mapping)) or not isinstance(prompts_dir, Sequence):
         return (prompts_dir,)
     return tuple(prompts_dir)
@@ -352,8 +354,9 @@ def _share(
 
     if any(isinstance(as_layer(layer).url, Mapping) for layer in layers):
         return make()
-    places = tuple((as_layer(layer).text, as_layer(layer).optional) for layer in layers)
-    key = (places, environment_name(environment), watch, base or Path.cwd(), graph)
+    places = tuple(replace(one, url=one.text) for one in map(as_layer, layers))
+    needed = any(place.uses_environment for place in places)
+    key = (places, environment_name(environment, needed=needed), watch, base or Path.cwd(), graph)
     with _shared_lock:
         kept = _shared.get(key)
         if kept is None or kept.closed:

@@ -102,7 +102,7 @@ class Checker:
         known = bool(graphs) and all(facts.files for facts in graphs)
         findings += self._not_in_use(release, used, known=known)
         findings += uses.missing_prompts(release, missing)
-        findings += uses.own_prompts(used)
+        findings += uses.own_prompts(release, used)
         findings += uses.unused_prompts(release, used, missing, graphs)
         if previous is not None:
             findings += self._destinations(previous, release)

@@ -27,6 +27,7 @@ _NEEDS_USER = frozenset({"call", "llm", "router", "map", "race", "interrupt"})
 _READS_SCHEMA = frozenset({"llm", "router", "map", "race", "agent"})
 _MAX_UNUSED = 100
 _MAX_GUESSES = 100  # looking for a similar name takes a while
+_MAX_PARTS = 20  # of a name that are left out to find it
 _MAX_COMPARISONS = 20_000
 
 Use = tuple[GraphFacts, GraphFile, PromptUse]
@@ -92,6 +93,9 @@ def _missing_prompt(release: Release, missing: Use, *, guess: bool) -> Finding:
         layers = (layer.url.rstrip("/") for layer in release.layers)
         places = [f"{layer}/{use.prompt}.yaml" for layer in layers] + places
         names += release.prompts
+    near = None
+    if guess:
+        near = _under_another_name(use.prompt, release) or did_you_mean(use.prompt, names)
     looked = f"; looked at: {', '.join(dict.fromkeys(places))}" if places else ""
     return Finding(
         # YAMLGraph itself loads such a graph, and fails when it runs the node.
@@ -101,7 +105,7 @@ def _missing_prompt(release: Release, missing: Use, *, guess: bool) -> Finding:
         prompt=use.prompt,
         file=file.file or None,
         line=use.line,
-        hint=_hint(did_you_mean(use.prompt, names) if guess else None, _way_out(use)),
+        hint=_hint(near, _way_out(use)),
         graph=facts.name,
     )
 
@@ -125,19 +129,35 @@ def _hint(*sentences: str | None) -> str | None:
     return " ".join(filter(None, sentences)) or None
 
 
-def own_prompts(used: UsedPrompts) -> Iterator[Finding]:
+def _under_another_name(name: str, release: Release) -> str | None:
+    """A hint where a layer has a prompt under a flat name, or under the end of its name."""
+    for separator in ("__", "--", "_", "-", "."):
+        flat = name.replace("/", separator)
+        if flat != name and flat in release.prompts:
+            way = f"Layer(url, separator={separator!r})"
+            return f"A layer has {flat!r}: {way} reads it under this name."
+    parts = name.split("/", _MAX_PARTS)
+    for start in range(1, len(parts)):
+        if (end := "/".join(parts[start:])) in release.prompts:
+            return f"A layer has {end!r}: for this name its file would have to be {name}.yaml."
+    return None
+
+
+def own_prompts(release: Release, used: UsedPrompts) -> Iterator[Finding]:
     """Prompts from a graph's own folder although layers were given."""
     for one in used.values():
         facts, file, _ = one.uses[0]
         if facts.bundled or not one.prompt.layer.startswith("graph:"):
             continue
+        name = one.prompt.name
+        hint = f"Put it into a layer as {name}.yaml if it should follow the environment."
         yield Finding(
             "warning",
             "own-prompt",
             "no layer has this prompt; it comes from the graph's own folder",
             prompt=one.prompt.name,
             file=one.prompt.file or file.file,
-            hint="Put it into a layer if it should follow the environment.",
+            hint=_hint(hint, _under_another_name(name, release)),
             graph=facts.name,
         )
 

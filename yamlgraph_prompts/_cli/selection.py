@@ -43,8 +43,9 @@ class Selection:
 
     @cached_property
     def environment(self) -> str:
-        name, is_set = environment_name(self.given)
-        if not is_set and any(as_layer(layer).uses_environment for layer in self.layers):
+        needed = any(as_layer(layer).uses_environment for layer in self.layers)
+        name, is_set = environment_name(self.given, needed=needed)
+        if needed and not is_set:
             from yamlgraph_prompts._cli.terminal import note
 
             note(f"No environment is set, so {name!r} is used. Set it with --environment.")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+from unicodedata import normalize
 
 from yamlgraph_prompts._model.release import Prompt, Release
 from yamlgraph_prompts.findings import Finding
@@ -75,7 +76,7 @@ class GraphFacts:
 
     def prompt(self, file: GraphFile, name: str, release: Release) -> Prompt | None:
         """The prompt that `file` gets for `name`: the release's, else its own; None if neither."""
-        prompt = release.prompts.get(self.released_as(file, name))
+        prompt = release.prompts.get(normalize("NFC", self.released_as(file, name)))
         if prompt is None and not self.bundled and (own := file.own.get(name)):
             prompt = Prompt(name, own.data, layer=f"graph:{file.file}", file=own.file)
         return prompt

@@ -19,7 +19,7 @@ from yamlgraph_prompts._publishing.decide import State
 from yamlgraph_prompts._publishing.drafts import Draft, laid_over
 from yamlgraph_prompts.errors import LayerUnavailable
 from yamlgraph_prompts.findings import Finding
-from yamlgraph_prompts.sources.layers import LayerContent, Resolved, resolve
+from yamlgraph_prompts.sources.layers import LayerContent, Resolved, composed, resolve
 from yamlgraph_prompts.sources.reader import LayerReader, read_within
 
 if TYPE_CHECKING:
@@ -142,7 +142,8 @@ class Candidates:
         names = resolved.prompts.keys() | resolved.templates.keys()
         versions = tuple(LayerVersion(content.url, content.version) for content in laid)
         emptied = tuple(self._emptied(contents, before))
-        return _Found(contents, emptied, versions, resolved, _facts(graphs, names.__contains__))
+        facts = _facts(graphs, lambda name: composed(name) in names)
+        return _Found(contents, emptied, versions, resolved, facts)
 
     def _emptied(
         self, contents: Sequence[LayerContent], before: Release | None

@@ -156,6 +156,7 @@ class Engine:
             outcome = self._refuse(candidate, attempt, *does_not_build(problem))
             raise errors.PromptsRejected(summary(outcome), outcome=outcome) from problem
         self.live = replace(live, candidate=candidate, builds=builds)
+        self._report.attached(candidate.findings)
 
     def add(self, handle: Handle) -> Build:
         """The live release, built for a handle that was just made."""

@@ -6,7 +6,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -34,6 +34,7 @@ class Report:
         self._on_run: tuple[Callable[[str], object], ...] = ()
         self._observed_by(tuple(hooks))
         self._troubled: dict[str, str] = {}
+        self._unused: tuple[Finding, ...] = ()
         self._warned: frozenset[Finding] = frozenset()
         self.last: tuple[Outcome, float] | None = None
         # Stands until something else was found; the last good release is not found.
@@ -69,6 +70,9 @@ class Report:
 
     def run_started(self, release: str) -> None:
         """A run begins; every microsecond here is felt."""
+        if self._unused:
+            self._log_new(dict.fromkeys((*self._warned, *self._unused)))
+            self._unused = ()
         for observe in self._on_run:
             try:
                 observe(release)
@@ -144,6 +148,16 @@ class Report:
     def _warn(self, outcome: Outcome) -> None:
         """Log the warnings that the release before did not have."""
         warnings = {f: None for f in outcome.findings if f.severity == "warning"}
+        if outcome.trigger is Trigger.START:
+            self.attached(outcome.findings)
+            warnings = {f: None for f in warnings if f not in self._unused}
+        self._log_new(warnings)
+
+    def attached(self, findings: Iterable[Finding]) -> None:
+        """Keep what is unused for the first run: further graphs may be loaded before it."""
+        self._unused = tuple(f for f in findings if f.code == "unused-prompt")
+
+    def _log_new(self, warnings: Mapping[Finding, None]) -> None:
         new = [finding for finding in warnings if finding not in self._warned]
         self._warned = frozenset(warnings)
         for finding in new[:SHOWN_ERRORS]:

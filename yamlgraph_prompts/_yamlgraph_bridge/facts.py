@@ -58,7 +58,7 @@ class GraphYaml:
 class GraphSettings:
     """What a graph's YAML sets for the place of its prompts."""
 
-    prompts_dir: str | None = None
+    prompts_dir: str | tuple[str, ...] | None = None  # several: layers
     prompts_relative: bool = False
 
 
@@ -79,7 +79,12 @@ def peek(path: Path) -> GraphSettings:
     settings = {**(defaults if isinstance(defaults, dict) else {}), **content}
     folder = settings.get("prompts_dir")
     relative = bool(settings.get("prompts_relative"))
-    return GraphSettings(folder if isinstance(folder, str) else None, relative)
+    return GraphSettings(folder if isinstance(folder, str) else _layers(folder), relative)
+
+
+def _layers(folder: object) -> tuple[str, ...] | None:
+    is_list = isinstance(folder, list) and all(isinstance(layer, str) for layer in folder)
+    return tuple(folder) if is_list else None  # type: ignore[arg-type]
 
 
 @dataclass
@@ -180,6 +185,9 @@ class GraphReader:
         digest = _digest(data, beside)
         from yamlgraph.compile import graph_loader
 
+        for place in (content, content.get("defaults")) if isinstance(content, dict) else ():
+            if isinstance(place, dict) and _layers(place.get("prompts_dir")):
+                del place["prompts_dir"]  # which YAMLGraph cannot read
         try:
             config = load_graph_config(path, content)
             with children_in_c():

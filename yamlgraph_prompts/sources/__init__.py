@@ -6,6 +6,7 @@ A source speaks bytes and versions. It knows nothing of YAML, environments, rele
 from __future__ import annotations
 
 import hashlib
+import os.path
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -220,7 +221,7 @@ def open_source(
     """
     scheme, separator, _ = url.partition("://")
     if not separator:
-        scheme, url = "file", str((base or Path()) / url)
+        scheme, url = "file", str((base or Path()) / os.path.expanduser(url))
     opened = opener(scheme, _SCHEMES, ENTRY_POINTS, "layer")
     if opened is None:
         known = ", ".join(f"{name}://" for name in known_schemes(_SCHEMES, ENTRY_POINTS))

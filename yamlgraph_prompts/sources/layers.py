@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal
+from unicodedata import normalize
 
 from yamlgraph_prompts._model.release import Prompt
 from yamlgraph_prompts._text.spelling import nearest
 from yamlgraph_prompts.errors import InvalidEnvironment, LayerError
 from yamlgraph_prompts.findings import Finding, bounded
 from yamlgraph_prompts.sources.layer_files import prompt_name
+
+logger = logging.getLogger("yamlgraph_prompts")
 
 PLACEHOLDER = "{environment}"
 DEFAULT_ENVIRONMENT = "development"
@@ -22,6 +26,9 @@ _FIRST_FOLDER = 3  # in a URL that is split at its slashes
 
 _ENVIRONMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _IN_BRACES = re.compile(r"(?<!\{)\{++\s*+(\w++)\s*+\}++")
+_COPY = re.compile(
+    r"(?i:conflicted copy|[._](?:sync-)?conflict-\d|\(sfconflict )|_(?:BACKUP|BASE|LOCAL|REMOTE)_\d"
+)
 _VARS = re.compile(r"vars(\.[^/]+)?\.yaml")
 _GRAPH_NODES = re.compile(rb"^nodes[ \t]*:", re.M)
 _GRAPH_EDGES = re.compile(rb"^edges[ \t]*:", re.M)
@@ -37,6 +44,8 @@ class Layer:
         allow_empty: Whether a layer that had prompts may have none any more; an optional one may.
         links: ``"inside"``: a link that leads out of a local folder is an error.
             ``"follow"``: links may lead into `roots` too, as those of Bazel and Nix do.
+        separator: What stands for ``/`` in the names of its files, such as ``"__"`` in the keys of
+            a Kubernetes ConfigMap. Such a layer is only read.
         roots: The folders that links may lead into. What is in them is served: trust its writers.
 
     Raises:
@@ -52,6 +61,7 @@ class Layer:
     allow_empty: bool = False
     links: Literal["inside", "follow"] = "inside"
     roots: tuple[str | os.PathLike[str], ...] = ()
+    separator: str | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.roots, (str, os.PathLike)):
@@ -110,8 +120,8 @@ def as_layer(layer: AnyLayer) -> Layer:
     return result
 
 
-def environment_name(argument: str | None) -> tuple[str, bool]:
-    """The environment, and whether it was set explicitly.
+def environment_name(argument: str | None, *, needed: bool = True) -> tuple[str, bool]:
+    """The environment, and whether it was set explicitly; `needed`: a layer's URL contains it.
 
     The argument counts first, then ``YAMLGRAPH_PROMPTS_ENVIRONMENT``, then ``ENVIRONMENT``, then
     ``development``.
@@ -124,6 +134,10 @@ def environment_name(argument: str | None) -> tuple[str, bool]:
         if name is None or (name == "" and argument is None):
             continue
         if not isinstance(name, str) or not _ENVIRONMENT.fullmatch(name):
+            if origin == "ENVIRONMENT" and not needed:
+                text = "ENVIRONMENT=%r is ignored: it is no name for one, and no layer uses it."
+                logger.warning(text, name)
+                break
             raise InvalidEnvironment(
                 f"{name!r} (from {origin}) cannot be the name of an environment.",
                 hint="Letters, digits, '.', '_' and '-', beginning with a letter or a digit.",
@@ -138,6 +152,11 @@ def near(environment: str, others: Iterable[str]) -> str | None:
     found = get_close_matches(environment, others, n=1)
     found += [name for name in others if environment and name.startswith(environment)]
     return found[0] if found else None
+
+
+def composed(name: str) -> str:
+    """The name in composed Unicode (NFC), in which equal letters are equal characters."""
+    return name if name.isascii() else normalize("NFC", name)
 
 
 def environments_pattern(url: str) -> tuple[str, re.Pattern[str]] | None:
@@ -171,6 +190,12 @@ class LayerContent:
     version: str
     files: Mapping[str, bytes]
     findings: tuple[Finding, ...] = ()
+    separator: str | None = None  # what stands for "/" in the names of its files
+
+    def known_as(self, path: str) -> str:
+        """The path by which graphs and templates know a file."""
+        path = path.replace(self.separator, "/") if self.separator else path
+        return composed(path)
 
     def shown(self, path: str) -> str:
         """A file's path, for people to read."""
@@ -223,8 +248,9 @@ def resolve(
     graphs: list[str] = []
     for layer in layers:
         findings += layer.findings
-        for path, data in layer.files.items():
-            shown = layer.shown(path)
+        paths: dict[str, str] = {}
+        for stored, data in layer.files.items():
+            path, shown = layer.known_as(stored), layer.shown(stored)
             same = known.get(path.removesuffix(".yaml"))
             if same and (same.data, same.layer, same.file) == (data, layer.url, shown):
                 if same.name not in prompts and same.name not in templates:
@@ -232,6 +258,12 @@ def resolve(
                 continue
             if not _encodable(path):
                 findings.append(_unreadable_name(layer.url, path))
+                continue
+            if _COPY.search(path):
+                findings.append(_conflict_copy(shown))
+                continue
+            if (other := paths.setdefault(path, shown)) != shown:
+                findings.append(_same_name(path, other, shown))
                 continue
             if path.endswith(".j2"):
                 text = _text(data, path, shown, findings)
@@ -245,7 +277,7 @@ def resolve(
                 name = path.removesuffix(".yaml.j2")
                 if path.endswith(".yaml.j2") and name not in prompts and name not in templates:
                     templates[name] = Template(name, path, layer.url, shown, text)
-                if path.endswith(".yaml.j2") and f"{name}.yaml" in layer.files:
+                if path.endswith(".yaml.j2") and f"{name}.yaml" in map(layer.known_as, layer.files):
                     findings.append(_twins(name, shown))
             elif path.endswith(".yaml") and not _VARS.fullmatch(path.rpartition("/")[2]):
                 name = path.removesuffix(".yaml")
@@ -266,6 +298,18 @@ def _unreadable_name(url: str, path: str) -> Finding:
     text = "This file's name is not UTF-8."
     hint = "Rename the file."
     return Finding("error", "escaping-name", text, file=f"{url}/{shown}", hint=hint)
+
+
+def _conflict_copy(shown: str) -> Finding:
+    text = "This is a copy that a tool made of a file in conflict: it is not read."
+    hint = "Take over what you need of it, and delete it."
+    return Finding("warning", "conflict-copy", text, file=shown, hint=hint)
+
+
+def _same_name(path: str, other: str, shown: str) -> Finding:
+    text = f"This name is also that of another file, {other!a}: here it is {shown!a}."
+    hint = "They differ only in how Unicode composes letters (NFC, NFD), or in `/`. Delete one."
+    return Finding("error", "twin-files", text, prompt=prompt_name(path), file=shown, hint=hint)
 
 
 def _is_graph(data: bytes) -> bool:

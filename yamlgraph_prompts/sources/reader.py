@@ -46,7 +46,7 @@ class LayerReader:
         self._earlier = sources.Traffic()
         self.renew()
         # A URL's parameters configure access, and may hold secrets.
-        self.url = self._source.url if self.remote else layer.at(environment)
+        self.url = self._source.url if self.remote else self._path()
         # The same for one place that is written in two ways or relative to two directories.
         folders = self.watched()
         self.place = str(folders[0].absolute()) if folders else layer.at(environment)
@@ -118,7 +118,9 @@ class LayerReader:
         return self._keep(content)
 
     def _keep(self, news: sources.Snapshot) -> LayerContent:
-        self._kept = LayerContent(self.url, news.version, news.files, news.findings)
+        self._kept = LayerContent(
+            self.url, news.version, news.files, news.findings, self.layer.separator
+        )
         self._asked = time.monotonic()
         return self._kept
 
@@ -137,7 +139,7 @@ class LayerReader:
 
     @property
     def writable(self) -> bool:
-        return isinstance(self._source, sources.Writable)
+        return isinstance(self._source, sources.Writable) and not self.layer.separator
 
     @property
     def state(self) -> LayerState:
@@ -159,7 +161,7 @@ class LayerReader:
     def write(self, change: sources.Change) -> None:
         """Change or remove one file; see `sources.Writable`."""
         source = self._source
-        if not isinstance(source, sources.Writable):
+        if not isinstance(source, sources.Writable) or self.layer.separator:
             raise LayerReadOnly(
                 f"Prompts cannot be written to {self.url}: it is only read.", layer=self.url
             )
@@ -207,14 +209,22 @@ class LayerReader:
         finally:
             lock.release()
 
+    def _path(self) -> str:
+        """The URL; a path that is relative to a graph's folder from the working directory."""
+        url, here = self.layer.at(self.environment), Path.cwd()
+        if self._base is None or "://" in url or isinstance(self.layer.url, Mapping):
+            return url
+        path = self._base / Path(url).expanduser()
+        return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
     def _open(self) -> sources.Source:
         if isinstance(self.layer.url, Mapping):
             from yamlgraph_prompts.sources.memory import MemorySource
 
             source: sources.Source = MemorySource(self.layer.url)
         else:
-            url, channel = self.layer.at(self.environment), self.environment
-            source = sources.open_source(url, base=self._base, channel=channel, unpack=_Unpacking())
+            url, channel = self._path(), self.environment
+            source = sources.open_source(url, channel=channel, unpack=_Unpacking())
         if self.layer.roots:
             if not hasattr(source, "link_roots"):
                 raise LayerError("Only a local folder has links to follow.", layer=source.url)
@@ -240,10 +250,10 @@ class LayerReader:
         if self.remote:
             text, mark, query = text.partition("?")
             parameters = (mark + query).replace("{environment}", self.environment)
-        where = environments_pattern(text)
-        if where is None:
+        found = environments_pattern(text)
+        if found is None:
             return problem
-        place, pattern = where
+        place, pattern = found
         source = sources.open_source(place + parameters, base=self._base)
         if not isinstance(source, sources.ListsFolders):
             return problem
@@ -254,7 +264,8 @@ class LayerReader:
             # The environment is there, and something below it is not.
             return problem
         meant = near(self.environment, existing)
-        exist = f"These exist: {', '.join(existing)}." if existing else f"None is in {place} yet."
+        where = source.watched()[0] if isinstance(source, sources.Local) else place
+        exist = f"These exist: {', '.join(existing)}." if existing else f"None is in {where} yet."
         return LayerNotFound(
             f"There is no environment {self.environment!r} in {self.layer.text}. {exist}",
             layer=self.url,
