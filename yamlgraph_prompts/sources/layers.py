@@ -277,7 +277,7 @@ def resolve(
                 name = path.removesuffix(".yaml.j2")
                 if path.endswith(".yaml.j2") and name not in prompts and name not in templates:
                     templates[name] = Template(name, path, layer.url, shown, text)
-                if path.endswith(".yaml.j2") and f"{name}.yaml" in map(layer.known_as, layer.files):
+                if path.endswith(".yaml.j2") and stored.removesuffix(".j2") in layer.files:
                     findings.append(_twins(name, shown))
             elif path.endswith(".yaml") and not _VARS.fullmatch(path.rpartition("/")[2]):
                 name = path.removesuffix(".yaml")
