@@ -213,14 +213,17 @@ def test_two_graphs_over_one_folder_do_not_warn_of_each_others_prompts(
     for name in ("p", "q", "nobody"):
         write(f"prompts/{name}.yaml")
     caplog.set_level(logging.WARNING)
-    first = load_and_compile(graph("g.yaml", "p"), "prompts", watch=False).compile()
-    load_and_compile(graph("h.yaml", "q"), "prompts", watch=False).compile()
-    assert first is not None
 
     def unused() -> list[str]:
         return [r.getMessage() for r in caplog.records if "unused-prompt" in r.getMessage()]
 
-    assert unused() == []
+    with LivePrompts("prompts", watch=False) as prompts:
+        load_and_compile(graph("g.yaml", "p"), prompts=prompts).compile()
+        load_and_compile(graph("h.yaml", "q"), prompts=prompts).compile()
+        assert unused() == []
+        prompts._report.run_started(prompts.release.id)
+        (warning,) = unused()
+        assert "prompts/nobody.yaml" in warning
 
 
 def test_a_check_of_a_folder_says_which_graphs_it_did_not_build(
