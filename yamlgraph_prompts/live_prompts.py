@@ -1,7 +1,4 @@
-"""LivePrompts: prompts that stay fresh. The object behind every live graph and the admin app.
-
-It guards the engine of publications with its lock.
-"""
+"""LivePrompts, the object behind every live graph and the admin app; its lock guards the engine."""
 
 from __future__ import annotations
 
