@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Literal
 
+from yamlgraph_prompts._files.forks import renewed_in_child
 from yamlgraph_prompts._model.events import Event
 from yamlgraph_prompts._model.trigger import Trigger
 from yamlgraph_prompts._text.escaping import printable
@@ -60,7 +61,6 @@ class Metrics:
         self._several = "PROMETHEUS_MULTIPROC_DIR" in os.environ
         self._layers: dict[str | None, dict[str, str]] = {}
         self._live: dict[str | None, tuple[str, float]] = {}
-        self._runs_of: dict[tuple[str, str], prometheus.Counter] = {}
         self._synced: dict[tuple[str, ...], Layers] = {}
         self._counted = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
         self._process = os.getpid()
@@ -99,7 +99,12 @@ class Metrics:
         self._seen = self._gauge(
             "layer_read_timestamp_seconds", "When a layer was last read without trouble.", "layer"
         )
-        self._runs = self._counter("runs", "Runs of graphs that started, by release.", "release")
+        about = "Runs of graphs that started, by release."
+        self._runs = (
+            _SharedRuns(self._counter("runs", about, "release"))
+            if self._several
+            else _Runs(self.registry, about)
+        )
         self._trouble = self._counter(
             "trouble", "Trouble with layers, the store or the watcher, by kind.", "kind", "layer"
         )
@@ -260,19 +265,51 @@ class Metrics:
 
     def run_started(self, environment: str, release: str) -> None:
         """Count a run that begins on a release."""
-        counter = self._runs_of.get((environment, release))
-        if counter is None:
-            counter = self._runs_on(environment, release)
-        counter.inc()
+        self._runs.began(environment, release)
 
-    def _runs_on(self, environment: str, release: str) -> prometheus.Counter:
-        counter = self._runs.labels(printable(environment), release)
-        self._runs_of[environment, release] = counter
-        if len(self._runs_of) > KEPT_RELEASES and not self._several:
-            oldest = next(iter(self._runs_of))
-            del self._runs_of[oldest]
-            self._runs.remove(printable(oldest[0]), oldest[1])
-        return counter
+
+class _Runs:
+    """The runs of this process. Each run counts itself, so it is less than a `Counter` takes."""
+
+    def __init__(self, registry: CollectorRegistry, about: str) -> None:
+        self._about = about
+        self._many: dict[tuple[str, str], int] = {}
+        self._renew()
+        _counting.add(self)
+        registry.register(self)
+
+    def _renew(self) -> None:
+        self._lock = threading.Lock()
+
+    def began(self, environment: str, release: str) -> None:
+        key = environment, release
+        with self._lock:
+            self._many[key] = self._many.get(key, 0) + 1
+            if len(self._many) > KEPT_RELEASES:
+                del self._many[next(iter(self._many))]
+
+    def collect(self) -> Iterator[Metric]:
+        from prometheus_client.core import CounterMetricFamily
+
+        family = CounterMetricFamily(
+            f"{_PREFIX}_runs", self._about, labels=["environment", "release"]
+        )
+        for (environment, release), many in tuple(self._many.items()):
+            family.add_metric([printable(environment), release], many)
+        yield family
+
+
+_counting = renewed_in_child(_Runs._renew)
+
+
+class _SharedRuns:
+    """The runs of all processes."""
+
+    def __init__(self, counter: prometheus.Counter) -> None:
+        self._counter = counter
+
+    def began(self, environment: str, release: str) -> None:
+        self._counter.labels(printable(environment), release).inc()
 
 
 def _status(outcome: Outcome) -> str:
