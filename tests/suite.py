@@ -52,6 +52,7 @@ def _alone(paths: list[str]) -> Iterator[str]:
 def _run(marks: str, *arguments: str) -> int:
     command = [sys.executable, "-m", "pytest", "-m", marks, *arguments]
     folder = tempfile.mkdtemp(prefix="suite-", dir=_temporary())
+    os.chmod(folder, 0o755)  # some tests are other users' processes
     code = subprocess.run(command, env={**os.environ, "TMPDIR": folder}, check=False).returncode
     if code in (0, _NONE):
         shutil.rmtree(folder, ignore_errors=True)

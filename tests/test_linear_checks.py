@@ -493,8 +493,11 @@ def test_located_fields_are_where_their_braces_are() -> None:
 def test_missing_variables_of_a_long_text_are_counted_too() -> None:
     found = _checked(hostile("both dialects", 64 << 10))
     missing = [f for f in found if f.code == "missing-variable"]
-    assert len(missing) == MAX_FINDINGS + 1
+    # Those of another kind come first.
+    assert len(found) <= MAX_FINDINGS + 10
     assert isinstance(missing[-1], FurtherFindings)
+    listed, more = len(missing) - 1, int(missing[-1].message.split()[0].replace(",", ""))
+    assert listed + more > MAX_FINDINGS
 
 
 def test_findings_in_a_rendered_file_are_moved_in_time_in_proportion() -> None:

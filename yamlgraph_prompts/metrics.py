@@ -100,11 +100,13 @@ class Metrics:
             "layer_read_timestamp_seconds", "When a layer was last read without trouble.", "layer"
         )
         about = "Runs of graphs that started, by release."
-        self._runs = (
+        runs = (
             _SharedRuns(self._counter("runs", about, "release"))
             if self._several
             else _Runs(self.registry, about)
         )
+        # Counts a run that begins on a release; each step on the way there would be felt.
+        self.run_started = runs.began
         self._trouble = self._counter(
             "trouble", "Trouble with layers, the store or the watcher, by kind.", "kind", "layer"
         )
@@ -262,10 +264,6 @@ class Metrics:
                 for labels, many in now.items():
                     if many > before[labels] and not forked:
                         metric.labels(*labels).inc(many - before[labels])
-
-    def run_started(self, environment: str, release: str) -> None:
-        """Count a run that begins on a release."""
-        self._runs.began(environment, release)
 
 
 class _Runs:

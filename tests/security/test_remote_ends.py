@@ -31,7 +31,7 @@ from tests.security.hostile_answers import (
     silence,
 )
 from tests.test_s3_source import publish, release
-from yamlgraph_prompts import Layer
+from yamlgraph_prompts import Layer, sources
 from yamlgraph_prompts._following.remote import RemoteFollower
 from yamlgraph_prompts._model.pack import MAGIC, encode_pack
 from yamlgraph_prompts.errors import LayerError, LayerUnavailable
@@ -413,7 +413,7 @@ def test_sources_that_hang_for_good_are_opened_anew_only_a_few_times(
             ended.wait(30)
             return Snapshot.of({})
 
-    monkeypatch.setattr(fetch, "open_source", lambda *_, **__: Hanging())
+    monkeypatch.setattr(sources, "open_source", lambda *_, **__: Hanging())
     reader = LayerReader(Layer(s3.url()), "x", None)
     for _ in range(20):
         with pytest.raises(LayerUnavailable):
@@ -446,7 +446,7 @@ def test_the_last_good_release_stays_live(
     s3: ScriptedS3, kind: str, hit: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     source = published_source(s3, Bounds())
-    monkeypatch.setattr(fetch, "open_source", lambda *_, **__: source)
+    monkeypatch.setattr(sources, "open_source", lambda *_, **__: source)
     publish(s3, release(a="user: good"))
     with LivePrompts(s3.url(), environment="production", store=tmp_path, watch=False) as prompts:
         publish(s3, release(a="user: new"), number=2)

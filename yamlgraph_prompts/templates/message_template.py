@@ -207,6 +207,8 @@ def missing_variables(prompt: str, missing: frozenset[str]) -> PromptRenderError
 
 def _field_hint(written: str, kind: type) -> str | None:
     name = written[1:-1]
+    if len(name) > _MAX_QUOTED:
+        return None
     if kind is dict and name.replace(".", "").isidentifier():
         return (
             f"Write {{{name.replace('.', '[', 1).replace('.', '][')}]}} for a key of a dictionary."
