@@ -41,7 +41,7 @@ _PREFIXES = ("YAMLGRAPH_", "LANGSMITH_", "LANGCHAIN_", "LMSTUDIO_", "AWS_")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """How long the fuzzer of tests/security runs, and from which seed."""
-    parser.addoption("--fuzz-seconds", type=float, default=3.0, help="0 leaves the fuzzer out")
+    parser.addoption("--fuzz-seconds", type=float, default=60.0, help="0 leaves the fuzzer out")
     parser.addoption("--fuzz-seed", type=int, default=1)
 
 

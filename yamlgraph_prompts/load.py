@@ -243,7 +243,7 @@ class _Built:
         return frozenset()
 
     def output_model(self, prompt: Prompt) -> None:
-        """Without yamlgraph nobody can build it, so nobody asks for it."""
+        """Only yamlgraph can build it; without it there is nothing to check."""
         if find_spec("yamlgraph"):
             output_model(prompt)
 

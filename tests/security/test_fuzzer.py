@@ -20,6 +20,7 @@ from yamlgraph_prompts._sandbox.filters import EXCLUDED_FILTERS
 _GRACE_S = 60.0  # for the start, the template under way and making a finding shorter
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(0)  # it takes as long as it is asked to
 def test_the_fuzzer_finds_nothing(
     request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -63,7 +63,7 @@ def releases_by_word(
 
 
 def message(arguments: Any) -> str:
-    """What the change is for; asked where somebody sits at a terminal."""
+    """What the change is for; asked for on a terminal."""
     if arguments.message:
         return str(arguments.message)
     if sys.stdin.isatty():
@@ -103,7 +103,7 @@ def _git(setting: str) -> str:
 
 
 def warn_if_undoing(arguments: Any, live: Entry | None, release_id: str | None) -> None:
-    """Say that a rollback of a moment ago is about to be undone; ask whoever did not make it."""
+    """Say that a recent rollback is about to be undone; ask a person who did not make it."""
     text = live and release_id and live.undone_by(release_id)
     if not live or not text:
         return

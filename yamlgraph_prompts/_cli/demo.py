@@ -1,6 +1,6 @@
 """`yamlgraph-prompts demo`: a real YAMLGraph graph whose prompts change while it runs.
 
-Needs no key and no network, leaves nothing behind, and fails when a step did not happen as told.
+Needs no key and no network, leaves nothing behind, and fails if a step does not happen as announced.
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ BROKEN = 'system: Be kind.\nuser: "Welcome back, {{ name }!"\n'
 
 
 class DemoFailed(PromptsError):
-    """A step of the demo did not happen as told."""
+    """A step of the demo did not happen as announced."""
 
 
 def run(arguments: object = None) -> int:
-    """Run the demo; 1 where it did not go as told."""
+    """Run the demo; 1 if a step did not happen as announced."""
     started = time.perf_counter()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="prompts-demo-")))
@@ -79,7 +79,7 @@ def run(arguments: object = None) -> int:
 
 
 class _Demo:
-    """One graph, its prompts, and everything that is told of them."""
+    """One graph, its prompts, and everything that is reported about them."""
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         from yamlgraph_prompts.live_prompts import LivePrompts

@@ -28,7 +28,7 @@ def read_regular(
     dir_fd: int | None = None,
 ) -> bytes:
     """The bytes of an ordinary file."""
-    # O_NONBLOCK: opening a pipe that nobody writes to would wait for ever.
+    # O_NONBLOCK: opening a pipe without a writer would wait for ever.
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
     try:
         handle = os.open(path, flags, dir_fd=dir_fd)

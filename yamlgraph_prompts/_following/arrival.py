@@ -31,7 +31,7 @@ class Arrival:
 
     @property
     def late(self) -> bool:
-        """Whether the process did not run for a while, so that nobody looked for a change."""
+        """Whether the process did not run for a while, so that no change was looked for."""
         # The wall's clock: some hosts stop the other one too.
         return self._frozen or 0.0 < self._ticked_s < time() - FROZEN_S
 

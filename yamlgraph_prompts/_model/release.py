@@ -327,7 +327,7 @@ class StoredRelease:
         reason: Why it became live.
         live: Whether it is the live one.
         prompts: How many prompts it has.
-        who: Who made it live; a process where nobody asked for it.
+        who: Who made it live; a process if it was not asked for.
         message: What for.
     """
 

@@ -153,7 +153,7 @@ class ReleaseLine(BaseModel):
     live: bool
     held: bool
     prompts: int
-    who: str = Field(description="Who made it live; a process where nobody asked for it")
+    who: str = Field(description="Who made it live; a process if it was not asked for")
     message: str = Field(description="What for")
 
 

@@ -1,6 +1,6 @@
 """One environment in a registry that its readers share: push, promote, roll back, look at.
 
-Serves nobody. Knows no back end.
+Serves no prompts. Knows no back end.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class Channel:
         why: str = "push",
         after: Entry | EllipsisType | None = ...,
     ) -> Pushed:
-        """Make a release live. It must have been checked: nobody here looks at its prompts.
+        """Make a release live. It must have been checked: its prompts are not looked at here.
 
         Pushing what is live already changes nothing, and repairs what a killed pusher left, or a
         pack that is gone or damaged.
@@ -243,9 +243,9 @@ class Channel:
             return conflict
         names = (*diff.added, *diff.removed, *diff.changed) if diff else after.prompts
         changed = tuple(sorted(names))
-        told = f" It changed {_names(changed)}." if changed else ""
+        what = f" It changed {_names(changed)}." if changed else ""
         return Conflict(
-            f"{conflict.message}{told}", winner=conflict.winner, changed=changed, hint=conflict.hint
+            f"{conflict.message}{what}", winner=conflict.winner, changed=changed, hint=conflict.hint
         )
 
 

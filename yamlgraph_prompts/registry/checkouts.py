@@ -167,7 +167,7 @@ def check_out(folder: Path, files: Mapping[str, bytes], *, private: bool = True)
                 made.add(inside)
             disk.write_new(f"{beside}/{name}", data, file_mode, sync=False)
         if folder.exists():
-            logger.warning("The view %s had been changed by somebody; it is made anew", folder)
+            logger.warning("The view %s was changed from outside; it is made anew", folder)
             os.rename(folder, folder.parent / disk.temporary_name())
         os.rename(beside, folder)
     except BaseException:

@@ -45,7 +45,7 @@ class FolderLock:
                 yield
                 return
             with disk.store_errors("Could not lock the store with", self._path):
-                # Somebody may have cleared the cache folder.
+                # The cache folder may have been cleared.
                 disk.private_folder(self._path.parent)
                 self._fd = disk.take_lock(self._path, timeout_s)
             try:

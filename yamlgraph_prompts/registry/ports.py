@@ -27,7 +27,7 @@ class Replica:
 class Releases(Protocol):
     """Releases by their id, of every environment that shares the registry. Thread-safe.
 
-    A release is immutable, so whoever puts an equal one changes nothing.
+    A release is immutable, so putting an equal one changes nothing.
     """
 
     url: str
@@ -108,7 +108,7 @@ class Presence(Protocol):
     """Which processes serve an environment. Informs people and decides nothing."""
 
     def announce(self, replica: Replica) -> None:
-        """Say what this process serves, in place of what it said before. Never raises."""
+        """Record what this process serves, in place of the record before. Never raises."""
 
     def replicas(self, environment: str) -> list[Replica]:
         """The living processes."""

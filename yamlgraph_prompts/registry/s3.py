@@ -1,4 +1,4 @@
-"""A registry below an S3 prefix. Serves nobody.
+"""A registry below an S3 prefix. Serves no prompts.
 
 A release goes up once under its id; then one pusher wins the next number of the environment's log.
 Killed between any two steps, it leaves the old release live or the new one.

@@ -68,7 +68,7 @@ class Store(AbstractContextManager["Store"]):
         self.keep = keep
         self.keep_used_s = keep_used_s
         self.trouble: str | None = None
-        # Why it writes to a stand-in and not where it was told to, if it does.
+        # Why it writes to a stand-in and not to its own folder, if it does.
         self.retreated: str | None = None
         self._puts = 0
         self._marked: dict[str, float] = {}
