@@ -1,6 +1,6 @@
 """`yamlgraph-prompts demo`: a real YAMLGraph graph whose prompts change while it runs.
 
-Needs no key and no network, leaves nothing behind, and fails if a step does not happen as announced.
+Needs no key and no network, leaves nothing behind, and fails if a step does not happen.
 """
 
 from __future__ import annotations
