@@ -268,6 +268,17 @@ def test_the_next_run_answers_with_what_was_put(tmp_path: Path) -> None:
         assert app.invoke({})["said"] == ["new"]
 
 
+def test_the_last_prompt_may_be_deleted_and_the_answer_names_the_empty_release(
+    tmp_path: Path,
+) -> None:
+    with only(tmp_path, {"a.yaml": "user: old"}) as prompts:
+        answer = Client(admin_app(prompts, TOKENS)).delete("/prompts/a")
+        assert (answer.status, answer.json["status"]) == (200, "published")
+        assert len(prompts.release) == 0
+        assert answer.json["release"] == prompts.release.id
+        assert prompts.publish().status == "unchanged"
+
+
 def test_a_json_object_is_written_as_yaml_that_people_can_read(
     client: Client, folder: Path, prompts: LivePrompts
 ) -> None:

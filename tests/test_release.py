@@ -191,3 +191,8 @@ def test_a_bundled_child_has_names_of_its_own(tmp_path: Path) -> None:
     child = GraphFile(key="child/graph", file="child/graph.yaml", sha256="1")
     assert child.own_name("same") == "child/graph:same"
     assert GraphFile(key="", file="graph.yaml", sha256="1").own_name("same") == "same"
+
+
+def test_a_release_without_prompts_is_a_release() -> None:
+    assert Release.of([])
+    assert len(Release.of([])) == 0

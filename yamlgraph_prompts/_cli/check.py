@@ -50,7 +50,7 @@ def run(arguments: Any) -> int:
             waiting += [(other, {}) for other in selections(arguments, found)] if found else []
         else:
             unbuilt.update(dict.fromkeys(found))
-        if not (candidate.release or candidate.refused or selection.graphs or unbuilt):
+        if not (candidate.release.prompts or candidate.refused or selection.graphs or unbuilt):
             note(f"There are no prompts in {selection.shown}: nothing was checked.")
         for finding in map(_gated, candidate.findings):
             findings[finding.at(file=names.get(finding.file or "", finding.file))] = None

@@ -202,6 +202,9 @@ class Release:
     def __len__(self) -> int:
         return len(self.prompts)
 
+    def __bool__(self) -> bool:
+        return True  # one without prompts is a release too
+
     def __repr__(self) -> str:
         prompts = f"{len(self)} prompt{'' if len(self) == 1 else 's'}"
         return f"<Release {self.id[:12]} of {prompts}, environment {self.environment!r}>"
