@@ -179,7 +179,7 @@ def test_an_object_that_is_stored_compressed_is_unpacked(
 @pytest.mark.parametrize(
     ("data", "encoding", "words"),
     [
-        (b"user: Hi", "gzip", "is said to be gzip and is not"),
+        (b"user: Hi", "gzip", "Content-Encoding is gzip and its data is not"),
         (gzip.compress(b"user: Hi", mtime=0)[:-9], "gzip", "cut off"),
         (b"user: Hi", "br", "Content-Encoding is 'br'"),
         (gzip.compress(b"x" * (2 << 20), mtime=0), "gzip", "unpacked it is larger"),

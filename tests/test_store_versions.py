@@ -128,7 +128,8 @@ def test_a_new_store_mentions_those_beside_it(
     assert "store list" not in caplog.text
     moved = layer.rename(tmp_path / "moved")
     store_of(moved)
-    assert "without a history or a hold. 1 of other layers" in caplog.text
+    assert "without a history or a hold. Beside it is" in caplog.text
+    assert "other paths to them (1)" in caplog.text
     caplog.clear()
     store_of(moved)
     assert "store list" not in caplog.text

@@ -4,7 +4,7 @@ import sys
 
 if __name__ == "__main__":
     if not sys.flags.safe_path:
-        # `-m` looks for modules in the working directory first, whoever wrote them.
+        # `-m` looks for modules in the working directory first, which may be of any origin.
         del sys.path[0]
     from yamlgraph_prompts._cli import main
 

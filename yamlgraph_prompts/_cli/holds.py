@@ -103,8 +103,8 @@ def order(arguments: Any) -> int:
         if ends_hold or status != "rejected":
             say(f"  Applies to every process that shares the store {store.folder}")
             reach = f"{taken} of {workers} running processes serve it now"
-            nobody = "no process follows changes; the next one that starts will serve it"
-            say(f"  On this machine: {reach if workers else nobody}")
+            unserved = "no process follows changes; the next one that starts will serve it"
+            say(f"  On this machine: {reach if workers else unserved}")
     if status == "rejected":
         return 1
     return 0 if ends_hold or workers else NOBODY_SERVES_IT

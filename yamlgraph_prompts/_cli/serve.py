@@ -42,6 +42,7 @@ def run(arguments: Any) -> int:
             f"Without tokens, serve does not listen on {arguments.host}: anyone could use it.",
             hint="Use --tokens, or omit --host.",
         )
+    tokens = None if is_open else _tokens(arguments)  # before anything is published
     with _listen(arguments.host, arguments.port) as sock, selection.live(watch=True) as prompts:
         config = uvicorn.Config(
             _app(prompts, arguments, is_open=is_open),
@@ -57,7 +58,7 @@ def run(arguments: Any) -> int:
         note(f"release {prompts.release.id[:12]} · environment {selection.environment}")
         note(f"{_url(sock)}/{' · open to every local user' if is_open else ''}")
         note(f"{_url(sock)}/docs · the API")
-        if not is_open and not _tokens(arguments).count:
+        if tokens is not None and not tokens.count:
             note("There is no valid token yet, so every request gets 401: see serve --help.")
         uvicorn.Server(config).run([sock])
     return 0
@@ -78,7 +79,10 @@ def _app(prompts: LivePrompts, arguments: Any, *, is_open: bool) -> FastAPI:
 def _tokens(arguments: Any) -> Tokens:
     from yamlgraph_prompts.admin.security.auth import Tokens
 
-    return Tokens(arguments.tokens)
+    try:
+        return Tokens(arguments.tokens)
+    except ValueError as problem:
+        raise PromptsError(str(problem)) from problem
 
 
 def _has_tokens(arguments: Any) -> bool:

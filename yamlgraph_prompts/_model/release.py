@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from yamlgraph_prompts.templates.template import PromptTemplate
 
+_FULL_ID = re.compile(r"[0-9a-f]{64}")
 Status = Literal["published", "unchanged", "rejected", "held"]
 
 
@@ -342,6 +344,11 @@ class StoredRelease:
     prompts: int
     who: str = ""
     message: str = ""
+
+
+def is_full_id(word: str) -> bool:
+    """Whether it can be a release's whole id, and not only the beginning of one."""
+    return _FULL_ID.fullmatch(word) is not None
 
 
 def full_id(prefix: str, stored: Iterable[str]) -> str:

@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from yamlgraph_prompts._following.arrival import Arrival, on_event_loop
 from yamlgraph_prompts._live import Build, Pin, Recipe
 from yamlgraph_prompts._model.graph import Graph, GraphFacts
-from yamlgraph_prompts._model.release import Release
+from yamlgraph_prompts._model.release import Release, is_full_id
 from yamlgraph_prompts._model.trigger import Trigger
 from yamlgraph_prompts._publishing.builds import Builds
 from yamlgraph_prompts._publishing.engine import Engine
-from yamlgraph_prompts._publishing.lookup import FULL_ID
 from yamlgraph_prompts._publishing.report import Report
 from yamlgraph_prompts.errors import GraphRefused, PromptNotFound, PromptsError, ReleaseNotFound
 
@@ -140,7 +139,7 @@ class Handle:
         now = live.builds[self.token]
         if now.release == release and graph in (None, now.graph):
             return now
-        if not FULL_ID.fullmatch(release):
+        if not is_full_id(release):
             return self.lost(release)
         today = live.candidate.graphs[self.graph]
         try:

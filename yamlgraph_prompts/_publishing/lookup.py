@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from yamlgraph_prompts._model.release import Release
+from yamlgraph_prompts._model.release import Release, is_full_id
 from yamlgraph_prompts.errors import LayerError, ReleaseNotFound, StoreError
 from yamlgraph_prompts.sources.deadline import within
 from yamlgraph_prompts.sources.reader import LayerReader
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("yamlgraph_prompts")
 
-FULL_ID = re.compile(r"[0-9a-f]{64}")
-
 
 def find(
     release_id: str, store: Store, readers: Sequence[LayerReader], deadline_s: float
@@ -29,7 +26,7 @@ def find(
     try:
         return store.get(store.find(release_id))
     except ReleaseNotFound:
-        if not FULL_ID.fullmatch(release_id):
+        if not is_full_id(release_id):
             raise
     release = _published(release_id, readers, deadline_s)
     with suppress(StoreError):

@@ -136,8 +136,8 @@ def mention_others(folder: Path) -> None:
     others = [one for one in disk.names_in(folder.parent) if one.rpartition("-")[0] == name]
     if name and others and is_missing(folder):
         logger.info(
-            "The new store %s begins without a history or a hold. %d of other layers, or of other "
-            "paths of them, are beside it: `yamlgraph-prompts store list`",
+            "The new store %s begins without a history or a hold. Beside it is what was kept for "
+            "other layers, or other paths to them (%d): see `yamlgraph-prompts store list`.",
             folder,
             len(others),
         )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
@@ -30,15 +29,13 @@ from yamlgraph_prompts._model.pack import (
     read_pack,
     read_whole,
 )
-from yamlgraph_prompts._model.release import Release
+from yamlgraph_prompts._model.release import Release, is_full_id
 from yamlgraph_prompts.errors import Conflict, ReleaseNotFound, StoreError
 from yamlgraph_prompts.registry.folder import LOCK_TIMEOUT_S, FolderLock, from_reserve
 from yamlgraph_prompts.registry.journal import Journal
 from yamlgraph_prompts.registry.ports import poll_changes
 
 logger = logging.getLogger("yamlgraph_prompts")
-
-_ID = re.compile(r"[0-9a-f]{64}")
 
 
 class LocalRegistry:
@@ -104,7 +101,7 @@ class LocalRegistry:
 
     def ids(self, prefix: str = "") -> Iterator[str]:
         found = {name[:-5] for name in disk.names_in(self.packs) if name.endswith(".pack")}
-        yield from (one for one in found if one.startswith(prefix) and _ID.fullmatch(one))
+        yield from (one for one in found if one.startswith(prefix) and is_full_id(one))
         if self.behind is not None:
             yield from (one for one in self.behind.ids(prefix) if one not in found)
 
@@ -128,7 +125,7 @@ class LocalRegistry:
     def pack(self, release_id: str) -> Path:
         """The file that holds a release."""
         path = self._path(release_id)
-        if _ID.fullmatch(release_id) and os.path.exists(path):
+        if is_full_id(release_id) and os.path.exists(path):
             return path
         if self.behind is not None:
             return self.behind.pack(release_id)
@@ -206,7 +203,7 @@ class LocalRegistry:
 
     def mark_used(self, release_id: str) -> None:
         """Note that a run uses a release."""
-        if _ID.fullmatch(release_id):
+        if is_full_id(release_id):
             marker = self.packs / f"{release_id}.used"
             with suppress(OSError):
                 os.close(os.open(marker, os.O_WRONLY | os.O_CREAT, 0o600))

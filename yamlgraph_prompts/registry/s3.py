@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from yamlgraph_prompts._model.entry import Entry
 from yamlgraph_prompts._model.pack import MAX_PACK, NO_FACTS, ReleaseFacts, decode_pack, encode_pack
-from yamlgraph_prompts._model.release import Release
+from yamlgraph_prompts._model.release import Release, is_full_id
 from yamlgraph_prompts.errors import (
     Conflict,
     LayerUnavailable,
@@ -66,7 +66,7 @@ class S3Registry:
     def ids(self, prefix: str = "") -> Iterator[str]:
         keys = self._bounded(lambda: list(self._objects.keys(f"packs/{prefix}")))
         ids = (key.removeprefix("packs/").removesuffix(".pack") for key in keys)
-        return (release_id for release_id in ids if _is_id(release_id))
+        return (release_id for release_id in ids if is_full_id(release_id))
 
     # History
 
@@ -167,7 +167,7 @@ class S3Registry:
 
     def _get(self, release_id: str) -> Release:
         key = _pack(release_id)
-        data = self._objects.get(key, MAX_PACK) if _is_id(release_id) else None
+        data = self._objects.get(key, MAX_PACK) if is_full_id(release_id) else None
         if data is None:
             text = f"No release in {self.url} begins with {release_id[:64]!r}."
             hint = f"{self._listing()} lists them."
@@ -190,7 +190,3 @@ class S3Registry:
 
 def _pack(release_id: str) -> str:
     return f"packs/{release_id}.pack"
-
-
-def _is_id(word: str) -> bool:
-    return len(word) == 64 and not word.strip("0123456789abcdef")

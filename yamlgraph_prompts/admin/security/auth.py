@@ -45,6 +45,12 @@ class Who:
         return ROLES.index(self.role) >= ROLES.index(role)
 
 
+_LINE = (
+    "has the SHA-256 of a token in hex, a role (viewer, author or operator), and optionally a name "
+    "and an end"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class _Known:
     digest: bytes
@@ -70,7 +76,9 @@ class Tokens:
         elif given is not None and not os.path.isfile(given):
             # A token that was passed for a file must not be shown.
             name = f" {os.fspath(given)!r}" if os.path.basename(given) != given else ""
-            raise ValueError(f"The file of tokens{name} does not exist.")
+            raise ValueError(
+                f"The file of tokens{name} does not exist. Write its path. Each line {_LINE}."
+            )
 
     @property
     def count(self) -> int:
@@ -187,7 +195,9 @@ def _of_lines(text: str) -> tuple[_Known, ...]:
         known = _of_words(words)
         if known is None:
             # Not the line itself: it may contain a token by mistake.
-            logger.error("Line %d of the tokens is invalid and is ignored.", number)
+            logger.error(
+                "Line %d of the tokens is invalid and is ignored: each line %s.", number, _LINE
+            )
         else:
             found.append(known)
     return tuple(found)

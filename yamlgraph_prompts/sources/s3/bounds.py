@@ -72,7 +72,9 @@ def unpacked(data: bytes, encoding: str, limit_bytes: int) -> bytes:
             try:
                 data = unpack.decompress(data, limit_bytes + 1)
             except zlib.error as problem:
-                raise BadEncoding(f"it is said to be gzip and is not: {problem}") from None
+                raise BadEncoding(
+                    f"its Content-Encoding is gzip and its data is not: {problem}"
+                ) from None
             if len(data) > limit_bytes:
                 raise BadEncoding(f"unpacked it is larger than it may be ({limit_bytes:,} bytes)")
             if not unpack.eof:
