@@ -243,6 +243,13 @@ def test_an_earlier_version_is_looked_at_and_used_again(site: Site, ada: Visitor
     shown.get_by_role("button", name="Use this text").click()
     expect(page.get_by_label("Prompt text")).to_have_value(TECHNICAL.replace("five", "three"))
     assert "most two" in site.text(NAME)
+    # Nobody made the first one on the page.
+    first = page.locator("#history li").last
+    expect(first).to_contain_text("at the start")
+    first.get_by_role("button", name="Look at this version").click()
+    shown.get_by_role("button", name="Use this text").click()
+    expect(page.get_by_label("Prompt text")).to_have_value(TECHNICAL)
+    expect(page.locator("#history .badge")).to_have_count(1)
 
 
 def test_what_is_saved_while_a_release_is_held_waits_and_says_so(site: Site, enter: Enter) -> None:

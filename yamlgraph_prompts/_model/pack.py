@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from hashlib import sha256
 from pathlib import Path
+from sys import intern
 from types import MappingProxyType
 from typing import Any
 
@@ -140,7 +141,8 @@ def read_digests(path: Path, release_id: str) -> Mapping[str, str]:
     """Each prompt's name → its digest in the index. Raises as `read_head` does."""
     _, index = _opened_without_bodies(path, release_id)
     with _sense("index", path):
-        return {str(name): str(digest) for name, _, digest, *_ in index["prompts"]}
+        # Most are the same in every release of whoever keeps them.
+        return {intern(name): intern(digest) for name, _, digest, *_ in index["prompts"]}
 
 
 def read_pack(path: Path, release_id: str) -> Release:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yamlgraph_prompts._following.follower import Following
+from yamlgraph_prompts._model.entry import Entry
 from yamlgraph_prompts._model.events import Hook
 from yamlgraph_prompts._model.graph import GraphFacts, PromptUse
 from yamlgraph_prompts._model.health import Health
@@ -52,6 +53,10 @@ class Inspectable:
     def releases(self) -> list[StoredRelease]:
         """The kept releases, newest first. Publishes nothing."""
         return self._store.releases()
+
+    def history(self) -> Iterator[Entry]:
+        """What was live here, newest first, also where the release is not kept any more."""
+        return self._store.history()
 
     def find(self, release_id: str) -> Release:
         """The release whose id is, or begins with, `release_id`.

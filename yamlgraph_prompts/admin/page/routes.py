@@ -15,8 +15,8 @@ from starlette.responses import RedirectResponse, Response
 from yamlgraph_prompts.admin.context import Admin, Viewer
 from yamlgraph_prompts.admin.desk import Desk
 from yamlgraph_prompts.admin.page import files, views
+from yamlgraph_prompts.admin.page.changes import Changes
 from yamlgraph_prompts.admin.page.html import Visit, html
-from yamlgraph_prompts.admin.page.last_change import LastChange
 from yamlgraph_prompts.admin.problems import Refusal, of_core
 from yamlgraph_prompts.admin.security import paths
 from yamlgraph_prompts.admin.security.auth import Who
@@ -31,7 +31,7 @@ _NEXT = re.compile(r"((page/|\?)[^\\\s]*)?")
 def page(admin: Admin, access: Access) -> APIRouter:
     """The views, and signing in and out where `access` is by token."""
     routes = APIRouter(include_in_schema=False)
-    changes = LastChange(admin.prompts)
+    changes = Changes(admin.prompts)
 
     async def show(
         request: Request,
@@ -60,7 +60,7 @@ def page(admin: Admin, access: Access) -> APIRouter:
 
     @routes.get("/page/prompts/{name:path}")
     async def prompt_view(request: Request, caller: Viewer, name: str, new: str = "") -> Response:
-        find = partial(views.edited, admin, caller.who, name, new=new == "1")
+        find = partial(views.edited, admin, changes, caller.who, name, new=new == "1")
         return await show(request, caller.who, "editor.html", find)
 
     @routes.get("/page/new")

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from yamlgraph_prompts._check.untrusted import side_by_side
@@ -16,7 +17,7 @@ from yamlgraph_prompts.admin.api.watching import readiness
 from yamlgraph_prompts.admin.api.writing import locked
 from yamlgraph_prompts.admin.bodies import NAME_PATTERN, AuditLine
 from yamlgraph_prompts.admin.context import Admin
-from yamlgraph_prompts.admin.page.last_change import LastChange
+from yamlgraph_prompts.admin.page.changes import Changes, Version
 from yamlgraph_prompts.admin.page.picture import Picture, picture
 from yamlgraph_prompts.admin.problems import Refusal
 from yamlgraph_prompts.admin.security.auth import Who
@@ -30,7 +31,7 @@ NEW_TEXT = "system: |\n  You are a helpful assistant.\nuser: |\n  {question}\n"
 Facts = dict[str, Any]
 
 
-def listed(admin: Admin, changes: LastChange, search: str) -> Facts:
+def listed(admin: Admin, changes: Changes, search: str) -> Facts:
     release, uses = admin.prompts.release, admin.prompts.uses()
     times, wanted, now = changes.times(), search.casefold(), time.time()
     rows = []
@@ -58,7 +59,7 @@ def health(admin: Admin) -> Facts:
     return {"ready": ready, "live": line, "by": _makers(admin).get(ready.release or "")}
 
 
-def edited(admin: Admin, who: Who, name: str, *, new: bool) -> Facts:
+def edited(admin: Admin, changes: Changes, who: Who, name: str, *, new: bool) -> Facts:
     """The editor of one prompt: what the layers hold, and whether that is what is live."""
     prompts = admin.prompts
     live = prompts.release.prompts.get(name)
@@ -91,7 +92,7 @@ def edited(admin: Admin, who: Who, name: str, *, new: bool) -> Facts:
             for number, facts in enumerate(prompts.graphs())
             for file in facts.files
         },
-        "log": _lines(admin, name, 30),
+        "versions": _versions(admin, changes, name),
     }
 
 
@@ -233,6 +234,20 @@ def _makers(admin: Admin) -> Mapping[str, AuditLine]:
         if line.status == "published" and made:
             found.setdefault(made, line)
     return found
+
+
+def _versions(admin: Admin, changes: Changes, name: str) -> list[Version]:
+    """Those that a hold kept from going live at once name who saved them, not who ended it."""
+    found = changes.of(name)
+    if not any(one.reason in ("follow", "stored") for one in found):
+        return found
+    saved = {one.release: one for one in admin.audit.newest(LOG_LINES, name) if one.action == "put"}
+    return [
+        replace(one, who=line.who, message=line.message or "")
+        if one.reason in ("follow", "stored") and (line := saved.get(one.release))
+        else one
+        for one in found
+    ]
 
 
 def _lines(admin: Admin, prompt: str | None, limit: int) -> list[AuditLine]:

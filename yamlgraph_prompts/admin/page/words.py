@@ -19,7 +19,7 @@ _REASONS = {
     "rollback": "rolled back",
     "follow": "the layers are followed again",
     "another process": "another process did it",
-    "stored": "kept",
+    "stored": "kept, never live",
 }
 _BY = {
     "put": "changed by",
