@@ -15,6 +15,11 @@ import pytest
 from hypothesis import settings
 
 from tests import kept_workers
+from tests.databases import (  # noqa: F401 - fixtures
+    database_url,
+    postgres_server,
+    postgres_url,
+)
 from tests.graphs.catalog import FOLDER
 from tests.model_server import ModelServer
 from tests.s3_servers import (  # noqa: F401 - fixtures: one server of each kind for all tests

@@ -16,8 +16,10 @@ from yamlgraph_prompts.registry.local import LocalRegistry
 from yamlgraph_prompts.registry.memory import MemoryRegistry
 from yamlgraph_prompts.registry.ports import Registry
 from yamlgraph_prompts.registry.s3 import S3Registry
+from yamlgraph_prompts.registry.sql import SqlRegistry
 
 OS_CALLS = ("open", "write", "fsync", "replace", "mkdir", "unlink", "utime")
+SQL_CALLS = ("rows", "run", "run_many")
 S3_CALLS = ("get", "put", "put_new", "keys")
 
 Opened = Callable[[], Registry]
@@ -71,9 +73,23 @@ class TestS3(RegistryContract):
         registry._objects.put(key, data[:-1])
 
 
+class TestSql(RegistryContract):
+    steps = tuple(f"yamlgraph_prompts.sources.sql.database:Session.{name}" for name in SQL_CALLS)
+
+    @pytest.fixture
+    def opened(self, database_url: str) -> Opened:
+        self.url = database_url
+        return lambda: open_registry(database_url)
+
+    def damage(self, registry: Registry, release_id: str) -> None:
+        assert isinstance(registry, SqlRegistry)
+        sql = "UPDATE prompts_version SET data = ? WHERE name = 'greeting'"
+        registry._database.write(lambda session: session.run(sql, b"user: other"))
+
+
 def test_an_unknown_scheme_lists_the_known_ones() -> None:
     for url in ("gopher://x", "prompts", ""):
-        with pytest.raises(UnknownScheme, match="file://, s3://"):
+        with pytest.raises(UnknownScheme, match="file://, postgresql://, s3://, sqlite://"):
             open_registry(url)
         assert not is_registry(url)
 

@@ -13,6 +13,7 @@ PromptsError
 ├── PromptsRejected (ValueError)         the check rejected it and no good release is kept
 ├── PromptRenderError (ValueError)       a prompt cannot be rendered
 ├── ReleaseNotFound (LookupError)        neither in memory, nor in the store, nor in a layer
+├── VersionNotFound (LookupError)        a registry has no such version of a prompt
 ├── PushRefused (RuntimeError)           another push came first, or the server cannot tell
 │   └── Conflict                         another writer appended first, which is `winner`
 ├── GraphNotFound (FileNotFoundError)    the graph file does not exist
@@ -187,6 +188,10 @@ class ReleaseNotFound(PromptsError, LookupError):
     def __init__(self, message: str, *, release_id: str, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.release_id = release_id
+
+
+class VersionNotFound(PromptsError, LookupError):
+    """A registry has no such version of a prompt, or no longer."""
 
 
 class PushRefused(PromptsError, RuntimeError):

