@@ -82,6 +82,9 @@ class FakeFeed:
     def at_once(self) -> Build | None:
         return self.live
 
+    def now(self) -> Build:
+        return self.current()
+
     def current(self) -> Build:
         return self.live
 

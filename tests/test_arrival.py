@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +16,7 @@ import pytest
 
 from tests.conftest import wait_until
 from tests.files import says, write
+from tests.test_watch import linux, replace
 from yamlgraph_prompts import LivePrompts, live_graph
 from yamlgraph_prompts._following import arrival
 from yamlgraph_prompts._following.arrival import Arrival
@@ -31,7 +35,8 @@ class Slow:
         self.path = folder / "a.yaml"
         self.reached, self.go_on = threading.Event(), threading.Event()
         self.slow = False
-        self.prompts = LivePrompts(folder, checks=[self._check])
+        self.events: list[str] = []
+        self.prompts = LivePrompts(folder, checks=[self._check], hooks=[self._hook])
         self.app = live_graph(says("a"), prompts=self.prompts).compile()
         assert self.said() == ["one"]
         wait_until(lambda: follows(self.prompts))
@@ -41,6 +46,10 @@ class Slow:
             self.reached.set()
             assert self.go_on.wait(60)
         return []
+
+    def _hook(self, event: Any) -> None:
+        if event.kind == "stale-run":
+            self.events.append(event.kind)
 
     def save(self, text: str) -> None:
         """Save, and come back while it is being published."""
@@ -131,18 +140,85 @@ def test_a_second_run_that_begins_during_the_first_has_it_too(
     assert heard == ["two"]
 
 
-def test_nobody_waits_longer_than_the_bound(slow: Slow) -> None:
+def test_a_run_waits_for_the_bound_at_most_and_is_counted(slow: Slow) -> None:
     slow.save("two")
     assert slow.said() == ["one"]
     assert not slow.go_on.is_set()
+    assert slow.prompts.health.stale_runs == 1
+    assert slow.events == ["stale-run"]
 
 
-async def test_a_sync_call_on_an_event_loop_does_not_wait(
+def test_no_run_waits_for_the_hooks_once_the_release_is_live(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrival, "MOST_S", 30.0)
+    folder = write(tmp_path / "prompts", {"a.yaml": "user: one"})
+    reached, go_on = threading.Event(), threading.Event()
+
+    def hook(event: Any) -> None:
+        if event.kind == "publication" and event.outcome.reason == "file change":
+            reached.set()
+            assert go_on.wait(60)
+
+    with LivePrompts(folder, hooks=[hook]) as prompts:
+        app = live_graph(says("a"), prompts=prompts).compile()
+        app.invoke({})
+        wait_until(lambda: follows(prompts))
+        replace(folder / "a.yaml", "user: two")
+        assert reached.wait(10)
+        started = time.monotonic()
+        assert app.invoke({})["said"] == ["two"]
+        assert time.monotonic() - started < 5.0
+        go_on.set()
+
+
+@linux
+@pytest.mark.parametrize("hogs", [0, pytest.param(os.cpu_count(), marks=pytest.mark.nightly)])
+def test_a_run_in_the_line_after_a_write_has_the_new_text(tmp_path: Path, hogs: int) -> None:
+    def invoke(app: Any) -> str:
+        return str(app.invoke({})["said"][0])
+
+    async def ainvoke(app: Any) -> str:
+        return str((await app.ainvoke({}))["said"][0])
+
+    async def in_a_notebook(app: Any) -> str:
+        return invoke(app)
+
+    path = write(tmp_path / "prompts", {"a.yaml": "user: one"}) / "a.yaml"
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(hogs)]
+    try:
+        with LivePrompts(path.parent) as prompts:
+            app = live_graph(says("a"), prompts=prompts).compile()
+            app.invoke({})
+            wait_until(lambda: follows(prompts))
+            for run in (invoke, ainvoke, in_a_notebook):
+                for save in (Path.write_text, replace):
+                    before, old = prompts.health.stale_runs, 0
+                    for number in range(50):
+                        text = f"{run.__name__} {save.__name__} {number}"
+                        save(path, f"user: {text}")
+                        said = run(app)
+                        old += (said if isinstance(said, str) else asyncio.run(said)) != text
+                    assert old <= 1
+                    assert prompts.health.stale_runs - before == old
+    finally:
+        for hog in busy:
+            hog.kill()
+            hog.wait()
+
+
+async def test_on_an_event_loop_a_sync_run_waits_and_nothing_else_does(
     slow: Slow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(arrival, "MOST_S", 30.0)
     slow.save("two")
-    assert slow.said() == ["one"]
+    started = time.monotonic()
+    assert slow.app.nodes
+    slow.app.with_config({"tags": ["x"]})
+    assert slow.app.get_graph().nodes
+    assert time.monotonic() - started < 5.0
+    threading.Timer(0.1, slow.go_on.set).start()
+    assert slow.said() == ["two"]
 
 
 def test_a_hook_that_runs_the_graph_does_not_wait_for_itself(

@@ -23,7 +23,7 @@ def names(*each_run: str, nightly: tuple[str, ...]) -> pytest.MarkDecorator:
     *("first_load", "import_time", "sandbox_holds", "sandbox_walks", "save_to_served"),
     nightly=(
         *("admin_hostile_viewers", "concurrent_runs", "prepare_messages", "ten_thousand"),
-        "thousand_publications",
+        *("thousand_publications", "write_then_run"),
     ),
 )
 def test_each_benchmark_prints_its_table(name: str) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from yamlgraph_prompts._files.forks import renewed_in_child
-from yamlgraph_prompts._following.arrival import LOOK_WITHIN_S, on_event_loop
+from yamlgraph_prompts._following.arrival import LOOK_WITHIN_S, Arrival, on_event_loop
 from yamlgraph_prompts._following.follower import Following
 from yamlgraph_prompts._live import LiveGraph, LiveStateGraph, Pin, Recipe
 from yamlgraph_prompts._model.events import Hook
@@ -108,6 +108,7 @@ class LivePrompts(Editable):
         self._store = _store(self._readers, self.environment, store, _graph)
         self._replicas = _replicas(self._store)
         self._builds = Builds(self._store.view, self._store.drop_views)
+        arrival = Arrival(due=watch)
         self._engine = Engine(
             self._readers,
             Candidates(
@@ -119,6 +120,7 @@ class LivePrompts(Editable):
             self._replicas,
             self._report,
             self._attached,
+            arrival.live,
             startup_deadline_s=startup_deadline_s,
             refresh_s=refresh_s,
         )
@@ -132,9 +134,8 @@ class LivePrompts(Editable):
             self._cannot_look,
             self._can_look,
             refresh_s,
-            watch,
+            arrival,
         )
-        arrival = self._following.arrival
         self._parts = Parts(
             self._engine, self._builds, self._store, self._report, arrival, missing_release
         )

@@ -36,7 +36,10 @@ KEPT_RELEASES = 20
 
 _PREFIX = "yamlgraph_prompts"
 _Mode = Literal["livemax", "livemin", "liveall"]
-_TROUBLE = ("layer-unavailable", "watcher-restarted", "watcher-polling", "store-trouble")
+_TROUBLE = (
+    *("layer-unavailable", "watcher-restarted", "watcher-polling", "store-trouble"),
+    *("missing-release", "stale-run"),
+)
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -133,7 +136,7 @@ class Metrics:
             self._holding(environment, event.held_since_s)
         elif event.kind == "following":
             self._holding(environment, None)
-        elif event.kind in _TROUBLE or event.kind == "missing-release":
+        elif event.kind in _TROUBLE:
             self._trouble.labels(environment, event.kind, printable(event.layer or "")).inc()
         self._sync()
 

@@ -1,32 +1,42 @@
-"""A pending change: a run that begins just after a save waits a moment, and gets the new prompts.
+"""A change on its way: a run that begins just after a save waits for it, and gets the new prompts.
 
-Otherwise it would slow the publication down: both need the interpreter's lock. Never blocks an
-event loop, and delays no run for longer than `MOST_S` after the change.
+Delays no run for longer than `MOST_S`, and waits for a change only in its first `MOST_S`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from time import monotonic, time
+from time import monotonic, sleep, time
 
-MOST_S = 0.1
+MOST_S = 0.2
 LOOK_WITHIN_S = 2.0  # that a run waits for a look after its process was frozen
 FROZEN_S = 10.0  # without a tick: the process was stopped, and what it serves may be old
-_POLL_S = 0.002
+_POLL_S = 0.001
 
 
 class Arrival:
-    """One change on its way to becoming live, or none (`coming` is None). Thread-safe."""
+    """What changes on its way to becoming live. Thread-safe.
 
-    __slots__ = ("_frozen", "_ticked_s", "coming", "due")
+    `coming` is None while nothing is known to be on its way; `unread` says whether file events
+    wait that may tell of more.
+    """
+
+    __slots__ = ("_frozen", "_lock", "_takers", "_ticked_s", "_wanted", "coming", "due", "unread")
 
     def __init__(self, due: bool = False) -> None:
-        self.due = due  # the first run is to look for a change itself
+        self._wanted = due
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin anew, as after a fork: the publishing thread is in the other process."""
+        self._lock = threading.Lock()
+        self.due = self._wanted  # the first run is to look for a change itself
         self.coming: _Coming | None = None
+        self.unread: Callable[[], bool] = bool
+        self._takers: dict[int, _Coming] = {}  # by the thread that publishes it
         self._ticked_s, self._frozen = 0.0, False
 
     @property
@@ -48,52 +58,80 @@ class Arrival:
         return was_late
 
     def announced(self) -> None:
-        """Something has changed, and will be taken at once."""
-        self._expect(0)
+        """Something has changed, and will be taken."""
+        self._expect(taken=False)
+
+    def take(self) -> _Coming:
+        """What the caller is about to publish; to be given to `taken`."""
+        return self._expect(taken=True)
 
     @contextmanager
-    def taken(self) -> Iterator[None]:
-        """While the change is published; waiting runs continue when this ends, in any way."""
-        event = self._expect(threading.get_ident())
+    def taken(self, coming: _Coming | None = None) -> Iterator[None]:
+        """While it is published; waiting runs continue when this ends, in any way."""
+        thread = threading.get_ident()
+        self._takers[thread] = coming = coming or self.take()
         try:
             yield
         finally:
-            self.coming = None
-            event.set()
+            self._takers.pop(thread, None)
+            self._passed(coming)
 
-    def forget(self, due: bool) -> None:
-        """After a fork: the publishing thread is in the other process."""
-        self.due = due
-        self.coming = None
-        self._ticked_s, self._frozen = 0.0, False
+    def live(self) -> None:
+        """What this thread has taken is live: whatever else it does, no run waits for it."""
+        if (coming := self._takers.get(threading.get_ident())) is not None:
+            self._passed(coming)
 
-    def wait(self) -> None:
-        """Wait for what is on its way; returns at once on an event loop and where nothing is."""
-        coming = self.coming
-        if coming is not None and not on_event_loop():
-            coming.event.wait(coming.left_s())
+    def wait(self) -> bool:
+        """Wait for what is on its way; whether it came in time."""
+        until = monotonic() + MOST_S
+        while left_s := self._left_s(until):
+            coming = self.coming
+            if coming is None:
+                sleep(_POLL_S)
+            else:
+                coming.event.wait(left_s)
+        return left_s is None
 
-    async def awaited(self) -> None:
+    async def awaited(self) -> bool:
         """As `wait`, on an event loop."""
-        while (coming := self.coming) is not None and coming.left_s():
+        until = monotonic() + MOST_S
+        while left_s := self._left_s(until):
             await asyncio.sleep(_POLL_S)
+        return left_s is None
 
-    def _expect(self, taker: int) -> threading.Event:
-        event = self.coming.event if self.coming is not None else threading.Event()
-        self.coming = _Coming(event, monotonic() + MOST_S, taker)
-        return event
+    def _left_s(self, until: float) -> float | None:
+        """For how long to wait still; 0: it did not come in time, None: there is nothing."""
+        waits = self.unread()  # before the other: what is read is announced
+        coming = self.coming
+        # A check or a hook of the user's may run the graph in the thread that publishes.
+        if (coming is None and not waits) or threading.get_ident() in self._takers:
+            return None
+        until = until if coming is None else min(until, coming.until)
+        return max(0.0, until - monotonic())
+
+    def _passed(self, coming: _Coming) -> None:
+        with self._lock:
+            if self.coming is coming:
+                self.coming = None
+        coming.event.set()
+
+    def _expect(self, *, taken: bool) -> _Coming:
+        with self._lock:
+            coming = self.coming
+            if coming is None or coming.taken:
+                # What is being published may have been read before.
+                coming = self.coming = _Coming()
+            coming.until, coming.taken = monotonic() + MOST_S, taken
+            return coming
 
 
-@dataclass(frozen=True, slots=True)
 class _Coming:
-    event: threading.Event
-    until: float
-    taker: int
+    __slots__ = ("event", "taken", "until")
 
-    def left_s(self) -> float:
-        # The thread that takes it may run the graph: a check or a hook of the user's.
-        mine = self.taker == threading.get_ident()
-        return 0.0 if mine else max(0.0, self.until - monotonic())
+    def __init__(self) -> None:
+        self.event = threading.Event()
+        self.until = 0.0
+        self.taken = False
 
 
 def on_event_loop() -> bool:

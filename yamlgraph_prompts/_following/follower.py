@@ -44,7 +44,7 @@ class Following:
         unreadable: Callable[[LayerError], object],
         readable: Callable[[], object],
         refresh_s: float,
-        wanted: bool,
+        arrival: Arrival,
     ) -> None:
         self._readers = readers
         self._graphs = graphs
@@ -55,8 +55,7 @@ class Following:
         self._unreadable = _weakly(unreadable)
         self._readable = _weakly(readable)
         self._refresh_s = refresh_s
-        self._wanted = wanted
-        self.arrival = Arrival(due=wanted)
+        self.arrival = arrival
         self._watches: tuple[Watch | RemoteFollower, ...] | None = None
         self._files: Watch | None = None
         self._starting = threading.Lock()
@@ -107,12 +106,12 @@ class Following:
                 yield RemoteFollower(reader, self._take, self._unreadable, self._readable)
         if any(True for _ in self._paths()):
             self._files = Watch(
-                self._file_changed,
+                self._take,
                 paths=self._paths,
                 fingerprint=self._fingerprint,
                 poll_s=self._refresh_s,
                 on_trouble=self._trouble,
-                on_news=self.arrival.announced,
+                arrival=self.arrival,
                 on_tick=self.arrival.tick,
             )
             yield self._files
@@ -131,7 +130,7 @@ class Following:
         """The watches belong to the process that this one was forked from."""
         self._watches = self._files = None
         self._starting = threading.Lock()
-        self.arrival.forget(due=self._wanted)
+        self.arrival.renew()
 
     def close_soon(self) -> None:
         """As `close`, from a thread of its own: during a GC any lock may be held."""
@@ -146,10 +145,6 @@ class Following:
         watches, self._watches, self._files = self._watches, (), None
         for watch in watches or ():
             watch.close()
-
-    def _file_changed(self, trigger: Trigger) -> None:
-        with self.arrival.taken():
-            self._take(trigger)
 
     def _paths(self) -> Iterator[Path]:
         for reader in self._readers:

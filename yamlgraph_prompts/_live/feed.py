@@ -69,11 +69,14 @@ class Feed(Protocol):
     def at_once(self) -> Build | None:
         """The live build; None where `current` may have to wait."""
 
+    def now(self) -> Build:
+        """The live build, whatever may be on its way."""
+
     def current(self) -> Build:
-        """The live build, at once or after a moment; never blocks an event loop."""
+        """The live build for a run, at once or after a moment, in which it blocks."""
 
     async def acurrent(self) -> Build:
-        """As `current`, on an event loop."""
+        """As `current`, on an event loop, which it does not block."""
 
     def at(self, release: str, graph: str | None) -> Build:
         """The build of that pair, compiled now if need be; may raise `ReleaseNotFound`."""

@@ -162,21 +162,26 @@ class LiveGraph(CompiledStateGraph[Any, Any, Any, Any]):
 
     def batch(self, inputs: Any, config: Any = None, **kwargs: Any) -> list[Any]:
         """As in LangGraph; every fresh item uses the same release."""
-        return Runnable.batch(self._held(), inputs, config, **kwargs)
+        held = self._held(self._runs.feed.current())
+        return Runnable.batch(held, inputs, config, **kwargs)
 
     async def abatch(self, inputs: Any, config: Any = None, **kwargs: Any) -> list[Any]:
         """As in LangGraph; every fresh item uses the same release."""
-        return await Runnable.abatch(self._held(), inputs, config, **kwargs)
+        held = self._held(await self._runs.feed.acurrent())
+        return await Runnable.abatch(held, inputs, config, **kwargs)
 
     def batch_as_completed(self, inputs: Any, config: Any = None, **kwargs: Any) -> Iterator[Any]:
         """As in LangGraph; every fresh item uses the same release."""
-        return Runnable.batch_as_completed(self._held(), inputs, config, **kwargs)
+        held = self._held(self._runs.feed.current())
+        return Runnable.batch_as_completed(held, inputs, config, **kwargs)
 
-    def abatch_as_completed(
+    async def abatch_as_completed(
         self, inputs: Any, config: Any = None, **kwargs: Any
     ) -> AsyncIterator[Any]:
         """As in LangGraph; every fresh item uses the same release."""
-        return Runnable.abatch_as_completed(self._held(), inputs, config, **kwargs)
+        held = self._held(await self._runs.feed.acurrent())
+        async for item in Runnable.abatch_as_completed(held, inputs, config, **kwargs):
+            yield item
 
     # State
 
@@ -270,8 +275,8 @@ class LiveGraph(CompiledStateGraph[Any, Any, Any, Any]):
             "other process too, with load_and_compile(...) or live_graph(...)."
         )
 
-    def _held(self) -> LiveGraph:
-        return self._new(self._runs.held(), self._prompts, self.__dict__)
+    def _held(self, live: Build) -> LiveGraph:
+        return self._new(self._runs.held(live), self._prompts, self.__dict__)
 
     # Names
 

@@ -47,9 +47,9 @@ class Runs:
     def changed(self, update: Mapping[str, Any]) -> Runs:
         return Runs(self.feed, {**self.changes, **update}) if update else self
 
-    def held(self) -> Runs:
-        """The same, staying on the build that is live now."""
-        runs = Runs(_Held(self.feed, self.feed.current()), self.changes)
+    def held(self, live: Build) -> Runs:
+        """The same, staying on one build."""
+        runs = Runs(_Held(self.feed, live), self.changes)
         runs.kept = self.kept
         return runs
 
@@ -87,7 +87,7 @@ class Runs:
         return self.ready(build).graph
 
     def live_graph(self) -> Compiled:
-        return self.graph(self.feed.current())
+        return self.graph(self.feed.now())
 
     def plainly(
         self, live: Build | None, run_input: Any, config: RunnableConfig | None
@@ -136,13 +136,13 @@ class Runs:
         return self.graph(build), config
 
     def reading(self, config: RunnableConfig) -> Steps[Compiled]:
-        live = self.feed.current()
+        live = self.feed.now()
         build, _, _ = yield from state_on(self.feed, live, self.graph(live), config)
         return self.graph(build)
 
     def updating(self, config: RunnableConfig) -> Steps[tuple[Compiled, RunnableConfig]]:
         """The graph and the config with which an update keeps the thread's pair."""
-        live = self.feed.current()
+        live = self.feed.now()
         build, pair = yield from update_on(self.feed, live, self.graph(live), config)
         graph = self.graph(build)
         conf = ensure_config(graph.config, config)[CONF]
@@ -163,11 +163,10 @@ class _Held:
         self._feed = feed
         self._build = build
 
-    def at_once(self) -> Build | None:
+    def at_once(self) -> Build:
         return self._build
 
-    def current(self) -> Build:
-        return self._build
+    now = current = at_once
 
     async def acurrent(self) -> Build:
         return self._build

@@ -26,6 +26,7 @@ EventKind = Literal[
     "following",
     "missing-release",
     "run-started",
+    "stale-run",
 ]
 
 

@@ -36,6 +36,7 @@ class Health:
     polling: bool  # whether changes are only seen by polling, as there are no file events
     store_trouble: str | None  # what is wrong with the store; None: nothing
     following: bool  # whether changes are followed in this process
+    stale_runs: int = 0  # that began with old prompts, as a saved file was not live in 0.2 s
     # Prompt → variables, as runs of this process asked graphs' releases for them.
     asked: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 

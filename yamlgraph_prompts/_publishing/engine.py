@@ -53,6 +53,7 @@ class Engine:
         replicas: HostReplicas | None,
         report: Report,
         graphs: Callable[[], tuple[Graph, ...]],
+        swapped: Callable[[], None],
         *,
         startup_deadline_s: float,
         refresh_s: float,
@@ -61,6 +62,7 @@ class Engine:
         self.readers = readers
         self.candidates = candidates
         self.graphs = graphs
+        self._swapped = swapped
         self._builds = builds
         self._store = store
         self._replicas = replicas
@@ -333,6 +335,7 @@ class Engine:
         entry, now_s = self._store.current(), time.time()
         held_since_s = (entry.at_s if entry else now_s) if held else None
         self.live = Live(candidate, builds, held_since_s, now_s)
+        self._swapped()
         return attempt.outcome("published", self.release, candidate)
 
     def keep(self, candidate: Candidate, attempt: Attempt) -> Outcome | None:

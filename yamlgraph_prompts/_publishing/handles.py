@@ -100,33 +100,31 @@ class Handle:
     def at_once(self) -> Build | None:
         """The live build, unless there is something to wait for."""
         arrival = self._arrival
-        if arrival.due or arrival.coming is not None or arrival.late:
+        if arrival.due or arrival.coming is not None or arrival.late or arrival.unread():
             return None
-        live = self._engine.live
-        assert live is not None
-        return live.builds[self.token]
+        return self._live()
 
-    def current(self) -> Build:
-        """The live build.
-
-        One read; blocks only for the first look after a load, and where a saved file is just being
-        published for a tenth of a second at most. On an event loop it never does.
-        """
+    def now(self) -> Build:
+        """The live build; blocks only for the first look after a load, and never an event loop."""
         if self._arrival.due or self._arrival.late:
             self._first_use()
-        if self._arrival.coming is not None:
-            self._arrival.wait()
-        live = self._engine.live
-        assert live is not None
-        return live.builds[self.token]
+        return self._live()
+
+    def current(self) -> Build:
+        """The live build, for a run: waits for a saved file, `MOST_S` at most, on a loop too."""
+        if self._arrival.due or self._arrival.late:
+            self._first_use()
+        if not self._arrival.wait():
+            self._report.stale_run()
+        return self._live()
 
     async def acurrent(self) -> Build:
-        """As `current`, on an event loop."""
+        """As `current`, without blocking the event loop."""
         if self._arrival.due or self._arrival.late:
             await asyncio.to_thread(self._first_use)
-        if self._arrival.coming is not None:
-            await self._arrival.awaited()
-        return self.current()
+        if not await self._arrival.awaited():
+            self._report.stale_run()
+        return self._live()
 
     def at(self, release: str, graph: str | None) -> Build:
         """The build for a pair that need not be live.
@@ -177,6 +175,9 @@ class Handle:
         message = f"Release {release[:12]!r} of a run was not found. The live release is used."
         logger.warning("%s", message)
         self._report.event("missing-release", message, release=release)
+        return self._live()
+
+    def _live(self) -> Build:
         live = self._engine.live
         assert live is not None
         return live.builds[self.token]

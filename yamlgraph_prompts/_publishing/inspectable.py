@@ -88,6 +88,7 @@ class Inspectable:
             last_at_s=last[1] if last else None,
             layers=tuple(reader.state for reader in self._readers),
             watcher_restarts=self._report.watcher_restarts,
+            stale_runs=self._report.stale_runs,
             polling=self._following.polling,
             store_trouble=self._store.trouble,
             following=self._following.started,

@@ -40,7 +40,7 @@ class Report:
         # Stands until something else was found; the last good release is not found.
         self._refused: object = None
         self._store_trouble: str | None = None
-        self.watcher_restarts = 0
+        self.watcher_restarts = self.stale_runs = 0
         self.renew()
 
     def renew(self) -> None:
@@ -187,6 +187,11 @@ class Report:
             logger.info(message, extra=self.fields(layer=layer))
             self.event("layer-recovered", message, layer=layer)
         return bool(recovered)
+
+    def stale_run(self) -> None:
+        """A run begins with old prompts: a saved file was not live in time."""
+        self.stale_runs += 1
+        self.event("stale-run", "A run began before a saved file was live.")
 
     def watcher_trouble(self, kind: str, message: str) -> None:
         """The watcher could only poll, or had to be restarted; it has logged that itself."""

@@ -290,6 +290,7 @@ class Ready(BaseModel):
     layers: list[LayerHealth] | None = None
     last: LastPublication | None = None
     store_trouble: str | None = None
+    stale_runs: int | None = None
     following: bool | None = None
 
 

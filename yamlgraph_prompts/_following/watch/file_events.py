@@ -12,7 +12,6 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from watchdog import events
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
@@ -29,6 +28,7 @@ Folder = tuple[str, bool]
 
 MOST_ENTRIES = 20_000
 MOST_LINKS = 40
+_READ = (".yaml", ".yml", ".j2")  # in a folder; the other files there are none of ours
 
 # Opening and reading are left out: a reload that reads 10,000 files would hear itself 20,000 times.
 _HEARD: list[type[FileSystemEvent]] = [
@@ -40,6 +40,19 @@ _HEARD: list[type[FileSystemEvent]] = [
     )
     if (kind := getattr(events, name, None)) is not None
 ]
+
+
+_TELLS_CLOSE = sys.platform.startswith("linux")
+
+
+@dataclass(frozen=True, slots=True)
+class FileChange:
+    """What a file event means."""
+
+    path: str
+    kind: str  # "opened": its writer will close it; "closed", "moved" or "other"
+    turned: bool  # whether it may lead elsewhere now
+    source: str = ""  # of one that was moved
 
 
 @dataclass(frozen=True)
@@ -59,6 +72,29 @@ class Places:
         return any(
             path.startswith(root) and not _is_ignored(path[len(root) - 1 :]) for root in self.roots
         )
+
+    def change(self, event: FileSystemEvent) -> FileChange | None:
+        """What changed; None if nothing that matters."""
+        source, target = (os.fsdecode(path) for path in (event.src_path, event.dest_path))
+        paths = [path for path in (target, source) if path and self.matters(path)]
+        if not paths:
+            return None
+        kind, path, is_empty = event.event_type, paths[0], False
+        turned = event.is_directory or not self.turns.isdisjoint((path, source))
+        if kind in ("created", "moved") and not turned:
+            with contextlib.suppress(OSError):
+                facts = os.lstat(path)
+                turned, is_empty = stat.S_ISLNK(facts.st_mode), facts.st_size == 0
+        if turned:
+            return FileChange(path, "other", turned=True)
+        read = [path for path in paths if path in self.names or path.endswith(_READ)]
+        if not read:
+            return None
+        if kind == "closed" or (kind == "moved" and read[0] == target):
+            return FileChange(read[0], kind, turned=False, source=source)
+        # The writer of an empty file is about to write it.
+        opened = _TELLS_CLOSE and (kind == "modified" or (kind == "created" and is_empty))
+        return FileChange(read[0], "opened" if opened else "other", turned=False)
 
 
 def survey(paths: Iterable[Path]) -> Places:
@@ -123,9 +159,16 @@ class Subscription(FileSystemEventHandler):
 
 def make_observer() -> BaseObserver:
     """A new observer, not started. A test replaces this."""
-    # "Full" events tell a moved-in (complete) file from a created (still empty) one.
-    options = {"generate_full_events": True} if sys.platform.startswith("linux") else {}
-    return Observer(**options)
+    if sys.platform.startswith("linux"):
+        from yamlgraph_prompts._following.watch.inotify import DirectObserver
+
+        return DirectObserver()
+    return Observer()
+
+
+def unread() -> bool:
+    """Whether file events wait that no listener knows; False where the system does not tell."""
+    return _shared.unread()
 
 
 class _Walk:
@@ -225,6 +268,7 @@ class _Shared:
         # Never taken by a handler: watchdog calls handlers while it holds its own lock.
         self.lock = threading.RLock()
         self.observer: BaseObserver | None = None
+        self.unread: Callable[[], bool] = bool
         self.entries: dict[Folder, _Entry] = {}
         self.users: set[Subscription] = set()
 
@@ -233,10 +277,9 @@ class _Shared:
             self._stop()
         if self.observer is None:
             observer = make_observer()
-            _do_not_warn_of_folders_seen_twice(observer)
-            logging.getLogger("watchdog.observers.inotify").addFilter(_is_trouble)
             observer.start()
             self.observer = observer
+            self.unread = getattr(observer, "unread", bool)
         self.users.add(user)
 
     def stop(self, user: Subscription) -> None:
@@ -269,7 +312,6 @@ class _Shared:
         except RuntimeError as error:  # no more threads
             raise OSError(str(error)) from error
         emitter = next(each for each in self.observer.emitters if each.watch is watch)
-        _do_not_wait_for_the_other_half(emitter)
         return _Entry(watch, emitter, was, {handler})
 
     def _add(self, entry: _Entry, handler: Subscription) -> None:
@@ -302,49 +344,12 @@ class _Shared:
         )
 
     def _stop(self) -> None:
-        observer, self.observer = self.observer, None
+        observer, self.observer, self.unread = self.observer, None, bool
         self.entries.clear()
         if observer is not None:
             with contextlib.suppress(OSError, RuntimeError):
                 observer.stop()
                 observer.join(5)
-
-
-def _do_not_wait_for_the_other_half(emitter: EventEmitter) -> None:
-    """Shorten what an unpaired half of a rename waits for.
-
-    watchdog sleeps half a second when it meets the first half of a rename before the second; the
-    second comes within microseconds or never. Where a version keeps this elsewhere, it is slower.
-    """
-    group: Any = getattr(emitter, "_inotify", None)
-    queue = getattr(getattr(group, "_move_event_grouper", group), "_queue", None)
-    for name in ("delay", "delay_sec"):
-        if name in getattr(queue, "__dict__", ()):
-            setattr(queue, name, 0.001)
-
-
-def _do_not_warn_of_folders_seen_twice(observer: BaseObserver) -> None:
-    """Let watchdog 7 watch a folder that it watches already, without a word.
-
-    It does so for each nested new folder, and its warning ends the thread where warnings are
-    errors. This is its own method without the warning.
-    """
-    reader: Any = getattr(observer, "_inotify_fd", None)
-    if hasattr(reader, "_add_callback") and hasattr(reader, "_get_or_create_watch"):
-
-        def add(path: bytes, mask: int, callback: Any, id_: int) -> int:
-            watch = reader._get_or_create_watch(path, mask)
-            watch.callbacks[id_] = callback
-            return int(watch.wd)
-
-        reader._add_callback = add
-
-
-def _is_trouble(record: logging.LogRecord) -> bool:
-    """Whether watchdog means it: an emitter that is stopped while it reads calls that an error."""
-    thread = threading.current_thread()
-    stopped = isinstance(thread, EventEmitter) and not thread.should_keep_running()
-    return not (stopped and "thread is inactive" in record.getMessage())
 
 
 _shared = _Shared()
@@ -355,7 +360,7 @@ def _forget_parent() -> None:
     """In a forked child: close the parent's descriptors here and begin anew."""
     global _shared
     observer, _shared = _shared.observer, _Shared()
-    reader: Any = getattr(observer, "_inotify_fd", None)
+    reader = getattr(observer, "_inotify_fd", None)
     for name in ("_inotify_fd", "_kill_r", "_kill_w"):
         descriptor = getattr(reader, name, None)
         if isinstance(descriptor, int):

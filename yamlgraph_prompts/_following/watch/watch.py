@@ -7,19 +7,18 @@ import logging
 import math
 import os
 import random
-import stat
-import sys
 import threading
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Literal
 
 from yamlgraph_prompts._files.forks import renewed_in_child
-from yamlgraph_prompts._following.watch.burst import Burst
+from yamlgraph_prompts._following.arrival import Arrival
+from yamlgraph_prompts._following.watch.burst import MOST_OPEN_S, Burst
 from yamlgraph_prompts._following.watch.inodes import Inodes
 from yamlgraph_prompts._model.trigger import Trigger
+from yamlgraph_prompts._text.escaping import printable
 
 if TYPE_CHECKING:
     from watchdog.events import FileSystemEvent
@@ -36,15 +35,12 @@ CHECK_S = 1.0  # how often the watcher itself is looked at
 MOST_RESTARTS = 2  # within `RESTARTS_S`; then something kills it, as a patched queue does
 RESTARTS_S = 600.0
 
-_TELLS_CLOSE = sys.platform.startswith("linux")
-
 
 class Watch:
     """Calls `on_change` when files change; never two calls at once.
 
-    One file that was closed after writing, or renamed, is reported at once; several changes are
-    reported together once it is quiet. `on_change` may be called when nothing has changed. Changes
-    before `start` are not reported: start first, then read.
+    When changes are complete, `Burst` says. `on_change` may be called when nothing has changed.
+    Changes before `start` are not reported: start first, then read.
 
     Thread-safe. After a fork the child has no watch until it calls `start`.
     """
@@ -57,9 +53,9 @@ class Watch:
         fingerprint: Callable[[], str] | None = None,  # without one every poll is a change
         poll_s: float = 30.0,
         quiet_s: float = 0.1,  # see `Burst`
-        open_s: float = 2.0,
+        most_s: float = 2.0,
         on_trouble: Callable[[str, str], object] | None = None,
-        on_news: Callable[[], object] | None = None,  # in the observer's thread: must be quick
+        arrival: Arrival | None = None,  # what runs wait for
         on_tick: Callable[[], object] = lambda: None,  # every `CHECK_S`: must be quick
         events: bool = True,
     ) -> None:
@@ -68,9 +64,9 @@ class Watch:
         self._fingerprint = fingerprint
         self._poll_s = poll_s
         self._quiet_s = quiet_s
-        self._open_s = open_s
+        self._most_s = most_s
         self._on_trouble = on_trouble
-        self._on_news = on_news
+        self._arrival = arrival or Arrival()
         self._on_tick = on_tick
         self._events = events
         self.restarts = 0
@@ -81,7 +77,7 @@ class Watch:
         self._life = threading.Lock()
         self._arming = threading.RLock()
         self._news = threading.Condition()
-        self._burst = Burst(self._quiet_s, self._open_s)
+        self._burst = Burst(self._quiet_s, self._most_s)
         self._thread: threading.Thread | None = None
         self.mode: Mode = "off"
         self._subscription: Subscription | None = None
@@ -92,6 +88,7 @@ class Watch:
         self._heard = 0
         self._turned = False
         self._suspect = False
+        self._warned_of: set[str] = set()
         # The fingerprint of what on_change saw; None: not known yet, "": call at the next poll.
         self._seen: str | None = None
         self._candidate: tuple[str, int] | None = None
@@ -125,7 +122,7 @@ class Watch:
         """Stop; waits at most 5 seconds for a callback under way. May be called again."""
         with self._life:
             thread, self._thread = self._thread, None
-            self.mode = "off"
+            self.mode, self._arrival.unread = "off", bool
             with self._news:
                 self._news.notify_all()
         if thread is not None and thread is not threading.current_thread():
@@ -139,7 +136,7 @@ class Watch:
 
     def _begin(self, *, use_events: bool) -> None:
         now = monotonic()
-        self._burst = Burst(self._quiet_s, self._open_s)
+        self._burst = Burst(self._quiet_s, self._most_s)
         self._turned = self._suspect = False
         self._seen = self._candidate = None
         self._check_at = now + CHECK_S
@@ -150,13 +147,13 @@ class Watch:
             self._poll_at = now
 
     def _listen(self) -> bool:
-        from yamlgraph_prompts._following.watch.file_events import Subscription
+        from yamlgraph_prompts._following.watch.file_events import Subscription, unread
 
         self._subscription = Subscription(self._hear)
         self._arm()
         if self._subscription is None:
             return False
-        self.mode = "events"
+        self.mode, self._arrival.unread = "events", unread
         return True
 
     def _arm(self) -> None:
@@ -185,7 +182,7 @@ class Watch:
 
     def _only_poll(self, why: str) -> None:
         first = self.mode != "polling"
-        self.mode = "polling"
+        self.mode, self._arrival.unread = "polling", bool
         if self._seen is None:
             self._seen = self._look() if self._thread is None else ""
         self._poll_later()
@@ -199,40 +196,25 @@ class Watch:
         places = self._places
         if places is None:
             return
-        source, target = (os.fsdecode(path) for path in (event.src_path, event.dest_path))
-        if target and places.matters(target):
-            path = target
-        elif source and places.matters(source):
-            path = source
-        else:
+        if (change := places.change(event)) is None:
             return
-        kind = event.event_type
-        turned = event.is_directory or path in places.turns or source in places.turns
-        is_empty = False
-        if kind in ("created", "moved") and not turned:
-            with suppress(OSError):
-                facts = os.lstat(path)
-                turned, is_empty = stat.S_ISLNK(facts.st_mode), facts.st_size == 0
         now = monotonic()
         with self._news:
+            is_first = not self._burst.waiting
             self._heard += 1
-            if turned:
+            if change.turned:
                 self._turned = True
-                self._burst.changed(path, now)
-            elif kind == "closed":
-                self._burst.closed(path, now)
-            elif kind == "moved" and path == target:
-                self._burst.moved(source, path, now)
-            elif kind == "created":
-                # The writer of an empty file is about to write it.
-                self._burst.created(path, now, opened=_TELLS_CLOSE and is_empty)
-            elif kind == "modified" and _TELLS_CLOSE:
-                self._burst.opened(path, now)
+            if change.kind == "closed":
+                self._burst.closed(change.path, now)
+            elif change.kind == "moved":
+                self._burst.moved(change.source, change.path, now)
+            elif change.kind == "opened":
+                self._burst.opened(change.path, now)
             else:
-                self._burst.changed(path, now)
+                self._burst.changed(change.path, now)
             due = self._burst.due()
-            if due <= now and self._on_news is not None:
-                self._on_news()
+            if is_first or due <= now:
+                self._arrival.announced()
             if due < self._wake_at:
                 self._news.notify()
 
@@ -270,14 +252,16 @@ class Watch:
         with self._news:
             urgent = self._burst.take()
             turned, self._turned = self._turned, False
-        if turned:
-            self._arm()
-        if not urgent and self._fingerprint is not None and self._look() == self._seen:
-            return
-        # on_change may see what came after this look, and the next look what was there before.
-        self._seen = self._candidate = None
-        self._poll_at = min(self._poll_at, monotonic() + self._quiet_s)
-        self._call(Trigger.FILE_CHANGE)
+            coming = self._arrival.take()
+        with self._arrival.taken(coming):
+            if turned:
+                self._arm()
+            if not urgent and self._fingerprint is not None and self._look() == self._seen:
+                return
+            # on_change may see what came after this look, and the next look what was there before.
+            self._seen = self._candidate = None
+            self._poll_at = min(self._poll_at, monotonic() + self._quiet_s)
+            self._call(Trigger.FILE_CHANGE)
 
     def _call(self, trigger: Trigger) -> None:
         for _ in range(2):
@@ -302,6 +286,7 @@ class Watch:
             return self._armed_paths
 
     def _check(self, now: float) -> None:
+        self._warn_of_writer(now)
         subscription = self._subscription
         if subscription is None:
             if self._retry_at <= now:
@@ -324,6 +309,16 @@ class Watch:
             else:
                 self._check_at = now + self._quiet_s
             self._suspect = not self._suspect
+
+    def _warn_of_writer(self, now: float) -> None:
+        with self._news:
+            path = self._burst.writing(now)
+        if path is not None and path not in self._warned_of:
+            self._warned_of.add(path)
+            logger.warning(
+                "%s is still being written. Changes are taken when it is complete, or in %.0f s.",
+                *(printable(path), MOST_OPEN_S),
+            )
 
     def _restart(self) -> None:
         now = monotonic()

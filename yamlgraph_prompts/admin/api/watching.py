@@ -135,5 +135,6 @@ def readiness(admin: Admin, *, in_detail: bool) -> Ready:
             findings=[FindingBody.of(finding) for finding in last.findings],
         ),
         store_trouble=health.store_trouble,
+        stale_runs=health.stale_runs,
         following=health.following,
     )
