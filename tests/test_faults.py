@@ -611,3 +611,30 @@ state: {name: str}
 nodes: {n: {type: llm, prompt: a, state_key: x}}
 edges: [{from: START, to: n}, {from: n, to: END}]
 """
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.parametrize("fails", [False, True])
+def test_runs_take_a_release_before_its_history_is_durable_and_give_it_back_if_that_fails(
+    folder: Path, fails: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+
+    def fsync(fd: int) -> None:
+        if os.readlink(f"/proc/self/fd/{fd}").endswith(".jsonl"):
+            said.extend(app.invoke({})["said"])
+            if fails:
+                raise OSError(errno.EIO, "broken")
+
+    with quiet(folder) as prompts:
+        app = live_graph(says("a"), prompts=prompts).compile()
+        write(folder, {"a.yaml": "user: two"})
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", fsync)
+            outcome = prompts.publish()
+        assert said == ["two"]
+        assert outcome.status == ("rejected" if fails else "published")
+        assert app.invoke({})["said"] == ["one" if fails else "two"]
+        entry = prompts._store.current()
+        assert entry is not None
+        assert entry.release == prompts.release.id

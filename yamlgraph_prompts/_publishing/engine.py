@@ -6,7 +6,6 @@ Whatever fails leaves what is live untouched. Its caller holds the lock.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -23,7 +22,6 @@ from yamlgraph_prompts._publishing.decide import Action, State, decide
 from yamlgraph_prompts._publishing.live import Live
 from yamlgraph_prompts._publishing.lookup import find
 from yamlgraph_prompts._publishing.report import Report, summary, without_excerpts
-from yamlgraph_prompts._text.escaping import Lines
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.registry.ports import Replica
 from yamlgraph_prompts.registry.replicas import HostReplicas
@@ -34,6 +32,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("yamlgraph_prompts")
 
+_Call = Callable[[], object]
 DEADLINE_S = 30.0  # for reading remote layers, once something is live
 
 
@@ -53,7 +52,7 @@ class Engine:
         replicas: HostReplicas | None,
         report: Report,
         graphs: Callable[[], tuple[Graph, ...]],
-        swapped: Callable[[], None],
+        swapped: _Call,
         *,
         startup_deadline_s: float,
         refresh_s: float,
@@ -70,7 +69,6 @@ class Engine:
         self._startup_deadline_s = startup_deadline_s
         self._refresh_s = refresh_s
         self._looked_at = 0  # the number of the entry that was read last
-        self._disobeyed = (0, "")  # the hold that could not be obeyed: its number, and why
 
     @property
     def release(self) -> Release | None:
@@ -128,7 +126,7 @@ class Engine:
         if self._is_held() and self.live is not None:
             # What the layers hold is refused; changes are taken from now on all the same.
             refused = self.keep(self.live.candidate, attempt)
-            refused = refused or self._point(self.live.candidate, attempt, held=False)
+            refused = refused or self._point(self.live.candidate, attempt, False)
             if refused is not None:
                 return self.reported(refused)
             self.live = self.live and replace(self.live, held_since_s=None)
@@ -163,8 +161,8 @@ class Engine:
     def add(self, handle: Handle) -> Build:
         """The live release, built for a handle that was just made."""
         live = self.started()
-        facts = live.candidate.graphs[handle.graph]
-        builds = self._builds.add(handle, facts, live.release, live.builds)
+        graph = live.candidate.graphs[handle.graph]
+        builds = self._builds.add(handle, graph, live.release, live.builds)
         self.live = replace(live, builds=builds)
         return builds[handle.token]
 
@@ -193,8 +191,7 @@ class Engine:
 
     def announce(self) -> None:
         """Announce to the host's other processes what this one serves."""
-        live = self.live
-        if self._replicas is not None and live is not None:
+        if self._replicas is not None and (live := self.live) is not None:
             self._replicas.announce(Replica(self._store.environment, live.release.id, live.held))
 
     # -- deciding
@@ -246,16 +243,7 @@ class Engine:
             if live is not None:
                 return outcome
             why = summary(outcome, show=without_excerpts)
-        if self._disobeyed != (pointer.number, why):
-            self._disobeyed = pointer.number, why
-            first, *more = why.split("\n  ")
-            message = Lines.of(
-                f"Release {pointer.release[:12]} is held, but cannot be served: {first}",
-                *more,
-                "What the layers hold is served here instead. The hold ends with follow().",
-            )
-            logger.error(message, extra=self._report.fields(release=pointer.release))
-            self._report.event("store-trouble", message, release=pointer.release)
+        self._report.disobeyed(pointer, why)
         return None
 
     def offer(
@@ -278,8 +266,7 @@ class Engine:
             return self._publish(attempt)
 
     def _last_good(self, why: str) -> None:
-        last = self._store.last_good()
-        if last is None:
+        if (last := self._store.last_good()) is None:
             return
         outcome = self._take(last, Attempt(Trigger.LAST_GOOD), held=self._is_held())
         if self.live is None:
@@ -328,14 +315,23 @@ class Engine:
             logger.debug("A graph does not build", exc_info=True)
             return self._refuse(candidate, attempt, *does_not_build(problem))
         write()
-        if point:
-            refused = self._point(candidate, attempt, held=held)
-            if refused is not None:
-                return refused
-        entry, now_s = self._store.current(), time.time()
-        held_since_s = (entry.at_s if entry else now_s) if held else None
-        self.live = Live(candidate, builds, held_since_s, now_s)
-        self._swapped()
+
+        def swap() -> None:
+            self.live = Live.now(candidate, builds, self._store.current(), held=held)
+            self._swapped()
+
+        try:
+            # Runs need not wait until the history is durable; this call does.
+            written = swap if live else bool
+            refused = self._point(candidate, attempt, held, written) if point else None
+        except BaseException:
+            self.live = live
+            raise
+        if refused is not None:
+            self.live = live
+            return refused
+        if self.live is live:
+            swap()
         return attempt.outcome("published", self.release, candidate)
 
     def keep(self, candidate: Candidate, attempt: Attempt) -> Outcome | None:
@@ -346,7 +342,9 @@ class Engine:
             return self._store_trouble(candidate, attempt, problem)
         return None
 
-    def _point(self, candidate: Candidate, attempt: Attempt, *, held: bool) -> Outcome | None:
+    def _point(
+        self, candidate: Candidate, attempt: Attempt, held: bool, written: _Call = bool
+    ) -> Outcome | None:
         pointer, release = self._store.current(), candidate.release.id
         if pointer is not None and (pointer.release, pointer.held) == (release, held):
             seen_first = attempt.trigger is Trigger.CHANGE and pointer.number > self._looked_at
@@ -358,15 +356,15 @@ class Engine:
             # The hold cannot be obeyed here; that does not end it: other processes may serve it.
             return None
         try:
-            if not self._store.make_live(release, held=held, since=since, **attempt.order):
+            order, make_live = attempt.order, self._store.make_live
+            if not make_live(release, held=held, since=since, written=written, **order):
                 raise Overtaken
         except (errors.StoreError, errors.ReleaseNotFound) as problem:
             return self._store_trouble(candidate, attempt, problem)
         return None
 
     def _is_held(self) -> bool:
-        pointer = self._store.current()
-        return pointer is not None and pointer.held
+        return bool((pointer := self._store.current()) and pointer.held)
 
     def reported(self, outcome: Outcome) -> Outcome:
         """Log the outcome, call the hooks, announce what is served, tidy up, and return it."""

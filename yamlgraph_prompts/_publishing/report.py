@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import Any
 
+from yamlgraph_prompts._model.entry import Entry
 from yamlgraph_prompts._model.events import Event, EventKind, Hook, tell, wants
 from yamlgraph_prompts._model.release import Outcome
 from yamlgraph_prompts._model.trigger import Trigger
@@ -40,6 +41,7 @@ class Report:
         # Stands until something else was found; the last good release is not found.
         self._refused: object = None
         self._store_trouble: str | None = None
+        self._disobeyed = (0, "")  # the hold that could not be obeyed: its number, and why
         self.watcher_restarts = self.stale_runs = 0
         self.renew()
 
@@ -187,6 +189,19 @@ class Report:
             logger.info(message, extra=self.fields(layer=layer))
             self.event("layer-recovered", message, layer=layer)
         return bool(recovered)
+
+    def disobeyed(self, hold: Entry, why: str) -> None:
+        """Report once that the release of a hold cannot be served, and why."""
+        if self._disobeyed != (hold.number, why):
+            self._disobeyed = hold.number, why
+            first, *more = why.split("\n  ")
+            message = Lines.of(
+                f"Release {hold.release[:12]} is held, but cannot be served: {first}",
+                *more,
+                "What the layers hold is served here instead. The hold ends with follow().",
+            )
+            logger.error(message, extra=self.fields(release=hold.release))
+            self.event("store-trouble", message, release=hold.release)
 
     def stale_run(self) -> None:
         """A run begins with old prompts: a saved file was not live in time."""
