@@ -19,6 +19,7 @@ from yamlgraph_prompts._sandbox.budget import Budget, Refused, current
 from yamlgraph_prompts._sandbox.methods import FIELDS, Method
 from yamlgraph_prompts._sandbox.operations import (
     CONTAINERS,
+    SIZED,
     attributes_of,
     check_spec,
     describe,
@@ -130,7 +131,7 @@ def _data(obj: Any, name: str) -> Any:
     if kind is MappingView:
         return missing
     if isinstance(obj, View):
-        return obj.get(name)
+        return obj.item(name)
     if isinstance(obj, Labelled):
         return enum_part(obj.raw, name)
     if kind is Namespace:
@@ -172,7 +173,7 @@ def item(obj: Any, key: Any) -> Any:
             return missing
     if isinstance(obj, Undefined):
         return obj[key]  # its own refusal
-    is_index = isinstance(key, int) and isinstance(obj, (*CONTAINERS, str, range))
+    is_index = isinstance(key, int) and isinstance(obj, SIZED)
     if is_index or (is_text and kind is TemplateReference):
         try:
             return obj[key]

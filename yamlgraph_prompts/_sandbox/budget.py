@@ -59,12 +59,6 @@ class Budget:
         # (id of one of the app's objects, what of it) → the object, and that: its text, ...
         self.known: dict[tuple[int, Any], tuple[Any, Any]] = {}
 
-    def start(self) -> None:
-        self._deadline = monotonic() + self._seconds
-
-    def stop(self) -> None:
-        self._seconds = self._deadline - monotonic()
-
     # -- steps
 
     def tick(self) -> None:
@@ -153,11 +147,13 @@ class Budget:
         left = self.limits.characters if most is None else most
         pieces, chunks = iter(pieces), []
         # In chunks, since many short texts take more room than one long one.
-        while chunk := list(islice(pieces, _PIECES)):
+        while chunk := [*islice(pieces, _PIECES)]:
             left -= sum(map(len, chunk))
             if left < 0:
                 raise self.too_long()
             chunks.append("".join(chunk))
+            if len(chunk) < _PIECES:
+                break
         return "".join(chunks)
 
     def too_long(self) -> LimitReached:
@@ -166,9 +162,9 @@ class Budget:
         )
 
 
-def check_bits(*numbers: int) -> None:
-    """Refuse to make a whole number of more bits than these have together."""
-    if sum(number.bit_length() for number in numbers) > MAX_BITS:
+def check_bits(bits: int) -> None:
+    """Refuse to make a whole number of so many bits."""
+    if bits > MAX_BITS:
         raise Refused("It makes a number that is too large.")
 
 
@@ -200,9 +196,10 @@ def using(budget: Budget) -> Iterator[Budget]:
 def swap(budget: Budget | None) -> Budget | None:
     """Make `budget` this thread's; returns the one before. For the path where a block costs."""
     before = _active.budget
+    now = monotonic()
     if before is not None:
-        before.stop()
+        before._seconds = before._deadline - now
     if budget is not None:
-        budget.start()
+        budget._deadline = now + budget._seconds
     _active.budget = budget
     return before

@@ -31,6 +31,7 @@ from yamlgraph_prompts._sandbox.filters import EXCLUDED_FILTERS, FILTERS
 from yamlgraph_prompts._sandbox.functions import GLOBALS, TESTS, Function
 from yamlgraph_prompts._sandbox.operations import (
     CONTAINERS,
+    SIZED,
     calculate,
     check_number,
     compare,
@@ -39,13 +40,14 @@ from yamlgraph_prompts._sandbox.operations import (
     show,
 )
 from yamlgraph_prompts._sandbox.printing import View
-from yamlgraph_prompts._sandbox.views import MappingView, ObjectView, is_withheld, own
+from yamlgraph_prompts._sandbox.views import MappingView, ObjectView, SequenceView, is_withheld, own
 
 _MAX_TOKENS = 60_000  # about 240 KB of nothing but Jinja: a second to compile
 _MAX_BRACKETS = 60  # in brackets
 _MAX_NAME = 200
 _SHORT = 4_096  # characters of a text whose tree is remembered
 _MAPPING = METHODS["mapping"]
+_BY_KEY = frozenset({MappingView, SequenceView})
 _CALL = 10  # steps that a call takes as long as
 _CALLED = frozenset({BlockReference, BoundMethod, Function, Joiner, LoopContext, Macro})
 
@@ -92,7 +94,11 @@ class _Generator(CodeGenerator):
             self.write(f"({name} if {name}.__class__ is str else ")
             self.write(f"str({name}) if {name}.__class__ is int else show(")
         else:
-            self.write("(show(")
+            self.write("(text if (text := ")
+
+    def _output_child_post(self, node: nodes.Expr, frame: Frame, finalize: Any) -> None:
+        is_name = isinstance(node, nodes.Name)
+        self.write("))" if is_name else ").__class__ is str else show(text))")
 
     def _write(self, frame: Frame, *parts: str | nodes.Node | None) -> None:
         """Write texts as they are, and nodes as the code that they become."""
@@ -115,6 +121,12 @@ class _Generator(CodeGenerator):
         for operand in node.ops:
             self._write(frame, f", {operand.op!r}, lambda: ", operand.expr)
         self.write(")")
+
+    def visit_Neg(self, node: nodes.Neg, frame: Frame) -> None:
+        if isinstance(node.node, nodes.Const) and type(node.node.value) in (int, float):
+            self._write(frame, "(-", node.node, ")")  # such as the index of the last one
+        else:
+            super().visit_Neg(node, frame)
 
     def visit_List(self, node: nodes.List, frame: Frame) -> None:
         self._built(super().visit_List, node, frame)
@@ -181,6 +193,18 @@ class _Buffer(list[str]):
         current().keep(64 * (len(self) - before))
 
 
+class _Context(Context):
+    """The names of one render. No template changes the `eval_ctx`, so that all share one."""
+
+    def __init__(
+        self, environment: Any, parent: dict[str, Any], name: Any, blocks: Any, globals: Any = ()
+    ) -> None:
+        self.environment, self.parent, self.name = environment, parent, name
+        self.vars, self.exported_vars, self.globals_keys = {}, set(), set(globals or ())
+        self.eval_ctx = environment.eval_ctx
+        self.blocks = {key: [block] for key, block in blocks.items()} if blocks else {}
+
+
 class GuardedEnvironment(Environment):
     """Jinja whose templates do only what this package lists.
 
@@ -188,6 +212,7 @@ class GuardedEnvironment(Environment):
     """
 
     code_generator_class = _Generator
+    context_class = _Context
     sandboxed = True  # so calls and operators come to this object
     intercepted_binops = frozenset({"+", "-", "*", "/", "//", "**", "%"})
     intercepted_unops = frozenset({"+", "-"})
@@ -202,6 +227,7 @@ class GuardedEnvironment(Environment):
         self.filters = dict(FILTERS)
         self.tests = dict(TESTS)
         self.globals = dict(GLOBALS)
+        self.eval_ctx = nodes.EvalContext(self)
 
     def _tokenize(
         self, source: str, name: str | None, filename: str | None = None, state: str | None = None
@@ -225,7 +251,7 @@ class GuardedEnvironment(Environment):
 
     def each(self, value: Any, weight: int = 1) -> Any:
         """What a loop goes over, after charging all its rounds."""
-        if isinstance(value, (*CONTAINERS, str, range)):
+        if isinstance(value, SIZED):
             current().rounds(len(value) * weight)  # type: ignore[arg-type]
         elif isinstance(value, View) and not isinstance(value, ObjectView):
             raise TypeError(f"{describe(value)!r} object is not iterable")
@@ -280,18 +306,22 @@ class GuardedEnvironment(Environment):
     # -- attributes and items
 
     def getattr(self, obj: Any, attribute: str) -> Any:
-        if type(obj) is MappingView and attribute not in _MAPPING and attribute[0] != "_":
+        value = missing
+        if isinstance(obj, View) and attribute not in _MAPPING and attribute[0] != "_":
+            current().tick()
             value = obj.item(attribute)
-        else:
+        if value is missing:
             value = member(obj, attribute)
-            if value is missing:
-                value = item(obj, attribute)
+        if value is missing:
+            value = item(obj, attribute)
         return self._undefined(obj, attribute) if value is missing else value
 
     def getitem(self, obj: Any, argument: Any) -> Any:
-        if type(obj) is MappingView and type(argument) is str and argument[:1] != "_":
+        value, kind = missing, type(argument)
+        if type(obj) in _BY_KEY and (kind is int or (kind is str and argument[:1] != "_")):
+            current().tick()
             value = obj.item(argument)
-        else:
+        if value is missing:
             value = item(obj, argument)
         if value is missing and isinstance(argument, str):
             value = member(obj, argument)

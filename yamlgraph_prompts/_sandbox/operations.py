@@ -29,7 +29,8 @@ from yamlgraph_prompts._sandbox.views import Container, ObjectView, own
 
 NUMBERS = (int, float, Decimal)
 DATES = (dt.date, dt.time, dt.timedelta)
-CONTAINERS = (list, tuple, dict, set, frozenset, *LISTED, Container)
+CONTAINERS = (Container, list, tuple, dict, set, frozenset, *LISTED)
+SIZED = (*CONTAINERS, str, range)
 BLANKS: Final = "".join(char for char in map(chr, range(0x3001)) if char.isspace())
 LINE_ENDS: Final = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 _SHORT = 512  # characters
@@ -128,9 +129,10 @@ def ordered(budget: Budget, keys: Iterable[Any], count: int) -> None:
 def check_number(number: Any) -> Any:
     """Refuse a number that would take long to calculate with or to print; count its size."""
     if isinstance(number, int):
-        check_bits(number)
-        if number.bit_length() > 64:
-            current().keep(number.bit_length() >> 3)
+        bits = number.bit_length()
+        if bits > 64:
+            check_bits(bits)
+            current().keep(bits >> 3)
     elif (
         isinstance(number, Decimal)
         and number.is_finite()
@@ -196,7 +198,7 @@ def _check_integers(sign: str, left: int, right: int) -> None:
     if sign == "**" and right > 0 and left.bit_length() * min(right, 2**32) > MAX_BITS + right:
         raise Refused("It makes a number that is too large.")
     if sign == "*":
-        check_bits(left, right)
+        check_bits(left.bit_length() + right.bit_length())
 
 
 def _repeated(budget: Budget, value: Any, times: int) -> Any:

@@ -40,7 +40,7 @@ class View:
     def __init__(self, raw: Any) -> None:
         self.raw = raw
 
-    def get(self, name: str) -> Any:
+    def item(self, name: str) -> Any:
         """The object's data of this name, as a view; `missing` where there is none."""
         return missing
 

@@ -14,8 +14,9 @@ import sys
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from functools import partial
+from operator import countOf
 from typing import Any, Final
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from jinja2.utils import missing
 
@@ -83,16 +84,18 @@ class ObjectView(View):
     def __init__(self, shape: Shape, raw: Any) -> None:
         self.shape = shape
         self.raw = raw
-        self._held: MappingView | None = None
+        self._held: dict[Any, Any] | None = None
 
-    def get(self, name: str) -> Any:
+    def item(self, name: str) -> Any:
         shape = self.shape
         if name in shape.properties:
             return view(getattr(self.raw, name, missing))
         if shape.has_dict:
-            value = self._vars().item(name)
+            if self._held is None:  # looking at its keys costs too much for each attribute
+                self._held = _by_key(attribute_of(self.raw, "__dict__"))
+            value = self._held.get(name, missing)
             if value is not missing:
-                return value
+                return view(value)
         if name in shape.slots:
             try:
                 return view(attribute_of(self.raw, name))
@@ -110,11 +113,6 @@ class ObjectView(View):
         """A model's fields, and those of the models in it, as pydantic's `model_dump` has them."""
         return {name: unfolded(value, _dumped) for name, value in self}
 
-    def _vars(self) -> MappingView:
-        if self._held is None:  # looking at its keys costs too much for each attribute
-            self._held = MappingView(attribute_of(self.raw, "__dict__"))
-        return self._held
-
     def _extra(self) -> MappingView:
         """What a pydantic model holds that it does not declare."""
         extra = attribute_of(self.raw, "__pydantic_extra__")
@@ -123,9 +121,9 @@ class ObjectView(View):
     def __iter__(self) -> Iterator[tuple[str, Any]]:
         if not self.shape.is_model:
             raise TypeError(f"{name_of(type(self.raw))!r} object is not iterable")
-        names = [*self._vars(), *self._extra()]
+        names = [*MappingView(attribute_of(self.raw, "__dict__")), *self._extra()]
         current().elements(4 * len(names))
-        return iter([(name, self.get(name)) for name in names if not name.startswith("_")])
+        return iter([(name, self.item(name)) for name in names if not name.startswith("_")])
 
 
 def _dumped(value: View) -> Any:
@@ -137,7 +135,7 @@ class EnumView(View):
 
     __slots__ = ()
 
-    def get(self, name: str) -> Any:
+    def item(self, name: str) -> Any:
         return enum_part(self.raw, name)
 
 
@@ -165,7 +163,9 @@ class Container(View):
     def __init__(self, raw: Any) -> None:
         self.raw = raw
         # Python's own type: methods of a class of the app's are not run.
-        self.base: Any = next(base for base in mro_of(type(raw)) if base in self._bases)
+        self.base: Any = type(raw)
+        if self.base not in self._bases:
+            self.base = next(base for base in mro_of(self.base) if base in self._bases)
 
     def built(self) -> Any:
         """The same as a container of the template's own."""
@@ -197,7 +197,12 @@ class SequenceView(Container):
 
     _bases = SEQUENCES
 
-    def get(self, name: str) -> Any:
+    def item(self, name: Any) -> Any:
+        if type(name) is int:
+            try:
+                return view(self.base.__getitem__(self.raw, name))
+            except IndexError:
+                return missing
         names = _fields_of(type(self.raw)) if self.base is tuple else ()
         current().spend(len(names) >> 2)
         return self[names.index(name)] if name in names else missing
@@ -236,20 +241,19 @@ class SetView(Container):
 class MappingView(Container):
     """A dictionary."""
 
-    __slots__ = ("_by_key",)
+    __slots__ = ("_held",)
 
     def __init__(self, raw: Any) -> None:
         self.raw = raw
         self.base = dict
-        is_plain = type(raw) is dict and len(raw) <= _SMALL and PLAIN.issuperset(map(type, raw))
-        self._by_key: dict[Any, Any] | None = raw if is_plain else None
+        self._held: dict[Any, Any] | None = None
 
     def item(self, key: Any) -> Any:
         """The value of this key, as a view; `missing` where there is none."""
-        by_key = self._by_key
-        if by_key is None:
-            by_key = self._by_key = once(self.raw, dict, _looked_up)
-        value = by_key.get(key, missing)
+        held = self._held
+        if held is None:
+            held = self._held = _by_key(self.raw)
+        value = held.get(key, missing)
         return value if type(value) in PLAIN else view(value)
 
     def get(self, key: Any, default: Any = None) -> Any:
@@ -273,8 +277,14 @@ class MappingView(Container):
         return {view(key): view(value) for key, value in dict.items(self.raw)}
 
 
-def _looked_up(raw: Any) -> dict[Any, Any]:
+def _by_key(raw: Any) -> dict[Any, Any]:
     """The entries of a dictionary by keys that are looked up without code of the app's."""
+    if type(raw) is dict and len(raw) <= _SMALL and countOf(map(type, raw), str) == len(raw):
+        return raw
+    return once(raw, dict, _looked_up)  # type: ignore[no-any-return]
+
+
+def _looked_up(raw: Any) -> dict[Any, Any]:
     current().elements(4 * dict.__len__(raw))
     is_plain = type(raw) is dict and PLAIN.issuperset(map(type, raw))
     return raw if is_plain else {view(key): part for key, part in dict.items(raw)}
@@ -312,7 +322,7 @@ def unfolded(value: Any, other: Callable[[View], Any]) -> Any:
 # -- the way in --------------------------------------------------------------------------------
 
 _opened: WeakKeyDictionary[type, tuple[frozenset[str], frozenset[str]]] = WeakKeyDictionary()
-_makers: WeakKeyDictionary[type, Callable[[Any], Any]] = WeakKeyDictionary()
+_makers: dict[ref[type], Callable[[Any], Any]] = {}
 
 
 def open_class(kind: type, fields: Iterable[str], methods: Iterable[str]) -> None:
@@ -357,9 +367,9 @@ def view(value: Any) -> Any:
     kind = type(value)
     if kind in PLAIN:
         return value
-    make = _BY_BASE.get(kind) or _makers.get(kind)
+    make = _BY_BASE.get(kind) or _makers.get(ref(kind))
     if make is None:
-        make = _makers[kind] = _maker(kind)
+        make = _makers[ref(kind, _makers.pop)] = _maker(kind)
     return make(value)
 
 

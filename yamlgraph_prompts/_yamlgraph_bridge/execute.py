@@ -28,20 +28,6 @@ class Folder:
         self.view = view
         self.prompts = prompts
 
-    def content(self, name: str) -> dict[str, Any] | None:
-        """The prompt's content with messages that render in the sandbox, under one budget."""
-        prompt = self.prompts.get(name)
-        if prompt is None:
-            return None
-        content = prompt.content
-        if "messages" in content and "system" not in content and "user" not in content:
-            raise PromptRenderError(
-                f"Prompt '{name}' uses 'messages:' role list — YAMLGraph prompts use top-level "
-                "'system:' and 'user:' keys (see reference/prompt-yaml.md).",
-                prompt=name,
-            )
-        return prompt.template.loaded()
-
 
 _folders: WeakValueDictionary[str, Folder] = WeakValueDictionary()
 
@@ -106,15 +92,17 @@ def _load_prompt(
     **named: Any,
 ) -> Any:
     folder = None if prompts_dir is None else _folder(str(prompts_dir))
-    content = None if folder is None else folder.content(prompt_name)
-    return original(prompt_name, prompts_dir, *args, **named) if content is None else content
+    prompt = None if folder is None else folder.prompts.get(prompt_name)
+    if prompt is None:
+        return original(prompt_name, prompts_dir, *args, **named)
+    return prompt.template.loaded()
 
 
 def _format_prompt(
     original: Callable[..., Any], template: str, variables: Any, state: Any = None
 ) -> Any:
     if type(template) is Text:
-        return template.render(variables, state)
+        return template.template.render(variables, state, template.budget)
     if type(template) is not str:  # YAMLGraph's own texts are plain
         raise PromptRenderError("A message of a prompt must be text.")
     return original(template, variables, state=state)

@@ -111,7 +111,7 @@ class MessageTemplate:
 
     def refuse_braces(self) -> None:
         """Refuse a text that `str.format` cannot render, as YAMLGraph does."""
-        for finding in self.findings:
+        for finding in () if self._fill else self.findings:
             if finding.code == "format-braces":
                 scan = fields.scan(self.text)
                 detail = scan.brace_error or f"invalid format field(s): {', '.join(scan.invalid)}"
@@ -187,11 +187,10 @@ def _filler(jinja: GuardedEnvironment, module: Any, names: frozenset[str]) -> _F
 
     def fill(variables: Mapping[str, Any], state: Mapping[str, Any] | None) -> str:
         context = jinja.globals.copy()
-        for name in names:
-            if name in variables:
-                context[name] = view(variables[name])
-            elif name == "state":
-                context[name] = view({} if state is None else state)
+        if "state" in names:
+            context["state"] = view({} if state is None else state)
+        for name in names & variables.keys():
+            context[name] = view(variables[name])
         return current().output(root(context_class(jinja, context, None, blocks)))
 
     return fill

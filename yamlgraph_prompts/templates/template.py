@@ -112,6 +112,11 @@ class PromptTemplate:
 
     def _read_system(self, content: Mapping[str, Any]) -> None:
         system = content.get("system")
+        if "messages" in content and not {"system", "user"} & content.keys():
+            self._wrong = (
+                f"Prompt '{self.prompt}' uses 'messages:' role list — YAMLGraph prompts use "
+                "top-level 'system:' and 'user:' keys (see reference/prompt-yaml.md)."
+            )
         if "system_segments" in content:
             segments = content["system_segments"]
             if system:
@@ -214,6 +219,3 @@ class Text(str):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return str, (_NOT_FILLED_IN,)
-
-    def render(self, variables: Mapping[str, Any], state: Mapping[str, Any] | None = None) -> str:
-        return self.template.render(variables, state, self.budget)
