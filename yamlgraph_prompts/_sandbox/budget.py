@@ -49,7 +49,7 @@ class Budget:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self._characters = limits.characters
+        self.characters = limits.characters  # of the result
         self._memory = limits.memory
         self._left = limits.iterations
         self._look_at = limits.iterations - _LOOK_EVERY
@@ -136,18 +136,12 @@ class Budget:
         self.elements(count)
         self.keep(len(text) + 50 * count)
 
-    def output(self, pieces: Iterable[str]) -> str:
-        """The pieces as one text of the result."""
-        text = self.join(pieces, self._characters)
-        self._characters -= len(text)
-        return text
-
     def join(self, pieces: Iterable[str], most: int | None = None) -> str:
         """The pieces as one text, refused as soon as it is too long."""
         left = self.limits.characters if most is None else most
         pieces, chunks = iter(pieces), []
         # In chunks, since many short texts take more room than one long one.
-        while chunk := [*islice(pieces, _PIECES)]:
+        while chunk := list(islice(pieces, _PIECES)):
             left -= sum(map(len, chunk))
             if left < 0:
                 raise self.too_long()

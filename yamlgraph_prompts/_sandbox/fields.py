@@ -153,16 +153,15 @@ class FormatText:
         """The text with its fields filled in; within `budget.using`."""
         given = {name: _shown(variables[name]) for name in self._roots if name in variables}
         if not self._is_simple:
-            return current().output((BoundedFormatter().vformat(self.text, (), given),))
-        budget = current()
+            return BoundedFormatter().vformat(self.text, (), given)
         length = len(self.text)
         for name, count in self._counts.items():
             value = given[name]
             if type(value) is not str:
                 value = given[name] = format(value)
             length += count * len(value)
-        budget.room(length)
-        return budget.output((self.text.format(**given),))
+        current().room(length)
+        return self.text.format(**given)
 
     def culprit(self, variables: Mapping[str, Any]) -> tuple[str, type] | None:
         """The first field that cannot be filled in, as it is written, and its value's type."""

@@ -122,7 +122,7 @@ class _Generator(CodeGenerator):
             self._write(frame, f", {operand.op!r}, lambda: ", operand.expr)
         self.write(")")
 
-    def visit_Neg(self, node: nodes.Neg, frame: Frame) -> None:
+    def visit_Neg(self, node: nodes.UnaryExpr, frame: Frame) -> None:
         if isinstance(node.node, nodes.Const) and type(node.node.value) in (int, float):
             self._write(frame, "(-", node.node, ")")  # such as the index of the last one
         else:
@@ -197,10 +197,11 @@ class _Context(Context):
     """The names of one render. No template changes the `eval_ctx`, so that all share one."""
 
     def __init__(
-        self, environment: Any, parent: dict[str, Any], name: Any, blocks: Any, globals: Any = ()
+        self, environment: Any, parent: dict[str, Any], name: Any, blocks: Any, **named: Any
     ) -> None:
         self.environment, self.parent, self.name = environment, parent, name
-        self.vars, self.exported_vars, self.globals_keys = {}, set(), set(globals or ())
+        self.vars, self.exported_vars = {}, set()
+        self.globals_keys = set(named.get("globals") or ())
         self.eval_ctx = environment.eval_ctx
         self.blocks = {key: [block] for key, block in blocks.items()} if blocks else {}
 

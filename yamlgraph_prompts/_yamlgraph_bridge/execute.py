@@ -118,10 +118,10 @@ def _validate_variables(
 
 
 def _reject_unrenderable(original: Callable[..., Any], template: str, prompt_name: str) -> None:
-    if type(template) is Text:
-        template.template.refuse_braces()
-    else:
+    if type(template) is not Text:
         original(template, prompt_name)
+    elif template.template.fill is None:
+        template.template.refuse_braces()
 
 
 def _load_schema(original: Callable[..., Any], yaml_path: Any) -> Any:

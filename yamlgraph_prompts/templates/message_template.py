@@ -6,7 +6,7 @@ The dialect (Jinja or `str.format`) is decided for each message. Nothing here re
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from types import CodeType
 from typing import Any, Literal
@@ -15,7 +15,7 @@ from jinja2 import Template
 from jinja2.exceptions import SecurityError
 
 from yamlgraph_prompts._sandbox import fields
-from yamlgraph_prompts._sandbox.budget import Budget, Limits, Refused, current, swap
+from yamlgraph_prompts._sandbox.budget import Budget, Limits, Refused, swap
 from yamlgraph_prompts._sandbox.examination import Examination, examination, is_jinja
 from yamlgraph_prompts._sandbox.explanation import explain
 from yamlgraph_prompts._sandbox.jinja import GuardedEnvironment
@@ -38,19 +38,19 @@ _compiling = threading.RLock()
 
 
 _jinja = cache(GuardedEnvironment)
-_Fill = Callable[[Mapping[str, Any], Mapping[str, Any] | None], str]
+_Fill = Callable[[Mapping[str, Any], Mapping[str, Any] | None], Iterable[str]]
 
 
 class MessageTemplate:
     """The template of one message. Thread-safe; read and compiled when first needed."""
 
-    __slots__ = ("_examined", "_fill", "prompt", "text")
+    __slots__ = ("_examined", "fill", "prompt", "text")
 
     def __init__(self, text: str, *, prompt: str = "") -> None:
         self.text = text
         self.prompt = prompt
         self._examined: Examination | None = None
-        self._fill: _Fill | None = None
+        self.fill: _Fill | None = None  # once it is compiled
 
     def __repr__(self) -> str:
         return f"<MessageTemplate of {self.prompt!r}, {len(self.text)} characters>"
@@ -63,7 +63,7 @@ class MessageTemplate:
     @property
     def variables(self) -> frozenset[str]:
         """The names that `render` needs: those of YAMLGraph's `extract_variables`."""
-        return self._examination().variables
+        return (self._examined or self._examination()).variables
 
     @property
     def optional(self) -> frozenset[str]:
@@ -87,10 +87,13 @@ class MessageTemplate:
         budget: Budget | None = None,
     ) -> str:
         """The text for these variables, as YAMLGraph's `format_prompt` gives it."""
-        fill = self._fill or self._compile()
-        before = swap(Budget(LIMITS) if budget is None else budget)
+        fill = self.fill or self._compile()
+        budget = budget or Budget(LIMITS)
+        before = swap(budget)
         try:
-            return fill(variables, state)
+            text = budget.join(fill(variables, state), budget.characters)
+            budget.characters -= len(text)
+            return text
         except Exception as error:  # noqa: BLE001 - the app's own values may raise anything
             failed = self._failure(error, variables)
         finally:
@@ -101,17 +104,17 @@ class MessageTemplate:
 
     def _compile(self) -> _Fill:
         with _compiling:
-            if self._fill is None:
+            if self.fill is None:
                 self.refuse_braces()
                 for finding in self.findings:
                     if finding.severity == "error":
                         raise self._error(finding.message, finding.line, finding.hint)
-                self._fill = self._format() if self.dialect == "format" else self._template()
-            return self._fill
+                self.fill = self._format() if self.dialect == "format" else self._template()
+            return self.fill
 
     def refuse_braces(self) -> None:
         """Refuse a text that `str.format` cannot render, as YAMLGraph does."""
-        for finding in () if self._fill else self.findings:
+        for finding in self.findings:
             if finding.code == "format-braces":
                 scan = fields.scan(self.text)
                 detail = scan.brace_error or f"invalid format field(s): {', '.join(scan.invalid)}"
@@ -125,7 +128,7 @@ class MessageTemplate:
 
     def _format(self) -> _Fill:
         text = fields.FormatText(self.text)
-        return lambda variables, state: text.render(variables)
+        return lambda variables, state: (text.render(variables),)
 
     def _template(self) -> _Fill:
         jinja = _jinja()
@@ -185,13 +188,13 @@ class MessageTemplate:
 def _filler(jinja: GuardedEnvironment, module: Any, names: frozenset[str]) -> _Fill:
     root, blocks, context_class = module.root_render_func, module.blocks, jinja.context_class
 
-    def fill(variables: Mapping[str, Any], state: Mapping[str, Any] | None) -> str:
+    def fill(variables: Mapping[str, Any], state: Mapping[str, Any] | None) -> Iterable[str]:
         context = jinja.globals.copy()
         if "state" in names:
             context["state"] = view({} if state is None else state)
         for name in names & variables.keys():
             context[name] = view(variables[name])
-        return current().output(root(context_class(jinja, context, None, blocks)))
+        return root(context_class(jinja, context, None, blocks))  # type: ignore[no-any-return]
 
     return fill
 

@@ -105,7 +105,8 @@ class PromptTemplate:
             place: Any = copy
             for step in path[:-1]:
                 place = place[step]
-            place[path[-1]] = Text(template, budget)
+            place[path[-1]] = text = Text(_NOT_FILLED_IN)
+            text.template, text.budget = template, budget
         return copy
 
     # -- reading
@@ -207,12 +208,6 @@ class Text(str):
 
     budget: Budget
     template: MessageTemplate
-
-    def __new__(cls, template: MessageTemplate, budget: Budget) -> Text:
-        self = super().__new__(cls, _NOT_FILLED_IN)
-        self.template = template
-        self.budget = budget
-        return self
 
     def __str__(self) -> str:
         return self
