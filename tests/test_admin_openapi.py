@@ -18,6 +18,8 @@ from tests.files import write
 from yamlgraph_prompts import LivePrompts
 from yamlgraph_prompts.admin import admin_app
 from yamlgraph_prompts.admin.security.gate import Limits
+from yamlgraph_prompts.registry import open_registry
+from yamlgraph_prompts.registry.ports import Versions
 
 # 412, 413 and 414 are said before anything looks at what else is wrong.
 CONFIG = """
@@ -26,13 +28,27 @@ expected-statuses = ["400", "401", "403", "404", "405", "409", "412", "413", "41
 """
 
 
+ROUTES = {"folder": 18, "database": 24}
+
+
+@pytest.fixture(params=list(ROUTES))
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture
-def prompts(tmp_path: Path) -> Iterator[LivePrompts]:
+def prompts(kind: str, tmp_path: Path) -> Iterator[LivePrompts]:
     write(tmp_path / "prompts", {"a.yaml": "user: Hi {name}\n", "b/c.yaml": "user: b\n"})
-    with LivePrompts(
-        tmp_path / "prompts", environment="test", store=tmp_path / "store", watch=False
-    ) as made:
-        yield made
+    layer = str(tmp_path / "prompts")
+    if kind == "database":
+        layer = f"sqlite:///{tmp_path}/prompts.db"
+        registry = open_registry(layer)
+        assert isinstance(registry, Versions)
+        for environment in ("test", "staging"):
+            made = {n: registry.create(n, b"user: x\n", who="x").number for n in ("a", "b/c")}
+            registry.activate(environment, made, who="x")
+    with LivePrompts(layer, environment="test", store=tmp_path / "store", watch=False) as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -88,6 +104,7 @@ def command() -> str | None:
     ids=["some", "all"],
 )
 def test_no_route_answers_what_the_document_does_not_say(
+    kind: str,
     prompts: LivePrompts,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -124,4 +141,5 @@ def test_no_route_answers_what_the_document_does_not_say(
             check=False,
         )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "18 selected" in done.stdout or "18 / 18" in done.stdout, done.stdout
+    count = ROUTES[kind]
+    assert f"{count} selected" in done.stdout or f"{count} / {count}" in done.stdout, done.stdout

@@ -14,6 +14,7 @@ PromptsError
 ├── PromptRenderError (ValueError)       a prompt cannot be rendered
 ├── ReleaseNotFound (LookupError)        neither in memory, nor in the store, nor in a layer
 ├── VersionNotFound (LookupError)        a registry has no such version of a prompt
+├── VersionRefused (ValueError)          no prompt can have such a version
 ├── PushRefused (RuntimeError)           another push came first, or the server cannot tell
 │   └── Conflict                         another writer appended first, which is `winner`
 ├── GraphNotFound (FileNotFoundError)    the graph file does not exist
@@ -192,6 +193,10 @@ class ReleaseNotFound(PromptsError, LookupError):
 
 class VersionNotFound(PromptsError, LookupError):
     """A registry has no such version of a prompt, or no longer."""
+
+
+class VersionRefused(PromptsError, ValueError):
+    """No prompt can have such a name, or such a version: it is too large."""
 
 
 class PushRefused(PromptsError, RuntimeError):

@@ -18,7 +18,7 @@ from yamlgraph_prompts.errors import WorkStopped
 SECONDS = 5.0
 DIFF_CHARACTERS = 4 << 20  # of the texts that are compared for one answer
 
-pool = Pool(["preview", "examine", "drafts", "yaml", "diff"], processes=2, nice=10)
+pool = Pool(["preview", "examine", "drafts", "version", "yaml", "diff"], processes=2, nice=10)
 """The worker processes of previews, checks and diffs, of which there are two."""
 
 Known = Mapping[str, FileFacts]
@@ -74,6 +74,14 @@ def as_yaml(body: bytes) -> bytes:
     if "unfit" in facts:
         raise Unfit(facts["unfit"])
     return data
+
+
+def read_version(body: bytes) -> tuple[Mapping[str, Any], bytes]:
+    """What a JSON text says of a version, and the version's file."""
+    facts, data = pool.answer("version", body, seconds=SECONDS)
+    if "unfit" in facts:
+        raise Unfit(facts["unfit"])
+    return facts, data
 
 
 def unified(diff: ReleaseDiff) -> bytes:

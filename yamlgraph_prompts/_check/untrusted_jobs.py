@@ -96,6 +96,22 @@ def drafts(body: bytes) -> Iterator[Answer]:
         yield {"unfit": str(problem)}, b""
 
 
+def version(body: bytes) -> Iterator[Answer]:
+    """A version's file, and what was said of it."""
+    fields = {"name": str, "content": (str, dict), "is_active": bool, "message": str}
+    try:
+        asked = _shaped(body, {**fields, "metadata": dict, "parent": str})
+        if missing := [name for name in ("name", "content") if name not in asked]:
+            raise _Unfit(f"body.{missing[0]} (missing)")
+        if _depth(asked.get("metadata", {})) > MAX_DEPTH:
+            raise _Unfit("body.metadata (too_deep)")
+        data = _file(asked.pop("content"))
+    except _Unfit as problem:
+        yield {"unfit": str(problem)}, b""
+    else:
+        yield asked, data
+
+
 def examine(files: Sequence[bytes]) -> Iterator[Answer]:
     for data in files:
         yield file_facts(data), b""

@@ -25,6 +25,7 @@ JOBS = {
     "preview": "yamlgraph_prompts._check.untrusted_jobs:preview",
     "examine": "yamlgraph_prompts._check.untrusted_jobs:examine",
     "drafts": "yamlgraph_prompts._check.untrusted_jobs:drafts",
+    "version": "yamlgraph_prompts._check.untrusted_jobs:version",
     "yaml": "yamlgraph_prompts._check.untrusted_jobs:as_yaml",
     "diff": "yamlgraph_prompts._check.untrusted_jobs:diff",
 }

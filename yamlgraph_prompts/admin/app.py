@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from threading import Lock
@@ -18,6 +18,7 @@ from yamlgraph_prompts._check import untrusted
 from yamlgraph_prompts.admin.api.changing import changing, note_refusal
 from yamlgraph_prompts.admin.api.feed import Feed
 from yamlgraph_prompts.admin.api.reading import reading
+from yamlgraph_prompts.admin.api.versions import versions
 from yamlgraph_prompts.admin.api.watching import watching
 from yamlgraph_prompts.admin.audit import Audit
 from yamlgraph_prompts.admin.context import Admin
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("yamlgraph_prompts")
 
+AUTHORS_ACTIVATE = ("development", "staging")
 _ABOUT = """\
 Read, change, check, activate and roll back prompts. Every error has the same body.
 The name of a prompt may contain slashes."""
@@ -51,6 +53,7 @@ def admin_app(
     header: str = "X-API-Key",
     limits: Limits | None = None,
     metrics: Metrics | None = None,
+    authors_activate: Iterable[str] = AUTHORS_ACTIVATE,
 ) -> FastAPI:
     """The admin API as an ASGI app: ``app.mount("/admin", admin_app(prompts, tokens=...))``.
 
@@ -66,6 +69,8 @@ def admin_app(
         header: A header that may contain a token, in addition to ``Authorization: Bearer``.
         limits: The limits of a request.
         metrics: The metrics to use; created by default.
+        authors_activate: The environments in which an author may activate versions, where they are
+            in a database; in others that takes an operator, and what an author saves waits.
 
     Raises:
         ValueError: `prompts` has no such layer, or a role is unknown.
@@ -89,7 +94,7 @@ def admin_app(
         )
     sessions = Sessions(known, lambda: prompts.store_folder)
     access = ByToken(known, header, attempts, sessions)
-    return _app(prompts, access, write_to, header, limits, metrics)
+    return _app(prompts, access, write_to, header, limits, metrics, authors_activate)
 
 
 def open_app(prompts: LivePrompts, *, write_to: AnyLayer | None = None) -> FastAPI:
@@ -128,6 +133,7 @@ def _app(
     header: str,
     limits: Limits,
     metrics: Metrics | None,
+    authors_activate: Iterable[str] = AUTHORS_ACTIVATE,
 ) -> FastAPI:
     from yamlgraph_prompts import __version__
 
@@ -148,6 +154,7 @@ def _app(
         looking=Lock(),
         feed=Feed(limits.listeners),
         metrics=metrics or _counting(prompts),
+        authors_activate=frozenset(authors_activate),
     )
     prompts.observe(admin.feed)
     admin.metrics.syncing(prompts.environment, lambda: prompts.health.layers)
@@ -168,6 +175,8 @@ def _app(
         Security(APIKeyHeader(name=header, auto_error=False, scheme_name="key")),
     ]
     app.include_router(watching(admin, doors))
+    if admin.versions is not None:
+        app.include_router(versions(admin, admin.versions), dependencies=doors)
     app.include_router(reading(admin), dependencies=doors)
     app.include_router(changing(admin), dependencies=doors)
     app.include_router(signing(admin, access))

@@ -19,6 +19,7 @@ from yamlgraph_prompts.admin.security.auth import Role, Who
 from yamlgraph_prompts.admin.security.gate import address, sender, unknown
 from yamlgraph_prompts.live_prompts import LivePrompts
 from yamlgraph_prompts.metrics import Metrics
+from yamlgraph_prompts.registry.ports import Versions
 
 if TYPE_CHECKING:
     from yamlgraph_prompts.registry.channel import Channel
@@ -43,6 +44,19 @@ class Admin:
     looking: Lock
     feed: Feed  # the listeners to events
     metrics: Metrics
+    # The environments in which authors may activate versions in a database.
+    authors_activate: frozenset[str]
+
+    @property
+    def versions(self) -> Versions | None:
+        """The versions of the layer that is written to; None where it is no database."""
+        registry = self.bucket.registry if self.bucket else None
+        return registry if isinstance(registry, Versions) else None
+
+    def may_activate(self, who: Who) -> bool:
+        """Whether somebody may make a version of a prompt active."""
+        authors_may = self.versions is None or self.prompts.environment in self.authors_activate
+        return who.may("operator") or authors_may
 
     def count(self, refusal: Refusal) -> None:
         """Count a refusal in the metrics."""

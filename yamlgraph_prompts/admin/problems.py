@@ -13,7 +13,7 @@ from starlette.routing import Match
 
 from yamlgraph_prompts import errors
 from yamlgraph_prompts._text.escaping import escaped
-from yamlgraph_prompts.admin.bodies import Current, FindingBody, Problem
+from yamlgraph_prompts.admin.bodies import Current, FindingBody, Problem, reserved
 from yamlgraph_prompts.findings import Finding
 
 logger = logging.getLogger("yamlgraph_prompts")
@@ -23,6 +23,8 @@ _STATUS: tuple[tuple[type[errors.PromptsError], int, str], ...] = (
     (errors.Stale, 412, "stale"),
     (errors.PromptNotFound, 404, "no-such-prompt"),
     (errors.ReleaseNotFound, 404, "no-such-release"),
+    (errors.VersionNotFound, 404, "no-such-version"),
+    (errors.VersionRefused, 422, "invalid"),
     (errors.PushRefused, 409, "lost-race"),
     (errors.PromptRenderError, 422, "render"),
     (errors.PromptsRejected, 503, "nothing-live"),
@@ -139,6 +141,8 @@ def add_handlers(app: FastAPI, note: Callable[[Request, Refusal], Awaitable[None
 def _methods(app: FastAPI, request: Request) -> set[str]:
     """What a path takes: several routes may share one, and they may be nested."""
     scope = dict(request.scope)
+    if app.state.admin.versions is not None and (method := reserved(scope["path"])):
+        return {method}
     return {
         method
         for method in _METHODS

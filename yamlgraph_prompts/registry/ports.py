@@ -154,7 +154,7 @@ class Versions(Protocol):
             parent: What it was made from, as ``name@number``; the newest version when left out.
 
         Raises:
-            PromptsError: No prompt can have this name, or it is too large.
+            VersionRefused: No prompt can have this name, or it is too large.
             LayerReadOnly: Nothing may be written.
             LayerUnavailable: It could not be written.
         """

@@ -10,7 +10,7 @@ from typing import Any
 
 from yamlgraph_prompts._model.entry import LIMIT_MESSAGE, LIMIT_WHO, Entry
 from yamlgraph_prompts._model.version import Version
-from yamlgraph_prompts.errors import PromptsError, VersionNotFound
+from yamlgraph_prompts.errors import VersionNotFound, VersionRefused
 from yamlgraph_prompts.registry.ports import Activation
 from yamlgraph_prompts.sources.layer_files import escapes
 from yamlgraph_prompts.sources.sql.database import TIMEOUT_S, Row, Session
@@ -244,14 +244,16 @@ def _version(
 def _refuse(name: str, data: bytes) -> None:
     if escapes(name) or "/." in f"/{name}":
         text = f"{name!r} cannot be the name of a prompt."
-        raise PromptsError(text, hint="A name is a path without .yaml that leads out of no folder.")
+        raise VersionRefused(
+            text, hint="A name is a path without .yaml that leads out of no folder."
+        )
     if len(data) > LIMIT_BYTES:
-        raise PromptsError(f"A prompt may have at most 1 MiB; {name!r} has {len(data)} bytes.")
+        raise VersionRefused(f"A prompt may have at most 1 MiB; {name!r} has {len(data)} bytes.")
 
 
 def _sized(metadata: Mapping[str, Any]) -> dict[str, Any]:
     size = len(json.dumps(dict(metadata)))
     if size > LIMIT_METADATA:
         text = f"Metadata may have at most {LIMIT_METADATA:,} characters, not {size:,}."
-        raise PromptsError(text)
+        raise VersionRefused(text)
     return dict(metadata)

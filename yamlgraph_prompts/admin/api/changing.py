@@ -35,7 +35,10 @@ if TYPE_CHECKING:
 # How long an activation waits for the other workers, in seconds.
 TAKEN_WITHIN_S = 1.0
 # The routes that the audit log records; `put_prompt` is "put" there, `delete_prompt` "delete".
-_ACTIONS = frozenset({"put", "delete", "reload", "activate", "rollback", "follow"})
+_ACTIONS = frozenset(
+    {"put", "delete", "reload", "activate", "rollback", "follow"}
+    | {"create_version", "activate_version", "promote"}
+)
 
 Message = Annotated[
     str | None, Query(max_length=500, pattern=LINE_PATTERN, description="Why, for the audit log")
@@ -59,10 +62,10 @@ _BODY: dict[str, Any] = {
 }
 
 
-_WRITTEN: dict[int | str, dict[str, Any]] = {
+WRITTEN: dict[int | str, dict[str, Any]] = {
     202: {
-        "description": "Written, but not live until other errors are fixed: see `message` and "
-        "`findings`; `status` is `rejected`",
+        "description": "Written, but not live: until other errors are fixed (`status` is "
+        "`rejected`), or until an operator activates the version (`stored`); see `message`",
         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Change"}}},
     }
 }
@@ -76,7 +79,7 @@ def changing(admin: Admin) -> APIRouter:
 
     @routes.put(
         "/prompts/{name:path}",
-        responses={**answers(400, 408, 409, 412, 413, 415), **_WRITTEN},
+        responses={**answers(400, 408, 409, 412, 413, 415), **WRITTEN},
         openapi_extra=_BODY,
         tags=["prompts"],
     )
@@ -92,15 +95,15 @@ def changing(admin: Admin) -> APIRouter:
         """Write a prompt and publish it; checked with all graphs before anything is written."""
         # In a thread: a JSON object becomes YAML in a worker process.
         data = await do(of_body, request.headers.get("content-type"), await request.body())
-        wish = Wish(name, data, _conditions(request), message)
+        wish = Wish(name, data, conditions_of(request), message)
         change = await do(write, admin, caller, wish)
-        response.status_code = _status(change)
+        response.status_code = status_of(change)
         response.headers["ETag"] = f'"{change.sha256}"'
         return change
 
     @routes.delete(
         "/prompts/{name:path}",
-        responses={**answers(400, 404, 408, 409, 412, 413), **_WRITTEN},
+        responses={**answers(400, 404, 408, 409, 412, 413), **WRITTEN},
         tags=["prompts"],
     )
     async def delete_prompt(
@@ -112,9 +115,9 @@ def changing(admin: Admin) -> APIRouter:
         if_match: Match = None,
     ) -> Change:
         """Remove a prompt; a lower layer's takes its place, where there is one."""
-        conditions = Conditions(match=_conditions(request).match)
+        conditions = Conditions(match=conditions_of(request).match)
         change = await do(write, admin, caller, Wish(name, None, conditions, message))
-        response.status_code = _status(change)
+        response.status_code = status_of(change)
         return change
 
     @routes.post("/reload", responses=answers(400, 408, 413), tags=["releases"])
@@ -181,13 +184,14 @@ async def note_refusal(admin: Admin, request: Request, refusal: Refusal) -> None
         )
 
 
-def _conditions(request: Request) -> Conditions:
+def conditions_of(request: Request) -> Conditions:
     headers = request.headers
     return Conditions.of(headers.getlist("if-match"), headers.getlist("if-none-match"))
 
 
-def _status(change: Change) -> int:
-    return 202 if change.status == "rejected" else 200
+def status_of(change: Change) -> int:
+    """The status code of a write: 202 where it is not live."""
+    return 202 if change.status in ("rejected", "stored") else 200
 
 
 def _act(

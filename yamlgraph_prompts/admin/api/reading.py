@@ -17,7 +17,7 @@ from yamlgraph_prompts._model.release import Prompt, Release
 from yamlgraph_prompts._publishing.drafts import Draft
 from yamlgraph_prompts.admin import bodies
 from yamlgraph_prompts.admin.api.texts import JSON_TYPE, need_json, unfit
-from yamlgraph_prompts.admin.api.writing import locked
+from yamlgraph_prompts.admin.api.writing import locked, not_reserved
 from yamlgraph_prompts.admin.context import Admin, AnyName, Viewer, answers
 from yamlgraph_prompts.admin.problems import Refusal
 from yamlgraph_prompts.errors import PromptRenderError, PromptsError
@@ -94,6 +94,8 @@ def reading(admin: Admin) -> APIRouter:
         """One prompt; the answer's ETag is what `If-Match` wants."""
 
         def shown() -> bodies.PromptBody:
+            if admin.versions is not None:
+                not_reserved(name)
             found = release_of(admin, release)
             return prompt_body(admin, found, found[name])
 

@@ -5,20 +5,26 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from yamlgraph_prompts._model.release import Outcome, Prompt
+from yamlgraph_prompts._model.version import Version
 from yamlgraph_prompts._publishing.destinations import Destination, redirected
 from yamlgraph_prompts._publishing.drafts import Draft, Origin, Trial, Write
 from yamlgraph_prompts.admin.api.conditions import ANY, Conditions
-from yamlgraph_prompts.admin.bodies import MAX_NAME, NAME_PATTERN, Change, Current, FindingBody
+from yamlgraph_prompts.admin.bodies import (
+    MAX_NAME,
+    NAME_PATTERN,
+    Change,
+    Current,
+    FindingBody,
+    Use,
+    reserved,
+)
 from yamlgraph_prompts.admin.context import Admin, Caller
 from yamlgraph_prompts.admin.problems import Refusal, of_core
 from yamlgraph_prompts.errors import PromptsError
 from yamlgraph_prompts.findings import Finding, printable
-
-if TYPE_CHECKING:
-    from yamlgraph_prompts.registry.channel import Channel
 
 _NAMED = 5
 
@@ -31,10 +37,11 @@ class Wish:
     data: bytes | None  # of its file; None to remove it
     conditions: Conditions  # that must hold of the prompt as it is now
     message: str | None = None  # for the audit log
+    activates: bool = False  # an existing version
 
     @property
     def action(self) -> str:
-        return "delete" if self.data is None else "put"
+        return "activate" if self.activates else "delete" if self.data is None else "put"
 
 
 def write(admin: Admin, caller: Caller, wish: Wish) -> Change:
@@ -48,6 +55,8 @@ def write(admin: Admin, caller: Caller, wish: Wish) -> Change:
         text = "No prompt can have this name."
         hint = "Omit .yaml; vars files are not prompts."
         raise Refusal(422, "name", text, hint=hint)
+    if admin.versions is not None:
+        not_reserved(wish.name)
 
     # Before the lock: a bucket's history may take seconds.
     last = _last(admin, caller, wish)
@@ -62,6 +71,8 @@ def write(admin: Admin, caller: Caller, wish: Wish) -> Change:
             _sound(trial)
             if not caller.who.may("operator"):
                 _keeps_destinations(trial, last)
+            if not admin.may_activate(caller.who):
+                return _stored(admin, caller, wish, trial)
             facts = _facts(wish, trial)
             begun = admin.audit.begin(caller.who, caller.address, wish.action, **facts)
 
@@ -85,7 +96,53 @@ def write(admin: Admin, caller: Caller, wish: Wish) -> Change:
     admin.audit.add(caller.who, caller.address, wish.action, status, late=True, **facts)
     if outcome.status == "rejected" and not trial.mends:
         raise rejected(outcome)
-    return _change(trial, outcome, admin.prompts.held, admin.bucket if publish else None)
+    return _change(admin, trial, outcome, publish)
+
+
+def uses(admin: Admin, name: str) -> list[Use]:
+    """Who uses a prompt."""
+    return [Use.of(graph, use) for graph, use in admin.prompts.uses().get(name, ())]
+
+
+def not_reserved(name: str) -> None:
+    """Refuse names that the routes of versions could not tell from their own."""
+    if method := reserved(name):
+        text = "No prompt in a database can have this name: the API has a route that ends so."
+        hint = "Names end neither in /versions, nor in /versions/1, nor in /activate/1."
+        raise Refusal(405, "name", text, hint=hint, headers={"Allow": method})
+
+
+def _stored(admin: Admin, caller: Caller, wish: Wish, trial: Trial) -> Change:
+    """Keep what an author may not activate here."""
+    where = f"In {admin.prompts.environment} only an operator activates and removes prompts"
+    if wish.data is None or wish.activates or admin.versions is None:
+        raise Refusal(403, "role", f"{where}.", hint="Ask an operator.")
+    version = admin.versions.create(
+        wish.name, wish.data, who=caller.who.name, message=wish.message or ""
+    )
+    admin.audit.add(
+        caller.who, caller.address, wish.action, "stored", late=True, **_facts(wish, trial)
+    )
+    return waiting(admin, version, f" {where}.", trial.findings)
+
+
+def waiting(
+    admin: Admin, version: Version, why: str = "", findings: Iterable[Finding] = ()
+) -> Change:
+    """The answer to a version that is made and not active."""
+    return Change(
+        status="stored",
+        message=f"It is version {version.number}, and not active.{why}",
+        hint=f"PUT /prompts/{version.name}/activate/{version.number} activates it.",
+        name=version.name,
+        sha256=version.sha256,
+        release=admin.prompts.release.id,
+        held=admin.prompts.held,
+        findings=[FindingBody.of(finding) for finding in findings],
+        elapsed_s=0.0,
+        version=version.number,
+        uses=uses(admin, version.name),
+    )
 
 
 def rejected(outcome: Outcome) -> Refusal:
@@ -137,7 +194,7 @@ def _publish(admin: Admin, layer: int, caller: Caller, wish: Wish) -> Write | No
         return None
     from yamlgraph_prompts.admin.api.publishing import writer
 
-    return writer(admin.bucket, caller.who.name, wish.message)
+    return writer(admin.bucket, caller.who.name, wish.message, wish.action)
 
 
 def _placed(trial: Trial, layer: int) -> None:
@@ -219,10 +276,10 @@ def _facts(wish: Wish, trial: Trial) -> dict[str, Any]:
     }
 
 
-def _change(trial: Trial, outcome: Outcome, held: bool, bucket: Channel | None) -> Change:
+def _change(admin: Admin, trial: Trial, outcome: Outcome, publish: Write | None) -> Change:
     message, hint = _not_live(outcome)
-    if message is not None and bucket is not None:
-        message += f" Other readers of {bucket.url} take it with their next look."
+    if message is not None and publish is not None and admin.bucket is not None:
+        message += f" Other readers of {admin.bucket.url} take it with their next look."
     return Change(
         status=outcome.status,
         message=message,
@@ -230,9 +287,11 @@ def _change(trial: Trial, outcome: Outcome, held: bool, bucket: Channel | None) 
         name=trial.draft.name,
         sha256=trial.after.sha256 if trial.after else None,
         release=outcome.release.id if outcome.release else None,
-        held=held,
+        held=admin.prompts.held,
         findings=[FindingBody.of(finding) for finding in outcome.findings],
         elapsed_s=outcome.elapsed_s,
+        version=getattr(publish, "number", None),
+        uses=uses(admin, trial.draft.name),
     )
 
 
