@@ -13,7 +13,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from yamlgraph_prompts._model.release import Outcome
 from yamlgraph_prompts.admin.api.conditions import Conditions
 from yamlgraph_prompts.admin.api.texts import JSON_TYPE, YAML_TYPES, of_body
-from yamlgraph_prompts.admin.api.writing import Wish, rejected, write
+from yamlgraph_prompts.admin.api.writing import Wish, not_reserved, rejected, write
 from yamlgraph_prompts.admin.bodies import (
     LINE_PATTERN,
     MAX_NAME,
@@ -93,6 +93,7 @@ def changing(admin: Admin) -> APIRouter:
         if_none_match: NoneMatch = None,
     ) -> Change:
         """Write a prompt and publish it; checked with all graphs before anything is written."""
+        not_reserved(admin, name)
         # In a thread: a JSON object becomes YAML in a worker process.
         data = await do(of_body, request.headers.get("content-type"), await request.body())
         wish = Wish(name, data, conditions_of(request), message)
@@ -115,6 +116,7 @@ def changing(admin: Admin) -> APIRouter:
         if_match: Match = None,
     ) -> Change:
         """Remove a prompt; a lower layer's takes its place, where there is one."""
+        not_reserved(admin, name)
         conditions = Conditions(match=conditions_of(request).match)
         change = await do(write, admin, caller, Wish(name, None, conditions, message))
         response.status_code = status_of(change)

@@ -94,8 +94,7 @@ def reading(admin: Admin) -> APIRouter:
         """One prompt; the answer's ETag is what `If-Match` wants."""
 
         def shown() -> bodies.PromptBody:
-            if admin.versions is not None:
-                not_reserved(name)
+            not_reserved(admin, name)
             found = release_of(admin, release)
             return prompt_body(admin, found, found[name])
 

@@ -55,8 +55,6 @@ def write(admin: Admin, caller: Caller, wish: Wish) -> Change:
         text = "No prompt can have this name."
         hint = "Omit .yaml; vars files are not prompts."
         raise Refusal(422, "name", text, hint=hint)
-    if admin.versions is not None:
-        not_reserved(wish.name)
 
     # Before the lock: a bucket's history may take seconds.
     last = _last(admin, caller, wish)
@@ -104,9 +102,9 @@ def uses(admin: Admin, name: str) -> list[Use]:
     return [Use.of(graph, use) for graph, use in admin.prompts.uses().get(name, ())]
 
 
-def not_reserved(name: str) -> None:
+def not_reserved(admin: Admin, name: str) -> None:
     """Refuse names that the routes of versions could not tell from their own."""
-    if method := reserved(name):
+    if admin.versions is not None and (method := reserved(name)):
         text = "No prompt in a database can have this name: the API has a route that ends so."
         hint = "Names end neither in /versions, nor in /versions/1, nor in /activate/1."
         raise Refusal(405, "name", text, hint=hint, headers={"Allow": method})
