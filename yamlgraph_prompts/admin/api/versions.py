@@ -29,13 +29,6 @@ from yamlgraph_prompts.admin.bodies import (
     Change,
     DiffBody,
     FindingBody,
-    Promoted,
-    Promotion,
-    PromotionAsked,
-    VersionAsked,
-    VersionBody,
-    VersionLine,
-    VersionPage,
     reserved,
 )
 from yamlgraph_prompts.admin.context import (
@@ -49,6 +42,15 @@ from yamlgraph_prompts.admin.context import (
     answers,
 )
 from yamlgraph_prompts.admin.problems import Refusal
+from yamlgraph_prompts.admin.version_bodies import (
+    Promoted,
+    Promotion,
+    PromotionAsked,
+    VersionAsked,
+    VersionBody,
+    VersionLine,
+    VersionPage,
+)
 from yamlgraph_prompts.errors import ReleaseNotFound, VersionNotFound
 from yamlgraph_prompts.registry.ports import Registry, Versions
 
