@@ -13,6 +13,9 @@ __all__ = ["Finding", "Severity", "printable"]
 
 Severity = Literal["error", "warning"]
 
+# What a prompt's author must not hide from its readers, or what `check` takes for an error.
+ALWAYS_SHOWN = frozenset({"missing-prompt", "model-changed", "provider-changed"})
+
 MAX_FINDINGS = 1_000
 """The most findings of one file that are listed; further ones are counted."""
 

@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 from yamlgraph_prompts._check import uses
 from yamlgraph_prompts._check.facts import MAX_SCHEMA_BYTES, FileFacts
 from yamlgraph_prompts._check.prompts import examine_prompt, place_order
+from yamlgraph_prompts._check.silence import heard
 from yamlgraph_prompts._model.graph import GraphFacts
 from yamlgraph_prompts._model.release import Prompt, Release
 from yamlgraph_prompts.findings import Finding, bounded
@@ -88,8 +89,12 @@ class Checker:
         previous: Release | None = None,
         extra: Iterable[Finding] = (),
         schema_problem: SchemaProblem | None = None,
+        silences: Callable[[Finding], bool] | None = None,
     ) -> tuple[Finding, ...]:
-        """Everything that is wrong with a release for these graphs."""
+        """Everything that is wrong with a release for these graphs.
+
+        `silences` says which warnings to leave out, besides those that comments in prompts name.
+        """
         for recent in (self._findings, self._files, self._schemas):
             recent.turn()
         used, missing = uses.prompts_in_use(release, graphs)
@@ -106,6 +111,10 @@ class Checker:
         findings += uses.unused_prompts(release, used, missing, graphs)
         if previous is not None:
             findings += self._destinations(previous, release)
+        in_use = {name for name, _ in used} if known else ()
+        findings = heard(findings, release, lambda one: self._facts(one).ignores, in_use)
+        if silences is not None:
+            findings = [f for f in findings if not silences(f)]
         if strict:
             findings = [f.at(severity="error") if f.code in _STRICT else f for f in findings]
         return tuple(sorted(dict.fromkeys(findings), key=_order))

@@ -21,6 +21,7 @@ from yamlgraph_prompts._check.prompts import (
     variable_positions,
 )
 from yamlgraph_prompts._yaml_file import parse_yaml
+from yamlgraph_prompts._yaml_file.ignores import Ignore, ignores_in
 from yamlgraph_prompts.findings import MAX_FINDINGS, Finding, FurtherFindings
 
 _SCHEMAS = ("schema", "output_schema")
@@ -81,6 +82,11 @@ class FileFacts:
         """Whether `system` holds what is neither text nor a mapping with a text."""
         return has_foreign_items(read_prompt(self._data).content)
 
+    @cached_property
+    def ignores(self) -> tuple[Ignore, ...]:
+        """The comments that silence warnings."""
+        return ignores_in(self._data)
+
     def variable_positions(self, path: Path, variables: Collection[str]) -> Mapping[str, Position]:
         """Where a message first names each of these variables, as far as that is known."""
         return variable_positions(read_prompt(self._data), path, variables)
@@ -94,6 +100,7 @@ class KnownFacts(FileFacts):
         self.kind = facts["kind"]
         self.keys = facts["keys"]
         self.has_foreign_items = facts["has_foreign_items"]
+        self.ignores = tuple(Ignore(*one) for one in facts["ignores"])
         self.schema = facts["schema"] and facts["schema"].encode()
         self.findings = (
             *(Finding(**finding) for finding in facts["findings"]),
@@ -135,6 +142,7 @@ def file_facts(data: bytes) -> dict[str, Any]:
         "positions": positions,
         "kind": facts.kind,
         "has_foreign_items": facts.has_foreign_items,
+        "ignores": facts.ignores,
         "keys": dict(facts.keys),
         "schema": _schema({name: content[name] for name in _SCHEMAS if name in content}),
     }

@@ -14,6 +14,7 @@ from yamlgraph_prompts._check.prompts import examine_prompt
 from yamlgraph_prompts._isolation.worker import Answer
 from yamlgraph_prompts._text.diff import Effort, side_by_side, unified
 from yamlgraph_prompts._yaml_file import parse_prompt
+from yamlgraph_prompts._yaml_file.ignores import ignores_in
 from yamlgraph_prompts.errors import PromptRenderError
 from yamlgraph_prompts.templates.template import PromptTemplate
 
@@ -44,7 +45,12 @@ def preview(request: tuple[str, bytes | None, bytes | Mapping[str, Any]]) -> Ite
         yield {"missing": True}, b""
         return
     findings = examine_prompt(data) if text is not None else ()
-    shown = [asdict(finding.at(prompt=name)) for finding in findings]
+    silent = ignores_in(data) if findings else ()
+    shown = [
+        asdict(finding.at(prompt=name))
+        for finding in findings
+        if finding.severity == "error" or not any(one.covers(finding) for one in silent)
+    ]
     if any(finding.severity == "error" for finding in findings):
         yield {"rejected": shown}, b""
         return

@@ -30,7 +30,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     _have_streams()
     try:
         arguments = parse(words)
+        from yamlgraph_prompts._cli.config import apply
         from yamlgraph_prompts._cli.terminal import hear_log
+
+        apply(arguments)
 
         quiet, serves = arguments.command != "run", arguments.command == "serve"
         with hear_log(debug=arguments.debug, quiet=quiet, serves=serves):

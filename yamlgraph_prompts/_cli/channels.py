@@ -8,11 +8,10 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from yamlgraph_prompts._cli.selection import LAYERS, one_selection
+from yamlgraph_prompts._cli.selection import LAYERS, environment_set, one_selection
 from yamlgraph_prompts._cli.terminal import note, paint, say
 from yamlgraph_prompts.errors import PromptsError
 from yamlgraph_prompts.registry import is_registry, open_registry
-from yamlgraph_prompts.sources.layers import environment_name
 
 if TYPE_CHECKING:
     from yamlgraph_prompts._model.entry import Entry
@@ -42,7 +41,7 @@ def channel(arguments: Any, urls: Sequence[str]) -> Channel:
             hint=f"For example: yamlgraph-prompts {arguments.command} "
             f"{'prompts/ ' if arguments.command == 'push' else ''}s3://acme-prompts/app",
         )
-    name, is_explicit = environment_name(arguments.environment)
+    name, is_explicit = environment_set(arguments)
     if not is_explicit:
         note(f"No environment is set, so {name!r} is used. Set it with --environment.")
     options: dict[str, Any] = {}

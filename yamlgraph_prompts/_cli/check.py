@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from yamlgraph_prompts._cli.selection import Selection, seems_graph, selections
+from yamlgraph_prompts._cli.selection import Selection, common, seems_graph, selections
 from yamlgraph_prompts._cli.terminal import finding_lines, note, paint, say, say_json
 from yamlgraph_prompts._publishing.builds import does_not_build
 from yamlgraph_prompts.errors import PromptsError
@@ -58,6 +58,8 @@ def run(arguments: Any) -> int:
             unbuilt.update(dict.fromkeys(map(str, selection.graphs)))
         else:
             findings.update(dict.fromkeys(building(candidate)))
+    if arguments.config is not None:
+        findings.update(dict.fromkeys(arguments.config.unused()))
     return _report(arguments, candidates, list(findings), list(unbuilt))
 
 
@@ -173,13 +175,13 @@ def _selections(arguments: Any, words: _Words) -> list[tuple[Selection, Mapping[
     with it; other named files are checked on their own, so that none is skipped.
     """
     graphs, folders, files = words
-    common = {"given": arguments.environment, "root": arguments.store}
+    facts = common(arguments)
     configured = bool(graphs or arguments.layers)
     # Templates and vars need the files beside them; a prompt is complete in itself.
     beside = {str(Path(file).parent) for file in files if not _complete(file)}
     if not configured:
         folders = [*folders, *sorted(beside - set(folders))]
-    found = [Selection((folder,), **common) for folder in folders]
+    found = [Selection((folder,), **facts) for folder in folders]
     if configured or not arguments.words:
         found += selections(arguments, graphs, reading=arguments.no_build)
     alone = [file for file in files if _complete(file) and not _covered(file, found)]
@@ -187,7 +189,7 @@ def _selections(arguments: Any, words: _Words) -> list[tuple[Selection, Mapping[
         return [(selection, {}) for selection in found]
     names = {_inside(file): file for file in alone}
     layer = {name: Path(file).read_bytes() for name, file in names.items()}
-    return [*((selection, {}) for selection in found), (Selection((layer,), **common), names)]
+    return [*((selection, {}) for selection in found), (Selection((layer,), **facts), names)]
 
 
 def _complete(file: str) -> bool:

@@ -229,7 +229,7 @@ def _audit(selection: Selection, arguments: Any, **facts: str | None) -> None:
 def _follow_command(arguments: Any, selection: Selection) -> str:
     """The command that ends the hold, whole: who needs it is in a hurry."""
     words: list[str] = ["yamlgraph-prompts", "follow", *map(str, selection.graphs)]
-    for url, optional in arguments.layers or ():
+    for url, optional in () if arguments.rooted else arguments.layers or ():
         words += ["--optional-layer" if optional else "-l", url]
     for option, value in (("-e", arguments.environment), ("--store", arguments.store)):
         words += [option, value] if value else []

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from yamlgraph_prompts._cli.channels import channel, releases_by_word, urls_in
-from yamlgraph_prompts._cli.selection import LAYERS, one_selection, split
+from yamlgraph_prompts._cli.selection import LAYERS, environment_set, one_selection, split
 from yamlgraph_prompts._cli.terminal import note, paint, say, say_json, table
 from yamlgraph_prompts._model.release import Release
 from yamlgraph_prompts.errors import PromptsError
@@ -154,7 +154,6 @@ def _release_in_folder(arguments: Any) -> Release:
     """A release of the store in `--store`, though its layers are not named."""
     from yamlgraph_prompts.registry.channel import Channel
     from yamlgraph_prompts.registry.local import LocalRegistry
-    from yamlgraph_prompts.sources.layers import environment_name
 
     if not arguments.store:
         raise PromptsError(
@@ -162,7 +161,7 @@ def _release_in_folder(arguments: Any) -> Release:
             hint="For example: yamlgraph-prompts export --store FOLDER prompts/",
         )
     root = Path(arguments.store)
-    environment, _ = environment_name(arguments.environment)
+    environment, _ = environment_set(arguments)
     stores = [root, *sorted(root.glob(f"{environment}-*"))]
     stores = [folder for folder in stores if (folder / "packs").is_dir()]
     if len(stores) != 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from yamlgraph_prompts._model.release import Release
 from yamlgraph_prompts.errors import PromptsError, ReleaseNotFound, StoreError
+from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.sources.layers import AnyLayer, Layer, as_layer, environment_name
 from yamlgraph_prompts.sources.reader import LayerReader
 
@@ -40,11 +41,13 @@ class Selection:
     own: Path | None = None
     given: str | None = None
     root: str | None = None
+    default: str | None = None  # the environment, where neither `given` nor a variable names one
+    silences: Callable[[Finding], bool] | None = None
 
     @cached_property
     def environment(self) -> str:
         needed = any(as_layer(layer).uses_environment for layer in self.layers)
-        name, is_set = environment_name(self.given, needed=needed)
+        name, is_set = _environment(self.given, self.default, needed=needed)
         if needed and not is_set:
             from yamlgraph_prompts._cli.terminal import note
 
@@ -159,7 +162,30 @@ class Selection:
     def _candidates(self) -> Candidates:
         from yamlgraph_prompts._publishing.candidate import Candidates
 
-        return Candidates(self.readers, self.environment, (), lambda _: None, lambda: None)
+        nothing = (lambda _: None, lambda: None)
+        return Candidates(self.readers, self.environment, (), *nothing, silences=self.silences)
+
+
+def environment_set(arguments: Any) -> tuple[str, bool]:
+    """As `environment_name`; what the project's file names comes after the variables."""
+    default = arguments.config and arguments.config.environment
+    return _environment(arguments.environment, default, needed=True)
+
+
+def _environment(given: str | None, default: str | None, *, needed: bool) -> tuple[str, bool]:
+    name, is_set = environment_name(given, needed=needed)
+    return environment_name(default) if default and not is_set else (name, is_set)
+
+
+def common(arguments: Any) -> dict[str, Any]:
+    """What the selections of a call have in common."""
+    config = arguments.config
+    return {
+        "given": arguments.environment,
+        "root": arguments.store,
+        "default": config and config.environment,
+        "silences": config and config.silences,
+    }
 
 
 def selections(arguments: Any, graphs: Sequence[str], *, reading: bool = False) -> list[Selection]:
@@ -173,7 +199,7 @@ def selections(arguments: Any, graphs: Sequence[str], *, reading: bool = False) 
                 hint=f"For example: yamlgraph-prompts {arguments.command} graph.yaml, "
                 f"or {arguments.command} -l prompts/base",
             )
-        return [Selection(layers, given=arguments.environment, root=arguments.store)]
+        return [Selection(layers, **common(arguments))]
     # Its import is slow, and not needed without a graph.
     from yamlgraph_prompts.load import Home, home_of
 
@@ -187,7 +213,11 @@ def selections(arguments: Any, graphs: Sequence[str], *, reading: bool = False) 
         grouped.setdefault(home_of(path, layers or None), []).append(path)
     return [
         Selection(
-            home.layers, tuple(files), home.base, home.graph, arguments.environment, arguments.store
+            home.layers,
+            tuple(files),
+            None if arguments.rooted else home.base,
+            home.graph,
+            **common(arguments),
         )
         for home, files in grouped.items()
     ]

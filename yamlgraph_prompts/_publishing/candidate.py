@@ -84,12 +84,15 @@ class Candidates:
         checks: Sequence[Check],
         known: Callable[[str], ReleaseFacts | None],
         live: Callable[[], Entry | None],
+        *,
+        silences: Callable[[Finding], bool] | None = None,
     ) -> None:
         self._readers = readers
         self._environment = environment
         self._checks = checks
         self._known = known
         self._live = live
+        self._silences = silences
         self._checker: Checker | None = None
         self._learned: Mapping[str, FileFacts] = {}
         self._renderer: J2Renderer | None = None
@@ -249,11 +252,11 @@ class Candidates:
             tuple(facts.values()),
             strict=strict,
             previous=before,
-            extra=extra,
+            extra=(*extra, *self._further(release, tuple(facts.values()))),
             schema_problem=_schema_problem(facts),
+            silences=self._silences,
         )
-        further = self._further(release, tuple(facts.values()))
-        every = in_templates((*findings, *further), release, texts)
+        every = in_templates(findings, release, texts)
         return Candidate(release, facts, tuple(every))
 
     def _prepared(self, release: Release) -> Checker:

@@ -13,7 +13,7 @@ from yamlgraph_prompts._yaml_file.lines import Place
 from yamlgraph_prompts._yaml_file.parse import PromptFile
 from yamlgraph_prompts.findings import Finding, shown
 
-_COMMENT = re.compile(r"[ \t]++#")
+_COMMENT = re.compile(r"[ \t]++#(?![ \t]*+prompts:[ \t]*+ignore\[)")
 _COMMENT_MARK = re.compile(r"[ \t]++#(?=[^\s#!])")  # with no space, as in `#general`
 _ITEM = re.compile(r"[ \t]*+(?:[-*•]|\d{1,2}[.)])[ \t]++\S")
 # Jinja has strings of its own, in which a backslash counts.
