@@ -22,6 +22,8 @@ from tests.conftest import wait_until
 from tests.files import write
 from yamlgraph_prompts import LivePrompts, load_and_compile
 from yamlgraph_prompts.admin import admin_app
+from yamlgraph_prompts.registry import open_registry
+from yamlgraph_prompts.registry.sql import SqlRegistry
 
 PEOPLE = {"vera": "viewer", "ada": "author", "ben": "author", "olga": "operator"}
 
@@ -140,13 +142,17 @@ class Site:
         write(folder, {"tokens": "".join(map(_line, PEOPLE.items()))})
         (folder / "tokens").chmod(0o600)
         self.prompts = LivePrompts(
-            folder / "prompts/{environment}",
-            folder / "prompts/base",
+            *self.layers(),
             environment="production",
             store=folder / "store",
         )
         self.graph = load_and_compile(folder / "support.yaml", prompts=self.prompts).compile()
         self.server = Server(self._app())
+
+    def layers(self) -> tuple[str, ...]:
+        """Where the prompts are, highest priority first."""
+        folder = self.folder / "prompts"
+        return f"{folder}/{{environment}}", f"{folder}/base"
 
     def __enter__(self) -> Self:
         assert self.prompts.release
@@ -198,6 +204,29 @@ class Site:
     def _app(self) -> Any:
         page = admin_app(self.prompts, self.folder / "tokens")
         return Starlette(routes=[Mount(self.root, page)]) if self.root else page
+
+
+class DatabaseSite(Site):
+    """The same, with all prompts in a database: what staging tries has one change more."""
+
+    def layers(self) -> tuple[str, ...]:
+        url = f"sqlite:///{self.folder}/prompts.db"
+        self.registry = open_registry(url)
+        assert isinstance(self.registry, SqlRegistry)
+        numbers: dict[str, int | None] = {}
+        for path, text in FILES.items():
+            if path.startswith("prompts/"):
+                name = path.removesuffix(".yaml").split("/", 2)[2]
+                made = self.registry.create(name, text.encode(), who="ada", message="The first")
+                numbers[name] = made.number
+        self.registry.activate("production", numbers, who="ada", message="To begin with")
+        name = "answers/technical"
+        text = TECHNICAL.replace("at most five", "no more than three")
+        numbers[name] = self.registry.create(
+            name, text.encode(), who="ben", message="Be brief"
+        ).number
+        self.registry.activate("staging", numbers, who="ben", message="Let us see")
+        return (url,)
 
 
 def token(name: str) -> str:

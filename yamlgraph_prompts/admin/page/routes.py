@@ -72,7 +72,9 @@ def page(admin: Admin, access: Access) -> APIRouter:
 
     @routes.get("/page/releases")
     async def releases_view(request: Request, caller: Viewer) -> Response:
-        return await show(request, caller.who, "releases.html", lambda: views.releases(admin))
+        return await show(
+            request, caller.who, "releases.html", partial(views.releases, admin, caller.who)
+        )
 
     @routes.get("/page/releases/{before}/diff/{after}")
     async def diff_view(
@@ -81,6 +83,20 @@ def page(admin: Admin, access: Access) -> APIRouter:
         if not caller.who.may("operator"):
             do = ""
         find = partial(views.compared, admin, before, after, do)
+        return await show(request, caller.who, "diff.html", find, desk=admin.trials)
+
+    @routes.get("/page/versions/{before}/{after}/{name:path}")
+    async def versions_view(
+        request: Request, caller: Viewer, before: str, after: str, name: str, do: str = ""
+    ) -> Response:
+        do = "version" if do and admin.may_activate(caller.who) and caller.who.may("author") else ""
+        find = partial(views.versions_compared, admin, name, before, after, do)
+        return await show(request, caller.who, "diff.html", find, desk=admin.trials)
+
+    @routes.get("/page/promote/{source:path}")
+    async def promote_view(request: Request, caller: Viewer, source: str) -> Response:
+        do = "promote" if caller.who.may("operator") else ""
+        find = partial(views.promoted, admin, source, do)
         return await show(request, caller.who, "diff.html", find, desk=admin.trials)
 
     @routes.get("/page/compare")

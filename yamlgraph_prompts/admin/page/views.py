@@ -11,8 +11,10 @@ from typing import Any
 
 from yamlgraph_prompts._check.untrusted import side_by_side
 from yamlgraph_prompts._model.graph import PromptUse
-from yamlgraph_prompts._model.release import Prompt
+from yamlgraph_prompts._model.release import Prompt, ReleaseDiff
+from yamlgraph_prompts._model.version import Version as Numbered
 from yamlgraph_prompts.admin.api.reading import LAYERS, prompt_body, release_of
+from yamlgraph_prompts.admin.api.versions import promotion, version_diff
 from yamlgraph_prompts.admin.api.watching import readiness
 from yamlgraph_prompts.admin.api.writing import locked
 from yamlgraph_prompts.admin.bodies import NAME_PATTERN, AuditLine
@@ -22,9 +24,11 @@ from yamlgraph_prompts.admin.page.picture import Picture, picture
 from yamlgraph_prompts.admin.problems import Refusal
 from yamlgraph_prompts.admin.security.auth import Who
 from yamlgraph_prompts.errors import PromptsError
+from yamlgraph_prompts.registry.ports import Activation
 
 MAX_ROWS = 5_000
 MAX_DIFFS = 100
+MAX_VERSIONS = 200
 LOG_LINES = 200
 NEW_TEXT = "system: |\n  You are a helpful assistant.\nuser: |\n  {question}\n"
 
@@ -92,7 +96,10 @@ def edited(admin: Admin, changes: Changes, who: Who, name: str, *, new: bool) ->
             for number, facts in enumerate(prompts.graphs())
             for file in facts.files
         },
-        "versions": _versions(admin, changes, name),
+        "versions": [] if admin.versions else _versions(admin, changes, name),
+        "numbered": _numbered(admin, name),
+        "active": admin.versions and admin.versions.active(prompts.environment).get(name),
+        "may_activate": who.may("author") and admin.may_activate(who),
     }
 
 
@@ -103,8 +110,10 @@ def fresh(admin: Admin, who: Who) -> Facts:
     return {"locked": _locked(admin, who, None), "pattern": pattern}
 
 
-def releases(admin: Admin) -> Facts:
+def releases(admin: Admin, who: Who) -> Facts:
+    others = admin.versions.environments() if admin.versions and who.may("operator") else ()
     return {
+        "sources": [one for one in others if one != admin.prompts.environment],
         "lines": admin.prompts.releases(),
         "makers": _makers(admin),
         "previous": admin.prompts.previous,
@@ -114,8 +123,44 @@ def releases(admin: Admin) -> Facts:
 
 def compared(admin: Admin, before: str, after: str, do: str) -> Facts:
     """What differs between two releases, and what can be done with the second."""
-    old, new = release_of(admin, before), release_of(admin, after)
-    diff = old.diff(new)
+    facts = _differing(release_of(admin, before).diff(release_of(admin, after)))
+    lines = {line.id: line for line in admin.prompts.releases()}
+    do = do if do in ("activate", "rollback", "follow") else ""
+    more = {"before": before, "after": after, "lines": lines, "held": admin.prompts.held}
+    return {**facts, **more, "do": do, "live_id": admin.prompts.release.id}
+
+
+def versions_compared(admin: Admin, name: str, before: str, after: str, do: str) -> Facts:
+    """What differs between two versions of a prompt, and whether to activate the second."""
+    if admin.versions is None or not (before.isdecimal() and after.isdecimal()):
+        raise Refusal(404, "no-such-version", "There is no such version.")
+    one, other = int(before[:9]), int(after[:9])
+    diff = version_diff(admin.versions, name, one, other)
+    labels = [f"Version {one}", f"Version {other}"]
+    facts = {"labels": labels, "version_of": name, "number": other}
+    live = admin.prompts.release
+    used = {"live_id": live.id, "used_by": admin.prompts.uses().get(name, [])}
+    return {
+        **_differing(diff),
+        **facts,
+        **used,
+        "do": do,
+        "replaces": diff.before.prompts[name].sha256,
+    }
+
+
+def promoted(admin: Admin, source: str, do: str) -> Facts:
+    """What a promotion from another environment would change here."""
+    if admin.versions is None:
+        raise Refusal(404, "no-such-environment", "These prompts are in no database.")
+    now, there = promotion(admin, source)
+    diff = now.diff(there)
+    labels = [f"{admin.prompts.environment} now", f"what is active in {source}"]
+    facts = {"labels": labels, "source": source, "live_id": admin.prompts.release.id}
+    return {**_differing(diff), **facts, "do": do if diff else ""}
+
+
+def _differing(diff: ReleaseDiff) -> Facts:
     names = diff.names
     kinds = {
         **dict.fromkeys(diff.added, "added"),
@@ -123,20 +168,17 @@ def compared(admin: Admin, before: str, after: str, do: str) -> Facts:
         **dict.fromkeys(diff.changed, "changed"),
     }
     return {
-        "before": before,
-        "after": after,
-        "old": old,
-        "new": new,
-        "lines": {line.id: line for line in admin.prompts.releases()},
+        **dict.fromkeys(("labels", "version_of", "number", "replaces", "source", "used_by")),
+        **dict.fromkeys(("before", "after"), ""),
+        "lines": {},
+        "old": diff.before,
+        "new": diff.after,
         "counts": Counter(kinds.values()),
         "more": max(0, len(names) - MAX_DIFFS),
         "files": [
             {"name": name, "kind": kinds[name], "rows": rows}
             for name, rows in sorted(side_by_side(diff, names[:MAX_DIFFS]).items())
         ],
-        "do": do if do in ("activate", "rollback", "follow") else "",
-        "held": admin.prompts.held,
-        "live_id": admin.prompts.release.id,
     }
 
 
@@ -234,6 +276,16 @@ def _makers(admin: Admin) -> Mapping[str, AuditLine]:
         if line.status == "published" and made:
             found.setdefault(made, line)
     return found
+
+
+def _numbered(admin: Admin, name: str) -> list[tuple[Numbered, list[Activation]]]:
+    """The versions in a database, newest first, each with when it became active and why."""
+    if admin.versions is None:
+        return []
+    whys: dict[int | None, list[Activation]] = {}
+    for one in admin.versions.activations(name):
+        whys.setdefault(one.new, []).append(one)
+    return [(one, whys.get(one.number, [])) for one in admin.versions.versions(name)[:MAX_VERSIONS]]
 
 
 def _versions(admin: Admin, changes: Changes, name: str) -> list[Version]:

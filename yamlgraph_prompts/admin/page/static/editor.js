@@ -214,6 +214,12 @@ async function save(words, why, { back = null } = {}) {
 }
 
 function saved(words, why, before, change, back) {
+  if (change.status === "stored") {
+    // What is active is what it was; the text stays until somebody activates the version.
+    keep();
+    refresh();
+    return say("good", change.message);
+  }
   const clean = text.value === before.text || text.value === words;
   // What another layer has counts again once the copy of it is gone.
   const now = words ?? (back && change.sha256 ? back.text : null), gone = now === null;
@@ -233,7 +239,7 @@ function saved(words, why, before, change, back) {
     published: gone ? "Removed. Where another layer has this prompt, that one is used now." : `${done}${release}. The next run uses it.`,
     unchanged: "Nothing to do: this is live already.",
     held: `${gone ? "Removed" : back ? "Taken back and saved" : "Saved"}. It goes live when somebody follows the layers again.`,
-  }[change.status];
+  }[change.status] ?? change.message;
   const undo = before.sha || words !== null
     ? [["Take it back", () => save(before.sha && !before.lower ? before.text : null, `Took back: ${why}`.slice(0, 500), { back: before }), "take-back"]]
     : [];
@@ -317,7 +323,7 @@ const versions = $("version-dialog");
 let version = "";
 $("history").addEventListener("click", async ({ target }) => {
   if (!target.matches(".look")) return;
-  const answer = await call("GET", `prompts/${path}?release=${target.dataset.release}`);
+  const answer = await call("GET", `prompts/${path}${target.dataset.path}`);
   if (!answer.ok) return say("bad", answer.status === 404 ? "This version is not kept any more." : trouble(answer));
   version = read(answer.body.text);
   showDiff(versions.querySelector(".diff"), version, text.value);

@@ -1,11 +1,21 @@
 // Makes a release live, goes back, follows again: each behind a view of what differs.
-import { call, trouble, url } from "./api.js";
+import { call, named, trouble, url } from "./api.js";
 import { say, sayNext, signIn } from "./page.js";
 
 const confirm = document.getElementById("confirm");
-const routes = { activate: (id) => `releases/${id}/activate`, rollback: () => "rollback", follow: () => "follow" };
+const said = () => document.getElementById("message").value.trim();
+const asked = (path) => path + (said() ? `?message=${encodeURIComponent(said())}` : "");
+const routes = {
+  activate: ({ release }) => ["POST", asked(`releases/${release}/activate`)],
+  rollback: () => ["POST", asked("rollback")],
+  follow: () => ["POST", asked("follow")],
+  version: (one) => ["PUT", asked(`prompts/${named(one.name)}/activate/${one.number}`), { headers: { "If-Match": `"${one.replaces}"` } }],
+  promote: ({ source }) => ["POST", "promote", { json: { from: source, message: said() } }],
+};
 
 function done(does, answer) {
+  if (does === "version") return ["good", `Version ${answer.body.version} is active.`];
+  if (does === "promote") return ["good", "It is promoted."];
   const { status, release, reach } = answer.body;
   const id = release?.slice(0, 8);
   const all = reach.workers > 1 ? ` ${reach.taken} of ${reach.workers} processes have it by now.` : "";
@@ -16,7 +26,7 @@ function done(does, answer) {
 }
 
 if (confirm) {
-  const { do: does, release, live } = confirm.dataset;
+  const { do: does, live, name } = confirm.dataset;
   const button = document.getElementById("confirm-act");
   let stale = false;
 
@@ -31,11 +41,10 @@ if (confirm) {
     event.preventDefault();
     if (stale) return again();
     button.disabled = true;
-    const why = document.getElementById("message").value.trim();
-    const answer = await call("POST", routes[does](release) + (why ? `?message=${encodeURIComponent(why)}` : ""));
+    const answer = await call(...routes[does](confirm.dataset));
     if (answer.ok) {
       sayNext(...done(does, answer));
-      location.href = url("page/releases");
+      location.href = url(name ? `page/prompts/${named(name)}` : "page/releases");
       return;
     }
     button.disabled = false;
