@@ -11,15 +11,18 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from langgraph.graph import START, StateGraph
 
-from yamlgraph_prompts import LivePrompts
+from yamlgraph_prompts import LivePrompts, Release, live_graph
 from yamlgraph_prompts._model.version import parse_version
 from yamlgraph_prompts.errors import (
     Conflict,
+    LayerError,
     LayerNotFound,
     LayerReadOnly,
     LayerUnavailable,
     PromptsError,
+    PromptsRejected,
     VersionNotFound,
 )
 from yamlgraph_prompts.registry import open_registry
@@ -271,6 +274,34 @@ def test_a_history_that_goes_back_is_reported_and_not_followed(
     with pytest.raises(LayerUnavailable, match="went back from 2 to 1"):
         source.read()
     source.close()
+
+
+def test_a_candidate_is_tried_before_anybody_gets_it(
+    registry: SqlRegistry, database_url: str
+) -> None:
+    make(registry, "a", "1", "2")
+    registry.activate("production", {"a": 1}, who="Ada")
+
+    def build(release: Release) -> StateGraph[dict[str, str]]:
+        graph = StateGraph(dict[str, str])
+        graph.add_node("say", lambda _: {"said": release["a"].user})
+        graph.add_edge(START, "say")
+        return graph
+
+    with LivePrompts(database_url, environment="production") as prompts:
+        app = live_graph(build, prompts=prompts).compile()
+        tried = prompts.candidate({"a": 2})
+        assert tried["a"].user == "v2"
+        assert app.on(tried.id).invoke({})["said"] == "v2"
+        assert app.invoke({})["said"] == "v1"
+        assert prompts.candidate({"a": "user: other\n"})["a"].user == "other"
+        with pytest.raises(VersionNotFound):
+            prompts.candidate({"a": 9})
+        with pytest.raises(PromptsRejected):
+            prompts.candidate({"a": "user: {{ x\n"})
+        assert prompts.release.id != tried.id
+    with LivePrompts({"a": "user: x"}) as memory, pytest.raises(LayerError, match="numbered"):
+        memory.candidate({"a": 2})
 
 
 # The schema

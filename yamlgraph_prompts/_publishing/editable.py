@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 from yamlgraph_prompts._model.release import Release
+from yamlgraph_prompts._model.trigger import Trigger
 from yamlgraph_prompts._publishing.attached import Attached
+from yamlgraph_prompts._publishing.attempt import Attempt
 from yamlgraph_prompts._publishing.change import Transaction
 from yamlgraph_prompts._publishing.drafts import Draft
 from yamlgraph_prompts._publishing.engine import Engine
 from yamlgraph_prompts._publishing.inspectable import Inspectable
+from yamlgraph_prompts._publishing.report import summary
+from yamlgraph_prompts.errors import LayerError, PromptsRejected
 from yamlgraph_prompts.findings import Finding
+from yamlgraph_prompts.registry import is_registry, open_registry
+from yamlgraph_prompts.registry.ports import Versions
 
 if TYPE_CHECKING:
     from yamlgraph_prompts._check.untrusted import Known
@@ -66,6 +72,52 @@ class Editable(Inspectable):
                 self._attached(), live.release, drafts, strict=strict
             )
             return candidate.release, candidate.findings
+
+    def candidate(self, changes: Mapping[str, int | str]) -> Release:
+        """What the layers hold, with other versions or texts of some prompts; nothing is live.
+
+        It is kept as every release is, so that runs can try it: ``app.on(release.id).invoke(...)``.
+
+        Args:
+            changes: Prompt → the number of a version, where a layer is a database, or its text.
+
+        Returns:
+            The release; it fits every attached graph.
+
+        Raises:
+            PromptsRejected: The check refuses it.
+            VersionNotFound: There is no such version.
+            LayerError: A layer cannot be read, or none has versions.
+            StoreError: It cannot be kept.
+
+        Example:
+            >>> from yamlgraph_prompts import LivePrompts
+            >>> with LivePrompts({"greeting": "user: Hi"}) as prompts:
+            ...     prompts.candidate({"greeting": "user: Hello"})["greeting"].user
+            'Hello'
+        """
+        drafts = [self._draft(name, what) for name, what in changes.items()]
+        known, attempt = _examined(drafts), Attempt(Trigger.CALL, "candidate")
+        with self._publishing() as engine:
+            live = engine.started()
+            engine.candidates.learn(known)
+            made = engine.candidates.fetch(self._attached(), live.release, drafts)
+            if made.refused:
+                outcome = attempt.outcome("rejected", live.release, made)
+                raise PromptsRejected(summary(outcome), outcome=outcome)
+            self._store.put(made.release, engine.candidates.facts(made))
+            return made.release
+
+    def _draft(self, name: str, what: int | str) -> Draft:
+        if isinstance(what, str):
+            return Draft(name, what.encode())
+        for number, reader in enumerate(self._readers):
+            url = reader.layer.at(self.environment)
+            registry = open_registry(url) if is_registry(url) else None
+            if isinstance(registry, Versions):
+                return Draft(name, registry.version(name, what).data, number)
+        text = f"No layer has numbered versions, so there is no version {what} of {name!r}."
+        raise LayerError(text, layer=", ".join(reader.url for reader in self._readers))
 
     @contextmanager
     def change(
