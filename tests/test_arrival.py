@@ -173,7 +173,10 @@ def test_no_run_waits_for_the_hooks_once_the_release_is_live(
 
 
 @linux
-@pytest.mark.parametrize("hogs", [0, pytest.param(os.cpu_count(), marks=pytest.mark.nightly)])
+@pytest.mark.parametrize(
+    "hogs",
+    [0, pytest.param(os.cpu_count(), marks=[pytest.mark.nightly, pytest.mark.alone])],
+)
 def test_a_run_in_the_line_after_a_write_has_the_new_text(tmp_path: Path, hogs: int) -> None:
     def invoke(app: Any) -> str:
         return str(app.invoke({})["said"][0])

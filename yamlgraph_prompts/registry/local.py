@@ -152,14 +152,7 @@ class LocalRegistry:
                 if last is None or entry.number < last:
                     yield entry
 
-    def append(
-        self,
-        environment: str,
-        entry: Entry,
-        *,
-        after: Entry | None,
-        written: Callable[[], object] = bool,
-    ) -> Entry:
+    def append(self, environment: str, entry: Entry, *, after: Entry | None) -> Entry:
         with self.lock(), disk.store_errors("Could not change the live release in", self.folder):
             current = self.current(environment)
             if current != after:
@@ -168,7 +161,7 @@ class LocalRegistry:
             self.touch(entry.release)
             # The names of packs become durable beside the entry: neither waits for the other.
             synced = disk.syncing(self.packs) if self._wait_for_sync() else None
-            from_reserve(self.folder, lambda: self._journal(environment).append(entry, written))
+            from_reserve(self.folder, lambda: self._journal(environment).append(entry))
             if synced is not None:
                 try:
                     synced()

@@ -29,11 +29,8 @@ class DirectObserver(InotifyObserver):
         self._inotify_fd: _Reader = _Reader(self)
         # "Full" events tell a moved-in (complete) file from a created (still empty) one.
         BaseObserver.__init__(self, _Emitter, inotify_fd=self._inotify_fd, observer=self)
+        self.unread = self._inotify_fd.unread
         self._inotify_fd.start()
-
-    def unread(self) -> bool:
-        """Whether events wait that the handlers have not been called with; takes 1 µs."""
-        return self._inotify_fd.unread()
 
     def hand_on(self, event: FileSystemEvent, watch: Any) -> None:
         for handler in tuple(self._handlers.get(watch, ())):
@@ -49,6 +46,7 @@ class _Reader(InotifyFD):
         self._waiting_at = ctypes.byref(self._waiting)
 
     def unread(self) -> bool:
+        """Whether events wait that the handlers have not been called with; each run asks."""
         if self._closed:
             return False
         # In this order: what has just left the kernel is being handed on.
