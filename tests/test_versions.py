@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from langgraph.graph import START, StateGraph
 
-from yamlgraph_prompts import LivePrompts, Release, live_graph
+from yamlgraph_prompts import LivePrompts, Prompt, Release, live_graph
 from yamlgraph_prompts._model.version import parse_version
 from yamlgraph_prompts.errors import (
     Conflict,
@@ -26,6 +26,7 @@ from yamlgraph_prompts.errors import (
     VersionNotFound,
 )
 from yamlgraph_prompts.registry import open_registry
+from yamlgraph_prompts.registry.channel import Channel
 from yamlgraph_prompts.registry.ports import Versions
 from yamlgraph_prompts.registry.sql import SqlRegistry
 from yamlgraph_prompts.sources import open_source
@@ -205,6 +206,17 @@ def test_writers_at_once_lose_nothing(registry: SqlRegistry, database_url: str) 
 )  # fmt: skip
 def test_a_version_is_spelled_with_an_at_sign(word: str, version: tuple[str, int] | None) -> None:
     assert parse_version(word) == version
+
+
+def test_a_version_that_came_with_a_release_is_whose_who_pushed_it(registry: SqlRegistry) -> None:
+    channel = Channel(registry.url, environment="production", registry=registry)
+    channel.push(Release.of([Prompt("a", b"user: x")]), message="All of it", who="Ada")
+    channel.push(Release.of([Prompt("a", b"user: y")]), message="More", who="Grace")
+    channel.rollback(message="Oops", who="Alan")
+    assert [(one.number, one.who, one.message) for one in registry.versions("a")] == [
+        (2, "Grace", "More"), (1, "Ada", "All of it"),
+    ]  # fmt: skip
+    assert registry.version("a", 1).who == "Ada"
 
 
 # As a layer

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
         UnknownScheme,
         UnsupportedStore,
         UnsupportedYamlgraph,
+        VersionNotFound,
+        VersionRefused,
     )
     from yamlgraph_prompts.findings import Finding
     from yamlgraph_prompts.live_prompts import LivePrompts
@@ -81,6 +83,8 @@ __all__ = [
     "UnknownScheme",
     "UnsupportedStore",
     "UnsupportedYamlgraph",
+    "VersionNotFound",
+    "VersionRefused",
     "live_graph",
     "load_and_compile",
     "load_and_compile_async",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
@@ -60,7 +61,7 @@ class SqlVersions:
             rows = session.rows(f"{sql} ORDER BY number DESC", name)
             return [_version(name, row, where) for row in rows]
 
-        return self._database.read(look, [])
+        return self._attributed(name, self._database.read(look, []))
 
     def active(self, environment: str) -> Mapping[str, int]:
         """As `Versions.active`."""
@@ -167,7 +168,19 @@ class SqlVersions:
         found = self._database.read(look, None)
         if found is None:
             raise self._missing(name, value)
-        return found
+        return self._attributed(name, [found])[0]
+
+    def _attributed(self, name: str, versions: list[Version]) -> list[Version]:
+        """The same; what came with a whole release is whose who pushed that."""
+        if all(one.who for one in versions):
+            return versions
+        first = {one.new: one.entry for one in self.activations(name)}
+        return [
+            replace(one, who=entry.who, message=entry.message)
+            if not one.who and (entry := first.get(one.number))
+            else one
+            for one in versions
+        ]
 
     def _missing(self, name: str, number: object) -> VersionNotFound:
         return VersionNotFound(
