@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from tests import kept_workers
+from tests import kept_workers, warm
 from tests.databases import (  # noqa: F401 - fixtures
     database_url,
     postgres_server,
@@ -148,23 +147,17 @@ def run_in(
         env: Further environment variables.
         timeout_s: Its time, in seconds.
     """
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-        check=False,
+    code, out, errors = warm.run(
+        script, cwd, {**os.environ, "PYTHONPATH": str(ROOT), **(env or {})}, timeout_s
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    assert code == 0, errors
+    return out
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _cheap_disk_and_workers() -> Iterator[None]:
     """No test needs to survive a power cut: what is synced, and when, they note by themselves."""
-    with pytest.MonkeyPatch.context() as patch, kept_workers.kept_workers():
+    with pytest.MonkeyPatch.context() as patch, kept_workers.kept_workers(), warm.ended():
         # 6 ms on a quiet disk, and an admin app's test has dozens.
         patch.setattr(os, "fsync", lambda descriptor: None)
         yield
