@@ -52,13 +52,17 @@ except Conflict as conflict:
 """
 
 KILLED = """
-import importlib, os, signal, sys
-import boto3  # once, not in every child
+import functools, importlib, os, signal, sys
+import boto3, botocore.loaders
 from yamlgraph_prompts.registry import open_registry
 from tests.registry_contract import Entry, add, release
 
 url, steps = sys.argv[1], [step.split(":") for step in sys.argv[2].split(",")]
 old, new = release("old").id, release("new").id
+# What is imported and read here is not in every child.
+read = functools.cache(botocore.loaders.JSONFileLoader().load_file)
+botocore.loaders.JSONFileLoader.load_file = lambda self, path: read(path)
+add(open_registry(url), "old", "of the parent")
 
 
 def kill_at(number):

@@ -94,6 +94,8 @@ def restart():
         assert prompts.publish().status in ("published", "unchanged")
         assert prompts["a"].user == "one"
 
+with LivePrompts({{"a": "user: a"}}) as prompts:  # imports here, and not in every child
+    live_graph(says("a"), prompts=prompts).compile().invoke({{}})
 assert fork(restart) == 1  # nothing good yet
 write(folder, {{"a.yaml": "user: one"}})
 assert fork(restart_good := lambda: LivePrompts(folder, watch=False).release) == 0

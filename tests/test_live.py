@@ -475,7 +475,7 @@ def test_many_threads_and_two_hundred_swaps_never_mix() -> None:
             if len(set(said)) != 1:
                 mixed.append(said)
 
-    threads = [threading.Thread(target=run) for _ in range(8)]
+    threads = [threading.Thread(target=run) for _ in range(4)]
     for one in threads:
         one.start()
     for number in range(200):

@@ -336,14 +336,15 @@ def raced(layer: Path, path: str, target: Path) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("path", "target"), [("sub", ""), ("sub/d", "d"), ("sub/x.yaml", "x.yaml"), ("linked", "")]
 )
+@pytest.mark.parametrize("rounds", [50, pytest.param(300, marks=pytest.mark.nightly)])
 def test_nothing_leaks_and_nothing_lands_outside_while_a_process_swaps(
-    layer: Path, path: str, target: str, monkeypatch: pytest.MonkeyPatch
+    layer: Path, path: str, target: str, rounds: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
     outside, source = layer.parent / "outside", DirectorySource(str(layer))
     before = snapshot(outside)
     with raced(layer, path, outside / target):
-        for _ in range(150):
+        for _ in range(rounds):
             with suppress(LayerUnavailable):
                 assert SECRET not in source.read().files.values()
             for act, was in product(ACTS.values(), (MINE, NEW, None)):
