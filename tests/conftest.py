@@ -139,7 +139,7 @@ def wait_until(predicate: Callable[[], object], timeout_s: float = 30.0) -> None
 def run_in(
     cwd: Path, script: str, *, env: dict[str, str] | None = None, timeout_s: float = 60.0
 ) -> str:
-    """Run a Python script in a process of its own that starts in `cwd`; its standard output.
+    """Run a Python script in a process of its own in `cwd`, LangGraph imported; its output.
 
     Args:
         cwd: The working directory, from which YAMLGraph takes its default prompts folder.
