@@ -181,6 +181,12 @@ def test_annotations_name_files_as_the_repository_does(
         for layer in ("prompts/staging", "./prompts/staging", f"{folder}/prompts/staging"):
             out = run("check", "-l", layer, "--format", "github")[1]
             assert out.startswith(f"::error file={named}/greeting.yaml,line=1,")
+            found = json.loads(run("check", "-l", layer, "--json")[1])["findings"][0]
+            assert found["file"] == f"{named}/greeting.yaml"
+    monkeypatch.delenv("GITHUB_WORKSPACE")
+    (folder.parent / ".git").mkdir()
+    found = json.loads(run("check", "-l", "prompts/staging", "--json")[1])["findings"][0]
+    assert found["file"] == f"{folder.name}/prompts/staging/greeting.yaml"
 
 
 def test_github_annotations_escape_what_would_end_them() -> None:

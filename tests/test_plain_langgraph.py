@@ -599,6 +599,24 @@ def test_what_runs_were_seen_to_ask_for_is_evidence_for_news_only(
     assert code in [f.code for f in outcome.warnings]
 
 
+def test_what_a_refused_build_asked_for_is_no_evidence(
+    prompts: LivePrompts, texts: dict[str, str]
+) -> None:
+    def build(release: Release) -> StateGraph[Any, Any, Any, Any]:
+        if "extra" in release and release["extra"].messages(tone="kind"):
+            raise RuntimeError("it does not fit")
+        return greeter(release)
+
+    app = live_graph(build, prompts=prompts).compile()
+    texts["extra"] = "user: Be {tone}"
+    assert prompts.publish().status == "rejected"
+    assert dict(prompts.health.asked) == {}
+    del texts["extra"]
+    texts["greeting"] = "user: Ho {name}"
+    assert prompts.publish().status == "published"
+    assert app.invoke({"name": "Ada"})["text"] == "Ho Ada"
+
+
 def test_a_call_that_failed_is_no_evidence(prompts: LivePrompts, texts: dict[str, str]) -> None:
     app = live_graph(greeter, prompts=prompts).compile()
     texts["greeting"] = "user: Hi {name} {surname}"

@@ -221,7 +221,10 @@ class _Built:
         from langgraph.graph import StateGraph
         from langgraph.graph.state import CompiledStateGraph
 
-        built = self._build(self._evidence.observed(release))
+        # What a candidate's build asks for is no run's; it may be refused.
+        building = Evidence()
+        built = self._build(building.observed(release))
+        building.join(self._evidence)
         if isinstance(built, CompiledStateGraph):
             return uncompiled(built)
         if not isinstance(built, StateGraph):

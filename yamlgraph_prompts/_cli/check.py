@@ -70,11 +70,13 @@ def _report(
     unbuilt: list[str],
 ) -> int:
     errors = sum(finding.severity == "error" for finding in findings)
+    if arguments.format != "text":
+        findings = [finding.at(file=_in_repository(finding.file)) for finding in findings]
     if arguments.format == "json":
         say_json(_facts(candidates, findings, errors, unbuilt))
     elif arguments.format == "github":
         for finding in findings:
-            say(annotation(finding.at(file=_in_repository(finding.file))))
+            say(annotation(finding))
         for file in unbuilt:
             title = f"file={_property(_in_repository(file) or file)},title=not-built"
             say(f"::notice {title}::{_data(_why_not(arguments))}")
@@ -122,11 +124,12 @@ def annotation(finding: Finding) -> str:
 
 
 def _in_repository(file: str | None) -> str | None:
-    """A path relative to the repository, as GitHub needs it; a step may run in a subfolder."""
+    """A path from the repository's root, for programs; a step may run in a subfolder."""
     if not file or "://" in file:
         return file
     path = Path(os.path.abspath(file))
-    roots = (os.environ.get("GITHUB_WORKSPACE"), Path.cwd())
+    above = (one for one in path.parents if (one / ".git").exists())
+    roots = (os.environ.get("GITHUB_WORKSPACE"), next(above, None), Path.cwd())
     inside = (path.relative_to(root) for root in roots if root and path.is_relative_to(root))
     return next(map(str, inside), file)
 

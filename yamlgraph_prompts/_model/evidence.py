@@ -33,6 +33,10 @@ class Evidence:
         """The release, for the graph's code: what that asks of it is noted here."""
         return _Observed(release.prompts, release.environment, release.layers, self)
 
+    def join(self, other: Evidence) -> None:
+        """From now on, note there what is asked for; what was asked for before does not count."""
+        self._passed = other._passed
+
     def uses(self, node: str) -> tuple[PromptUse, ...]:
         """What was asked for until now."""
         return tuple(
