@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from sys import getsizeof
 from time import monotonic
 from typing import Any, Literal
@@ -139,16 +138,16 @@ class Budget:
     def join(self, pieces: Iterable[str], most: int | None = None) -> str:
         """The pieces as one text, refused as soon as it is too long."""
         left = self.limits.characters if most is None else most
-        pieces, chunks = iter(pieces), []
-        # In chunks, since many short texts take more room than one long one.
-        while chunk := list(islice(pieces, _PIECES)):
-            left -= sum(map(len, chunk))
+        chunks, chunk = [], [""]
+        for piece in pieces:
+            left -= len(piece)
             if left < 0:
                 raise self.too_long()
-            chunks.append("".join(chunk))
-            if len(chunk) < _PIECES:
-                break
-        return "".join(chunks)
+            if len(chunk) == _PIECES:  # many short texts take more room than one long one
+                chunks.append("".join(chunk))
+                chunk = []
+            chunk.append(piece)
+        return "".join((*chunks, *chunk))
 
     def too_long(self) -> LimitReached:
         return LimitReached(

@@ -48,6 +48,7 @@ _MAX_NAME = 200
 _SHORT = 4_096  # characters of a text whose tree is remembered
 _MAPPING = METHODS["mapping"]
 _BY_KEY = frozenset({MappingView, SequenceView})
+_VIEWS = _BY_KEY | {ObjectView}
 _CALL = 10  # steps that a call takes as long as
 _CALLED = frozenset({BlockReference, BoundMethod, Function, Joiner, LoopContext, Macro})
 
@@ -308,7 +309,7 @@ class GuardedEnvironment(Environment):
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         value = missing
-        if isinstance(obj, View) and attribute not in _MAPPING and attribute[0] != "_":
+        if type(obj) in _VIEWS and attribute not in _MAPPING and attribute[0] != "_":
             current().tick()
             value = obj.item(attribute)
         if value is missing:

@@ -14,7 +14,6 @@ import sys
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from functools import partial
-from operator import countOf
 from typing import Any, Final
 from weakref import WeakKeyDictionary, ref
 
@@ -279,8 +278,12 @@ class MappingView(Container):
 
 def _by_key(raw: Any) -> dict[Any, Any]:
     """The entries of a dictionary by keys that are looked up without code of the app's."""
-    if type(raw) is dict and len(raw) <= _SMALL and countOf(map(type, raw), str) == len(raw):
-        return raw
+    if type(raw) is dict and len(raw) <= _SMALL:
+        for key in raw:
+            if type(key) is not str:
+                break
+        else:
+            return raw
     return once(raw, dict, _looked_up)  # type: ignore[no-any-return]
 
 

@@ -137,7 +137,9 @@ class MessageTemplate:
         except Exception as error:  # noqa: BLE001 - Jinja and Python refuse in many ways
             failed = self._failure(error, {})
         else:
-            return _filler(jinja, module, self._examination().names)
+            # Jinja's own names stand in the text, too, where it uses them.
+            names = [name for name in self._examination().names if name in self.text]
+            return _filler(jinja, module, names)
         raise failed
 
     def _code(self, jinja: GuardedEnvironment) -> CodeType:
@@ -185,15 +187,17 @@ class MessageTemplate:
         return PromptRenderError(f"{where}: {message}", prompt=self.prompt, line=line, hint=hint)
 
 
-def _filler(jinja: GuardedEnvironment, module: Any, names: frozenset[str]) -> _Fill:
+def _filler(jinja: GuardedEnvironment, module: Any, names: list[str]) -> _Fill:
     root, blocks, context_class = module.root_render_func, module.blocks, jinja.context_class
+    own = {name: jinja.globals[name] for name in names if name in jinja.globals}
 
     def fill(variables: Mapping[str, Any], state: Mapping[str, Any] | None) -> Iterable[str]:
-        context = jinja.globals.copy()
-        if "state" in names:
-            context["state"] = view({} if state is None else state)
-        for name in names & variables.keys():
-            context[name] = view(variables[name])
+        context = {**own}
+        for name in names:
+            if name in variables:
+                context[name] = view(variables[name])
+            elif name == "state":
+                context[name] = view({} if state is None else state)
         return root(context_class(jinja, context, None, blocks))  # type: ignore[no-any-return]
 
     return fill

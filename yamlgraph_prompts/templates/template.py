@@ -97,7 +97,7 @@ class PromptTemplate:
         if self._wrong:
             raise PromptRenderError(self._wrong, prompt=self.prompt)
         budget = Budget(LIMITS)
-        copy = dict(self._content)
+        copy = {**self._content}
         for key in ("system", "system_segments"):
             if isinstance(copy.get(key), list):
                 copy[key] = [dict(item) if isinstance(item, dict) else item for item in copy[key]]
