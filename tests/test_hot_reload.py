@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -466,3 +468,37 @@ def test_closing_during_a_burst_of_changes_is_safe(
         live.prompts.close()
         assert live.said()
     assert [r for r in caplog.records if r.levelname == "ERROR"] == []
+
+
+# A run in the next line
+
+
+@pytest.mark.parametrize("hogs", [0, pytest.param(os.cpu_count(), marks=pytest.mark.nightly)])
+def test_a_run_in_the_line_after_a_write_has_the_new_text(folder: Path, hogs: int) -> None:
+    def invoke(app: Any) -> str:
+        return str(app.invoke({})["said"][0])
+
+    async def ainvoke(app: Any) -> str:
+        return str((await app.ainvoke({}))["said"][0])
+
+    async def in_a_notebook(app: Any) -> str:
+        return invoke(app)
+
+    path, live = folder / "a.yaml", Live(folder)
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(hogs)]
+    try:
+        for run in (invoke, ainvoke, in_a_notebook):
+            for save in (plain, renamed):
+                before, old = live.prompts.health.stale_runs, 0
+                for number in range(50):
+                    text = f"{run.__name__} {save.__name__} {number}"
+                    save(path, f"user: {text}")
+                    said = run(live.app)
+                    old += (said if isinstance(said, str) else asyncio.run(said)) != text
+                assert old <= 1
+                assert live.prompts.health.stale_runs - before == old
+    finally:
+        live.prompts.close()
+        for hog in busy:
+            hog.kill()
+            hog.wait()

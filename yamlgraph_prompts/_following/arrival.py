@@ -1,6 +1,6 @@
 """A change on its way: a run that begins just after a save waits for it, and gets the new prompts.
 
-Delays no run for longer than `MOST_S`, and waits for a change only in its first `MOST_S`.
+Delays no run for longer than `MOST_S`, nor later than that after a file was last complete.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Arrival:
         until = monotonic() + MOST_S
         while left_s := self._left_s(until):
             coming = self.coming
-            if coming is None:
+            if coming is None or coming.until <= monotonic():
                 sleep(_POLL_S)
             else:
                 coming.event.wait(left_s)
@@ -106,7 +106,8 @@ class Arrival:
         # A check or a hook of the user's may run the graph in the thread that publishes.
         if (coming is None and not waits) or threading.get_ident() in self._takers:
             return None
-        until = until if coming is None else min(until, coming.until)
+        if coming is not None and not waits:
+            until = min(until, coming.until)
         return max(0.0, until - monotonic())
 
     def _passed(self, coming: _Coming) -> None:

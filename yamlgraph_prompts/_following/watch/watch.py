@@ -213,7 +213,8 @@ class Watch:
             else:
                 self._burst.changed(change.path, now)
             due = self._burst.due()
-            if is_first or due <= now:
+            is_whole = change.kind in ("closed", "moved") and self._burst.writing(now) is None
+            if is_first or is_whole:
                 self._arrival.announced()
             if due < self._wake_at:
                 self._news.notify()
