@@ -157,8 +157,18 @@ def replace(path: Path, data: bytes, mode: int = 0o600, *, sync: bool = True) ->
         sync_folder(path.parent)
 
 
-def append(path: Path, data: bytes, *, sync: bool = True, alone: bool = False) -> None:
-    """Add `data` to a file in one write; with no other writer (`alone`) errors change nothing."""
+def append(
+    path: Path,
+    data: bytes,
+    *,
+    sync: bool = True,
+    alone: bool = False,
+    written: Callable[[], object] = bool,
+) -> None:
+    """Add `data` to a file in one write; with no other writer (`alone`) errors change nothing.
+
+    `written` is called when it can be read, before it is durable.
+    """
     fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _CAREFUL, 0o600)
     try:
         before = os.fstat(fd)
@@ -166,6 +176,7 @@ def append(path: Path, data: bytes, *, sync: bool = True, alone: bool = False) -
             raise OSError(errno.EINVAL, f"{path} is not a regular file")
         try:
             write_all(fd, data)
+            written()
             if sync:
                 os.fsync(fd)
         except BaseException:

@@ -6,7 +6,6 @@ Whatever fails leaves what is live untouched. Its caller holds the lock.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("yamlgraph_prompts")
 
+_Call = Callable[[], object]
 DEADLINE_S = 30.0  # for reading remote layers, once something is live
 
 
@@ -52,7 +52,7 @@ class Engine:
         replicas: HostReplicas | None,
         report: Report,
         graphs: Callable[[], tuple[Graph, ...]],
-        swapped: Callable[[], None],
+        swapped: _Call,
         *,
         startup_deadline_s: float,
         refresh_s: float,
@@ -126,7 +126,7 @@ class Engine:
         if self._is_held() and self.live is not None:
             # What the layers hold is refused; changes are taken from now on all the same.
             refused = self.keep(self.live.candidate, attempt)
-            refused = refused or self._point(self.live.candidate, attempt, held=False)
+            refused = refused or self._point(self.live.candidate, attempt, False)
             if refused is not None:
                 return self.reported(refused)
             self.live = self.live and replace(self.live, held_since_s=None)
@@ -315,12 +315,15 @@ class Engine:
             logger.debug("A graph does not build", exc_info=True)
             return self._refuse(candidate, attempt, *does_not_build(problem))
         write()
-        now_s = time.time()
-        if live is not None and not held:
-            # Runs need not wait until all is durable; this call does.
-            self._swap(Live(candidate, builds, None, now_s))
+
+        def swap() -> None:
+            self.live = Live.now(candidate, builds, self._store.current(), held=held)
+            self._swapped()
+
         try:
-            refused = self._point(candidate, attempt, held=held) if point else None
+            # Runs need not wait until the history is durable; this call does.
+            written = swap if live else bool
+            refused = self._point(candidate, attempt, held, written) if point else None
         except BaseException:
             self.live = live
             raise
@@ -328,9 +331,7 @@ class Engine:
             self.live = live
             return refused
         if self.live is live:
-            entry = self._store.current() if held else None
-            held_since_s = (entry.at_s if entry else now_s) if held else None
-            self._swap(Live(candidate, builds, held_since_s, now_s))
+            swap()
         return attempt.outcome("published", self.release, candidate)
 
     def keep(self, candidate: Candidate, attempt: Attempt) -> Outcome | None:
@@ -341,11 +342,9 @@ class Engine:
             return self._store_trouble(candidate, attempt, problem)
         return None
 
-    def _swap(self, live: Live) -> None:
-        self.live = live
-        self._swapped()
-
-    def _point(self, candidate: Candidate, attempt: Attempt, *, held: bool) -> Outcome | None:
+    def _point(
+        self, candidate: Candidate, attempt: Attempt, held: bool, written: _Call = bool
+    ) -> Outcome | None:
         pointer, release = self._store.current(), candidate.release.id
         if pointer is not None and (pointer.release, pointer.held) == (release, held):
             seen_first = attempt.trigger is Trigger.CHANGE and pointer.number > self._looked_at
@@ -357,7 +356,8 @@ class Engine:
             # The hold cannot be obeyed here; that does not end it: other processes may serve it.
             return None
         try:
-            if not self._store.make_live(release, held=held, since=since, **attempt.order):
+            order, make_live = attempt.order, self._store.make_live
+            if not make_live(release, held=held, since=since, written=written, **order):
                 raise Overtaken
         except (errors.StoreError, errors.ReleaseNotFound) as problem:
             return self._store_trouble(candidate, attempt, problem)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from yamlgraph_prompts._live import Build
+from yamlgraph_prompts._model.entry import Entry
 from yamlgraph_prompts._model.release import Release
 from yamlgraph_prompts._publishing.candidate import Candidate
 from yamlgraph_prompts._publishing.decide import State
@@ -19,6 +21,15 @@ class Live:
     builds: Mapping[int, Build]  # by the handles' tokens
     held_since_s: float | None  # since when the layers are not followed; None: they are
     since_s: float  # when it became live, since the epoch
+
+    @classmethod
+    def now(
+        cls, candidate: Candidate, builds: Mapping[int, Build], entry: Entry | None, *, held: bool
+    ) -> Live:
+        """What becomes live now, by that entry of the history."""
+        now_s = time.time()
+        held_since_s = (entry.at_s if entry else now_s) if held else None
+        return cls(candidate, builds, held_since_s, now_s)
 
     @property
     def held(self) -> bool:

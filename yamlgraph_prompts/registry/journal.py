@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -87,8 +87,8 @@ class Journal:
                 last = entry.number
                 yield entry
 
-    def append(self, entry: Entry) -> None:
-        """Write the next entry, for good.
+    def append(self, entry: Entry, written: Callable[[], object] = bool) -> None:
+        """Write the next entry, for good; `written` may be called before it is durable.
 
         Raises:
             OSError: Nothing has changed.
@@ -98,7 +98,7 @@ class Journal:
         data = b"\n" + sealed + b"\n" + sealed
         self._seen = None
         if self.path.is_file() and not self.path.is_symlink():
-            append(self.path, data, alone=True)
+            append(self.path, data, alone=True, written=written)
         else:
             former = [_seal(old) for old in _former(self._folder)]
             replace(self.path, b"".join(reversed(former)) + data)

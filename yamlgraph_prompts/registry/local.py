@@ -152,7 +152,14 @@ class LocalRegistry:
                 if last is None or entry.number < last:
                     yield entry
 
-    def append(self, environment: str, entry: Entry, *, after: Entry | None) -> Entry:
+    def append(
+        self,
+        environment: str,
+        entry: Entry,
+        *,
+        after: Entry | None,
+        written: Callable[[], object] = bool,
+    ) -> Entry:
         with self.lock(), disk.store_errors("Could not change the live release in", self.folder):
             current = self.current(environment)
             if current != after:
@@ -161,7 +168,7 @@ class LocalRegistry:
             self.touch(entry.release)
             # The names of packs become durable beside the entry: neither waits for the other.
             synced = disk.syncing(self.packs) if self._wait_for_sync() else None
-            from_reserve(self.folder, lambda: self._journal(environment).append(entry))
+            from_reserve(self.folder, lambda: self._journal(environment).append(entry, written))
             if synced is not None:
                 try:
                     synced()

@@ -81,7 +81,9 @@ class MemoryRegistry:
         if self.behind is not None:
             yield from self.behind.history(environment)
 
-    def append(self, environment: str, entry: Entry, *, after: Entry | None) -> Entry:
+    def append(
+        self, environment: str, entry: Entry, *, after: Entry | None, written: object = None
+    ) -> Entry:
         with self._lock:
             current = self.current(environment)
             if current != after:

@@ -10,7 +10,7 @@ import math
 import os
 import time
 import weakref
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -124,10 +124,12 @@ class Store(AbstractContextManager["Store"]):
         since: int | None = None,
         who: str = "",
         message: str = "",
+        written: Callable[[], object] = bool,
     ) -> bool:
         """Point at a release that is stored, for every process that shares the store.
 
         Args:
+            written: May be called when others see it, before it is durable.
             since: The number of the entry that was obeyed: a hold that came since is left as it
                 is, and the answer is False. None: it is ended.
         """
@@ -136,7 +138,7 @@ class Store(AbstractContextManager["Store"]):
             if live is not None and live.held and since is not None and live.number > since:
                 return False
             entry = Entry.now(release_id, held=held, who=who, why=reason, message=message)
-            self.registry.append(self.environment, entry, after=live)
+            self.registry.append(self.environment, entry, after=live, written=written)
             return True
 
     def last_good(self) -> Release | None:
