@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from sys import getsizeof
 from time import monotonic
 from typing import Any, Literal
@@ -137,17 +138,16 @@ class Budget:
 
     def join(self, pieces: Iterable[str], most: int | None = None) -> str:
         """The pieces as one text, refused as soon as it is too long."""
-        left = self.limits.characters if most is None else most
-        chunks, chunk = [], [""]
-        for piece in pieces:
-            left -= len(piece)
-            if left < 0:
+        most = self.limits.characters if most is None else most
+        pieces, text = iter(pieces), ""
+        # In chunks, since many short texts take more room than one long one.
+        while chunk := list(islice(pieces, _PIECES)):
+            if len(text) + sum(map(len, chunk)) > most:
                 raise self.too_long()
-            if len(chunk) == _PIECES:  # many short texts take more room than one long one
-                chunks.append("".join(chunk))
-                chunk = []
-            chunk.append(piece)
-        return "".join((*chunks, *chunk))
+            text += "".join(chunk)
+            if len(chunk) < _PIECES:
+                break
+        return text
 
     def too_long(self) -> LimitReached:
         return LimitReached(
