@@ -88,7 +88,7 @@ _SLOW = {
     *("test_metrics", "test_page_accessibility", "test_sandbox"),
     *("test_page_browser", "test_pytest_plugin", "test_render", "test_s3_credentials"),
     *("test_s3_outage", "test_s3_source", "test_sources", "test_store", "test_template_corpus"),
-    *("test_odd_places", "test_store_places", "test_store_versions"),
+    *("test_database_faults", "test_odd_places", "test_store_places", "test_store_versions"),
     *("test_untrusted", "test_yamlgraph_alone"),
 }
 

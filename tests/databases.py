@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -43,7 +47,7 @@ def binaries(folder: Path) -> Path:
 class Postgres:
     """A server. It does not sync: no test survives a power cut."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **more: object) -> None:
         self.folder = folder
         self.port = free_port()
         # PostgreSQL refuses to run as root.
@@ -64,7 +68,7 @@ class Postgres:
         settings = {
             "listen_addresses": "'127.0.0.1'", "port": self.port, "fsync": "off",
             "full_page_writes": "off", "synchronous_commit": "off", "shared_buffers": "'16MB'",
-            "unix_socket_directories": f"'{folder}'", "max_connections": 60,
+            "unix_socket_directories": f"'{folder}'", "max_connections": 60, **more,
         }  # fmt: skip
         with (data / "postgresql.conf").open("a") as file:
             file.writelines(f"{name} = {value}\n" for name, value in settings.items())
@@ -95,8 +99,6 @@ class Postgres:
     def stop(self, how: str = "SIGINT") -> None:
         """SIGINT ends all connections, SIGQUIT is a crash."""
         if self._process is not None:
-            import signal
-
             self._process.send_signal(getattr(signal, how))
             self._process.wait(30)
             self._process = None
@@ -106,28 +108,105 @@ class Postgres:
             cursor = connection.execute(sql)  # type: ignore[call-overload]
             return cursor.fetchall() if cursor.description else []
 
-    def url(self, schema: str = "", user: str = USER, password: str = PASSWORD) -> str:
-        place = f"postgresql://{user}:{password}@127.0.0.1:{self.port}/postgres"
+    def schema(self) -> str:
+        """An empty schema."""
+        name = f"s{uuid.uuid4().hex}"
+        self.ask(f"CREATE SCHEMA {name}")
+        return name
+
+    def url(
+        self, schema: str = "", user: str = USER, password: str = PASSWORD, port: int = 0
+    ) -> str:
+        place = f"postgresql://{user}:{password}@127.0.0.1:{port or self.port}/postgres"
         return f"{place}?options=-csearch_path%3D{schema}" if schema else place
+
+
+class Proxy:
+    """Stands before a server: passes everything on, refuses, hangs, or answers nonsense."""
+
+    def __init__(self, port: int) -> None:
+        self._server = port
+        self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        self.flows = threading.Event()
+        self.flows.set()
+        self.nonsense = b""
+        self.port = free_port()
+        self.accept()
+
+    def accept(self) -> None:
+        """Take connections, and pass on what comes."""
+        self.flows.set()
+        self._listener = socket.create_server(("127.0.0.1", self.port))
+        self._thread = threading.Thread(target=self._take, args=(self._listener,), daemon=True)
+        self._thread.start()
+
+    def refuse(self) -> None:
+        """End all connections, and take none."""
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self.cut()
+
+    def cut(self) -> None:
+        """End all connections."""
+        for one in (one for pair in self._pairs for one in pair):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+        self._pairs.clear()
+
+    def close(self) -> None:
+        self.flows.set()
+        self.refuse()
+
+    def _take(self, listener: socket.socket) -> None:
+        with suppress(OSError), listener:
+            while True:
+                client, _ = listener.accept()
+                if self.nonsense:
+                    with client:
+                        client.recv(100)
+                        client.sendall(self.nonsense)
+                    continue
+                server = socket.create_connection(("127.0.0.1", self._server))
+                self._pairs.append((client, server))
+                for one, other in ((client, server), (server, client)):
+                    threading.Thread(target=self._pass, args=(one, other), daemon=True).start()
+
+    def _pass(self, one: socket.socket, other: socket.socket) -> None:
+        with suppress(OSError):
+            while data := one.recv(65536):
+                self.flows.wait()
+                other.sendall(data)
+        with one, suppress(OSError):
+            one.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError):
+            other.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def running(**settings: object) -> Iterator[Postgres]:
+    """A server of one's own."""
+    folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
+    folder.chmod(0o755)
+    server = Postgres(folder, **settings)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Postgres]:
-    folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
-    folder.chmod(0o755)
-    server = Postgres(folder)
-    server.start()
-    yield server
-    server.stop()
-    shutil.rmtree(folder, ignore_errors=True)
+    with running() as server:
+        yield server
 
 
 @pytest.fixture
 def postgres_url(postgres_server: Postgres) -> str:
     """An empty place of this test's own on the server."""
-    schema = f"s{uuid.uuid4().hex}"
-    postgres_server.ask(f"CREATE SCHEMA {schema}")
-    return postgres_server.url(schema)
+    return postgres_server.url(postgres_server.schema())
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

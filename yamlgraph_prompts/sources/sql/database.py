@@ -10,10 +10,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Literal, TypeVar
-from urllib.parse import urlsplit
 
 from yamlgraph_prompts._files.forks import renewed_in_child
-from yamlgraph_prompts.errors import LayerReadOnly, LayerUnavailable
+from yamlgraph_prompts.errors import LayerReadOnly, LayerUnavailable, PromptsError
 from yamlgraph_prompts.sources.deadline import within
 from yamlgraph_prompts.sources.sql.schema import CURRENT, MIGRATIONS
 
@@ -37,8 +36,11 @@ class Session:
         self._connection = connection
 
     def rows(self, sql: str, *parameters: object) -> list[Row]:
-        """All rows of a query."""
-        return self._connection.execute(self._database.dialect(sql), parameters).fetchall()  # type: ignore[no-any-return]
+        """All rows of a query. What no column can hold is not found."""
+        try:
+            return self._execute(sql, parameters).fetchall()  # type: ignore[no-any-return]
+        except _Unstorable:
+            return []
 
     def row(self, sql: str, *parameters: object) -> Row | None:
         """The first row of a query."""
@@ -46,7 +48,7 @@ class Session:
 
     def run(self, sql: str, *parameters: object) -> int:
         """Execute a statement; how many rows it changed."""
-        return int(self._connection.execute(self._database.dialect(sql), parameters).rowcount)
+        return int(self._execute(sql, parameters).rowcount)
 
     def run_many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
         """Execute a statement once for each row of parameters."""
@@ -63,6 +65,19 @@ class Session:
     def notify(self, environment: str) -> None:
         """Tell all who listen, with the commit, that the environment has changed."""
         self._database.notify(self, environment)
+
+    def _execute(self, sql: str, parameters: Sequence[object]) -> Any:
+        # SQLite could store a NUL, and PostgreSQL could not.
+        if any(isinstance(value, str) and "\0" in value for value in parameters):
+            raise _Unstorable("A name with a NUL character cannot be stored.")
+        try:
+            return self._connection.execute(self._database.dialect(sql), parameters)
+        except (UnicodeEncodeError, OverflowError) as problem:
+            raise _Unstorable(f"No database can hold this: {problem}.") from problem
+
+
+class _Unstorable(PromptsError):
+    pass
 
 
 class Database(ABC):
@@ -98,13 +113,14 @@ class Database(ABC):
 
         if not self.exists():
             return absent
-        return self._within(lambda: self._transaction(look, writing=False))
+        return self._within(lambda used: self._transaction(look, used, writing=False))
 
-    def write(self, do: Callable[[Session], T]) -> T:
+    def write(self, do: Callable[[Session], T], timeout_s: float | None = None) -> T:
         """Commit what `do` does. It may be called again, so it must find out what is done already.
 
         One transaction writes at a time. Makes the tables, or brings them up to date.
         """
+        left_s = self.timeout_s if timeout_s is None else timeout_s
 
         def change(session: Session) -> T:
             found = self._found(session)
@@ -115,7 +131,7 @@ class Database(ABC):
             self._migrate(session, found)
             return do(session)
 
-        return self._within(lambda: self._transaction(change, writing=True))
+        return self._within(lambda used: self._transaction(change, used, left_s, writing=True))
 
     def schema(self) -> int:
         """The version of its tables; 0 without any."""
@@ -137,8 +153,12 @@ class Database(ABC):
         """A new connection, in autocommit mode."""
 
     @abstractmethod
-    def begin(self, connection: Any, *, writing: bool) -> None:
-        """Begin a transaction; for writing, wait until no other one writes."""
+    def cut(self, connection: Any) -> None:
+        """End what another thread waits for on this connection; never blocks."""
+
+    @abstractmethod
+    def begin(self, connection: Any, left_s: float, *, writing: bool) -> None:
+        """Begin a transaction that has this long; for writing, wait until no other one writes."""
 
     @abstractmethod
     def dialect(self, sql: str) -> str:
@@ -165,7 +185,7 @@ class Database(ABC):
         return
 
     def is_stale(self, connection: Any) -> bool:
-        """Whether an idle connection leads to what is no longer there."""
+        """Whether a connection leads to what is no longer there, or has changed unseen."""
         return False
 
     # -- inside
@@ -186,20 +206,35 @@ class Database(ABC):
                 session.run(statement.format_map(self.types))
         session.run("UPDATE prompts_schema SET version = ?", CURRENT)
 
-    def _within(self, ask: Callable[[], T]) -> T:
-        # A name server or a mount that hangs is reached by no timeout of a driver.
+    def _within(self, ask: Callable[[list[Any]], T]) -> T:
+        # A server, a name server or a mount that hangs is reached by no timeout of a driver.
         hint = "Check the database and the network; see what is live before you try again."
         when = f"within {self.timeout_s:g} s"
-        return within(self.timeout_s + 1.0, ask, self.url, when=when, hint=hint)
+        used: list[Any] = []
+        try:
+            return within(self.timeout_s + 1.0, lambda: ask(used), self.url, when=when, hint=hint)
+        except LayerUnavailable:
+            with self._lock:
+                for connection in used:
+                    self.cut(connection)
+            raise
 
-    def _transaction(self, do: Callable[[Session], T], *, writing: bool) -> T:
-        ends_s = time.monotonic() + self.timeout_s
+    def _transaction(
+        self,
+        do: Callable[[Session], T],
+        used: list[Any],
+        timeout_s: float | None = None,
+        *,
+        writing: bool,
+    ) -> T:
+        ends_s = time.monotonic() + (self.timeout_s if timeout_s is None else timeout_s)
         tries = 0
         while True:
             tries += 1
             try:
-                with self._connected(ends_s) as connection:
-                    self.begin(connection, writing=writing)
+                with self._connected(ends_s, used, writing=writing) as connection:
+                    left_s = max(0.001, ends_s - time.monotonic())
+                    self.begin(connection, left_s, writing=writing)
                     try:
                         result = do(Session(self, connection))
                         connection.execute("COMMIT")
@@ -207,7 +242,9 @@ class Database(ABC):
                         with suppress(*self.errors):
                             connection.execute("ROLLBACK")
                         raise
-                    return result
+                    if writing or tries == TRIES or not self.is_stale(connection):
+                        return result
+                    continue
             except self.errors as problem:
                 # Also where only the answer to a COMMIT got lost: `do` finds what it did.
                 fate = self.fate(problem)
@@ -218,8 +255,8 @@ class Database(ABC):
             time.sleep(PAUSE_S * 2**tries * random.random())
 
     @contextmanager
-    def _connected(self, ends_s: float) -> Iterator[Any]:
-        """A connection of this transaction's own; kept for the next one unless it is broken."""
+    def _connected(self, ends_s: float, used: list[Any], *, writing: bool) -> Iterator[Any]:
+        """A connection of its own; kept for the next transaction unless the driver failed."""
         slots = self._slots
         if not slots.acquire(timeout=max(0.0, ends_s - time.monotonic())):
             text = f"All {CONNECTIONS} connections to {self.url} are busy."
@@ -232,26 +269,34 @@ class Database(ABC):
                 connection.close()
                 connection = None
             if connection is None:
-                connection = self._new()
+                connection = self._new(writing=writing)
+            used.append(connection)
             yield connection
         except BaseException as problem:
-            is_broken = isinstance(problem, self.errors) and self.fate(problem) != "final"
-            if connection is not None and (is_broken or not isinstance(problem, Exception)):
+            # Also where it only may not write: it may lead to a server that was the primary one.
+            is_sound = isinstance(problem, Exception) and not isinstance(problem, self.errors)
+            if connection is not None and not is_sound:
+                self._let_go(connection, used)
                 with suppress(*self.errors):
                     connection.close()
                 connection = None
             raise
         finally:
             if connection is not None:
+                self._let_go(connection, used)
                 with self._lock:
                     self._idle.append(connection)
             slots.release()
 
-    def _new(self) -> Any:
+    def _let_go(self, connection: Any, used: list[Any]) -> None:
+        with self._lock:
+            used[:] = [other for other in used if other is not connection]
+
+    def _new(self, *, writing: bool) -> Any:
         try:
             return self.connect()
         except self.errors as problem:
-            raise self._problem(problem, writing=False) from problem
+            raise self._problem(problem, writing=writing) from problem
 
     def _problem(self, problem: Exception, *, writing: bool) -> LayerUnavailable | LayerReadOnly:
         text, hint, only_read = self.words(problem)
@@ -284,7 +329,10 @@ def _end(connections: list[Any], errors: tuple[type[Exception], ...]) -> None:
 def redacted(url: str) -> str:
     """The URL without password and parameters, which may hold secrets."""
     scheme, _, rest = url.partition("://")
-    place = rest.partition("?")[0]
-    access, at, place = place.rpartition("@")
-    user = urlsplit(f"//{access}@x").username if at else None
+    head, _, parameters = rest.partition("?")
+    if "@" in parameters and "/" not in head:
+        # The question mark is part of a password, or there is no path.
+        return f"{scheme}://{head.partition(':')[0]}@..."
+    access, _, place = head.rpartition("@")
+    user = access.partition(":")[0]
     return f"{scheme}://{user}@{place}" if user else f"{scheme}://{place}"

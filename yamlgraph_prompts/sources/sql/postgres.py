@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
+from socket import SHUT_RDWR, socket
 from threading import Event
 from types import MappingProxyType
 from typing import Any
@@ -15,7 +17,7 @@ from psycopg import errors
 
 from yamlgraph_prompts.errors import LayerUnavailable
 from yamlgraph_prompts.sources.polling import Pace, rand
-from yamlgraph_prompts.sources.sql.database import Database, Fate, Session, redacted
+from yamlgraph_prompts.sources.sql.database import Database, Fate, Session
 
 logger = logging.getLogger("yamlgraph_prompts")
 
@@ -26,11 +28,9 @@ SLICE_S = 1.0
 _CHANNEL = "yamlgraph_prompts"
 _LOCK = 0x79677072
 _AGAIN = (errors.DeadlockDetected, errors.SerializationFailure)
-_LOST = (errors.AdminShutdown, errors.CrashShutdown, errors.IdleInTransactionSessionTimeout)
-_NO_ACCESS = (
-    errors.InvalidPassword,
-    errors.InvalidAuthorizationSpecification,
-)
+# Connection exceptions; a shutdown, a crash, an idle session that is ended.
+_LOST = ("08", "57P", "25P03")
+_FULL = ("too many clients", "too many connections", "remaining connection slots")
 
 
 class PostgresDatabase(Database):
@@ -48,35 +48,45 @@ class PostgresDatabase(Database):
 
     def __init__(self, url: str, timeout_s: float) -> None:
         super().__init__(url, timeout_s)
-        self._given = url
+        self._warned = False
         try:
-            psycopg.conninfo.conninfo_to_dict(url)
-        except psycopg.ProgrammingError as problem:
+            self._given = psycopg.conninfo.conninfo_to_dict(url)
+        except psycopg.ProgrammingError:
+            self._given = {"host": "@"}
+        # libpq takes a part of such a password for a host or a database; its errors would show it.
+        path = url.partition("://")[2].partition("?")[0].partition("/")[2]
+        if "@" in f"{self._given.get('host')}{path}" or "?" in str(self._given.get("user")):
             text = f"{self.url} is not a URL of a PostgreSQL database."
-            hint = "Write postgresql://user@host/database?sslmode=verify-full; encode @ and / in "
-            hint += "a password as %40 and %2F, or set PGPASSWORD."
-            raise LayerUnavailable(text, layer=redacted(url), hint=hint) from problem
+            hint = "Write postgresql://user@host/database?sslmode=verify-full; encode @, / and ? "
+            hint += "in a password as %40, %2F and %3F, or set PGPASSWORD."
+            raise LayerUnavailable(text, layer=self.url, hint=hint)
 
     def exists(self) -> bool:
         return True
 
     def connect(self) -> psycopg.Connection[Any]:
         return psycopg.connect(
-            self._given,
             autocommit=True,
             # A pooler may give each transaction another server process.
             prepare_threshold=None,
-            **{**_DEFAULTS, **psycopg.conninfo.conninfo_to_dict(self._given)},  # type: ignore[arg-type]
+            **{**_DEFAULTS, **self._given},  # type: ignore[arg-type]
         )
 
-    def begin(self, connection: Any, *, writing: bool) -> None:
-        limits = f"SET LOCAL statement_timeout = {int(self.timeout_s * 1000)}"
+    def cut(self, connection: Any) -> None:
+        with suppress(psycopg.Error, OSError), socket(fileno=os.dup(connection.fileno())) as line:
+            line.shutdown(SHUT_RDWR)
+
+    def begin(self, connection: Any, left_s: float, *, writing: bool) -> None:
+        left_ms = max(1, int(left_s * 1000))
+        limits = f"SET LOCAL statement_timeout = {left_ms}"
         if not writing:
             connection.execute(f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {limits}")
             return
-        # One writer at a time, as in SQLite: nothing can meet in another order.
+        # One writer at a time, as in SQLite: nothing can meet in another order. It must see what
+        # was committed while it waited, whatever isolation the server has as its default.
         connection.execute(
-            f"BEGIN; {limits}; SET LOCAL lock_timeout = {LOCK_S * 1000}; "
+            f"BEGIN ISOLATION LEVEL READ COMMITTED; {limits}; "
+            f"SET LOCAL lock_timeout = {min(LOCK_S * 1000, left_ms)}; "
             f"SELECT pg_advisory_xact_lock({_LOCK}, hashtext(current_schema()))"
         )
 
@@ -92,8 +102,9 @@ class PostgresDatabase(Database):
     def fate(self, problem: Exception) -> Fate:
         if isinstance(problem, _AGAIN):
             return "again"
-        is_lost = isinstance(problem, psycopg.OperationalError) and not problem.sqlstate
-        return "lost" if isinstance(problem, _LOST) or is_lost else "final"
+        state = getattr(problem, "sqlstate", None) or ""
+        is_lost = isinstance(problem, psycopg.OperationalError) and not state
+        return "lost" if is_lost or state.startswith(_LOST) else "final"
 
     def words(self, problem: Exception) -> tuple[str, str | None, bool]:
         first = (str(problem).splitlines() or ["no reason was given"])[0].rstrip(".")
@@ -103,12 +114,17 @@ class PostgresDatabase(Database):
         if isinstance(problem, errors.ReadOnlySqlTransaction):
             return "this server is a read-only standby", "Name the primary server.", True
         if isinstance(problem, errors.LockNotAvailable):
-            return f"another transaction writes for more than {LOCK_S} s", "Try again.", False
+            return "another transaction writes for too long", "Try again.", False
         if isinstance(problem, errors.QueryCanceled):
             return "a statement took too long", "Look at the server's load.", False
         if isinstance(problem, errors.DiskFull):
             return "the server's disk is full", "Free some space there.", False
-        if isinstance(problem, (errors.TooManyConnections,)):
+        if isinstance(problem, errors.InvalidSchemaName):
+            hint = "Grant this role USAGE on the schema, or name another in search_path."
+            return first, hint, False
+        if "no encryption" in first:
+            return first, "Add sslmode=verify-full to the URL, or sslmode=require.", False
+        if any(words in first for words in _FULL):
             return first, "Raise max_connections, or use a pooler.", False
         if "password authentication failed" in first or "no password supplied" in first:
             return "the password is wrong", "Set it in the URL, PGPASSWORD or ~/.pgpass.", False
@@ -116,30 +132,45 @@ class PostgresDatabase(Database):
 
     def changes(self, stop: Event, refresh_s: float) -> Iterator[None]:
         """Listens on a connection of its own; and asks every `refresh_s` seconds all the same."""
-        try:
-            with closing(self.connect()) as connection:
-                connection.execute(f"LISTEN {_CHANNEL}")
+        with closing(self._within(self._listening)) as connection:
+            try:
                 if not self._hears(connection):
-                    logger.warning(
-                        "%s does not pass notifications on, so it is asked every %g s. Is a pooler "
-                        "in transaction mode between? Name the server itself in the URL.",
-                        self.url,
-                        refresh_s,
-                    )
+                    if not self._warned:
+                        self._warned = True
+                        logger.warning(
+                            "%s does not pass notifications on, so it is asked every %g s. Is it a "
+                            "standby, or a pooler in transaction mode? Name the server itself.",
+                            self.url,
+                            refresh_s,
+                        )
                     connection.close()
                 # What was written before it listened is news too.
                 yield None
                 while not stop.is_set():
                     self._wait(connection, stop, Pace(refresh_s).next_s(rand))
                     yield None
+            except psycopg.Error as problem:
+                # One that was cut is no trouble yet: the caller reads, and listens anew.
+                if self.fate(problem) != "lost":
+                    raise self._problem(problem, writing=False) from problem
+
+    def _listening(self, used: list[Any]) -> psycopg.Connection[Any]:
+        connection: psycopg.Connection[Any] = self._new(writing=False)
+        used.append(connection)
+        try:
+            connection.execute(f"LISTEN {_CHANNEL}")
+            self._transaction(lambda session: session.notify("?"), used, writing=False)
+        except errors.ReadOnlySqlTransaction:
+            connection.close()
         except psycopg.Error as problem:
+            connection.close()
             raise self._problem(problem, writing=False) from problem
+        return connection
 
     def _hears(self, connection: psycopg.Connection[Any]) -> bool:
-        """Whether what another connection notifies arrives here."""
-        with closing(self.connect()) as other:
-            other.execute("SELECT pg_notify(%s, %s)", (_CHANNEL, "?"))
-        return any(True for _ in connection.notifies(timeout=PROBE_S, stop_after=1))
+        """Whether what another connection notified arrives here."""
+        notes = () if connection.closed else connection.notifies(timeout=PROBE_S, stop_after=1)
+        return any(True for _ in notes)
 
     def _wait(self, connection: psycopg.Connection[Any], stop: Event, seconds: float) -> None:
         """Until a notification comes, but no longer than this."""

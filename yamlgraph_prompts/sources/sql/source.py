@@ -15,8 +15,10 @@ from yamlgraph_prompts.sources.sql.opening import open_database
 from yamlgraph_prompts.sources.sql.schema import unpacked
 
 _HEAD = (
-    "SELECT number, release FROM prompts_entry WHERE environment = ? ORDER BY number DESC LIMIT 1"
+    "SELECT number, release, push FROM prompts_entry WHERE environment = ? "
+    "ORDER BY number DESC LIMIT 1"
 )
+_KNOWN = "SELECT 1 FROM prompts_entry WHERE environment = ? AND number = ? AND push = ?"
 _ALL = (
     "SELECT a.name, v.sha256, v.data FROM prompts_active a JOIN prompts_version v "
     "ON v.name = a.name AND v.number = a.number WHERE a.environment = ?"
@@ -28,6 +30,7 @@ _SINCE = (
     "(SELECT name FROM prompts_change WHERE environment = ? AND entry > ?)"
 )
 USED_WITHIN_S = 3600.0  # more than this after the last time, a release's use is noted
+NOTE_S = 0.5  # that a run may wait for that
 
 
 class SqlSource:
@@ -41,21 +44,16 @@ class SqlSource:
         self.url = self._database.url
         self.channel: str | None = None
         self.unpack: Unpack | None = None
-        self._number = 0
+        self._number, self._push = 0, ""
         self._snapshot = Snapshot({}, "")
 
     def read(self) -> Snapshot:
         """Everything that is active; see `Source.read`. Fetches only what has changed."""
         found = self._database.read(self._read, None)
         if found is None:
-            raise self._nothing()
-        number, snapshot = found
-        if number < self._number:
-            text = f"The history in {self.url} went back from {self._number} to {number}."
-            hint = "Was a backup restored? Restart the replicas to serve what it holds."
-            raise LayerUnavailable(text, layer=self.url, hint=hint)
-        self._number, self._snapshot = number, snapshot
-        return snapshot
+            raise self._another(0) if self._number else self._nothing()
+        self._number, self._push, self._snapshot = found
+        return self._snapshot
 
     def changes(self, stop: Event) -> Iterator[None]:
         return self._database.changes(stop, self.refresh_s)
@@ -84,14 +82,19 @@ class SqlSource:
     def close(self) -> None:
         self._database.close()
 
-    def _read(self, session: Session) -> tuple[int, Snapshot] | None:
+    def _read(self, session: Session) -> tuple[int, str, Snapshot] | None:
         environment = self.channel
         head = session.row(_HEAD, environment)
         if head is None:
             return None
-        number, release = int(head[0]), str(head[1])
-        if number < self._number or (self._number and release == self._snapshot.release):
-            return number, self._snapshot
+        number, release, push = int(head[0]), str(head[1]), str(head[2])
+        if (number, push) == (self._number, self._push):
+            return number, push, self._snapshot
+        # A backup that was restored may have got as many entries again.
+        if self._number and session.row(_KNOWN, environment, self._number, self._push) is None:
+            raise self._another(number)
+        if self._number and release == self._snapshot.release:
+            return number, push, self._snapshot
         if not self._number:
             files = self._files(session.rows(_ALL, environment))
         else:
@@ -100,7 +103,7 @@ class SqlSource:
             news = self._files([row for row in rows if row[1] is not None])
             old = self._snapshot.files.items()
             files = {**{path: data for path, data in old if path not in gone}, **news}
-        return number, Snapshot(files, release, release=release)
+        return number, push, Snapshot(files, release, release=release)
 
     def _files(self, rows: list[tuple[str, str, bytes]]) -> dict[str, bytes]:
         files: dict[str, bytes] = {}
@@ -116,7 +119,15 @@ class SqlSource:
         """Purging spares what runs still ask for; a reader's role cannot say so."""
         sql = "UPDATE prompts_release SET used_s = ? WHERE id = ?"
         with suppress(LayerError):
-            self._database.write(lambda session: session.run(sql, time(), release_id))
+            note = lambda session: session.run(sql, time(), release_id)  # noqa: E731
+            self._database.write(note, timeout_s=NOTE_S)
+
+    def _another(self, number: int) -> LayerUnavailable:
+        text = f"The history in {self.url} went back from {self._number} to {number}."
+        if number >= self._number:
+            text = f"The history in {self.url} is another one than before, up to number {number}."
+        hint = "Was a backup restored? Restart the replicas to serve what it holds."
+        return LayerUnavailable(text, layer=self.url, hint=hint)
 
     def _nothing(self) -> LayerNotFound:
         rows = self._database.read(
