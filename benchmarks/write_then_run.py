@@ -86,7 +86,7 @@ def measured(folder: Path, rounds: int, when: str) -> list[Row]:
                 times, stale = Times(tuple(seconds)), prompts.health.stale_runs - before
                 what = f"{when}, {how}, {run.__name__.replace('_', ' ')}"
                 counts = f"{new} of {rounds}, {stale} counted as stale"
-                is_met = new >= NEW * rounds and stale == rounds - new
+                is_met = new >= NEW * rounds and stale >= rounds - new
                 median, p95 = duration(times.median), duration(times.p95)
                 rows.append(Row(what, median, p95, counts, f"≥ {NEW:.0%}", is_met))
     return rows

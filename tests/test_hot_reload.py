@@ -496,7 +496,7 @@ def test_a_run_in_the_line_after_a_write_has_the_new_text(folder: Path, hogs: in
                     said = run(live.app)
                     old += (said if isinstance(said, str) else asyncio.run(said)) != text
                 assert old <= 1
-                assert live.prompts.health.stale_runs - before == old
+                assert live.prompts.health.stale_runs - before >= old
     finally:
         live.prompts.close()
         for hog in busy:

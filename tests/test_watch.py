@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from yamlgraph_prompts._following.arrival import Arrival
 from yamlgraph_prompts._following.watch import Watch, file_events
 from yamlgraph_prompts._following.watch import burst as bursts
 from yamlgraph_prompts._following.watch.burst import MOST_OPEN_S, SETTLE_S, Burst
@@ -340,15 +341,30 @@ def test_a_file_that_is_appended_to_in_a_loop_is_taken_whole(
 
 
 @linux
-def test_a_log_in_the_folder_holds_no_save_up(prompts: Path, listen: Listen) -> None:
-    listener = listen(prompts)
+def test_a_log_that_stays_open_in_the_folder_holds_up_no_save_and_no_run(
+    prompts: Path, listen: Listen
+) -> None:
+    arrival = Arrival()
+    listener = listen(prompts, arrival=arrival)
     with (prompts / "app.log").open("a") as log:
         for _ in range(10):
             log.write("line\n")
             log.flush()
             time.sleep(0.02)
+            assert arrival.coming is None
         listener.hears(lambda: replace(prompts / "a.yaml", "new"), "a.yaml", "new")
     assert listener.calls == [Trigger.FILE_CHANGE]
+
+
+def test_a_graphs_data_files_are_heard_whatever_they_are_called(prompts: Path) -> None:
+    heard = threading.Event()
+    watch = Watch(lambda trigger: heard.set(), paths=lambda: [prompts])
+    watch.start()
+    try:
+        (prompts / "facts.json").write_text("{}")
+        assert heard.wait(5)
+    finally:
+        watch.close()
 
 
 def test_polling_takes_no_file_that_is_written_with_pauses(prompts: Path, listen: Listen) -> None:

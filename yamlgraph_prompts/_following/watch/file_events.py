@@ -28,7 +28,7 @@ Folder = tuple[str, bool]
 
 MOST_ENTRIES = 20_000
 MOST_LINKS = 40
-_READ = (".yaml", ".yml", ".j2")  # in a folder; the other files there are none of ours
+_READ = (".yaml", ".yml", ".j2")  # in a folder; another file may be a graph's data, or a log
 
 # Opening and reading are left out: a reload that reads 10,000 files would hear itself 20,000 times.
 _HEARD: list[type[FileSystemEvent]] = [
@@ -50,7 +50,8 @@ class FileChange:
     """What a file event means."""
 
     path: str
-    kind: str  # "opened": its writer will close it; "closed", "moved" or "other"
+    # "opened": its writer will close it; "closed", "moved", "other"; "beside": may not matter.
+    kind: str
     turned: bool  # whether it may lead elsewhere now
     source: str = ""  # of one that was moved
 
@@ -89,7 +90,7 @@ class Places:
             return FileChange(path, "other", turned=True)
         read = [path for path in paths if path in self.names or path.endswith(_READ)]
         if not read:
-            return None
+            return FileChange(path, "beside", turned=False)
         if kind == "closed" or (kind == "moved" and read[0] == target):
             return FileChange(read[0], kind, turned=False, source=source)
         # The writer of an empty file is about to write it.

@@ -214,7 +214,7 @@ class Watch:
                 self._burst.changed(change.path, now)
             due = self._burst.due()
             is_whole = change.kind in ("closed", "moved") and self._burst.writing(now) is None
-            if is_first or is_whole:
+            if is_whole or (is_first and change.kind != "beside"):
                 self._arrival.announced()
             if due < self._wake_at:
                 self._news.notify()
