@@ -70,6 +70,7 @@ _MEMBERS: Final[Mapping[type, frozenset[str]]] = {
     Macro: frozenset({"arguments", "caller", "catch_kwargs", "catch_varargs", "name"}),
     _GroupTuple: frozenset({"grouper", "list"}),
 }
+_HOLD: Final[dict[type, Callable[[Any], Any]]] = {Namespace: attributes_of, TemplateModule: vars}
 _MEMBER_METHODS: Final[Mapping[type, frozenset[str]]] = {
     Cycler: frozenset({"next", "reset"}),
     LoopContext: frozenset({"changed", "cycle"}),
@@ -108,8 +109,13 @@ def member(obj: Any, name: str) -> Any:
     current().tick()  # so that the clock is looked at in a loop of nothing else
     if name.startswith("_"):
         return _private(obj, name)
-    kind = type(obj)
-    value = _data(obj, name)
+    kind, value = type(obj), missing
+    if kind in _HOLD:
+        value = _HOLD[kind](obj).get(name, missing)
+    elif isinstance(obj, View) and kind is not MappingView:
+        value = obj.item(name)
+    elif isinstance(obj, Labelled):
+        value = enum_part(obj.raw, name)
     if value is not missing:
         return value
     opened = obj.method(name) if isinstance(obj, ObjectView) else None
@@ -123,20 +129,6 @@ def member(obj: Any, name: str) -> Any:
     if name in _MEMBER_METHODS.get(kind, ()):
         return BoundMethod(_runtime_method(name), obj, name)
     return getattr(obj, name) if isinstance(obj, Undefined) else missing  # its own refusal
-
-
-def _data(obj: Any, name: str) -> Any:
-    """What an object of the app's or a namespace holds by this name."""
-    kind = type(obj)
-    if kind is MappingView:
-        return missing
-    if isinstance(obj, View):
-        return obj.item(name)
-    if isinstance(obj, Labelled):
-        return enum_part(obj.raw, name)
-    if kind is Namespace:
-        return attributes_of(obj).get(name, missing)
-    return vars(obj).get(name, missing) if kind is TemplateModule else missing
 
 
 def _private(obj: Any, name: str) -> Any:

@@ -98,8 +98,7 @@ class _Generator(CodeGenerator):
             self.write("(text if (text := ")
 
     def _output_child_post(self, node: nodes.Expr, frame: Frame, finalize: Any) -> None:
-        is_name = isinstance(node, nodes.Name)
-        self.write("))" if is_name else ").__class__ is str else show(text))")
+        self.write("))" if isinstance(node, nodes.Name) else ").__class__ is str else show(text))")
 
     def _write(self, frame: Frame, *parts: str | nodes.Node | None) -> None:
         """Write texts as they are, and nodes as the code that they become."""

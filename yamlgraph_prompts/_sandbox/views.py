@@ -155,12 +155,13 @@ def _by_copy(compare: Callable[[Any, Any], Any]) -> Callable[[Container, Any], b
 class Container(View):
     """A container of the app's. Comparisons and look-ups are those of a copy that holds views."""
 
-    __slots__ = ("base",)
+    __slots__ = ("_held", "base")
 
     _bases: tuple[type, ...] = (dict,)
 
     def __init__(self, raw: Any) -> None:
         self.raw = raw
+        self._held: dict[Any, Any] | None = None
         # Python's own type: methods of a class of the app's are not run.
         self.base: Any = type(raw)
         if self.base not in self._bases:
@@ -240,12 +241,7 @@ class SetView(Container):
 class MappingView(Container):
     """A dictionary."""
 
-    __slots__ = ("_held",)
-
-    def __init__(self, raw: Any) -> None:
-        self.raw = raw
-        self.base = dict
-        self._held: dict[Any, Any] | None = None
+    __slots__ = ()
 
     def item(self, key: Any) -> Any:
         """The value of this key, as a view; `missing` where there is none."""
