@@ -105,6 +105,7 @@ class Saves:
         """YAMLGraph's load + compile, and its first run up to the model."""
         import yamlgraph
 
+        time.sleep(APART_S)
         self.heard_at = 0.0
         started = perf_counter()
         yamlgraph.load_and_compile(self.path).compile().invoke({"topic": "rivers"})
@@ -137,6 +138,7 @@ def small(folder: Path, rounds: int, warm_up: int) -> list[Row]:
             "2 nodes: save → at the model, next run", times["idle"], alone, IDLE_MEDIAN, IDLE_P95
         ),
         compared("2 nodes: YAMLGraph's load + compile + run → at the model", times["run"], alone),
+        compared("2 nodes: save → at the model over that", times["idle"], times["run"]),
         compared("2 nodes: save → published, durable", Times(tuple(saves.swaps[warm_up:])), alone),
         plain("2 nodes, runs back to back: YAMLGraph's load + compile", times["beside"]),
         compared("2 nodes, runs back to back: save → at the model", busy, alone, MEDIAN, P95),
@@ -160,7 +162,7 @@ def large(folder: Path, nodes: int, rounds: int) -> list[Row]:
 def main() -> None:
     quick = is_quick(__doc__)
     with workplace() as folder:
-        rows = small(folder / "2", *((1, 0) if quick else (100, 3)))
+        rows = small(folder / "2", *((5, 1) if quick else (100, 3)))
         for nodes in (5,) if quick else (50, 200):
             rows += large(folder / str(nodes), nodes, 1 if quick else 25)
         show("From a save to the next run", rows)
