@@ -1035,3 +1035,20 @@ def test_numbers_that_no_column_can_hold_are_not_found(registry: SqlRegistry) ->
     for number in (0, -1, 2**31, 2**63, 10**30):
         with pytest.raises(VersionNotFound):
             registry.version("a", number)
+
+
+def test_tables_that_were_dropped_are_missed_once_and_made_again(
+    registry: SqlRegistry,
+) -> None:
+    from yamlgraph_prompts.sources.sql.schema import TABLES
+
+    def drop(session: Session) -> None:
+        for table in (*reversed(TABLES), "prompts_schema"):
+            session.run(f"DROP TABLE {table}")
+
+    registry._database.write(drop)
+    with pytest.raises(LayerUnavailable, match="prompts_"):
+        registry.active("production")
+    assert registry.active("production") == {}
+    activate(registry, "two")
+    assert registry.active("production") == {"a": 1}

@@ -107,8 +107,7 @@ class Database(ABC):
         """What `do` finds in one consistent view; `absent` where there are no tables yet."""
 
         def look(session: Session) -> T | A:
-            if not self._schema:
-                self._schema = self._found(session)
+            self._schema = self._schema or self._found(session)
             return do(session) if self._schema else absent
 
         if not self.exists():
@@ -129,6 +128,7 @@ class Database(ABC):
                 hint = "Prompts are still read. To change them, upgrade yamlgraph-prompts."
                 raise LayerReadOnly(text, layer=self.url, hint=hint)
             self._migrate(session, found)
+            self._schema = found
             return do(session)
 
         return self._within(lambda used: self._transaction(change, used, left_s, writing=True))
@@ -191,7 +191,7 @@ class Database(ABC):
     # -- inside
 
     def _found(self, session: Session) -> int:
-        if session.row(self.listed) is None:
+        if not self._schema and session.row(self.listed) is None:
             return 0
         return int((session.row("SELECT version FROM prompts_schema") or (0,))[0])
 
@@ -248,6 +248,7 @@ class Database(ABC):
             except self.errors as problem:
                 # Also where only the answer to a COMMIT got lost: `do` finds what it did.
                 fate = self.fate(problem)
+                self._schema = 0  # the tables may have gone
                 if fate == "lost":
                     self.close()  # the other ones are lost with it
                 if fate == "final" or tries == TRIES or time.monotonic() > ends_s:
