@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from copy import copy
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,18 @@ class Postgres:
             [str(self._bin / program), *arguments],
             check=True, capture_output=True, timeout=60, cwd=self.folder, **self._as,
         )  # fmt: skip
+
+    def standby(self, folder: Path) -> Postgres:
+        """A server that follows this one, and is only read."""
+        other = copy(self)
+        other.folder, other.port, other._process = folder, free_port(), None
+        if self._as:
+            shutil.chown(folder, **self._as)
+        source = ["-d", self.url(), "-D", str(folder / "data")]
+        self._run("pg_basebackup", "-R", "-c", "fast", *source)
+        with (folder / "data" / "postgresql.conf").open("a") as file:
+            file.write(f"port = {other.port}\nunix_socket_directories = '{folder}'\n")
+        return other
 
     def start(self) -> None:
         command = [str(self._bin / "postgres"), "-D", str(self.folder / "data")]

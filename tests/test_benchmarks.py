@@ -20,9 +20,24 @@ def names(*each_run: str, nightly: tuple[str, ...]) -> pytest.MarkDecorator:
 
 
 @names(
-    *("first_load", "import_time", "sandbox_holds", "sandbox_walks", "save_to_served"),
+    *(
+        "database_kills",
+        "database_writers",
+        "first_load",
+        "import_time",
+        "sandbox_holds",
+        "sandbox_walks",
+        "save_to_served",
+    ),
     nightly=(
-        *("admin_hostile_viewers", "concurrent_runs", "prepare_messages", "ten_thousand"),
+        *(
+            "database",
+            "database_ten_thousand",
+            "admin_hostile_viewers",
+            "concurrent_runs",
+            "prepare_messages",
+            "ten_thousand",
+        ),
         *("thousand_publications", "write_then_run"),
     ),
 )

@@ -162,6 +162,18 @@ def test_a_server_that_crashes_and_comes_back_is_used_again(own_server: Postgres
         wait_until(lambda: prompts["a"].user == "three")
 
 
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_killed_at_any_moment_nothing_is_half_done_and_no_answer_is_lost(
+    own_server: Postgres, tmp_path: Path, kind: str
+) -> None:
+    from benchmarks.database_kills import kills
+
+    url = f"sqlite:///{tmp_path}/prompts.db"
+    if kind == "postgresql":
+        url = own_server.url(own_server.schema())
+    assert kills("kill -9", url, 5).met
+
+
 # Hanging
 
 
@@ -955,6 +967,29 @@ def test_behind_a_pooler_in_transaction_mode_it_warns_once_and_polls(
     finally:
         process.terminate()
         process.wait(10)
+
+
+def test_a_standby_is_read_and_polled_and_not_written(
+    own_server: Postgres, public: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    schema = own_server.schema()
+    standby = own_server.standby(public)
+    standby.start()
+    try:
+        url = standby.url(schema)
+        with closing(SqlRegistry(own_server.url(schema))) as primary:
+            activate(primary, "one")
+            with closing(SqlRegistry(url)) as registry:
+                wait_until(lambda: registry.active("production") == {"a": 1})
+                with pytest.raises(LayerReadOnly, match="read-only standby"):
+                    activate(registry, "two")
+            with live(url, refresh_s=0.2) as prompts:
+                activate(primary, "two")
+                wait_until(lambda: prompts["a"].user == "two")
+                wait_until(lambda: "does not pass notifications on" in caplog.text)
+        assert "ERROR" not in caplog.text
+    finally:
+        standby.stop()
 
 
 def test_an_idle_replica_reads_one_indexed_row(postgres_server: Postgres) -> None:
