@@ -113,6 +113,7 @@ class App:
         self.registry = SqlRegistry(url)
         self.prompts = LivePrompts(url, environment=ENVIRONMENT, store=store, hooks=[self._heard])
         self.admin = admin_app(self.prompts, tokens={TOKEN: "viewer"})
+        self.activations: list[float] = []
         self._names = itertools.cycle(names)
         self._texts = itertools.count()
         self._live = Event()
@@ -131,6 +132,7 @@ class App:
         self._live.clear()
         began = perf_counter()
         self.registry.activate(ENVIRONMENT, {name: made.number}, who="benchmark")
+        self.activations.append(perf_counter() - began)
         assert self._live.wait(60)
         return perf_counter() - began
 
@@ -205,6 +207,7 @@ def main() -> None:
                 }
                 taken = interleaved(rounds * 2, ask)
             rows += [
+                plain(f"{kind}: one activation", Times(tuple(app.activations[1:]))),
                 within(f"{kind}: one activation live", taken["live"], LIVE),
                 within(f"{kind}: a page of the list", taken["list"], LIST),
                 within(f"{kind}: a search", taken["search"], SEARCH),

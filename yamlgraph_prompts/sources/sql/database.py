@@ -9,6 +9,7 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
 from yamlgraph_prompts._files.forks import renewed_in_child
@@ -71,7 +72,8 @@ class Session:
         if any(isinstance(value, str) and "\0" in value for value in parameters):
             raise _Unstorable("A name with a NUL character cannot be stored.")
         try:
-            return self._connection.execute(self._database.dialect(sql), parameters)
+            options = self._database.options
+            return self._connection.execute(self._database.dialect(sql), parameters, **options)
         except (UnicodeEncodeError, OverflowError) as problem:
             raise _Unstorable(f"No database can hold this: {problem}.") from problem
 
@@ -87,6 +89,8 @@ class Database(ABC):
     """The URL without password and parameters."""
     errors: tuple[type[Exception], ...]
     """What its driver raises."""
+    options: Mapping[str, Any] = MappingProxyType({})
+    """What its driver is given with each statement."""
     types: Mapping[str, str]
     """The words for columns, as `schema` has them."""
     listed: str
