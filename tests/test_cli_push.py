@@ -173,22 +173,28 @@ def test_an_empty_folder_is_not_pushed(folder: Path, run: Run, url: str, bucket:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("push", "prompts/", "-m", "x"), "push needs one bucket, and 0 were named."),
-        (("push", "s3://a/b", "s3://c/d", "-m", "x"), "push needs one bucket, and 2 were named."),
+        (("push", "prompts/", "-m", "x"), "push needs the URL of one registry, and 0 were"),
+        (("push", "s3://a/b", "s3://c/d", "-m", "x"), "needs the URL of one registry, and 2"),
         (("push", "s3://a/b", "-m", "x"), "push needs a graph or a layer"),
         (("push", "graph.yaml", "s3://a/b", "-m", "x"), "push needs prompts, and only a graph"),
         (("push", "prompts/", "s3://a/b"), "push needs a message"),
-        (("promote", "--from", "a", "--to", "b", "-m", "x"), "promote needs one bucket"),
+        (("promote", "--from", "a", "--to", "b", "-m", "x"), "promote needs the URL of one"),
         (("promote", "s3://a/b", "--from", "a", "--to", "b"), "promote needs a message"),
         (("promote", "s3://a", "1", "2", "--from", "a", "--to", "b"), "at most one release"),
-        (("rollback", "s3://a/b"), "rollback needs a message"),
-        (("rollback", "-l", "prompts", "--to", "1"), "for the history of a bucket"),
-        (("activate", "ab12", "s3://a/b"), "activate works on the store of one machine"),
+        (("rollback", "-l", "prompts", "--to", "1"), "for the history of a registry"),
+        (("rollback", "s3://a/b", "ab12"), "takes only graphs besides, not ab12"),
+        (("activate", "a@1", "s3://a/b"), "keeps whole releases, and no versions of single"),
+        (("versions", "a", "s3://a/b"), "keeps whole releases, and no versions of single"),
+        (("show", "a@1", "s3://a/b"), "keeps whole releases, and no versions of single"),
+        (("migrate", "s3://a/b"), "migrate needs a database, and s3://a/b is none."),
         (("follow", "s3://a/b"), "follow works on the store of one machine"),
         (("releases", "s3://a/b", "ab12"), "takes no further arguments, not ab12"),
         (("releases", "s3://a/b?colour=red"), "colour"),
         (("releases", "redis://a/b"), "No registry has such a URL: 'redis://a/b'."),
-        (("push", "prompts/", "gs://a/b", "-m", "x"), "Known: file://, s3://."),
+        (
+            ("push", "prompts/", "gs://a/b", "-m", "x"),
+            "Known: file://, postgresql://, s3://, sqlite://.",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_a_usage_error(
@@ -430,6 +436,15 @@ def test_rollback_takes_the_one_before_or_the_one_that_is_named(
     assert live(bucket).id == ids[0]
     assert [entry.why for entry in islice(bucket.history(), 2)] == ["rollback", "rollback"]
     assert run("rollback", url, "-e", "production", "-m", "x", "--to", "zz")[0] == 2
+    code, out, _ = run("rollback", url, "-e", "production", "--to", "3")
+    assert code == 0
+    last = bucket.current()
+    assert last is not None
+    assert (last.release, last.number) == (ids[2], 6)
+    assert last.message == f"From {ids[0][:12]} (number 5) back to {ids[2][:12]}"
+    code, _, err = run("rollback", url, "-e", "production", "--to", "#41")
+    assert code == 2
+    assert "has no number #41" in err
 
 
 def test_promote_makes_what_is_live_in_staging_live_in_production(

@@ -26,10 +26,9 @@ if TYPE_CHECKING:
 try:
     import prometheus_client as prometheus
 except ImportError as problem:
-    raise MissingExtra(
-        "Metrics need prometheus_client.",
-        hint="Install it with: pip install 'yamlgraph-prompts[admin]'",
-    ) from problem
+    text = "Metrics need prometheus_client."
+    hint = "Install it with: pip install 'yamlgraph-prompts[admin]'"
+    raise MissingExtra(text, hint=hint) from problem
 
 CONTENT_TYPE = prometheus.CONTENT_TYPE_LATEST
 KEPT_RELEASES = 20

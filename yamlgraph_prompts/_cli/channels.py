@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from yamlgraph_prompts._cli.selection import LAYERS, environment_set, one_selection
 from yamlgraph_prompts._cli.terminal import note, paint, say
+from yamlgraph_prompts._model.release import Prompt
+from yamlgraph_prompts._model.version import parse_version
 from yamlgraph_prompts.errors import PromptsError
 from yamlgraph_prompts.registry import is_registry, open_registry
 
 if TYPE_CHECKING:
     from yamlgraph_prompts._model.entry import Entry
     from yamlgraph_prompts._model.release import Release
+    from yamlgraph_prompts._model.version import Version
     from yamlgraph_prompts.registry.channel import Channel
     from yamlgraph_prompts.registry.ports import Releases
 
@@ -31,23 +34,26 @@ def urls_in(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return urls, [word for word in words if word not in urls]
 
 
+def one_url(arguments: Any, urls: Sequence[str]) -> str:
+    """The URL of the one registry that a call names."""
+    if len(urls) == 1:
+        return urls[0]
+    text = f"{arguments.command} needs the URL of one registry, and {len(urls)} were named."
+    raise PromptsError(text, hint="Such as sqlite:///prompts.db or s3://acme-prompts/app.")
+
+
 def channel(arguments: Any, urls: Sequence[str]) -> Channel:
     """The environment and registry that a call means."""
     from yamlgraph_prompts.registry.channel import Channel
 
-    if len(urls) != 1:
-        raise PromptsError(
-            f"{arguments.command} needs one bucket, and {len(urls)} were named.",
-            hint=f"For example: yamlgraph-prompts {arguments.command} "
-            f"{'prompts/ ' if arguments.command == 'push' else ''}s3://acme-prompts/app",
-        )
+    url = one_url(arguments, urls)
     name, is_explicit = environment_set(arguments)
     if not is_explicit:
         note(f"No environment is set, so {name!r} is used. Set it with --environment.")
     options: dict[str, Any] = {}
     if getattr(arguments, "single_writer", False):
         options["single_writer"] = True
-    return Channel(urls[0], environment=name, **options)
+    return Channel(url, environment=name, **options)
 
 
 def releases_by_word(
@@ -61,16 +67,36 @@ def releases_by_word(
     return lambda word: here.release(word) if here and word == LAYERS else there.named(word)
 
 
+def versions_in(words: Sequence[str]) -> dict[str, int | None]:
+    """Name → number of each word ``name@number``; None of ``name@none``."""
+    versions: dict[str, int | None] = {}
+    for word in words:
+        name, _, number = word.rpartition("@")
+        parsed = (name, None) if name and number == "none" else parse_version(word)
+        if parsed is None:
+            text = f"{word!r} is no version of a prompt."
+            raise PromptsError(text, hint="Write NAME@NUMBER, such as greeting@3.")
+        if versions.setdefault(*parsed) != parsed[1]:
+            raise PromptsError(f"Two versions of {parsed[0]!r} were named.")
+    return versions
+
+
+def as_prompt(version: Version, url: str) -> Prompt:
+    """A version from the registry at `url` as a prompt, to check or to render it."""
+    return Prompt(version.name, version.content, url, f"{url}/{version.spelled}")
+
+
 def message(arguments: Any) -> str:
     """What the change is for; asked for on a terminal."""
     if arguments.message:
         return str(arguments.message)
+    if arguments.command == "import":
+        return "Imported"
     if sys.stdin.isatty():
         note("What is the reason for this change? (For the history.)")
         return input("> ")
-    raise PromptsError(
-        f"{arguments.command} needs a message for the history.", hint="Give it with --message."
-    )
+    text = f"{arguments.command} needs a message for the history."
+    raise PromptsError(text, hint="Give it with --message.")
 
 
 def person(arguments: Any) -> str:

@@ -224,10 +224,9 @@ def _sorted(words: Iterable[str]) -> _Words:
         elif word.endswith((".yaml", ".j2")) and path.is_file():
             files.append(word)
         else:
-            raise PromptsError(
-                f"{word} is neither a graph nor a prompt nor a folder.",
-                hint="Prompts end in .yaml or .yaml.j2; a graph has nodes and edges.",
-            )
+            text = f"{word} is neither a graph nor a prompt nor a folder."
+            hint = "Prompts end in .yaml or .yaml.j2; a graph has nodes and edges."
+            raise PromptsError(text, hint=hint)
     return _Words(graphs, folders, files)
 
 

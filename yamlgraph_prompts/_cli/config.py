@@ -74,9 +74,9 @@ def apply(arguments: Any) -> None:
     command, words = arguments.command, arguments.words
     if command == "run":
         words = arguments.rest
-    elif command != "push" and any("://" in word for word in words):
+    elif command not in ("push", "import") and any("://" in word for word in words):
         return  # the history of a bucket has neither graphs nor layers
-    elif command in ("check", "push") and any(map(os.path.isdir, words)):
+    elif command in ("check", "push", "import") and any(map(os.path.isdir, words)):
         return  # folders of prompts, which take the place of layers
     config.whole = not words
     # Its layers are relative to the file, also for a graph that has its prompts beside it.

@@ -115,9 +115,8 @@ def _selected(arguments: Any) -> tuple[Selection, list[str]]:
     urls, words = channels.urls_in(arguments.words)
     command = arguments.command
     if urls:
-        hint = "For every reader of the bucket: rollback URL --to ID. For this machine: "
-        text = f"{command} works on the store of one machine, not on a bucket."
-        raise PromptsError(text, hint=f"{hint}{command} -l URL.")
+        text = f"{command} works on the store of one machine, not on a registry."
+        raise PromptsError(text, hint=f"For this machine: {command} -l URL.")
     graphs, ids = split(words)
     wanted = 1 if command == "activate" else 0
     if len(ids) != wanted:

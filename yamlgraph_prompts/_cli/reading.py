@@ -1,19 +1,20 @@
-"""`yamlgraph-prompts releases | diff | export`: look at the releases of a store or a bucket."""
+"""`yamlgraph-prompts releases | diff | export`: look at the releases of a store or a registry."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
-from itertools import islice
+from itertools import dropwhile, islice
 from pathlib import Path
 from typing import Any
 
 from yamlgraph_prompts._cli.channels import channel, releases_by_word, urls_in
 from yamlgraph_prompts._cli.selection import LAYERS, environment_set, one_selection, split
-from yamlgraph_prompts._cli.terminal import note, paint, say, say_json, table
+from yamlgraph_prompts._cli.terminal import note, paint, say, say_json, say_table
 from yamlgraph_prompts._model.release import Release
-from yamlgraph_prompts.errors import PromptsError
+from yamlgraph_prompts.errors import PromptsError, ReleaseNotFound
 
 NOTHING_THERE = 2
 SHOWN = 20
@@ -26,32 +27,38 @@ def releases(arguments: Any) -> int:
     urls, words = urls_in(arguments.words)
     if urls:
         if words:
-            raise PromptsError(
-                f"releases of a bucket takes no further arguments, not {' '.join(words)}.",
-                hint="The releases of a bucket were checked when they were pushed.",
-            )
+            text = f"releases of a registry takes no further arguments, not {' '.join(words)}."
+            hint = "The releases of a bucket were checked when they were pushed."
+            raise PromptsError(text, hint=hint)
         return _published(arguments, urls)
+    if arguments.at:
+        raise PromptsError("--at is for the history of a registry, and none was named.")
     return _stored(arguments, words)
 
 
 def _published(arguments: Any, urls: Sequence[str]) -> int:
     there = channel(arguments, urls)
     limit = LIMIT_SHOWN if arguments.all else SHOWN
-    entries = list(islice(there.history(), limit))
+    at_s = _moment(arguments.at) if arguments.at else math.inf
+    entries = list(islice(dropwhile(lambda entry: entry.at_s > at_s, there.history()), limit))
     behind = there.behind()
     if arguments.json:
         lines = [{**entry.facts(), "live": at == 0} for at, entry in enumerate(entries)]
-        facts = {"bucket": there.url, "environment": there.environment, "behind": behind}
+        facts = {"registry": there.url, "environment": there.environment, "behind": behind}
         say_json({**facts, "releases": lines})
         return 0 if entries else NOTHING_THERE
+    if not entries and arguments.at and there.current():
+        text = f"Nothing was live for {there.environment} in {there.url} at {local_time(at_s)}."
+        raise ReleaseNotFound(text, release_id="live")
     if not entries:
         raise there.nothing_published()
+    mark = "live then" if arguments.at else "live"
     rows = [("", "release", "since", "who", "prompts", "why", "message", "")]
     for at, entry in enumerate(entries):
-        who, why, text = map(_first_line, (entry.who, entry.why, entry.message))
-        first = (str(entry.number), entry.release[:12], _time(entry.at_s), who)
-        rows.append((*first, str(entry.prompts), why, text[:72], "" if at else "live"))
-    _say_table(rows)
+        who, why, text = map(first_line, (entry.who, entry.why, entry.message))
+        first = (str(entry.number), entry.release[:12], local_time(entry.at_s), who)
+        rows.append((*first, str(entry.prompts), why, text[:72], "" if at else mark))
+    say_table(rows)
     if len(entries) == SHOWN and entries[-1].number > 1 and not arguments.all:
         note(f"Older ones are shown with --all ({entries[-1].number - 1} more).")
     if behind:
@@ -65,10 +72,8 @@ def _published(arguments: Any, urls: Sequence[str]) -> int:
 def _stored(arguments: Any, words: Sequence[str]) -> int:
     graphs, others = split(words)
     if others:
-        raise PromptsError(
-            f"releases takes only graphs, not {' '.join(others)}.",
-            hint="yamlgraph-prompts releases lists the ids.",
-        )
+        text = f"releases takes only graphs, not {' '.join(others)}."
+        raise PromptsError(text, hint="yamlgraph-prompts releases lists the ids.")
     selection = one_selection(arguments, graphs)
     current = selection.store.current()
     held = current is not None and current.held
@@ -82,10 +87,10 @@ def _stored(arguments: Any, words: Sequence[str]) -> int:
     rows = [("release", "live since", "who", "why", "prompts", "message", "")]
     for release in kept:
         mark = ("live, held" if held else "live") if release.live else ""
-        who, why, text = map(_first_line, (release.who, release.reason, release.message))
-        first = (release.id[:12], _time(release.at_s), who, why, str(release.prompts))
+        who, why, text = map(first_line, (release.who, release.reason, release.message))
+        first = (release.id[:12], local_time(release.at_s), who, why, str(release.prompts))
         rows.append((*first, text[:72], mark))
-    _say_table(rows)
+    say_table(rows)
     return 0
 
 
@@ -94,10 +99,9 @@ def diff(arguments: Any) -> int:
     urls, others = urls_in(arguments.words)
     graphs, words = split(others)
     if len(words) != 2:
-        raise PromptsError(
-            f"diff needs two releases, and {len(words)} were named.",
-            hint="Name ids, 'live', or 'layers' for what the layers contain now.",
-        )
+        text = f"diff needs two releases, and {len(words)} were named."
+        hint = "Name ids, 'live', or 'layers' for what the layers contain now."
+        raise PromptsError(text, hint=hint)
     before, after = map(releases_by_word(arguments, urls, graphs, words), words)
     found = before.diff(after)
     if arguments.json:
@@ -126,10 +130,9 @@ def export(arguments: Any) -> int:
     urls, others = urls_in(arguments.words)
     graphs, words = split(others)
     if len(words) != 1:
-        raise PromptsError(
-            f"export takes one folder to write to, not {' '.join(words) or 'none'}.",
-            hint="For example: yamlgraph-prompts export s3://acme-prompts/app prompts/",
-        )
+        text = f"export takes one folder to write to, not {' '.join(words) or 'none'}."
+        hint = "For example: yamlgraph-prompts export s3://acme-prompts/app prompts/"
+        raise PromptsError(text, hint=hint)
     target = Path(words[0])
     if target.exists() or target.is_symlink():
         raise PromptsError(f"{target} is there already.", hint="Name a folder that is not.")
@@ -156,10 +159,9 @@ def _release_in_folder(arguments: Any) -> Release:
     from yamlgraph_prompts.registry.local import LocalRegistry
 
     if not arguments.store:
-        raise PromptsError(
-            "Which releases? Neither a bucket, nor a graph, a layer or a store was named.",
-            hint="For example: yamlgraph-prompts export --store FOLDER prompts/",
-        )
+        text = "Which releases? Neither a registry, nor a graph, a layer or a store was named."
+        hint = "For example: yamlgraph-prompts export --store FOLDER prompts/"
+        raise PromptsError(text, hint=hint)
     root = Path(arguments.store)
     environment, _ = environment_set(arguments)
     stores = [root, *sorted(root.glob(f"{environment}-*"))]
@@ -175,16 +177,17 @@ def _release_in_folder(arguments: Any) -> Release:
     )
 
 
-def _say_table(rows: Sequence[tuple[str, ...]]) -> None:
-    head, *lines = table(rows)
-    say(paint(head, "dim"))
-    for line, row in zip(lines, rows[1:], strict=True):
-        say(paint(line, "green") if row[-1] else line)
-
-
-def _time(at_s: float) -> str:
+def local_time(at_s: float) -> str:
     return datetime.fromtimestamp(at_s).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
-def _first_line(text: str) -> str:
+def _moment(text: str) -> float:
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError, OSError):
+        hint = "Write it as '2026-11-24 14:00', or with a time zone as 2026-11-24T14:00:00Z."
+        raise PromptsError(f"{text!r} is no time.", hint=hint) from None
+
+
+def first_line(text: str) -> str:
     return (text.splitlines() or [""])[0]

@@ -135,10 +135,9 @@ class Selection:
         """Make sure that a command on this store can reach an app."""
         store = self.store
         if store.retreated and not self._app_is_here():
-            raise StoreError(
-                f"No process would notice this command. {store.trouble}",
-                hint="Free some space, correct its permissions, or run this as the app's user.",
-            )
+            text = f"No process would notice this command. {store.trouble}"
+            hint = "Free some space, correct its permissions, or run this as the app's user."
+            raise StoreError(text, hint=hint)
         if store.current() is None and not store.releases():
             raise self.nothing_kept()
 
@@ -227,9 +226,8 @@ def one_selection(arguments: Any, graphs: Sequence[str], *, reading: bool = Fals
     """The one place that a call selects; see `selections`."""
     found = selections(arguments, graphs, reading=reading)
     if len(found) > 1:
-        raise PromptsError(
-            "These graphs do not share their prompts.", hint="Name one graph, or use --layer."
-        )
+        text = "These graphs do not share their prompts."
+        raise PromptsError(text, hint="Name one graph, or use --layer.")
     return found[0]
 
 
@@ -238,10 +236,9 @@ def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
     graphs = [word for word in words if word.endswith((".yaml", ".yml"))]
     for graph in graphs:
         if Path(graph).is_file() and not is_graph(Path(graph), broken=True):
-            raise PromptsError(
-                f"{graph} is not a graph: it has no nodes.",
-                hint="Name a prompt without its folder and .yaml, such as greeting.",
-            )
+            text = f"{graph} is not a graph: it has no nodes."
+            hint = "Name a prompt without its folder and .yaml, such as greeting."
+            raise PromptsError(text, hint=hint)
     return graphs, [word for word in words if word not in graphs]
 
 

@@ -25,10 +25,9 @@ def run(arguments: Any) -> int:
     """Serve until the process is stopped."""
     graphs, words = split(arguments.words)
     if words:
-        raise PromptsError(
-            f"serve takes only graphs, not {' '.join(words)}.",
-            hint=f"A folder of prompts is a layer: serve {' '.join(['-l', words[0], *graphs])}",
-        )
+        text = f"serve takes only graphs, not {' '.join(words)}."
+        hint = f"A folder of prompts is a layer: serve {' '.join(['-l', words[0], *graphs])}"
+        raise PromptsError(text, hint=hint)
     selection = one_selection(arguments, graphs)
     try:
         import uvicorn
@@ -38,10 +37,8 @@ def run(arguments: Any) -> int:
         ) from problem
     is_open = not _has_tokens(arguments)
     if is_open and not _is_loopback(arguments.host):
-        raise PromptsError(
-            f"Without tokens, serve does not listen on {arguments.host}: anyone could use it.",
-            hint="Use --tokens, or omit --host.",
-        )
+        text = f"Without tokens, serve does not listen on {arguments.host}: anyone could use it."
+        raise PromptsError(text, hint="Use --tokens, or omit --host.")
     tokens = None if is_open else _tokens(arguments)  # before anything is published
     with _listen(arguments.host, arguments.port) as sock, selection.live(watch=True) as prompts:
         config = uvicorn.Config(
@@ -114,9 +111,8 @@ def _listen(host: str, port: int) -> socket.socket:
         sock.bind((host, port))
     except (OSError, OverflowError) as problem:
         sock.close()
-        raise PromptsError(
-            f"Cannot listen on {host}:{port}: {problem}.", hint="Use another --port."
-        ) from problem
+        text = f"Cannot listen on {host}:{port}: {problem}."
+        raise PromptsError(text, hint="Use another --port.") from problem
     return sock
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from yamlgraph_prompts._cli.channels import as_prompt, channel, urls_in, versions_in
 from yamlgraph_prompts._cli.selection import LAYERS, Selection, one_selection, split
 from yamlgraph_prompts._cli.terminal import (
     finding_lines,
@@ -19,6 +20,7 @@ from yamlgraph_prompts._cli.terminal import (
 )
 from yamlgraph_prompts._model.graph import GraphFacts
 from yamlgraph_prompts._model.release import Prompt, Release
+from yamlgraph_prompts._model.version import parse_version
 from yamlgraph_prompts.errors import GraphNotFound, PromptRenderError, PromptsError
 from yamlgraph_prompts.sources.layers import resolve
 
@@ -33,16 +35,25 @@ _NOT_READ = frozenset(
 
 def run(arguments: Any) -> int:
     """Show prompts; PromptNotFound if there is no such prompt."""
-    graphs, names = split(arguments.words)
-    selection = _selection(arguments, graphs)
+    urls, words = urls_in(arguments.words)
+    graphs, names = split(words)
+    arguments.layers = [*(arguments.layers or ()), *((url, False) for url in urls)]
     facts: tuple[GraphFacts, ...] = ()
-    if arguments.release == LAYERS:
+    homes: Mapping[str, list[str]] = {}
+    if urls and any(map(parse_version, names)):
+        there = channel(arguments, urls)
+        numbers = versions_in(names)
+        versions = [there.versions().version(name, number or 0) for name, number in numbers.items()]
+        release = Release.of(as_prompt(version, there.url) for version in versions)
+        names = list(numbers)
+    elif arguments.release == LAYERS:
+        selection = _selection(arguments, graphs)
         candidate = selection.candidate()
         release, facts = candidate.release, tuple(candidate.graphs.values())
         _report_missing(candidate, names)
         homes = _homes(selection)
     else:
-        release, homes = selection.release(arguments.release), {}
+        release = _selection(arguments, graphs).release(arguments.release)
     served = _served(release, facts)
     for name in names:
         if name not in served:
@@ -173,10 +184,9 @@ def _rendered(prompts: list[Prompt], arguments: Any) -> int:
         for message in json.loads(body)["messages"] if body else ():
             rendered.append({"prompt": prompt.name, **message, "role": _role(message["role"])})
     if wanted:
-        raise PromptsError(
-            f"These variables are missing: {', '.join(sorted(wanted))}.",
-            hint=f"Add {' '.join(f'--var {name}=TEXT' for name in sorted(wanted))}.",
-        )
+        text = f"These variables are missing: {', '.join(sorted(wanted))}."
+        hint = f"Add {' '.join(f'--var {name}=TEXT' for name in sorted(wanted))}."
+        raise PromptsError(text, hint=hint)
     if arguments.json:
         say_json(rendered)
         return 0

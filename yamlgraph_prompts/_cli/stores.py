@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from yamlgraph_prompts._cli.terminal import note, paint, say, say_json, table
+from yamlgraph_prompts._cli.terminal import note, say_json, say_table
 from yamlgraph_prompts._files.disk import remove_tree
 from yamlgraph_prompts.errors import PromptsError
 from yamlgraph_prompts.registry.folder import FolderLock, store_root
@@ -32,10 +32,7 @@ def run(arguments: Any) -> int:
     if not stores:
         note(f"There is nothing to {arguments.words[0]} in {root}.")
         return 0
-    head, *lines = table([_HEAD, *map(_row, stores)])
-    say(paint(head, "dim"))
-    for line in lines:
-        say(line)
+    say_table([_HEAD, *map(_row, stores)])
     return 0
 
 

@@ -78,13 +78,22 @@ def table(rows: Sequence[Sequence[str]], *, indent: str = "") -> list[str]:
     ]
 
 
+def say_table(rows: Sequence[tuple[str, ...]]) -> None:
+    """A table with a head on standard output; lines whose last cell says something are green."""
+    head, *lines = table(rows)
+    say(paint(head, "dim"))
+    for line, row in zip(lines, rows[1:], strict=True):
+        say(paint(line, "green") if row[-1] else line)
+
+
 def tell_problem(problem: PromptsError) -> None:
     """Print an error on standard error."""
     if isinstance(problem, PromptsRejected):
         for line in finding_lines(problem.outcome.findings, sys.stderr):
             note(line)
-        note(paint("The prompts were rejected, and there is no earlier good release.", "red",
-                   stream=sys.stderr))  # fmt: skip
+        is_first = getattr(problem.outcome, "release", None) is None
+        end = ", and there is no earlier good release." if is_first else "."
+        note(paint(f"The prompts were rejected{end}", "red", stream=sys.stderr))
         return
     first, *more = Lines.of(escaped(problem.message)).split("\n  ")
     note(f"{paint('error:', 'bold', 'red', stream=sys.stderr)} {first}")

@@ -62,9 +62,8 @@ def private_folder(folder: Path) -> None:
             os.mkdir(folder, 0o700)
         facts = os.lstat(folder)
     if stat.S_ISLNK(facts.st_mode):
-        raise StoreError(
-            f"The store {folder} is a link.", hint="Name the folder that it leads to instead."
-        )
+        text = f"The store {folder} is a link."
+        raise StoreError(text, hint="Name the folder that it leads to instead.")
     if not stat.S_ISDIR(facts.st_mode):
         raise StoreError(f"The store {folder} is not a folder.", hint="Move it out of the way.")
     if sys.platform == "win32":
@@ -296,10 +295,9 @@ def take_lock(path: Path, timeout_s: float) -> int:
         deadline, pause_s = time.monotonic() + timeout_s, 0.001
         while not try_lock(fd):
             if time.monotonic() >= deadline:
-                raise StoreError(
-                    f"Another process has held the store's lock {path} for {timeout_s:g} s.",
-                    hint="Look for a suspended process that uses the same store.",
-                )
+                text = f"Another process has held the store's lock {path} for {timeout_s:g} s."
+                hint = "Look for a suspended process that uses the same store."
+                raise StoreError(text, hint=hint)
             time.sleep(pause_s)
             pause_s = min(pause_s * 2, 0.02)
     except BaseException:

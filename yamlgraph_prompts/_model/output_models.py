@@ -42,10 +42,9 @@ def _built(prompt: Prompt) -> Any:
     try:
         from yamlgraph import schema_loader
     except ImportError as problem:
-        raise MissingExtra(
-            "A schema in a prompt needs yamlgraph.",
-            hint="Install it with: pip install 'yamlgraph-prompts[yamlgraph]'",
-        ) from problem
+        text = "A schema in a prompt needs yamlgraph."
+        hint = "Install it with: pip install 'yamlgraph-prompts[yamlgraph]'"
+        raise MissingExtra(text, hint=hint) from problem
     # YAMLGraph's builders change the mapping that they are given.
     if "schema" in content:
         return schema_loader.build_pydantic_model(copy.deepcopy(content["schema"]))

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from yamlgraph_prompts.errors import VersionNotFound
+
 
 @dataclass(frozen=True, slots=True)
 class Version:
@@ -39,6 +41,19 @@ class Version:
     def spelled(self) -> str:
         """``name@number``."""
         return f"{self.name}@{self.number}"
+
+    @property
+    def content(self) -> bytes:
+        """The bytes of the file; VersionNotFound if they were purged."""
+        if self.data is None:
+            raise purged(self.name, self.number)
+        return self.data
+
+
+def purged(name: str, number: int) -> VersionNotFound:
+    """The error for a version whose content was removed."""
+    text = f"Version {number} of prompt {name!r} was purged."
+    return VersionNotFound(text, hint="Push the same content again, or restore a backup.")
 
 
 def parse_version(word: str) -> tuple[str, int] | None:

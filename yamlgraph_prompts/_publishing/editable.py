@@ -115,7 +115,7 @@ class Editable(Inspectable):
             url = reader.layer.at(self.environment)
             registry = open_registry(url) if is_registry(url) else None
             if isinstance(registry, Versions):
-                return Draft(name, registry.version(name, what).data, number)
+                return Draft(name, registry.version(name, what).content, number)
         text = f"No layer has numbered versions, so there is no version {what} of {name!r}."
         raise LayerError(text, layer=", ".join(reader.url for reader in self._readers))
 

@@ -87,10 +87,9 @@ def _load_graph_config(
 ) -> Any:
     config = adoption.configs.get(Path(path).resolve())
     if config is None:
-        raise UnsupportedYamlgraph(
-            f"YAMLGraph loads {path} during the build, and the check did not know that file.",
-            hint="Name the graph in a subgraph node or a graph tool of the parent's YAML.",
-        )
+        text = f"YAMLGraph loads {path} during the build, and the check did not know that file."
+        hint = "Name the graph in a subgraph node or a graph tool of the parent's YAML."
+        raise UnsupportedYamlgraph(text, hint=hint)
     adoption.seen.add(id(config))
     return config
 

@@ -112,9 +112,8 @@ class GraphReader:
 
     def _read_once(self, has: Callable[[str], bool]) -> GraphFacts:
         if not self.path.exists() and not (self._known or self._broken):
-            raise GraphNotFound(
-                f"Graph config not found: {self.path}", hint="Check the path and the folder."
-            )
+            text = f"Graph config not found: {self.path}"
+            raise GraphNotFound(text, hint="Check the path and the folder.")
         findings: list[Finding] = []
         loaded: dict[Path, GraphYaml] = {}
         files: list[GraphFile] = []

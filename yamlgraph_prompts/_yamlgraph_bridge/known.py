@@ -72,10 +72,9 @@ def supported() -> str:
     try:
         installed = version("yamlgraph")
     except PackageNotFoundError:
-        raise MissingExtra(
-            "Loading a YAMLGraph graph needs yamlgraph.",
-            hint="Install it with: pip install 'yamlgraph-prompts[yamlgraph]'",
-        ) from None
+        text = "Loading a YAMLGraph graph needs yamlgraph."
+        hint = "Install it with: pip install 'yamlgraph-prompts[yamlgraph]'"
+        raise MissingExtra(text, hint=hint) from None
     for (module, name), parameters in _EXPECTED.items():
         if _first_parameters(module, name, len(parameters)) != parameters:
             raise UnsupportedYamlgraph(

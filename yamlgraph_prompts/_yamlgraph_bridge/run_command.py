@@ -52,12 +52,19 @@ def overrides(arguments: Namespace) -> Iterator[None]:
         yield
 
 
-def run_graph(arguments: Namespace, prompts: LivePrompts, graph: YamlGraph) -> int:
-    """Run the graph as YAMLGraph's command would, on the live release; its exit code."""
+def run_graph(
+    arguments: Namespace, prompts: LivePrompts, graph: YamlGraph, release: str = "live"
+) -> int:
+    """Run the graph as YAMLGraph's command would, on a release; its exit code."""
     from yamlgraph.cli.graph_commands import cmd_graph_run
     from yamlgraph.compile import graph_loader
 
     live = prompts.live(graph, marks=graph.marks)
+    compiled = live.compile
+
+    def compile_on(*args: Any, **kwargs: Any) -> Any:
+        return compiled(*args, **kwargs).on(release)
+
     root = Path(arguments.graph_path).resolve()
     original = graph_loader.compile_graph
 
@@ -69,7 +76,10 @@ def run_graph(arguments: Namespace, prompts: LivePrompts, graph: YamlGraph) -> i
         return original(config)
 
     try:
-        with _replaced(graph_loader, "compile_graph", compile_graph):
+        with (
+            _replaced(graph_loader, "compile_graph", compile_graph),
+            _replaced(live, "compile", live.compile if release == "live" else compile_on),
+        ):
             cmd_graph_run(arguments)
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)

@@ -5,6 +5,7 @@ Serves no prompts. Knows no back end.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -16,9 +17,12 @@ from yamlgraph_prompts._model.entry import LIMIT_MESSAGE, LIMIT_WHO, Entry
 from yamlgraph_prompts._model.release import Release
 from yamlgraph_prompts.errors import Conflict, PromptsError, ReleaseNotFound
 from yamlgraph_prompts.registry import open_registry
-from yamlgraph_prompts.registry.ports import Hinted, Registry
+from yamlgraph_prompts.registry.ports import Hinted, Registry, Versions
 from yamlgraph_prompts.sources.layer_files import case_collisions, escapes
 from yamlgraph_prompts.sources.layers import LayerContent, environment_name, resolve
+
+SURELY_AN_ID = 7  # digits; fewer are the number of an entry
+_NUMBER = re.compile(r"(#?)([0-9]{1,18})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,7 @@ class Channel:
     ) -> None:
         self.environment, _ = environment_name(environment)
         # As it was given: without its endpoint it would be another server's.
-        self._given = url
+        self.given = url
         self.registry = registry or open_registry(url, environment=self.environment, **options)
         self.url = self.registry.url
 
@@ -74,6 +78,13 @@ class Channel:
     def history(self) -> Iterator[Entry]:
         """Every entry, newest first. Each may be a request."""
         return self.registry.history(self.environment)
+
+    def versions(self) -> Versions:
+        """The registry as one that keeps versions of single prompts; PromptsError if it is none."""
+        if isinstance(self.registry, Versions):
+            return self.registry
+        text = f"{self.url} keeps whole releases, and no versions of single prompts."
+        raise PromptsError(text, hint="Use a database, such as sqlite:///prompts.db.")
 
     def behind(self) -> bool:
         """Whether readers do not see the last release, because its pusher died."""
@@ -104,23 +115,33 @@ class Channel:
         hint = "Push to it first, or correct the URL or the environment."
         return ReleaseNotFound(text, release_id="live", hint=hint)
 
-    def find(self, prefix: str) -> str:
-        """The full id of the one release whose id begins with `prefix`."""
-        wanted = prefix.strip().lower()
-        found = list(islice(self.registry.ids(wanted), 6)) if wanted else []
+    def find(self, word: str) -> str:
+        """The full id of the one release that a word names: the beginning of an id, or a number
+        of the history, ``41`` or ``#41``.
+        """
+        prefix = word.strip().lower()
+        number = _NUMBER.fullmatch(prefix)
+        if number is not None:
+            known = (entry for entry in self.history() if entry.number <= int(number[2]))
+            if (entry := next(known, None)) and entry.number == int(number[2]):
+                return entry.release
+        is_id = number is None or (not number[1] and len(prefix) >= SURELY_AN_ID)
+        found = list(islice(self.registry.ids(prefix), 6)) if prefix and is_id else []
         if len(found) == 1:
             return found[0]
         if not found:
             raise ReleaseNotFound(
-                f"No release in {self.url} begins with {prefix[:64]!r}.",
-                release_id=prefix,
-                hint=f"yamlgraph-prompts releases {quote(self._given)} -e {self.environment} "
+                f"No release in {self.url} begins with {word[:64]!r}."
+                if is_id
+                else f"The history of {self.environment} in {self.url} has no number {word[:64]}.",
+                release_id=word,
+                hint=f"yamlgraph-prompts releases {quote(self.given)} -e {self.environment} "
                 "lists them.",
             )
         shown = ", ".join(release_id[:12] for release_id in found[:5])
-        text = f"Several releases in {self.url} begin with {prefix!r}."
+        text = f"Several releases in {self.url} begin with {word!r}."
         hint = f"Give more of the id: {shown}."
-        raise ReleaseNotFound(text, release_id=prefix, hint=hint)
+        raise ReleaseNotFound(text, release_id=word, hint=hint)
 
     def push(
         self,
@@ -138,9 +159,9 @@ class Channel:
 
         Args:
             release: The release.
-            message: What for.
+            message: What for, in words.
             who: Who does it.
-            why: The same as a word, for the history.
+            why: What for, as a word.
             after: What was live when this push was decided, None for nothing; whatever is live
                 when left out.
 
@@ -159,7 +180,7 @@ class Channel:
         try:
             if live != after:
                 raise Conflict.between(self.url, self.environment, live)
-            self._refuse_names(release)
+            self.refuse_names(release)
             self.registry.put(release)
             count = len(release)
             entry = Entry.now(release.id, who=who, why=why, message=message, prompts=count)
@@ -193,11 +214,11 @@ class Channel:
         why = f"promote from {source.environment}"
         return self.push(release, message=message, who=who, why=why)
 
-    def rollback(self, *, message: str, who: str, to: str | None = None) -> Pushed:
+    def rollback(self, *, who: str, message: str = "", to: str | None = None) -> Pushed:
         """Make an earlier release live, by a new entry of the history.
 
         Args:
-            message: What for.
+            message: What for; when left out, what was done.
             who: Who does it.
             to: The id of any release in the registry; what was live before when left out.
 
@@ -210,11 +231,15 @@ class Channel:
         target = to if to is not None or live is None else live.previous
         if target is None:
             text = f"There is no release before the live one for {self.environment} in {self.url}."
-            hint = "Push one, or name one that is in the bucket."
+            hint = "Push one, or name one that is there."
             raise ReleaseNotFound(text, release_id="previous", hint=hint)
-        return self.push(self.get(target), message=message, who=who, why="rollback", after=live)
+        release = self.get(target)
+        if not message.strip():
+            gone = f"{live.release[:12]} (number {live.number})" if live else "nothing"
+            message = f"From {gone} back to {target[:12]}"
+        return self.push(release, message=message, who=who, why="rollback", after=live)
 
-    def _refuse_names(self, release: Release) -> None:
+    def refuse_names(self, release: Release) -> None:
         """Readers make files of the prompts, so they refuse or leave out what cannot be some."""
         files = {f"{name}.yaml": prompt.data for name, prompt in release.prompts.items()}
         bad = [path for path in files if escapes(path)] + case_collisions(files)
@@ -227,10 +252,9 @@ class Channel:
             )
         taken = resolve([LayerContent(self.url, "", files)], self.environment).prompts
         if left := tuple(repr(f"{name}.yaml") for name in release.prompts if name not in taken):
-            raise PromptsError(
-                f"Nothing was published: readers would not take {_names(left)} for a prompt.",
-                hint="Files of variables (vars.yaml) and of graphs (nodes and edges) are none.",
-            )
+            text = f"Nothing was published: readers would not take {_names(left)} for a prompt."
+            hint = "Files of variables (vars.yaml) and of graphs (nodes and edges) are none."
+            raise PromptsError(text, hint=hint)
 
     def _explained(self, conflict: Conflict, before: Entry | None) -> Conflict:
         """The same, with what the winner changed."""
@@ -252,10 +276,8 @@ class Channel:
 def _text(what: str, text: str, limit: int) -> str:
     text = text.strip()
     if not text or len(text) > limit:
-        raise PromptsError(
-            f"A push needs a {what} of 1 to {limit:,} characters; this one has {len(text):,}.",
-            hint=f"Say it with --{what}.",
-        )
+        text = f"A push needs a {what} of 1 to {limit:,} characters; this one has {len(text):,}."
+        raise PromptsError(text, hint=f"Say it with --{what}.")
     return text
 
 

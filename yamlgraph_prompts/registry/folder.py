@@ -91,10 +91,9 @@ def own_folder() -> Path:
     """A new temporary folder of this process alone."""
     if folder := stand_in(os.urandom(16).hex(), make=True):
         return folder
-    raise StoreError(
-        "No temporary folder can be written.",
-        hint="Mount a small writable folder, for example at /tmp, or name one in TMPDIR.",
-    )
+    text = "No temporary folder can be written."
+    hint = "Mount a small writable folder, for example at /tmp, or name one in TMPDIR."
+    raise StoreError(text, hint=hint)
 
 
 def _temporary_bases() -> Iterator[Path]:

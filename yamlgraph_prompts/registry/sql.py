@@ -54,10 +54,10 @@ class SqlRegistry(SqlVersions):
         return True
 
     def get(self, release_id: str) -> Release:
-        def look(session: Session) -> list[Row] | None:
+        def look(session: Session) -> list[Row]:
             ids = _ids(session, release_id)
             if ids is None:
-                return None
+                raise self._not_found(release_id, session)
             condition, values = session.among("id", ids)
             return session.rows(f"SELECT name, data FROM prompts_version WHERE {condition}", values)
 
@@ -111,7 +111,7 @@ class SqlRegistry(SqlVersions):
                 raise Conflict.between(self.url, environment, last)
             ids = [_ids(session, arm.release) for arm in entry.arms]
             if ids[0] is None or None in ids:
-                raise self._not_found(entry.arms[ids.index(None)].release)
+                raise self._not_found(entry.arms[ids.index(None)].release, session)
             next_ = replace(entry.after(last), prompts=len(ids[0]), push=push)
             condition, values = session.among("id", ids[0])
             sql = f"SELECT name, number FROM prompts_version WHERE {condition}"
@@ -166,7 +166,8 @@ class SqlRegistry(SqlVersions):
                     live[name] = self._known(session, name, number)
             release_id = Release.id_of({name: digest for name, (_, digest, _) in live.items()})
             _keep(session, release_id, [id_ for _, _, id_ in live.values()])
-            entry = Entry.now(release_id, who=who, why=why, message=message, prompts=len(live))
+            text = message if message.strip() else _done_in_words(old, changed)
+            entry = Entry.now(release_id, who=who, why=why, message=text, prompts=len(live))
             entry = replace(entry.after(last), push=push)
             self._record(session, environment, entry, old, changed)
             return entry
@@ -178,10 +179,20 @@ class SqlRegistry(SqlVersions):
         with suppress(Exception):
             self._database.close()
 
-    def _not_found(self, release_id: str) -> ReleaseNotFound:
+    def _not_found(self, release_id: str, session: Session | None = None) -> ReleaseNotFound:
+        sql = "SELECT 1 FROM prompts_entry WHERE release = ? LIMIT 1"
         text = f"There is no release {release_id[:64]!r} in {self.url}."
         hint = f"yamlgraph-prompts releases {self.url} lists them."
+        if session is not None and session.row(sql, release_id):
+            text = f"Release {release_id[:12]} was purged from {self.url}."
+            hint = "Push the same prompts again, or restore a backup."
         return ReleaseNotFound(text, release_id=release_id, hint=hint)
+
+
+def _done_in_words(old: Mapping[str, int], changed: Mapping[str, int | None]) -> str:
+    """What the history says of an activation without a message."""
+    steps = [f"{n} {old.get(n) or 'none'} → {new or 'none'}" for n, new in changed.items()]
+    return ", ".join(steps)
 
 
 def _ids(session: Session, release_id: str) -> tuple[int, ...] | None:

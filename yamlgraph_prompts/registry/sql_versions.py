@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import Any
 
 from yamlgraph_prompts._model.entry import LIMIT_MESSAGE, LIMIT_WHO, Entry
-from yamlgraph_prompts._model.version import Version
+from yamlgraph_prompts._model.version import Version, purged
 from yamlgraph_prompts.errors import VersionNotFound, VersionRefused
 from yamlgraph_prompts.registry.ports import Activation
 from yamlgraph_prompts.sources.layer_files import escapes
@@ -114,13 +114,12 @@ class SqlVersions:
         }
 
     def _known(self, session: Session, name: str, number: int) -> tuple[int, str, int]:
-        sql = (
-            "SELECT number, sha256, id FROM prompts_version "
-            "WHERE name = ? AND number = ? AND data IS NOT NULL"
-        )
-        row = session.row(sql, name, number)
+        sql = "SELECT number, sha256, id, data IS NULL FROM prompts_version "
+        row = session.row(f"{sql} WHERE name = ? AND number = ?", name, number)
         if row is None:
             raise self._missing(name, number)
+        if row[3]:
+            raise purged(name, number)
         return row[0], row[1], row[2]
 
     def _changed_last(self, session: Session, environment: str, name: str) -> Entry | None:
@@ -209,11 +208,13 @@ def added(
                     "UPDATE prompts_version SET data = ? WHERE id = ?", prompts[name][1], id_
                 )
     missing = [name for name in sorted(prompts) if name not in ids]
+    former = _former(session, {prompts[name][0] for name in missing if name not in newest})
     rows = []
     for name in missing:
         last = newest.get(name, 0)
-        parent = {"parent": f"{name}@{last}"} if last else {}
         digest, data = prompts[name]
+        known = f"{name}@{last}" if last else former.get(digest)
+        parent = {"parent": known} if known else {}
         rows.append((name, last + 1, digest, at_s, json.dumps({**parent, **facts}), data))
     session.run_many(
         "INSERT INTO prompts_version (name, number, sha256, at_s, facts, data) "
@@ -225,6 +226,17 @@ def added(
         sql = f"SELECT name, sha256, id FROM prompts_version WHERE {condition}"
         ids |= {n: id_ for n, digest, id_ in session.rows(sql, names) if digest == prompts[n][0]}
     return ids
+
+
+def _former(session: Session, digests: set[str]) -> dict[str, str]:
+    """Digest → a version that is active under another name: a renamed prompt keeps its history."""
+    condition, values = session.among("v.sha256", sorted(digests))
+    sql = (
+        "SELECT v.sha256, a.name, a.number FROM prompts_active a JOIN prompts_version v "
+        f"ON v.name = a.name AND v.number = a.number WHERE {condition} ORDER BY a.name DESC"
+    )
+    rows = session.rows(sql, values) if digests else ()
+    return {digest: f"{name}@{number}" for digest, name, number in rows}
 
 
 def _active_by_number(session: Session, name: str) -> dict[int, list[str]]:

@@ -42,15 +42,8 @@ class Store(AbstractContextManager["Store"]):
     not an error: a temporary folder stands in for it, the same for every process of this user;
     memory, where there is none. `trouble` says so.
 
-    Args:
-        folder: Where to keep them; made, with mode 0700, when it is not there. None: in memory.
-        environment: Whose history it is.
-        keep: How many of the newest releases to keep.
-        keep_used_s: For how long, in seconds, to keep a release after it was last used.
-        make: False: a folder that is not there is made by the first writing, not at once.
-
-    Raises:
-        UnsupportedStore: Another version wrote it in a format that this one does not know.
+    Without a folder it is in memory. With `make=False`, a folder that is not there is made by the
+    first writing, not at once.
     """
 
     def __init__(

@@ -138,10 +138,9 @@ def environment_name(argument: str | None, *, needed: bool = True) -> tuple[str,
                 text = "ENVIRONMENT=%r is ignored: it is no name for one, and no layer uses it."
                 logger.warning(text, name)
                 break
-            raise InvalidEnvironment(
-                f"{name!r} (from {origin}) cannot be the name of an environment.",
-                hint="Letters, digits, '.', '_' and '-', beginning with a letter or a digit.",
-            )
+            text = f"{name!r} (from {origin}) cannot be the name of an environment."
+            hint = "Letters, digits, '.', '_' and '-', beginning with a letter or a digit."
+            raise InvalidEnvironment(text, hint=hint)
         return name, True
     return DEFAULT_ENVIRONMENT, False
 

@@ -33,9 +33,8 @@ def opener(scheme: str, table: Table, group: str, what: str) -> Callable[..., An
         except ImportError as problem:
             if extra is None:
                 raise
-            raise MissingExtra(
-                f"A {what} at {scheme}:// needs {problem.name}.",
-                hint=f"Install it with: pip install 'yamlgraph-prompts[{extra}]'",
-            ) from problem
+            text = f"A {what} at {scheme}:// needs {problem.name}."
+            hint = f"Install it with: pip install 'yamlgraph-prompts[{extra}]'"
+            raise MissingExtra(text, hint=hint) from problem
 
     return opened

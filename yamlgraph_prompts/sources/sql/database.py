@@ -188,6 +188,10 @@ class Database(ABC):
         """As `Session.notify`; nothing where nobody needs it."""
         return
 
+    def numbered(self, session: Session) -> None:
+        """Go on after the greatest id, after rows with ids of their own were added."""
+        return
+
     def is_stale(self, connection: Any) -> bool:
         """Whether a connection leads to what is no longer there, or has changed unseen."""
         return False
@@ -256,7 +260,7 @@ class Database(ABC):
                 if fate == "lost":
                     self.close()  # the other ones are lost with it
                 if fate == "final" or tries == TRIES or time.monotonic() > ends_s:
-                    raise self._problem(problem, writing=writing) from problem
+                    raise self.problem(problem, writing=writing) from problem
             time.sleep(PAUSE_S * 2**tries * random.random())
 
     @contextmanager
@@ -301,9 +305,10 @@ class Database(ABC):
         try:
             return self.connect()
         except self.errors as problem:
-            raise self._problem(problem, writing=writing) from problem
+            raise self.problem(problem, writing=writing) from problem
 
-    def _problem(self, problem: Exception, *, writing: bool) -> LayerUnavailable | LayerReadOnly:
+    def problem(self, problem: Exception, *, writing: bool) -> LayerUnavailable | LayerReadOnly:
+        """The driver's error in our words."""
         text, hint, only_read = self.words(problem)
         if writing and only_read:
             return LayerReadOnly(

@@ -101,6 +101,12 @@ class PostgresDatabase(Database):
     def notify(self, session: Session, environment: str) -> None:
         session.rows("SELECT pg_notify(?, ?)", _CHANNEL, environment)
 
+    def numbered(self, session: Session) -> None:
+        session.rows(
+            "SELECT setval(pg_get_serial_sequence('prompts_version', 'id'), "
+            "(SELECT coalesce(max(id), 0) + 1 FROM prompts_version), false)"
+        )
+
     def fate(self, problem: Exception) -> Fate:
         if isinstance(problem, _AGAIN):
             return "again"
@@ -112,6 +118,9 @@ class PostgresDatabase(Database):
         first = (str(problem).splitlines() or ["no reason was given"])[0].rstrip(".")
         if isinstance(problem, errors.InsufficientPrivilege):
             hint = "Grant this role what docs/registry.md lists for a reader or a writer."
+            if "for schema" in first or "must be owner" in first:
+                hint = "The tables are made by: yamlgraph-prompts migrate URL, as the migrator "
+                hint += "that docs/registry.md describes."
             return first, hint, True
         if isinstance(problem, errors.ReadOnlySqlTransaction):
             return "this server is a read-only standby", "Name the primary server.", True
@@ -154,7 +163,7 @@ class PostgresDatabase(Database):
             except psycopg.Error as problem:
                 # One that was cut is no trouble yet: the caller reads, and listens anew.
                 if self.fate(problem) != "lost":
-                    raise self._problem(problem, writing=False) from problem
+                    raise self.problem(problem, writing=False) from problem
 
     def _listening(self, used: list[Any]) -> psycopg.Connection[Any]:
         connection: psycopg.Connection[Any] = self._new(writing=False)
@@ -166,7 +175,7 @@ class PostgresDatabase(Database):
             connection.close()
         except psycopg.Error as problem:
             connection.close()
-            raise self._problem(problem, writing=False) from problem
+            raise self.problem(problem, writing=False) from problem
         return connection
 
     def _hears(self, connection: psycopg.Connection[Any]) -> bool:

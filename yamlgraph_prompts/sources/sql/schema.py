@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -42,14 +42,14 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 )
 CURRENT = len(MIGRATIONS)
 
-# Parents first.
-TABLES = (
-    "prompts_version",
-    "prompts_release",
-    "prompts_entry",
-    "prompts_change",
-    "prompts_active",
-)
+# The primary keys of the tables, parents first.
+KEYS: Mapping[str, tuple[str, ...]] = {
+    "prompts_version": ("id",),
+    "prompts_release": ("id",),
+    "prompts_entry": ("environment", "number"),
+    "prompts_change": ("environment", "entry", "name"),
+    "prompts_active": ("environment", "name"),
+}
 
 
 def packed(ids: Collection[int]) -> bytes:

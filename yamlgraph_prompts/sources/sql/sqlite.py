@@ -126,7 +126,7 @@ class SqliteDatabase(Database):
                 with closing(self.connect()) as connection:
                     yield from self._written(connection, stop, refresh_s)
         except sqlite3.Error as problem:
-            raise self._problem(problem, writing=False) from problem
+            raise self.problem(problem, writing=False) from problem
 
     def _written(
         self, connection: sqlite3.Connection, stop: Event, refresh_s: float
