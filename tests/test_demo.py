@@ -37,7 +37,7 @@ def test_it_shows_a_swap_a_refusal_a_rollback_and_following_and_leaves_nothing_b
     assert done.stderr == ""
     answers = re.findall(r"→ (.*)", done.stdout)
     old, new = "Good day, Ada. Yours, the team.", "Welcome back, Ada! Yours, the team."
-    assert answers == [old, new, new, old, new]
+    assert answers == [old, new, new, old, new, new, "Hi Ada! Yours, the team.", new]
     milliseconds = re.search(r"from save to live: (\d+) ms", done.stdout)
     assert milliseconds is not None
     assert int(milliseconds[1]) < 5000

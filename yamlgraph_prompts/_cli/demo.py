@@ -10,7 +10,7 @@ import os
 import queue
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,6 +52,7 @@ FILES = {
 }
 
 EDITED = 'user: "Welcome back, {name}!"\n'
+ANOTHER = 'user: "Hi {name}!"\n'
 BROKEN = 'system: Be kind.\nuser: "Welcome back, {{ name }!"\n'
 
 
@@ -82,24 +83,25 @@ class _Demo:
     """One graph, its prompts, and everything that is reported about them."""
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self._greeting = folder / "prompts/production/greeting.yaml"
+        self._news: queue.Queue[Outcome] = queue.Queue()
+        self._folder, self._stack = folder, stack
+        self._serve(folder / "prompts/{environment}", folder / "prompts/base")
+
+    def _serve(self, *layers: Path | str) -> None:
         from yamlgraph_prompts.live_prompts import LivePrompts
         from yamlgraph_prompts.load import load_and_compile
 
-        self._greeting = folder / "prompts/production/greeting.yaml"
-        self._news: queue.Queue[Outcome] = queue.Queue()
-        self._prompts: LivePrompts = stack.enter_context(
-            LivePrompts(
-                folder / "prompts/{environment}",
-                folder / "prompts/base",
-                environment="production",
-                store=folder / "store",
-                hooks=[self._hear],
-            )
+        store = self._folder / "store"
+        self._prompts: LivePrompts = self._stack.enter_context(
+            LivePrompts(*layers, environment="production", store=store, hooks=[self._hear])
         )
-        self._app = load_and_compile(folder / "graph.yaml", prompts=self._prompts).compile()
-        self._folder = folder
+        graph = load_and_compile(self._folder / "graph.yaml", prompts=self._prompts)
+        self._app = graph.compile()
 
     def play(self) -> None:
+        from yamlgraph_prompts.registry.channel import Channel
+
         say(paint("A YAMLGraph graph of two nodes; its model is an echo on this machine.", "dim"))
         say(paint("Layers: prompts/production over prompts/base.", "dim"))
 
@@ -138,6 +140,23 @@ class _Demo:
         self._expect(self._prompts.release.id == second, "the edit is not live again")
         self._answers("Welcome back, Ada! Yours, the team.")
 
+        self._step("The same prompts from a database, here SQLite; version 2 of one is made")
+        channel = Channel(f"sqlite:///{self._folder}/prompts.db", environment="production")
+        channel.push(self._prompts.release, message="As they were in the folder", who="demo")
+        self._serve(channel.url)
+        made = channel.versions().create("greeting", ANOTHER.encode(), who="demo")
+        self._answers("Welcome back, Ada! Yours, the team.")
+
+        self._step(f"{made.spelled} is activated, in every process that reads the database")
+        channel.versions().activate("production", {"greeting": made.number}, who="demo")
+        self._published()
+        self._answers("Hi Ada! Yours, the team.")
+
+        self._step("It is rolled back, by one more line of the history")
+        channel.rollback(who="demo")
+        self._published()
+        self._answers("Welcome back, Ada! Yours, the team.")
+
     def _hear(self, event: Event) -> None:
         if event.outcome is not None and event.reason not in ("start", "rollback", "follow"):
             self._news.put(event.outcome)
@@ -150,13 +169,17 @@ class _Demo:
         beside.write_text(text)
         started = time.perf_counter()
         os.replace(beside, self._greeting)
+        return self._published(), time.perf_counter() - started
+
+    def _published(self) -> Outcome:
+        """What came of the change that was just made."""
         while True:
             try:
                 outcome = self._news.get(timeout=WAIT_S)
             except queue.Empty:
-                raise DemoFailed(f"The edit was not noticed within {WAIT_S:g} s.") from None
+                raise DemoFailed(f"The change was not noticed within {WAIT_S:g} s.") from None
             if outcome.status != "unchanged":
-                return outcome, time.perf_counter() - started
+                return outcome
 
     def _answers(self, expected: str) -> None:
         answer = self._app.invoke({"name": "Ada"})["letter"]
@@ -190,33 +213,15 @@ def _set_up(folder: Path, stack: ExitStack) -> Iterator[None]:
         "LANGCHAIN_TRACING_V2": "false",
         "YAMLGRAPH_PROMPTS_WATCH": "1",
     }
-    with _environment(settings), _quiet():
-        yield
-
-
-@contextmanager
-def _environment(settings: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in settings}
+    before, disabled = dict(os.environ), logging.root.manager.disable
     os.environ.update(settings)
+    logging.disable(logging.CRITICAL)  # the demo itself tells what is refused
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """The demo itself tells what is refused."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logging.disable(before)
+        logging.disable(disabled)
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _within(file: str | None, folder: Path) -> str | None:

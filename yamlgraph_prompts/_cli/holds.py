@@ -75,25 +75,20 @@ def order(arguments: Any) -> int:
     _audit(selection, arguments, **facts)
     if arguments.json:
         current = store.current()
-        shown = {
-            "status": status,
-            "release": current.release if current else None,
-            "held": current is not None and current.held,
-            "store": str(store.folder),
-            **changes,
-            "workers": workers,
-            "taken": taken,
-            "findings": [asdict(finding) for finding in findings],
-        }
-        say_json(shown)
+        live = current.release if current else None
+        held = current is not None and current.held
+        shown = {"status": status, "release": live, "held": held, "store": str(store.folder)}
+        reached = {"workers": workers, "taken": taken}
+        found = [asdict(finding) for finding in findings]
+        say_json({**shown, **changes, **reached, "findings": found})
     else:
         for line in finding_lines(findings):
             say(line)
         if status == "rejected":
             _say_refused(selection, is_untouched=target is None)
         elif release is not None:
-            held = "" if ends_hold else f" and held for {selection.environment}"
-            say(paint(f"✓ {release.id[:12]} is live{held}.", "green"))
+            more = "" if ends_hold else f" and held for {selection.environment}"
+            say(paint(f"✓ {release.id[:12]} is live{more}.", "green"))
             channels.say_changes(changes, release.id)
         if ends_hold:
             say("  The layers are followed again.")

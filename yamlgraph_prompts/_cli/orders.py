@@ -43,11 +43,8 @@ def push(arguments: Any) -> int:
     graphs, folders = split(others)
     arguments.layers = [*((folder, False) for folder in folders), *(arguments.layers or ())]
     if not arguments.layers and not one_selection(arguments, graphs).layers:
-        raise PromptsError(
-            f"{arguments.command} needs prompts, and only a graph was named.",
-            hint=f"Name the folder of the prompts too, for example: yamlgraph-prompts "
-            f"{arguments.command} prompts/ {' '.join(graphs)} {there.url}",
-        )
+        text = f"{arguments.command} needs prompts, and only a graph was named."
+        raise PromptsError(text, hint="Name the folder of the prompts too, such as prompts/.")
     order = {"message": message(arguments), "who": person(arguments)}
     # Read before the prompts: a push in the meantime must count as a conflict.
     live = there.current()
@@ -189,20 +186,15 @@ def _published(
     entry = pushed.entry
     changes = changes_between(there.registry, pushed.before, entry.release)
     if arguments.json:
-        facts = {
-            "status": "published" if pushed.published else "unchanged",
-            "environment": there.environment,
-            "registry": there.url,
-            "entry": entry.facts(),
-            "repaired": pushed.repaired,
-            **changes,
-            "findings": [asdict(finding) for finding in findings],
-        }
-        say_json(facts)
+        status = "published" if pushed.published else "unchanged"
+        where = {"environment": there.environment, "registry": there.url}
+        entry_facts = {"entry": entry.facts(), "repaired": pushed.repaired}
+        found = [asdict(finding) for finding in findings]
+        say_json({"status": status, **where, **entry_facts, **changes, "findings": found})
         return 0
     already = "" if pushed.published else " already"
-    where = f"for {there.environment} in {there.url} (number {entry.number})"
-    say(paint(f"✓ {entry.release[:12]} is live{already} {where}.", "green"))
+    place = f"for {there.environment} in {there.url} (number {entry.number})"
+    say(paint(f"✓ {entry.release[:12]} is live{already} {place}.", "green"))
     say_changes(changes, entry.release)
     if pushed.repaired:
         why = "because its push was interrupted or its pack was damaged"

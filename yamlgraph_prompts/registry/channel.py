@@ -195,13 +195,7 @@ class Channel:
     def promote(
         self, source: Channel, *, message: str, who: str, release_id: str | None = None
     ) -> Pushed:
-        """Make live here what is live in another environment, byte for byte.
-
-        Args:
-            source: The other environment.
-            message: What for.
-            who: Who does it.
-            release_id: One of its releases that is not, or no longer, live there.
+        """Make live here what is live in another environment, or `release_id`, byte for byte.
 
         Raises:
             ReleaseNotFound: Nothing is live there, or the release is not there.
@@ -215,12 +209,9 @@ class Channel:
         return self.push(release, message=message, who=who, why=why)
 
     def rollback(self, *, who: str, message: str = "", to: str | None = None) -> Pushed:
-        """Make an earlier release live, by a new entry of the history.
+        """Make live what was live before, or the release `to`, by a new entry of the history.
 
-        Args:
-            message: What for; when left out, what was done.
-            who: Who does it.
-            to: The id of any release in the registry; what was live before when left out.
+        Without a message, the entry says what was done.
 
         Raises:
             ReleaseNotFound: There is no such release.

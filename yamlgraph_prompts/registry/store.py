@@ -121,10 +121,8 @@ class Store(AbstractContextManager["Store"]):
     ) -> bool:
         """Point at a release that is stored, for every process that shares the store.
 
-        Args:
-            written: May be called when others see it, before it is durable.
-            since: The number of the entry that was obeyed: a hold that came since is left as it
-                is, and the answer is False. None: it is ended.
+        A hold that came after entry `since` is left as it is, and the answer is False. `written`
+        may be called when others see it, before it is durable.
         """
         with self._writing(), self.registry.lock():
             live = self.current()
