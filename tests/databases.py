@@ -143,6 +143,8 @@ class Proxy:
         self.flows = threading.Event()
         self.flows.set()
         self.nonsense = b""
+        self.hangs_at = b"\0never"
+        self.cuts_after = b"\0never"
         self.port = free_port()
         self.accept()
 
@@ -188,8 +190,14 @@ class Proxy:
     def _pass(self, one: socket.socket, other: socket.socket) -> None:
         with suppress(OSError):
             while data := one.recv(65536):
+                if self.hangs_at in data:
+                    self.flows.clear()
                 self.flows.wait()
                 other.sendall(data)
+                if self.cuts_after in data:
+                    self.cuts_after = b"\0never"
+                    time.sleep(0.1)  # until the server has done it
+                    self.cut()
         with one, suppress(OSError):
             one.shutdown(socket.SHUT_RDWR)
         with suppress(OSError):

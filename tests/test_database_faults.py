@@ -16,11 +16,13 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from starlette.testclient import TestClient
 
 from tests.conftest import run_in, wait_until
 from tests.databases import PASSWORD, Postgres, Proxy, running
 from tests.files import Heard
 from yamlgraph_prompts import LivePrompts, PromptsRejected
+from yamlgraph_prompts.admin import admin_app
 from yamlgraph_prompts.errors import (
     LayerNotFound,
     LayerReadOnly,
@@ -142,6 +144,11 @@ def test_down_while_serving_writes_fail_runs_go_on_and_it_recovers_by_itself(
         with pytest.raises(LayerUnavailable, match=r"cannot be written: .*Connection refused"):
             registry.create("a", b"user: two", who="Ada")
         assert prompts["a"].user == "one"
+        admin = TestClient(admin_app(prompts, tokens={"an-operators-token": "operator"}))
+        admin.headers["authorization"] = "Bearer an-operators-token"
+        body = {"name": "a", "content": "user: two", "message": ""}
+        assert admin.post("/prompts", json=body).status_code == 503
+        assert admin.get("/prompts/a").json()["name"] == "a"
         proxy.accept()
         activate(registry, "two")
         wait_until(lambda: prompts["a"].user == "two")
@@ -228,14 +235,27 @@ def test_a_hanging_server_is_cut_off_and_another_connection_is_made(
             os.kill(pid, signal.SIGCONT)
 
 
-def test_a_listener_whose_server_hangs_is_polled_all_the_same(behind: str, proxy: Proxy) -> None:
+def test_a_server_that_hangs_while_it_is_asked_for_news_is_given_up(
+    behind: str, proxy: Proxy
+) -> None:
     source = source_of(behind)
     source._database.timeout_s = 0.5
-    proxy.flows.clear()
-    # The handshake hangs, or LISTEN does: either ends, and is tried again.
-    with pytest.raises(LayerUnavailable):
+    proxy.hangs_at = b"LISTEN"
+    with pytest.raises(LayerUnavailable, match="did not answer within"):
         next(iter(source.changes(threading.Event())))
     source.close()
+
+
+def test_a_commit_whose_answer_is_lost_is_not_made_twice(behind: str, proxy: Proxy) -> None:
+    with closing(SqlRegistry(behind)) as registry:
+        made = registry.create("a", b"user: two", who="Ada")
+        proxy.cuts_after = b"COMMIT"
+        entry = registry.activate("production", {"a": made.number}, who="Ada")
+        assert entry.number == 2
+        assert [one.number for one in registry.history("production")] == [2, 1]
+        proxy.cuts_after = b"COMMIT"
+        assert registry.create("a", b"user: three", who="Ada").number == 3
+        assert [one.number for one in registry.versions("a")] == [3, 2, 1]
 
 
 @pytest.mark.parametrize("answer", [b"HTTP/1.1 200 OK\r\n\r\n", b"\0" * 100, b"E\xff\xff\xff\xff"])
