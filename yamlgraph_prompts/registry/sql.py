@@ -17,9 +17,9 @@ from yamlgraph_prompts._model.entry import Entry
 from yamlgraph_prompts._model.pack import NO_FACTS, ReleaseFacts
 from yamlgraph_prompts._model.release import Prompt, Release, is_full_id
 from yamlgraph_prompts.errors import Conflict, ReleaseNotFound, StoreCorrupted
-from yamlgraph_prompts.registry.sql_versions import SqlVersions, added
+from yamlgraph_prompts.registry.sql_versions import SqlVersions, added, ids_of
 from yamlgraph_prompts.sources.sql.database import Row, Session
-from yamlgraph_prompts.sources.sql.schema import packed, unpacked
+from yamlgraph_prompts.sources.sql.schema import packed
 
 POLL_S = 5.0
 
@@ -55,7 +55,7 @@ class SqlRegistry(SqlVersions):
 
     def get(self, release_id: str) -> Release:
         def look(session: Session) -> list[Row]:
-            ids = _ids(session, release_id)
+            ids = ids_of(session, release_id)
             if ids is None:
                 raise self._not_found(release_id, session)
             condition, values = session.among("id", ids)
@@ -109,7 +109,7 @@ class SqlRegistry(SqlVersions):
             last = self._last(session, environment)
             if (last and (last.number, last.push)) != (after and (after.number, after.push)):
                 raise Conflict.between(self.url, environment, last)
-            ids = [_ids(session, arm.release) for arm in entry.arms]
+            ids = [ids_of(session, arm.release) for arm in entry.arms]
             if ids[0] is None or None in ids:
                 raise self._not_found(entry.arms[ids.index(None)].release, session)
             next_ = replace(entry.after(last), prompts=len(ids[0]), push=push)
@@ -150,7 +150,7 @@ class SqlRegistry(SqlVersions):
             if (done := self._done(session, push)) is not None:
                 return done
             last = self._last(session, environment)
-            live = self._live(session, environment)
+            live = self._live(session, last)
             for name, digest in (replaces or {}).items():
                 if (live[name][1] if name in live else None) != digest:
                     winner = self._changed_last(session, environment, name)
@@ -193,11 +193,6 @@ def _done_in_words(old: Mapping[str, int], changed: Mapping[str, int | None]) ->
     """What the history says of an activation without a message."""
     steps = [f"{n} {old.get(n) or 'none'} → {new or 'none'}" for n, new in changed.items()]
     return ", ".join(steps)
-
-
-def _ids(session: Session, release_id: str) -> tuple[int, ...] | None:
-    row = session.row("SELECT versions FROM prompts_release WHERE id = ?", release_id)
-    return None if row is None else unpacked(bytes(row[0]))
 
 
 def _keep(session: Session, release_id: str, ids: Iterable[int]) -> None:

@@ -16,6 +16,7 @@ from yamlgraph_prompts.registry.ports import Activation
 from yamlgraph_prompts.sources.layer_files import escapes
 from yamlgraph_prompts.sources.sql.database import TIMEOUT_S, Row, Session
 from yamlgraph_prompts.sources.sql.opening import open_database
+from yamlgraph_prompts.sources.sql.schema import unpacked
 
 LIMIT_BYTES = 1 << 20
 LIMIT_METADATA = 16 << 10
@@ -102,15 +103,16 @@ class SqlVersions:
         sql = "SELECT name, number FROM prompts_active WHERE environment = ? AND number IS NOT NULL"
         return {str(name): int(number) for name, number in session.rows(sql, environment)}
 
-    def _live(self, session: Session, environment: str) -> dict[str, tuple[int, str, int]]:
-        """Name → number, digest and id of what is active."""
-        sql = (
-            "SELECT a.name, a.number, v.sha256, v.id FROM prompts_active a JOIN prompts_version v "
-            "ON v.name = a.name AND v.number = a.number WHERE a.environment = ?"
-        )
+    def _live(self, session: Session, last: Entry | None) -> dict[str, tuple[int, str, int]]:
+        """Name → number, digest and id of what the last entry made active."""
+        ids = ids_of(session, last.release) if last else None
+        if ids is None:
+            return {}
+        # By their ids: a join of two large tables may scan the versions.
+        condition, values = session.among("id", ids)
+        sql = f"SELECT name, number, sha256, id FROM prompts_version WHERE {condition}"
         return {
-            name: (number, digest, id_)
-            for name, number, digest, id_ in session.rows(sql, environment)
+            name: (number, digest, id_) for name, number, digest, id_ in session.rows(sql, values)
         }
 
     def _known(self, session: Session, name: str, number: int) -> tuple[int, str, int]:
@@ -237,6 +239,12 @@ def _former(session: Session, digests: set[str]) -> dict[str, str]:
     )
     rows = session.rows(sql, values) if digests else ()
     return {digest: f"{name}@{number}" for digest, name, number in rows}
+
+
+def ids_of(session: Session, release_id: str) -> tuple[int, ...] | None:
+    """The ids of a release's versions; None if there is none."""
+    row = session.row("SELECT versions FROM prompts_release WHERE id = ?", release_id)
+    return None if row is None else unpacked(bytes(row[0]))
 
 
 def _active_by_number(session: Session, name: str) -> dict[int, list[str]]:

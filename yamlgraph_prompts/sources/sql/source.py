@@ -10,7 +10,7 @@ from time import time
 
 from yamlgraph_prompts.errors import LayerError, LayerNotFound, LayerUnavailable
 from yamlgraph_prompts.sources import Snapshot, Unpack
-from yamlgraph_prompts.sources.sql.database import Session
+from yamlgraph_prompts.sources.sql.database import Row, Session
 from yamlgraph_prompts.sources.sql.opening import open_database
 from yamlgraph_prompts.sources.sql.schema import unpacked
 
@@ -19,10 +19,6 @@ _HEAD = (
     "ORDER BY number DESC LIMIT 1"
 )
 _KNOWN = "SELECT 1 FROM prompts_entry WHERE environment = ? AND number = ? AND push = ?"
-_ALL = (
-    "SELECT a.name, v.sha256, v.data FROM prompts_active a JOIN prompts_version v "
-    "ON v.name = a.name AND v.number = a.number WHERE a.environment = ?"
-)
 _SINCE = (
     "SELECT a.name, v.sha256, v.data FROM prompts_active a LEFT JOIN prompts_version v "
     "ON v.name = a.name AND v.number = a.number "
@@ -61,17 +57,7 @@ class SqlSource:
     def release(self, release_id: str) -> Snapshot | None:
         """A release by its full id, whichever environment it was for; None if it is not there."""
 
-        def look(session: Session) -> tuple[float, list[tuple[str, str, bytes]]] | None:
-            row = session.row(
-                "SELECT used_s, versions FROM prompts_release WHERE id = ?", release_id
-            )
-            if row is None:
-                return None
-            condition, ids = session.among("id", unpacked(bytes(row[1])))
-            sql = f"SELECT name, sha256, data FROM prompts_version WHERE {condition}"
-            return float(row[0]), [(n, d, bytes(b)) for n, d, b in session.rows(sql, ids)]
-
-        found = self._database.read(look, None)
+        found = self._database.read(lambda session: _release(session, release_id), None)
         if found is None:
             return None
         used_s, rows = found
@@ -96,7 +82,8 @@ class SqlSource:
         if self._number and release == self._snapshot.release:
             return number, push, self._snapshot
         if not self._number:
-            files = self._files(session.rows(_ALL, environment))
+            _, rows = _release(session, release) or (0.0, [])
+            files = self._files(rows)
         else:
             rows = session.rows(_SINCE, environment, environment, self._number)
             gone = {f"{name}.yaml" for name, digest, _ in rows if digest is None}
@@ -105,7 +92,7 @@ class SqlSource:
             files = {**{path: data for path, data in old if path not in gone}, **news}
         return number, push, Snapshot(files, release, release=release)
 
-    def _files(self, rows: list[tuple[str, str, bytes]]) -> dict[str, bytes]:
+    def _files(self, rows: list[Row]) -> dict[str, bytes]:
         files: dict[str, bytes] = {}
         for name, digest, data in rows:
             files[f"{name}.yaml"] = body = bytes(data or b"")
@@ -141,3 +128,13 @@ class SqlSource:
             available=available,
             hint=f"yamlgraph-prompts import FOLDER {self.url} -e {self.channel}",
         )
+
+
+def _release(session: Session, release_id: str) -> tuple[float, list[Row]] | None:
+    """When it was last used, and the name, digest and bytes of each of its versions."""
+    row = session.row("SELECT used_s, versions FROM prompts_release WHERE id = ?", release_id)
+    if row is None:
+        return None
+    condition, ids = session.among("id", unpacked(bytes(row[1])))
+    sql = f"SELECT name, sha256, data FROM prompts_version WHERE {condition}"
+    return float(row[0]), session.rows(sql, ids)
