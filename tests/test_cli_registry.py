@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 from tests import test_cli_push
+from tests.conftest import wait_until
 from tests.files import write
 from tests.model_server import ModelServer
 from tests.test_cli_push import GRAPH, PUSH, Run
+from yamlgraph_prompts import Layer, LivePrompts
 from yamlgraph_prompts.registry import open_registry
 from yamlgraph_prompts.registry.sql import SqlRegistry
 from yamlgraph_prompts.sources.sql.opening import open_database
@@ -118,6 +120,24 @@ def test_a_version_is_made_listed_shown_activated_and_taken_out(
     assert registry.active("production") == {"bye": 1}
     code, out, _ = run("versions", "greeting", database_url, "--json")
     assert [one["active"] for one in json.loads(out)["versions"]] == [[], []]
+
+
+def test_what_is_not_from_the_registry_comes_from_the_next_layer(
+    folder: Path, run: Run, database_url: str, say: Callable[[str], None]
+) -> None:
+    say("Hi")
+    write(folder, {"base/greeting.yaml": "user: Base {name}\n", "base/bye.yaml": "user: Base\n"})
+    layers = Layer(database_url, allow_empty=True), "base"
+    with LivePrompts(*layers, environment="production") as prompts:
+        assert prompts["greeting"].user == "Hi {name}"
+        assert run("activate", "greeting@none", database_url, *HERE)[0] == 0
+        wait_until(lambda: prompts["greeting"].user == "Base {name}")
+        code, _, err = run("activate", "bye@none", database_url, *HERE)
+        assert (code, "No prompt would be left" in err) == (2, True)
+        assert run("activate", "bye@none", database_url, *HERE, "--allow-empty")[0] == 0
+        wait_until(lambda: prompts["bye"].user == "Base")
+        assert run("activate", "greeting@1", "bye@1", database_url, *HERE)[0] == 0
+        wait_until(lambda: prompts["greeting"].user == "Hi {name}")
 
 
 @pytest.mark.parametrize("flags", [(), ("--json",)])

@@ -124,6 +124,9 @@ def activate(arguments: Any) -> int:
     made = [registry.version(name, number) for name, number in versions.items() if number]
     prompts = {version.name: as_prompt(version, there.url) for version in made}
     whole = {**{name: one for name, one in before.items() if name not in versions}, **prompts}
+    if before and not whole and not arguments.allow_empty:
+        text = "No prompt would be left, and readers refuse a layer that loses all of them."
+        raise PromptsError(text, hint="If theirs has allow_empty=True: --allow-empty.")
     there.refuse_names(Release.of(whole.values()))
     # Without a graph, the other prompts are what is live already.
     findings = _checked(arguments, there, whole if graphs else prompts, live, graphs)
