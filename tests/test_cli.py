@@ -184,9 +184,10 @@ def test_annotations_name_files_as_the_repository_does(
             found = json.loads(run("check", "-l", layer, "--json")[1])["findings"][0]
             assert found["file"] == f"{named}/greeting.yaml"
     monkeypatch.delenv("GITHUB_WORKSPACE")
-    (folder.parent / ".git").mkdir()
-    found = json.loads(run("check", "-l", "prompts/staging", "--json")[1])["findings"][0]
-    assert found["file"] == f"{folder.name}/prompts/staging/greeting.yaml"
+    (folder / ".git").mkdir()
+    monkeypatch.chdir(folder / "prompts")
+    found = json.loads(run("check", "-l", "staging", "--json")[1])["findings"][0]
+    assert found["file"] == "prompts/staging/greeting.yaml"
 
 
 def test_github_annotations_escape_what_would_end_them() -> None:

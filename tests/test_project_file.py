@@ -201,7 +201,7 @@ def test_a_warning_is_ignored_by_code_and_prompt_also_where_strict(folder: Path,
     write(folder, {"yamlgraph-prompts.toml": PROJECT + every})
     code, out, _ = run("check", "--strict", "--json")
     (left,) = json.loads(out)["findings"]
-    assert (code, left["code"], left["file"]) == (0, "unused-ignore", "yamlgraph-prompts.toml")
+    assert (code, left["code"], left["file"]) == (0, "unused-ignore", "app/yamlgraph-prompts.toml")
     assert left["line"] == PROJECT.count("\n") + 4
 
 

@@ -48,7 +48,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     if arguments.command == "run":
         # Unknown options are for YAMLGraph's own command.
         arguments.rest = rest
-    elif any(word.startswith("-") for word in rest) or (rest and arguments.command == "demo"):
+    elif any(word.startswith("-") for word in rest) or (
+        rest and arguments.command in ("demo", "init")
+    ):
         known = commands[arguments.command]._option_string_actions
         meant = next(filter(None, (nearest(word, known) for word in rest)), None)
         hint = f"; did you mean {meant}?" if meant else ""

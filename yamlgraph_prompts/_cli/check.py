@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from yamlgraph_prompts._cli.projects import graphs_at_stake
 from yamlgraph_prompts._cli.selection import Selection, common, seems_graph, selections
 from yamlgraph_prompts._cli.terminal import finding_lines, note, paint, say, say_json
 from yamlgraph_prompts._publishing.builds import does_not_build
@@ -28,6 +29,11 @@ class _Words(NamedTuple):
 
 def run(arguments: Any) -> int:
     """Check; 1 where there is an error."""
+    if arguments.changed and not arguments.layers:
+        _add_graphs_at_stake(arguments)
+        if not arguments.words:
+            note("The change has no prompts and no graphs: nothing was checked.")
+            return 0
     words = _sorted(arguments.words)
     among = [] if arguments.graphs else _among_prompts(arguments, words)
     graphs = [graph for graph in words.graphs if graph not in among]
@@ -61,6 +67,16 @@ def run(arguments: Any) -> int:
     if arguments.config is not None:
         findings.update(dict.fromkeys(arguments.config.unused()))
     return _report(arguments, candidates, list(findings), list(unbuilt))
+
+
+def _add_graphs_at_stake(arguments: Any) -> None:
+    if _sorted(arguments.words).graphs or not (graphs := graphs_at_stake()):
+        return
+    arguments.words = [*arguments.words, *map(str, graphs)]
+    note(
+        f"Checked with their own prompts: {', '.join(map(str, graphs))}. "
+        "If the app has layers, name them in yamlgraph-prompts.toml."
+    )
 
 
 def _report(

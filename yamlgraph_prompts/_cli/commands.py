@@ -123,6 +123,13 @@ _PUSHED = (
 
 COMMANDS = (
     command(
+        "init", "write the settings of a project, from the graphs and prompts in it",
+        "--dry-run", "init", "", "",
+        flag("--dry-run", "only print what would be written"),
+        lambda parser: parser.set_defaults(environment=None),
+        more="No file that is there is changed.",
+    ),
+    command(
         "check", "check prompts and graphs, and publish nothing",
         "graph.yaml -l prompts/base --format github", "check",
         "PATH",
@@ -133,6 +140,9 @@ COMMANDS = (
                help="text for people, JSON for programs, or annotations for GitHub Actions"),
         option("--json", action="store_const", const="json", dest="format",
                help="the same as --format json"),
+        flag("--changed",
+             "for a hook on commits: if neither a graph nor a layer is named, also check the "
+             "graphs that the staged change touches, and every graph if it removes a prompt"),
         *STRICTNESS,
     ),
     command(
