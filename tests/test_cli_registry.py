@@ -269,6 +269,8 @@ def test_a_version_is_tried_in_a_run_before_anybody_gets_it(
         (("activate", "greeting@9", "URL"), "There is no version 9 of prompt 'greeting'"),
         (("activate", "greeting@1", "greeting@2", "URL"), "Two versions of 'greeting'"),
         (("activate", "../up@1", "URL"), "There is no version 1"),
+        (("migrate", "URL", "x"), "migrate takes only a URL, not x."),
+        (("migrate", "sqlite:///{environment}.db"), "migrate needs a database"),
         (("backup", "URL"), "backup needs one file, not none."),
         (("restore", "none.db", "URL"), "There is no file none.db."),
         (("restore", "prompts/bye.yaml", "URL"), "the file is damaged"),

@@ -51,7 +51,9 @@ def versions(arguments: Any) -> int:
 
 def migrate(arguments: Any) -> int:
     """Make the tables, or bring them up to date."""
-    database, _ = _database(arguments)
+    database, words = _database(arguments)
+    if words:
+        raise PromptsError(f"migrate takes only a URL, not {' '.join(words)}.")
     before = database.schema()
     database.write(lambda session: None)
     after = database.schema()
@@ -104,7 +106,7 @@ def _database(arguments: Any) -> tuple[Database, list[str]]:
 
     urls, words = urls_in(arguments.words)
     url = one_url(arguments, urls)
-    if not url.startswith(("sqlite:", "postgresql:")):
+    if not url.startswith(("sqlite:", "postgresql:")) or "{environment}" in url:
         text = f"{arguments.command} needs a database, and {url} is none."
         raise PromptsError(text, hint="sqlite:///prompts.db or postgresql://user@host/database")
     return open_database(url, UPKEEP_S), words
