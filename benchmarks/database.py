@@ -219,7 +219,7 @@ def mlflow(folder: Path) -> Iterator[tuple[Path, str] | None]:
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", str(place)], check=True)
         install = [str(python), "-m", "pip", "install", "-q", "mlflow>=3"]
-        if subprocess.run(install, check=False, capture_output=True, timeout=900).returncode:
+        if subprocess.run(install, check=False, capture_output=True).returncode:
             print("MLflow is left out: it cannot be installed here.")
             yield None
             return

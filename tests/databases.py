@@ -145,6 +145,7 @@ class Proxy:
         self.nonsense = b""
         self.hangs_at = b"\0never"
         self.cuts_after = b"\0never"
+        self.then = self.cut
         self.port = free_port()
         self.accept()
 
@@ -193,11 +194,15 @@ class Proxy:
                 if self.hangs_at in data:
                     self.flows.clear()
                 self.flows.wait()
+                if self.cuts_after not in data:
+                    other.sendall(data)
+                    continue
+                self.cuts_after = b"\0never"
+                self.flows.clear()  # the answer does not
                 other.sendall(data)
-                if self.cuts_after in data:
-                    self.cuts_after = b"\0never"
-                    time.sleep(0.1)  # until the server has done it
-                    self.cut()
+                time.sleep(0.2)  # until the server has done it
+                self.then()
+                self.flows.set()
         with one, suppress(OSError):
             one.shutdown(socket.SHUT_RDWR)
         with suppress(OSError):

@@ -123,7 +123,6 @@ class Database(ABC):
 
         One transaction writes at a time. Makes the tables, or brings them up to date.
         """
-        left_s = self.timeout_s if timeout_s is None else timeout_s
 
         def change(session: Session) -> T:
             found = self._found(session)
@@ -135,7 +134,9 @@ class Database(ABC):
             self._schema = found
             return do(session)
 
-        return self._within(lambda used: self._transaction(change, used, left_s, writing=True))
+        return self._within(
+            lambda used: self._transaction(change, used, timeout_s, writing=True), timeout_s
+        )
 
     def schema(self) -> int:
         """The version of its tables; 0 without any."""
@@ -214,13 +215,14 @@ class Database(ABC):
                 session.run(statement.format_map(self.types))
         session.run("UPDATE prompts_schema SET version = ?", CURRENT)
 
-    def _within(self, ask: Callable[[list[Any]], T]) -> T:
+    def _within(self, ask: Callable[[list[Any]], T], timeout_s: float | None = None) -> T:
         # A server, a name server or a mount that hangs is reached by no timeout of a driver.
         hint = "Check the database and the network; see what is live before you try again."
-        when = f"within {self.timeout_s:g} s"
+        left_s = self.timeout_s if timeout_s is None else timeout_s
+        when = f"within {left_s:g} s"
         used: list[Any] = []
         try:
-            return within(self.timeout_s + 1.0, lambda: ask(used), self.url, when=when, hint=hint)
+            return within(left_s + 1.0, lambda: ask(used), self.url, when=when, hint=hint)
         except LayerUnavailable:
             with self._lock:
                 for connection in used:
@@ -236,7 +238,7 @@ class Database(ABC):
         writing: bool,
     ) -> T:
         ends_s = time.monotonic() + (self.timeout_s if timeout_s is None else timeout_s)
-        tries = 0
+        tries, is_unsure = 0, False
         while True:
             tries += 1
             try:
@@ -245,6 +247,7 @@ class Database(ABC):
                     self.begin(connection, left_s, writing=writing)
                     try:
                         result = do(Session(self, connection))
+                        is_unsure = writing
                         connection.execute("COMMIT")
                     except BaseException:
                         with suppress(*self.errors):
@@ -253,10 +256,17 @@ class Database(ABC):
                     if writing or tries == TRIES or not self.is_stale(connection):
                         return result
                     continue
+            except LayerUnavailable as problem:
+                if not is_unsure:
+                    raise
+                text = f"{problem.message} The change may have been made: the answer was lost."
+                hint = "See what is active before you try again."
+                raise LayerUnavailable(text, layer=self.url, hint=hint) from problem
             except self.errors as problem:
                 # Also where only the answer to a COMMIT got lost: `do` finds what it did.
                 fate = self.fate(problem)
                 self._schema = 0  # the tables may have gone
+                is_unsure = is_unsure and fate == "lost"
                 if fate == "lost":
                     self.close()  # the other ones are lost with it
                 if fate == "final" or tries == TRIES or time.monotonic() > ends_s:
