@@ -17,6 +17,7 @@ from watchdog import events
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver, EventEmitter, ObservedWatch
+from watchdog.version import VERSION_INFO
 
 from yamlgraph_prompts._files.forks import in_child
 from yamlgraph_prompts._files.regular_file import inode
@@ -158,9 +159,12 @@ class Subscription(FileSystemEventHandler):
             _shared.stop(self)
 
 
+KNOWN_WATCHDOG = (7, 1)  # of which `inotify` knows the internals; with others no run can ask
+
+
 def make_observer() -> BaseObserver:
     """A new observer, not started. A test replaces this."""
-    if sys.platform.startswith("linux"):
+    if sys.platform.startswith("linux") and VERSION_INFO[:2] == KNOWN_WATCHDOG:
         from yamlgraph_prompts._following.watch.inotify import DirectObserver
 
         return DirectObserver()
