@@ -185,11 +185,11 @@ class Release:
     @staticmethod
     def id_of(digests: Mapping[str, str]) -> str:
         """The id of a release whose prompts have these digests, by name."""
-        digest = hashlib.sha256(b"yamlgraph-prompts release 1\n")
-        for name in sorted(digests):
-            encoded = name.encode("utf-8", "surrogatepass")
-            digest.update(b"%d %s %s\n" % (len(encoded), encoded, digests[name].encode()))
-        return digest.hexdigest()
+        lines = ["yamlgraph-prompts release 1\n"]
+        for name, digest in sorted(digests.items()):
+            size = len(name) if name.isascii() else len(name.encode("utf-8", "surrogatepass"))
+            lines.append(f"{size} {name} {digest}\n")
+        return hashlib.sha256("".join(lines).encode("utf-8", "surrogatepass")).hexdigest()
 
     def __getitem__(self, name: str) -> Prompt:
         try:

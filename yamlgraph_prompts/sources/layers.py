@@ -249,6 +249,14 @@ def resolve(
         findings += layer.findings
         paths: dict[str, str] = {}
         for stored, data in layer.files.items():
+            same = known.get(stored[:-5])
+            if (
+                same and same.data is data and same.layer == layer.url and not layer.separator
+                and same.file.endswith(stored) and same.name not in templates
+            ):  # fmt: skip
+                # The common case, for which not even its names are made.
+                prompts.setdefault(same.name, same)
+                continue
             path, shown = layer.known_as(stored), layer.shown(stored)
             same = known.get(path.removesuffix(".yaml"))
             if same and (same.data, same.layer, same.file) == (data, layer.url, shown):
