@@ -18,10 +18,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 
 from tests.s3_servers import free_port
+
+with suppress(ImportError):  # the tests of the core alone do without
+    import psycopg
 
 PASSWORD = "a-secret-that-no-message-may-hold"
 USER = "owner"
