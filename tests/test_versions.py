@@ -208,6 +208,14 @@ def test_a_version_is_spelled_with_an_at_sign(word: str, version: tuple[str, int
     assert parse_version(word) == version
 
 
+def test_a_misspelt_environment_is_told_which_there_are(registry: SqlRegistry) -> None:
+    make(registry, "a", "1")
+    registry.activate("production", {"a": 1}, who="Ada")
+    for word, hint in (("produktion", "Did you mean 'production'"), ("xyz", "There are: prod")):
+        problem = Channel(registry.url, environment=word, registry=registry).nothing_published()
+        assert hint in str(problem)
+
+
 def test_a_version_that_came_with_a_release_is_whose_who_pushed_it(registry: SqlRegistry) -> None:
     channel = Channel(registry.url, environment="production", registry=registry)
     channel.push(Release.of([Prompt("a", b"user: x")]), message="All of it", who="Ada")

@@ -19,7 +19,7 @@ from yamlgraph_prompts.errors import Conflict, PromptsError, ReleaseNotFound
 from yamlgraph_prompts.registry import open_registry
 from yamlgraph_prompts.registry.ports import Hinted, Registry, Versions
 from yamlgraph_prompts.sources.layer_files import case_collisions, escapes
-from yamlgraph_prompts.sources.layers import LayerContent, environment_name, resolve
+from yamlgraph_prompts.sources.layers import LayerContent, environment_name, near, resolve
 
 SURELY_AN_ID = 7  # digits; fewer are the number of an entry
 _NUMBER = re.compile(r"(#?)([0-9]{1,18})")
@@ -113,6 +113,10 @@ class Channel:
         """The error where there is no entry: often the URL or the environment is misspelt."""
         text = f"Nothing is published for {self.environment} in {self.url} yet."
         hint = "Push to it first, or correct the URL or the environment."
+        known = self.registry.environments() if isinstance(self.registry, Versions) else []
+        if known:
+            meant = near(self.environment, known)
+            hint = f"Did you mean {meant!r}?" if meant else f"There are: {', '.join(known)}."
         return ReleaseNotFound(text, release_id="live", hint=hint)
 
     def find(self, word: str) -> str:
