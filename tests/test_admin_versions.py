@@ -146,6 +146,8 @@ def test_a_version_that_breaks_a_graph_is_kept_and_cannot_be_activated(
 ) -> None:
     made = post(operator, "/prompts", name="greeting", content="user: Hi {surname}\n")
     assert made.json["version"] == 3
+    assert any("surname" in one["message"] for one in made.json["findings"])
+    assert "cannot be activated" in made.json["hint"]
     answer = operator.put("/prompts/greeting/activate/3")
     assert (answer.status, answer.code) == (422, "rejected")
     assert any("surname" in one["message"] for one in answer.json["findings"])

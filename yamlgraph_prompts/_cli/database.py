@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from yamlgraph_prompts._cli.channels import one_url, urls_in
-from yamlgraph_prompts._cli.reading import first_line, local_time
+from yamlgraph_prompts._cli.reading import first_line, local_time, short_name
 from yamlgraph_prompts._cli.terminal import paint, say, say_json, say_table
 from yamlgraph_prompts._model.version import parse_version
 from yamlgraph_prompts.errors import PromptsError, VersionNotFound
@@ -43,7 +43,7 @@ def versions(arguments: Any) -> int:
         return 0
     rows = [("version", "made", "who", "from", "message", "active in")]
     for one in found:
-        made = (one.spelled, local_time(one.at_s), first_line(one.who), one.parent)
+        made = (one.spelled, local_time(one.at_s), short_name(one.who), one.parent)
         rows.append((*made, first_line(one.message)[:72], ", ".join(one.active)))
     say_table(rows)
     return 0

@@ -55,7 +55,7 @@ def _published(arguments: Any, urls: Sequence[str]) -> int:
     mark = "live then" if arguments.at else "live"
     rows = [("", "release", "since", "who", "prompts", "why", "message", "")]
     for at, entry in enumerate(entries):
-        who, why, text = map(first_line, (entry.who, entry.why, entry.message))
+        who, why, text = short_name(entry.who), *map(first_line, (entry.why, entry.message))
         first = (str(entry.number), entry.release[:12], local_time(entry.at_s), who)
         rows.append((*first, str(entry.prompts), why, text[:72], "" if at else mark))
     say_table(rows)
@@ -87,7 +87,8 @@ def _stored(arguments: Any, words: Sequence[str]) -> int:
     rows = [("release", "live since", "who", "why", "prompts", "message", "")]
     for release in kept:
         mark = ("live, held" if held else "live") if release.live else ""
-        who, why, text = map(first_line, (release.who, release.reason, release.message))
+        why, text = map(first_line, (release.reason, release.message))
+        who = short_name(release.who)
         first = (release.id[:12], local_time(release.at_s), who, why, str(release.prompts))
         rows.append((*first, text[:72], mark))
     say_table(rows)
@@ -187,6 +188,11 @@ def _moment(text: str) -> float:
     except (ValueError, OverflowError, OSError):
         hint = "Write it as '2026-11-24 14:00', or with a time zone as 2026-11-24T14:00:00Z."
         raise PromptsError(f"{text!r} is no time.", hint=hint) from None
+
+
+def short_name(who: str) -> str:
+    """Who, for a table: without the address behind a name; JSON has it."""
+    return first_line(who).partition(" <")[0]
 
 
 def first_line(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Response
@@ -51,7 +52,8 @@ from yamlgraph_prompts.admin.version_bodies import (
     VersionLine,
     VersionPage,
 )
-from yamlgraph_prompts.errors import ReleaseNotFound, VersionNotFound
+from yamlgraph_prompts.errors import PromptsError, ReleaseNotFound, VersionNotFound
+from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.registry.ports import Registry, Versions
 
 Number = Annotated[int, Path(ge=1, le=999_999_999, description="A version's number")]
@@ -132,7 +134,7 @@ def versions(admin: Admin, kept: Versions) -> APIRouter:
         openapi_extra=_VERSION_BODY,
     )
     async def create_version(caller: Author, request: Request, response: Response) -> Change:
-        """Make a version. It is not active unless asked for, and is checked only then."""
+        """Make a version, which is kept whatever its findings are; active only if asked for."""
         need_json(request.headers.get("content-type"))
         made = await change(_create, admin, kept, caller, await request.body())
         response.status_code = 201 if made.status != "rejected" else 202
@@ -217,7 +219,10 @@ def _create(admin: Admin, kept: Versions, caller: Caller, body: bytes) -> Change
     admin.audit.add(caller.who, caller.address, "create", "stored", late=True, **facts)
     if asked.get("is_active") and admin.may_activate(caller.who):
         return write(admin, caller, Wish(name, data, Conditions(), message[:500], activates=True))
-    return waiting(admin, version)
+    findings: tuple[Finding, ...] = ()
+    with suppress(PromptsError):  # it is kept all the same, also where a layer cannot be read
+        findings = admin.prompts.try_changes([Draft(name, data, admin.write_to or 0)])[1]
+    return waiting(admin, version, findings=findings)
 
 
 def _promote(admin: Admin, caller: Caller, asked: PromotionAsked) -> Promotion:

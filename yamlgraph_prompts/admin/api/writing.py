@@ -128,10 +128,14 @@ def waiting(
     admin: Admin, version: Version, why: str = "", findings: Iterable[Finding] = ()
 ) -> Change:
     """The answer to a version that is made and not active."""
+    findings = tuple(findings)
+    hint = f"PUT /prompts/{version.name}/activate/{version.number} activates it."
+    if any(finding.severity == "error" for finding in findings):
+        hint = "It cannot be activated as it is: see `findings`."
     return Change(
         status="stored",
         message=f"It is version {version.number}, and not active.{why}",
-        hint=f"PUT /prompts/{version.name}/activate/{version.number} activates it.",
+        hint=hint,
         name=version.name,
         sha256=version.sha256,
         release=admin.prompts.release.id,
