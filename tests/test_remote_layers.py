@@ -84,6 +84,8 @@ def test_news_that_brings_its_content_is_published_without_asking_again(
         wait_until(lambda: prompts["a"].user == "three")
         assert pushed.reads == before
         assert prompts.release.layers[0].version == "three"
+        # Hooks are called once it is live.
+        wait_until(lambda: len(heard.outcomes("published")) == 3)
         assert [one.trigger.value for one in heard.outcomes("published")][1:] == ["poll", "poll"]
 
 
