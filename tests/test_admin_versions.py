@@ -234,6 +234,22 @@ def test_a_promotion_is_checked_and_takes_what_is_named(
     assert post(operator, "/promote", **{"from": "staging", "names": ["x"]}).status == 404
 
 
+def test_what_changes_between_a_promotions_check_and_its_end_is_not_promoted(
+    operator: Client, registry: SqlRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    active = SqlRegistry.active
+    registry.create("greeting", b"user: Hi {surname}\n", who="Ada")
+
+    def overtaken(self: SqlRegistry, environment: str) -> Any:
+        registry.activate("staging", {"greeting": 3}, who="Grace")
+        return active(self, environment)
+
+    monkeypatch.setattr(SqlRegistry, "active", overtaken)
+    answer = post(operator, "/promote", **{"from": "staging"})
+    assert (answer.status, answer.code) == (409, "lost-race")
+    assert active(registry, "production")["greeting"] == 1
+
+
 def test_a_rollback_is_a_new_entry_for_all(
     operator: Client, registry: SqlRegistry, prompts: LivePrompts
 ) -> None:

@@ -31,7 +31,7 @@ from yamlgraph_prompts.registry.ports import Versions
 from yamlgraph_prompts.registry.sql import SqlRegistry
 from yamlgraph_prompts.sources import open_source
 from yamlgraph_prompts.sources.sql import schema
-from yamlgraph_prompts.sources.sql.database import redacted
+from yamlgraph_prompts.sources.sql.database import Session, redacted
 
 WITHIN_S = 10.0
 
@@ -259,6 +259,31 @@ def test_what_has_not_changed_is_not_read_again(registry: SqlRegistry, database_
     second = source.read()
     assert second.files == {"a.yaml": b"user: v2\n", "b.yaml": b"user: vx\n"}
     assert second.files["b.yaml"] is first.files["b.yaml"]
+    source.close()
+
+
+@pytest.mark.parametrize("lost", ["prompts_release", "prompts_active", "prompts_version"])
+def test_a_release_of_which_something_is_gone_is_not_an_empty_layer(
+    registry: SqlRegistry, database_url: str, lost: str
+) -> None:
+    make(registry, "a", "1")
+    make(registry, "b", "1")
+    registry.activate("production", {"a": 1, "b": 1}, who="Ada")
+
+    def lose(session: Session) -> None:
+        session.run("DELETE FROM prompts_active")
+        if lost == "prompts_version":
+            session.run("DELETE FROM prompts_version WHERE name = 'a'")
+        elif lost == "prompts_release":
+            session.run("DELETE FROM prompts_release")
+
+    registry._database.write(lose)
+    source = open_source(database_url, channel="production", unpack=lambda data, id_: {})
+    if lost == "prompts_active":
+        assert len(source.read().files) == 2
+    else:
+        with pytest.raises(LayerUnavailable, match="a part of it is gone"):
+            source.read()
     source.close()
 
 

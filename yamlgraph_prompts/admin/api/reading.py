@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from yamlgraph_prompts._check import untrusted
 from yamlgraph_prompts._model.graph import PromptUse
-from yamlgraph_prompts._model.release import Prompt, Release
+from yamlgraph_prompts._model.release import Prompt, Release, ReleaseDiff
 from yamlgraph_prompts._publishing.drafts import Draft
 from yamlgraph_prompts.admin import bodies
 from yamlgraph_prompts.admin.api.texts import JSON_TYPE, need_json, unfit
@@ -172,15 +172,7 @@ def reading(admin: Admin) -> APIRouter:
 
         def compared() -> bytes:
             diff = release_of(admin, before).diff(release_of(admin, after))
-            facts = {
-                "before": diff.before.id,
-                "after": diff.after.id,
-                "added": diff.added,
-                "removed": diff.removed,
-                "changed": diff.changed,
-            }
-            head = json.dumps(facts).encode()[:-1]
-            return head + b', "diffs": ' + untrusted.unified(diff) + b"}"
+            return diff_body(diff, diff.before.id, diff.after.id)
 
         return FromWorker(await admin.trials.do(compared))
 
@@ -208,6 +200,13 @@ def reading(admin: Admin) -> APIRouter:
         return bodies.AuditPage(lines=await do(admin.audit.newest, limit, prompt))
 
     return routes
+
+
+def diff_body(diff: ReleaseDiff, before: str, after: str) -> bytes:
+    """The JSON of a `DiffBody`; the differences come from a worker."""
+    kinds = {"added": diff.added, "removed": diff.removed, "changed": diff.changed}
+    head = json.dumps({"before": before, "after": after, **kinds}).encode()[:-1]
+    return head + b', "diffs": ' + untrusted.unified(diff) + b"}"
 
 
 def release_of(admin: Admin, which: str) -> Release:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from contextlib import suppress
 from typing import Annotated, Any
@@ -10,7 +9,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request, Response
 
 from yamlgraph_prompts._check import untrusted
+from yamlgraph_prompts._model.entry import Entry
 from yamlgraph_prompts._model.release import Prompt, Release, ReleaseDiff
+from yamlgraph_prompts._model.version import purged
 from yamlgraph_prompts._publishing.drafts import Draft
 from yamlgraph_prompts.admin.api.changing import (
     WRITTEN,
@@ -21,7 +22,7 @@ from yamlgraph_prompts.admin.api.changing import (
     status_of,
 )
 from yamlgraph_prompts.admin.api.conditions import Conditions
-from yamlgraph_prompts.admin.api.reading import FromWorker, Limit, Offset
+from yamlgraph_prompts.admin.api.reading import FromWorker, Limit, Offset, diff_body
 from yamlgraph_prompts.admin.api.texts import JSON_TYPE, need_json, unfit
 from yamlgraph_prompts.admin.api.writing import Wish, uses, waiting, write
 from yamlgraph_prompts.admin.bodies import (
@@ -52,7 +53,7 @@ from yamlgraph_prompts.admin.version_bodies import (
     VersionLine,
     VersionPage,
 )
-from yamlgraph_prompts.errors import PromptsError, ReleaseNotFound, VersionNotFound
+from yamlgraph_prompts.errors import PromptsError, ReleaseNotFound
 from yamlgraph_prompts.findings import Finding
 from yamlgraph_prompts.registry.ports import Registry, Versions
 
@@ -115,15 +116,7 @@ def versions(admin: Admin, kept: Versions) -> APIRouter:
 
         def compared() -> bytes:
             diff = version_diff(kept, name, before, after)
-            facts = {
-                "before": f"{name}@{before}",
-                "after": f"{name}@{after}",
-                "added": (),
-                "removed": (),
-                "changed": diff.changed,
-            }
-            head = json.dumps(facts).encode()[:-1]
-            return head + b', "diffs": ' + untrusted.unified(diff) + b"}"
+            return diff_body(diff, f"{name}@{before}", f"{name}@{after}")
 
         return FromWorker(await admin.trials.do(compared))
 
@@ -181,8 +174,8 @@ def version_diff(kept: Versions, name: str, before: int, after: int) -> ReleaseD
     return old.diff(new)
 
 
-def promotion(admin: Admin, source: str) -> tuple[Release, Release]:
-    """What is active here, and in another environment."""
+def promotion(admin: Admin, source: str) -> tuple[Entry, Release, Release]:
+    """The last entry of another environment, what is active here, and what is active there."""
     assert admin.bucket is not None
     registry: Registry = admin.bucket.registry
     there = registry.current(source)
@@ -192,14 +185,13 @@ def promotion(admin: Admin, source: str) -> tuple[Release, Release]:
         raise Refusal(404, "no-such-environment", text, hint=f"There are: {', '.join(known)}.")
     here = registry.current(admin.prompts.environment)
     now = registry.get(here.release) if here else Release.of([])
-    return now, registry.get(there.release)
+    return there, now, registry.get(there.release)
 
 
 def _data(kept: Versions, name: str, number: int) -> bytes:
     data = kept.version(name, number).data
     if data is None:
-        text = f"The content of version {number} of {name!r} was purged."
-        raise VersionNotFound(text, hint="Make it again: the same content gets its number back.")
+        raise purged(name, number)
     return data
 
 
@@ -220,7 +212,10 @@ def _create(admin: Admin, kept: Versions, caller: Caller, body: bytes) -> Change
     if asked.get("is_active") and admin.may_activate(caller.who):
         return write(admin, caller, Wish(name, data, Conditions(), message[:500], activates=True))
     findings: tuple[Finding, ...] = ()
-    with suppress(PromptsError):  # it is kept all the same, also where a layer cannot be read
+    with (
+        admin.looking,
+        suppress(PromptsError),
+    ):  # it is kept all the same, also where a layer cannot be read
         findings = admin.prompts.try_changes([Draft(name, data, admin.write_to or 0)])[1]
     return waiting(admin, version, findings=findings)
 
@@ -229,7 +224,7 @@ def _promote(admin: Admin, caller: Caller, asked: PromotionAsked) -> Promotion:
     kept, prompts, environment = admin.versions, admin.prompts, admin.prompts.environment
     assert kept is not None
     try:
-        now, there = promotion(admin, asked.source)
+        promoted, now, there = promotion(admin, asked.source)
     except ReleaseNotFound as problem:
         raise Refusal(409, "lost-race", problem.message, hint=problem.hint) from problem
     diff = now.diff(there)
@@ -238,6 +233,10 @@ def _promote(admin: Admin, caller: Caller, asked: PromotionAsked) -> Promotion:
         raise there.not_found(unknown[0])
     names = [name for name in diff.names if asked.names is None or name in asked.names]
     before, after = kept.active(environment), kept.active(asked.source)
+    if admin.bucket and admin.bucket.registry.current(asked.source) != promoted:
+        # What is checked is what becomes active.
+        text = f"{asked.source} was changed meanwhile; nothing was promoted."
+        raise Refusal(409, "lost-race", text, hint="Look at what would change, and try again.")
     changes = [
         Promoted(name=name, before=before.get(name), after=after.get(name), uses=uses(admin, name))
         for name in names
@@ -246,7 +245,8 @@ def _promote(admin: Admin, caller: Caller, asked: PromotionAsked) -> Promotion:
         Draft(name, there[name].data if name in there else None, admin.write_to or 0)
         for name in names
     ]
-    release, findings = prompts.try_changes(drafts)
+    with admin.looking:
+        release, findings = prompts.try_changes(drafts)
     shown = [FindingBody.of(finding) for finding in findings]
     if any(finding.severity == "error" for finding in findings):
         text = "The check rejected it; nothing was promoted."

@@ -153,7 +153,7 @@ def promoted(admin: Admin, source: str, do: str) -> Facts:
     """What a promotion from another environment would change here."""
     if admin.versions is None:
         raise Refusal(404, "no-such-environment", "These prompts are in no database.")
-    now, there = promotion(admin, source)
+    _, now, there = promotion(admin, source)
     diff = now.diff(there)
     labels = [f"{admin.prompts.environment} now", f"what is active in {source}"]
     facts = {"labels": labels, "source": source, "live_id": admin.prompts.release.id}

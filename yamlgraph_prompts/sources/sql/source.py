@@ -57,7 +57,7 @@ class SqlSource:
     def release(self, release_id: str) -> Snapshot | None:
         """A release by its full id, whichever environment it was for; None if it is not there."""
 
-        found = self._database.read(lambda session: _release(session, release_id), None)
+        found = self._database.read(lambda session: self._release(session, release_id), None)
         if found is None:
             return None
         used_s, rows = found
@@ -82,8 +82,10 @@ class SqlSource:
         if self._number and release == self._snapshot.release:
             return number, push, self._snapshot
         if not self._number:
-            _, rows = _release(session, release) or (0.0, [])
-            files = self._files(rows)
+            found = self._release(session, release)
+            if found is None:
+                raise self._damaged(release)
+            files = self._files(found[1])
         else:
             rows = session.rows(_SINCE, environment, environment, self._number)
             gone = {f"{name}.yaml" for name, digest, _ in rows if digest is None}
@@ -106,8 +108,7 @@ class SqlSource:
         """Purging spares what runs still ask for; a reader's role cannot say so."""
         sql = "UPDATE prompts_release SET used_s = ? WHERE id = ?"
         with suppress(LayerError):
-            note = lambda session: session.run(sql, time(), release_id)  # noqa: E731
-            self._database.write(note, timeout_s=NOTE_S)
+            self._database.write(lambda s: s.run(sql, time(), release_id), timeout_s=NOTE_S)
 
     def _another(self, number: int) -> LayerUnavailable:
         text = f"The history in {self.url} went back from {self._number} to {number}."
@@ -129,12 +130,20 @@ class SqlSource:
             hint=f"yamlgraph-prompts import FOLDER {self.url} -e {self.channel}",
         )
 
+    def _release(self, session: Session, release_id: str) -> tuple[float, list[Row]] | None:
+        """When it was last used, and the name, digest and bytes of each of its versions."""
+        row = session.row("SELECT used_s, versions FROM prompts_release WHERE id = ?", release_id)
+        if row is None:
+            return None
+        ids = unpacked(bytes(row[1]))
+        condition, values = session.among("id", ids)
+        sql = f"SELECT name, sha256, data FROM prompts_version WHERE {condition}"
+        rows = session.rows(sql, values)
+        if len(rows) != len(ids):
+            raise self._damaged(release_id)
+        return float(row[0]), rows
 
-def _release(session: Session, release_id: str) -> tuple[float, list[Row]] | None:
-    """When it was last used, and the name, digest and bytes of each of its versions."""
-    row = session.row("SELECT used_s, versions FROM prompts_release WHERE id = ?", release_id)
-    if row is None:
-        return None
-    condition, ids = session.among("id", unpacked(bytes(row[1])))
-    sql = f"SELECT name, sha256, data FROM prompts_version WHERE {condition}"
-    return float(row[0]), session.rows(sql, ids)
+    def _damaged(self, release_id: str) -> LayerUnavailable:
+        text = f"Release {release_id[:12]} in {self.url} is damaged: a part of it is gone."
+        hint = "It is not served. Push the release again, or restore a backup."
+        return LayerUnavailable(text, layer=self.url, hint=hint)
