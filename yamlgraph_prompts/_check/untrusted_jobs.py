@@ -103,7 +103,7 @@ def drafts(body: bytes) -> Iterator[Answer]:
 
 
 def version(body: bytes) -> Iterator[Answer]:
-    """A version's file, and what was said of it."""
+    """A version's file, and the facts about it."""
     fields = {"name": str, "content": (str, dict), "is_active": bool, "message": str}
     try:
         asked = _shaped(body, {**fields, "metadata": dict, "parent": str})

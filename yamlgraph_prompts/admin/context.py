@@ -54,7 +54,7 @@ class Admin:
         return registry if isinstance(registry, Versions) else None
 
     def may_activate(self, who: Who) -> bool:
-        """Whether somebody may make a version of a prompt active."""
+        """Whether they may make a version of a prompt active."""
         authors_may = self.versions is None or self.prompts.environment in self.authors_activate
         return who.may("operator") or authors_may
 

@@ -47,7 +47,7 @@ def restore(path: Path, database: Database) -> dict[str, int]:
 
 
 def purge(database: Database, *, older_than_s: float, keep: int, do: bool) -> dict[str, int]:
-    """Remove releases that nobody needs, and the content of versions in none; how much that is.
+    """Remove releases that are not needed, and the content of versions in none; how much that is.
 
     Spared is what is active, what was made, live or used within the time, and the releases of the
     last `keep` entries of each environment. Entries and the numbers of versions stay for ever.

@@ -186,7 +186,7 @@ class Database(ABC):
         """Yields at each hint that something has changed, and every `refresh_s` seconds."""
 
     def notify(self, session: Session, environment: str) -> None:
-        """As `Session.notify`; nothing where nobody needs it."""
+        """As `Session.notify`; nothing where it is not needed."""
         return
 
     def numbered(self, session: Session) -> None:
